@@ -1,0 +1,178 @@
+//! Arenas: which of their pools are free, and a heap's arenas in the order in which it uses them.
+//!
+//! A heap takes a pool from the fullest arena that has one, as CPython does, so that the emptiest ones may become wholly
+//! free. The drawback: it takes one list for every possible number of free pools.
+
+use crate::pool::NONE;
+use crate::region::{ArenaId, PoolId, Region};
+use crate::size_class::POOLS_PER_ARENA;
+use core::cell::Cell;
+
+/// What is known of an arena; Region invariant 2 says whose it is.
+///
+/// Arena invariant 1: a bit of `free_pools` is set exactly for the pools that have no class.
+/// Arena invariant 2: an arena owned by a heap is on that heap's list for the number of its free pools, or on none if
+/// that is 0; a shared one is wholly free and on the shared list.
+pub(crate) struct ArenaRecord {
+    free_pools: Cell<u64>,
+    previous: Cell<u32>,
+    next: Cell<u32>,
+}
+
+impl ArenaRecord {
+    /// The arena is new, or comes from the shared list: all its pools are free.
+    pub(crate) fn set_wholly_free(&self) {
+        self.free_pools.set(u64::MAX);
+    }
+
+    /// The arena below this one on the shared list; meaningful only for the holder of the shared lock.
+    pub(crate) fn shared_next(&self) -> &Cell<u32> {
+        &self.next
+    }
+
+    fn free_count(&self) -> usize {
+        self.free_pools.get().count_ones() as usize
+    }
+}
+
+/// A heap's arenas that have free pools, by how many they have.
+pub(crate) struct Arenas {
+    /// `first[n - 1]`: the first arena with `n` free pools.
+    first: [Cell<u32>; POOLS_PER_ARENA],
+    /// Bit `n - 1` is set if there is one.
+    nonempty: Cell<u64>,
+}
+
+impl Arenas {
+    pub(crate) const fn new() -> Self {
+        Self { first: [const { Cell::new(NONE) }; POOLS_PER_ARENA], nonempty: Cell::new(0) }
+    }
+
+    /// Adds a wholly free arena that nobody else owns.
+    pub(crate) fn add(&self, region: &Region, arena: ArenaId) {
+        region.arena_record(arena).set_wholly_free();
+        self.link(region, arena, POOLS_PER_ARENA);
+    }
+
+    /// Takes the lowest free pool of the fullest arena that has one.
+    pub(crate) fn take_pool(&self, region: &Region) -> Option<PoolId> {
+        if self.nonempty.get() == 0 {
+            return None;
+        }
+        let free = self.nonempty.get().trailing_zeros() as usize + 1;
+        let arena = ArenaId(self.first[free - 1].get());
+        let record = region.arena_record(arena);
+        debug_assert_eq!(record.free_count(), free, "Arena invariant 2");
+        self.unlink(region, arena, free);
+        let pool = arena.pool(record.free_pools.get().trailing_zeros());
+        record.free_pools.set(record.free_pools.get() & (record.free_pools.get() - 1));
+        self.link(region, arena, free - 1);
+        Some(pool)
+    }
+
+    /// Puts a pool back into its arena.
+    pub(crate) fn put_pool(&self, region: &Region, pool: PoolId) {
+        let record = region.arena_record(pool.arena());
+        let bit = 1 << pool.position();
+        debug_assert!(record.free_pools.get() & bit == 0, "Arena invariant 1");
+        let free = record.free_count();
+        self.unlink(region, pool.arena(), free);
+        record.free_pools.set(record.free_pools.get() | bit);
+        self.link(region, pool.arena(), free + 1);
+    }
+
+    /// Takes a wholly free arena out of the heap if there are more than `keep` of them.
+    pub(crate) fn take_wholly_free(&self, region: &Region, keep: usize) -> Option<ArenaId> {
+        let mut arena = self.first[POOLS_PER_ARENA - 1].get();
+        for _ in 0..keep {
+            if arena == NONE {
+                return None;
+            }
+            arena = region.arena_record(ArenaId(arena)).next.get();
+        }
+        if arena == NONE {
+            return None;
+        }
+        self.unlink(region, ArenaId(arena), POOLS_PER_ARENA);
+        Some(ArenaId(arena))
+    }
+
+    fn link(&self, region: &Region, arena: ArenaId, free: usize) {
+        if free == 0 {
+            return;
+        }
+        let first = &self.first[free - 1];
+        let record = region.arena_record(arena);
+        record.previous.set(NONE);
+        record.next.set(first.get());
+        if first.get() != NONE {
+            region.arena_record(ArenaId(first.get())).previous.set(arena.0);
+        }
+        first.set(arena.0);
+        self.nonempty.set(self.nonempty.get() | 1 << (free - 1));
+    }
+
+    fn unlink(&self, region: &Region, arena: ArenaId, free: usize) {
+        if free == 0 {
+            return;
+        }
+        let record = region.arena_record(arena);
+        let (previous, next) = (record.previous.get(), record.next.get());
+        if next != NONE {
+            region.arena_record(ArenaId(next)).previous.set(previous);
+        }
+        if previous != NONE {
+            region.arena_record(ArenaId(previous)).next.set(next);
+            return;
+        }
+        self.first[free - 1].set(next);
+        if next == NONE {
+            self.nonempty.set(self.nonempty.get() & !(1 << (free - 1)));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_fullest_arena_serves_first_and_lowest_pools_go_first() {
+        let region = Region::reserve(1 << 20).unwrap();
+        assert!(region.open_arenas(0, 3));
+        let arenas = Arenas::new();
+        assert_eq!(arenas.take_pool(&region), None);
+        for arena in 0..3 {
+            arenas.add(&region, ArenaId(arena));
+        }
+        // The last one added is in use first, and stays in use until it is full.
+        let pools: Vec<_> = (0..64).map(|_| arenas.take_pool(&region).unwrap()).collect();
+        assert_eq!(pools, (0..64).map(|n| ArenaId(2).pool(n)).collect::<Vec<_>>());
+        let second: Vec<_> = (0..10).map(|_| arenas.take_pool(&region).unwrap()).collect();
+        assert!(second.iter().all(|pool| pool.arena() == second[0].arena()));
+        // One free pool in the full arena makes it the fullest that has one.
+        arenas.put_pool(&region, pools[5]);
+        arenas.put_pool(&region, pools[3]);
+        assert_eq!(arenas.take_pool(&region), Some(pools[3]));
+        assert_eq!(arenas.take_pool(&region), Some(pools[5]));
+        assert_eq!(arenas.take_pool(&region), Some(second[0].arena().pool(10)));
+    }
+
+    #[test]
+    fn wholly_free_arenas_can_be_taken_out() {
+        let region = Region::reserve(1 << 20).unwrap();
+        assert!(region.open_arenas(0, 3));
+        let arenas = Arenas::new();
+        for arena in 0..3 {
+            arenas.add(&region, ArenaId(arena));
+        }
+        let pool = arenas.take_pool(&region).unwrap();
+        assert!(arenas.take_wholly_free(&region, 1).is_some());
+        assert_eq!(arenas.take_wholly_free(&region, 1), None);
+        arenas.put_pool(&region, pool);
+        assert!(arenas.take_wholly_free(&region, 1).is_some());
+        assert!(arenas.take_wholly_free(&region, 0).is_some());
+        assert_eq!(arenas.take_wholly_free(&region, 0), None);
+        assert_eq!(arenas.take_pool(&region), None);
+    }
+}

@@ -1,0 +1,214 @@
+//! From pools to magazines: the slow half of an allocation.
+
+use super::{OwnedHeap, Supply, TAG_FREE};
+use crate::check::misuse;
+use crate::magazine::{self, CAPACITY, Slot, bottom, count, is_absent};
+use crate::pool::{self, PoolState};
+use crate::region::PoolId;
+use crate::size_class::{POOL_BYTES, SizeClass};
+use crate::sync::Ordering;
+use core::cell::Cell;
+use core::ptr;
+
+/// Blocks of a class's first fill in a heap. It doubles with each fill up to a whole magazine, so that a thread of a
+/// hundred allocations takes few more blocks than it uses.
+pub(super) const FIRST_FILL: usize = 4;
+
+impl OwnedHeap<'_> {
+    /// A block of this class when the loaded magazine has none; null if there is no memory.
+    pub(crate) fn alloc(self, supply: &impl Supply, class: SizeClass) -> *mut u8 {
+        let head = self.head(class);
+        let state = self.class(class);
+        let loaded = head.top();
+        if count(loaded) > 0 {
+            // A request of 0 bytes comes here though its class has blocks.
+            return head.pop();
+        }
+        if is_absent(loaded) {
+            match self.new_magazine(supply) {
+                Some(empty) => head.load(empty),
+                None => return self.alloc_one(supply, class),
+            }
+        } else if count(state.previous()) > 0 {
+            head.load(state.previous());
+            state.set_previous(loaded);
+            return head.pop();
+        } else if let Some(full) = state.depot.pop_newest() {
+            if !is_absent(state.previous()) {
+                self.keep_spare(state.previous());
+            }
+            state.set_previous(loaded);
+            head.load(full);
+            return head.pop();
+        }
+        self.fill(supply, class);
+        head.pop()
+    }
+
+    /// Fills the loaded magazine, empty, in such a way that the lowest address comes out first.
+    fn fill(self, supply: &impl Supply, class: SizeClass) {
+        let state = self.class(class);
+        let head = self.head(class);
+        let wanted = state.next_fill.get();
+        state.next_fill.set((wanted * 2).min(CAPACITY));
+        let empty = head.top();
+        // SAFETY: slots 1 to `wanted` of the heap's own magazine, which is empty.
+        let taken = unsafe { self.take(supply, class, empty.wrapping_add(wanted), wanted) };
+        if taken < wanted {
+            // They lie at the upper end; slot 1 is where they belong.
+            let from = empty.wrapping_add(1 + wanted - taken);
+            // SAFETY: both ranges lie in the magazine.
+            unsafe { ptr::copy(from, empty.wrapping_add(1), taken) };
+        }
+        head.load(empty.wrapping_add(taken));
+    }
+
+    /// A block without a magazine: the stragglers' way, and the last one when no magazine can be had.
+    fn alloc_one(self, supply: &impl Supply, class: SizeClass) -> *mut u8 {
+        let slot = Cell::new(ptr::null_mut());
+        // SAFETY: one slot, on this stack.
+        unsafe { self.take(supply, class, (&raw const slot).cast_mut(), 1) };
+        slot.get()
+    }
+
+    /// Takes up to `wanted` blocks out of pools, written from `first` downwards: from the class's partly used pools,
+    /// then from what other threads freed, then from a fresh pool. Returns how many, 0 if there is no memory.
+    ///
+    /// # Safety
+    /// * `first` and the `wanted - 1` slots below it are the caller's to write.
+    unsafe fn take(self, supply: &impl Supply, class: SizeClass, first: *mut Slot, wanted: usize) -> usize {
+        let state = self.class(class);
+        let mut taken = 0;
+        let mut collected = false;
+        loop {
+            while let Some(pool) = state.partial.first() {
+                // SAFETY: the heap owns its pools; the caller promises the slots.
+                let found = unsafe { pool::take_blocks(&self.region, pool, first.wrapping_sub(taken), wanted - taken) };
+                let (count, empty) = match found {
+                    Ok(found) => found,
+                    Err(wrong) => misuse("free of an interior pointer", wrong.address, class.bytes()),
+                };
+                taken += count;
+                if empty {
+                    state.partial.unlink(&self.region, pool);
+                }
+                if taken == wanted {
+                    state.filled.add(taken);
+                    return taken;
+                }
+            }
+            if collected {
+                break;
+            }
+            self.collect();
+            collected = true;
+        }
+        if taken == 0 {
+            // SAFETY: the slots are the caller's.
+            taken = unsafe { self.take_fresh(supply, class, first, wanted) };
+        }
+        state.filled.add(taken);
+        taken
+    }
+
+    /// As `take`, from a pool that has no class yet.
+    ///
+    /// # Safety
+    /// * As for `take`.
+    unsafe fn take_fresh(self, supply: &impl Supply, class: SizeClass, first: *mut Slot, wanted: usize) -> usize {
+        let Some(pool) = self.take_pool(supply) else { return 0 };
+        self.region.pool_record(pool).take(class);
+        // Relaxed: Region invariant 3; whoever reads it has a block of the pool, handed out later.
+        self.region.tag(pool).store(self.front.tag(class), Ordering::Relaxed);
+        self.own.pools.set(self.own.pools.get() + 1);
+        let state = self.class(class);
+        state.pools.add(1);
+        let taken = wanted.min(class.blocks_per_pool());
+        let start = self.region.block(pool.0 as usize * POOL_BYTES);
+        for number in 0..taken {
+            // SAFETY: `taken` is at most `wanted`, and the caller promises so many slots.
+            unsafe { (*first.wrapping_sub(number)).set(start.wrapping_add(number * class.bytes())) };
+        }
+        if taken < class.blocks_per_pool() {
+            pool::free_blocks_from(&self.region, pool, taken);
+            state.partial.link(&self.region, pool);
+        }
+        taken
+    }
+
+    /// A pool without a class: from the heap's arenas; else, if it is worth a search, one that has become wholly free;
+    /// else from an arena that nobody owns.
+    fn take_pool(self, supply: &impl Supply) -> Option<PoolId> {
+        let arenas = &self.own.arenas;
+        if let Some(pool) = arenas.take_pool(&self.region) {
+            return Some(pool);
+        }
+        self.search_wholly_free_pools(supply);
+        if let Some(pool) = arenas.take_pool(&self.region) {
+            return Some(pool);
+        }
+        arenas.add(&self.region, supply.take_arena()?);
+        arenas.take_pool(&self.region)
+    }
+
+    /// Gives the pools that have become wholly free back to their arenas, if enough blocks have been freed since the
+    /// last search that it costs each of them a bounded share: a search looks at every partly used pool.
+    /// Of arenas that become wholly free it keeps one.
+    pub(super) fn search_wholly_free_pools(self, supply: &impl Supply) {
+        if self.own.freed_since_search.get() < 2 * self.own.pools.get() {
+            return;
+        }
+        self.own.freed_since_search.set(0);
+        for class in SizeClass::all() {
+            let state = self.class(class);
+            let mut next = state.partial.first();
+            while let Some(pool) = next {
+                next = state.partial.after(&self.region, pool);
+                if pool::is_wholly_free(&self.region, pool) {
+                    state.partial.unlink(&self.region, pool);
+                    self.give_pool(pool, class);
+                }
+            }
+        }
+        while let Some(arena) = self.own.arenas.take_wholly_free(&self.region, 1) {
+            supply.give_arena(&self.region, arena);
+        }
+    }
+
+    fn give_pool(self, pool: PoolId, class: SizeClass) {
+        debug_assert_eq!(self.region.pool_record(pool).state(), PoolState::Taken);
+        pool::give_up(&self.region, pool);
+        // Relaxed: Region invariant 3; nobody has a block of the pool.
+        self.region.tag(pool).store(TAG_FREE, Ordering::Relaxed);
+        self.own.pools.set(self.own.pools.get() - 1);
+        self.class(class).pools.subtract(1);
+        self.own.arenas.put_pool(&self.region, pool);
+    }
+
+    /// The top of an empty magazine; `None` if the heap has none by design or there is no memory.
+    pub(super) fn new_magazine(self, supply: &impl Supply) -> Option<*mut Slot> {
+        if !self.own.has_magazines.get() {
+            return None;
+        }
+        if self.own.spare.get().is_null() {
+            supply.take_magazines(&mut |empty| self.keep_spare(empty));
+        }
+        let spare = self.own.spare.get();
+        if spare.is_null() {
+            return None;
+        }
+        // SAFETY: a spare magazine is the heap's own; slot 1 links it to the next.
+        let next = unsafe { (*spare.wrapping_add(1)).get() };
+        self.own.spare.set(next.cast());
+        debug_assert_eq!(magazine::count(spare), 0);
+        Some(spare)
+    }
+
+    /// Keeps the magazine that a top lies in, whose blocks are gone, for later.
+    pub(super) fn keep_spare(self, top: *mut Slot) {
+        let spare = bottom(top);
+        // SAFETY: the magazine is the heap's own and holds no block; slot 1 exists.
+        unsafe { (*spare.wrapping_add(1)).set(self.own.spare.get().cast()) };
+        self.own.spare.set(spare);
+    }
+}

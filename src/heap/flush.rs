@@ -1,0 +1,235 @@
+//! From magazines to pools, and to and from other threads: the slow half of a free, and the end of a thread.
+
+use super::fill::FIRST_FILL;
+use super::{Heap, OwnedHeap, Supply, TAG_FREE, heap_of_tag, size_class_of_tag};
+use crate::check::misuse;
+use crate::magazine::{self, Depot, Slot, absent, bottom, count, is_absent};
+use crate::os;
+use crate::pool::PoolState;
+use crate::region::PoolId;
+use crate::remote::{self, Combined};
+use crate::size_class::{CLASS_STEP, POOL_BYTES, SizeClass, WORD_BYTES};
+use crate::sync::Ordering;
+use core::cell::Cell;
+
+/// How many blocks ahead a flush fetches the words that it will need: they are its cache misses.
+const PREFETCH_AHEAD: usize = 8;
+
+impl Heap {
+    /// Word of the maps and bit in it for the block at an offset.
+    #[inline]
+    fn word_and_bit(offset: usize) -> (u32, u64) {
+        ((offset / WORD_BYTES) as u32, 1 << (offset / CLASS_STEP % 64))
+    }
+}
+
+impl OwnedHeap<'_> {
+    /// Frees the block at `offset` of the region, when the loaded magazine has no room or another heap owns the block.
+    pub(crate) fn free(self, supply: &impl Supply, offset: usize) {
+        // Relaxed: the pool of a live block has had its tag since before the block was handed out.
+        let tag = self.region.tag(PoolId((offset / POOL_BYTES) as u32)).load(Ordering::Relaxed);
+        if tag == TAG_FREE {
+            misuse("double free, or free of a wild pointer,", self.region.block(offset).addr(), 0)
+        }
+        let class = size_class_of_tag(tag);
+        if tag == self.front.tag(class) {
+            self.free_own(supply, class, self.region.block(offset));
+        } else {
+            self.free_remote(class, offset);
+        }
+    }
+
+    fn free_own(self, supply: &impl Supply, class: SizeClass, block: *mut u8) {
+        let head = self.head(class);
+        if head.push(block) {
+            return;
+        }
+        let state = self.class(class);
+        let full = head.top();
+        let previous = state.previous();
+        if is_absent(full) {
+            match self.new_magazine(supply) {
+                Some(empty) => head.load(empty),
+                None => {
+                    // No magazine by design, or none to be had: straight to the pool.
+                    head.count_free();
+                    self.flush(class, &[Cell::new(block)]);
+                    return;
+                }
+            }
+        } else if is_absent(previous) {
+            match self.new_magazine(supply) {
+                Some(empty) => {
+                    state.set_previous(full);
+                    head.load(empty);
+                }
+                None => head.load(self.flush_magazine(class, full)),
+            }
+        } else if count(previous) == 0 {
+            head.load(previous);
+            state.set_previous(full);
+        } else {
+            head.load(self.empty_magazine(supply, class));
+            state.set_previous(full);
+        }
+        head.push(block);
+    }
+
+    /// An empty magazine when the loaded and the previous one are full; the previous one goes to the depot.
+    fn empty_magazine(self, supply: &impl Supply, class: SizeClass) -> *mut Slot {
+        let state = self.class(class);
+        let has_room = state.depot.length() < Depot::bound(class);
+        let new = if has_room { self.new_magazine(supply) } else { None };
+        let empty = match new {
+            Some(new) => new,
+            None => match state.depot.pop_oldest() {
+                Some(oldest) => self.flush_magazine(class, oldest),
+                None => return self.flush_magazine(class, state.previous()),
+            },
+        };
+        state.depot.push_newest(state.previous());
+        empty
+    }
+
+    /// Moves a magazine's blocks to their pools; returns the top of the empty magazine.
+    fn flush_magazine(self, class: SizeClass, top: *mut Slot) -> *mut Slot {
+        // SAFETY: the magazine is the heap's own, and its top is not used before the slice is dead.
+        self.flush(class, unsafe { magazine::blocks(top) });
+        bottom(top)
+    }
+
+    /// Sets the blocks' bits in the free map.
+    fn flush(self, class: SizeClass, blocks: &[Slot]) {
+        let base = self.region.base().addr().get();
+        for (position, block) in blocks.iter().enumerate() {
+            if let Some(later) = blocks.get(position + PREFETCH_AHEAD) {
+                let (index, _) = Heap::word_and_bit(later.get().addr() - base);
+                os::prefetch_write(self.region.free_word_address(index));
+            }
+            let (index, bit) = Heap::word_and_bit(block.get().addr() - base);
+            self.set_free(class, index, bit);
+        }
+        self.class(class).flushed.add(blocks.len());
+        self.count_freed(blocks.len());
+    }
+
+    /// Sets bits of a word of the free map and puts its pool on the class's list if it is on none.
+    #[inline]
+    fn set_free(self, class: SizeClass, index: u32, bits: u64) {
+        let word = self.region.free_word(index);
+        let before = word.get();
+        if before & bits != 0 {
+            self.double_free(class, index, before & bits);
+        }
+        word.set(before | bits);
+        // A word that was not zero is one of a pool on the list (Pool invariant 2).
+        if before == 0 {
+            let pool = PoolId::of_word(index);
+            if self.region.pool_record(pool).state() != PoolState::Listed {
+                self.class(class).partial.link(&self.region, pool);
+            }
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn double_free(self, class: SizeClass, index: u32, bits: u64) -> ! {
+        let offset = index as usize * WORD_BYTES + bits.trailing_zeros() as usize * CLASS_STEP;
+        misuse("double free", self.region.block(offset).addr(), class.bytes())
+    }
+
+    fn count_freed(self, count: usize) {
+        self.own.freed_since_search.set(self.own.freed_since_search.get() + count);
+    }
+
+    /// Frees a block of another heap: combines it with its neighbours, and posts what was combined before.
+    fn free_remote(self, class: SizeClass, offset: usize) {
+        let state = self.class(class);
+        state.remote_frees.add(1);
+        let (index, bit) = Heap::word_and_bit(offset);
+        let mut combined = state.combined.get();
+        let ready = combined.add(index, bit);
+        state.combined.set(combined);
+        match ready {
+            Ok(None) => {}
+            Ok(Some(ready)) => self.post(class, ready),
+            Err(_) => self.double_free(class, index, bit),
+        }
+    }
+
+    fn post(self, class: SizeClass, ready: Combined) {
+        let region = &self.region;
+        let owner = || {
+            // Relaxed: Remote invariant 2 keeps the pool and its tag; the bits just posted were its live blocks.
+            let tag = region.tag(PoolId::of_word(ready.index)).load(Ordering::Relaxed);
+            if tag == TAG_FREE {
+                self.double_free(class, ready.index, ready.bits);
+            }
+            // SAFETY: a tag names a heap that was made, and heaps are never unmapped; this uses only its shared part.
+            unsafe { region.heap(heap_of_tag(tag)).as_ref() }.pending()
+        };
+        if let Err(already) = remote::post(region, ready.index, ready.bits, owner) {
+            self.double_free(class, ready.index, already.0);
+        }
+    }
+
+    /// Posts every remote free that this heap's thread still holds back.
+    pub(crate) fn post_all(self) {
+        for class in SizeClass::all() {
+            let state = self.class(class);
+            let mut combined = state.combined.get();
+            if let Some(ready) = combined.take() {
+                state.combined.set(combined);
+                self.post(class, ready);
+            }
+        }
+    }
+
+    /// Takes what other threads have freed of this heap's blocks into the free map.
+    pub(crate) fn collect(self) {
+        self.pending().collect(&self.region, |index, bits| {
+            let class = self.region.pool_record(PoolId::of_word(index)).class();
+            self.set_free(class, index, bits);
+            let count = bits.count_ones() as usize;
+            self.class(class).collected.add(count);
+            self.count_freed(count);
+        });
+    }
+
+    /// The end of the owner's thread: nothing stays cached or held back, and what is wholly free goes back to `supply`.
+    pub(crate) fn end(self, supply: &impl Supply) {
+        self.post_all();
+        for class in SizeClass::all() {
+            self.empty_class(class);
+        }
+        self.collect();
+        self.search_wholly_free_pools(supply);
+        while let Some(arena) = self.own.arenas.take_wholly_free(&self.region, 0) {
+            supply.give_arena(&self.region, arena);
+        }
+    }
+
+    /// Flushes all magazines of a class; the loaded one stays, empty.
+    fn empty_class(self, class: SizeClass) {
+        let state = self.class(class);
+        let head = self.head(class);
+        if is_absent(head.top()) {
+            return;
+        }
+        head.load(self.flush_magazine(class, head.top()));
+        if !is_absent(state.previous()) {
+            self.keep_spare(self.flush_magazine(class, state.previous()));
+            state.set_previous(absent());
+        }
+        while let Some(oldest) = state.depot.pop_oldest() {
+            self.keep_spare(self.flush_magazine(class, oldest));
+        }
+        state.next_fill.set(FIRST_FILL);
+    }
+
+    /// Caches nothing from now on.
+    pub(crate) fn without_magazines(self) -> Self {
+        self.own.has_magazines.set(false);
+        self
+    }
+}

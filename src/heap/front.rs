@@ -1,0 +1,142 @@
+//! The front of a heap: all that the two fast paths read, and nothing else.
+
+use crate::magazine::Head;
+use crate::region::Region;
+use crate::size_class::{CLASS_STEP, CLASSES, POOL_BYTES, SMALL_MAX, SizeClass};
+use crate::sync::{AtomicU32, Ordering};
+use core::ptr::NonNull;
+use static_assertions::{const_assert, const_assert_eq};
+
+/// Bits of a tag below the id of the owning heap: where the class's head lies among the heads, in bytes.
+const HEAD_BITS: u32 = 10;
+/// The tag of a free pool. No heap has id 0.
+pub(crate) const TAG_FREE: u32 = 0;
+/// Bytes from one head to the next. A block's head lies `block bytes * HEAD_BYTES / CLASS_STEP` behind the first.
+const HEAD_BYTES: usize = 16;
+
+const_assert_eq!(size_of::<Head>(), HEAD_BYTES);
+const_assert!(HEAD_BYTES * CLASSES < 1 << HEAD_BITS);
+// A copy of the fields before the heads shares a cache line; the heads of 8 to 16 bytes too.
+const_assert_eq!(core::mem::offset_of!(Front, heads), 32);
+
+/// What the fast paths read.
+///
+/// A thread without a heap has one of two fronts that belong to none: their region is empty, so every free takes the
+/// slow path, and their heads are absent, so every allocation does. No fast path tests for them.
+///
+/// Front invariant 1: `base`, `bytes`, `tags` and `owner` never change; `bytes` is 0 in a front without a heap.
+#[repr(C, align(128))]
+pub(crate) struct Front {
+    base: usize,
+    bytes: usize,
+    tags: Option<NonNull<AtomicU32>>,
+    /// As wide as a register, so that the exclusive-or with a tag needs no widening.
+    owner: usize,
+    /// By block size / 8. The first serves no class and stays absent: a request of 0 bytes finds it.
+    heads: [Head; CLASSES + 1],
+}
+
+// SAFETY: the heads are atomics, the rest never changes (Front invariant 1).
+unsafe impl Sync for Front {}
+
+impl Front {
+    /// The front of threads without a heap.
+    pub(crate) const fn without_heap() -> Self {
+        Self { base: 0, bytes: 0, tags: None, owner: 0, heads: [const { Head::new() }; CLASSES + 1] }
+    }
+
+    /// The front of the heap with this index.
+    pub(super) fn new(region: &Region, index: usize) -> Self {
+        Self {
+            base: region.base().addr().get(),
+            bytes: region.bytes(),
+            tags: Some(region.tags()),
+            owner: (index + 1) << HEAD_BITS,
+            heads: [const { Head::new() }; CLASSES + 1],
+        }
+    }
+
+    /// Whether this is the front of a heap.
+    #[inline(always)]
+    pub(crate) fn has_heap(&self) -> bool {
+        self.bytes != 0
+    }
+
+    /// Offset of an address in the region, if it lies there and this front has a heap.
+    #[inline(always)]
+    pub(crate) fn offset_of(&self, address: usize) -> Option<usize> {
+        let offset = address.wrapping_sub(self.base);
+        (offset < self.bytes).then_some(offset)
+    }
+
+    /// The tag of the pool at an offset that [`offset_of`](Self::offset_of) gave.
+    #[inline(always)]
+    pub(crate) fn tag_at(&self, offset: usize) -> u32 {
+        debug_assert!(offset < self.bytes);
+        // SAFETY: an offset in the region exists only where `bytes` is not 0, hence the tags do; they are as many as
+        // the region has pools. Front invariant 1.
+        let tag = unsafe { self.tags.unwrap_unchecked().add(offset / POOL_BYTES).as_ref() };
+        // Relaxed: the pool of a live block has had its tag since before the block was handed out.
+        tag.load(Ordering::Relaxed)
+    }
+
+    /// The head of the class that a tag names, if this heap owns the pool.
+    #[inline(always)]
+    pub(crate) fn own_head(&self, tag: u32) -> Option<&Head> {
+        let head = tag as usize ^ self.owner;
+        // SAFETY: the owner's bits are equal, and of this heap's tags the rest is the offset of a head.
+        is_head(head).then(|| unsafe { self.head_at(head) })
+    }
+
+    /// The head for blocks of `bytes`, a multiple of 8 up to 256, or 0.
+    #[inline(always)]
+    pub(crate) fn head_of_block(&self, bytes: usize) -> &Head {
+        debug_assert!(bytes <= SMALL_MAX && bytes % CLASS_STEP == 0);
+        // SAFETY: there is a head for every multiple of 8 from 0 to 256.
+        unsafe { self.head_at(bytes * (HEAD_BYTES / CLASS_STEP)) }
+    }
+
+    #[inline]
+    pub(crate) fn head_of_class(&self, class: SizeClass) -> &Head {
+        &self.heads[class.index() + 1]
+    }
+
+    /// # Safety
+    /// * `offset` is that of a head, in bytes from the first.
+    #[inline(always)]
+    unsafe fn head_at(&self, offset: usize) -> &Head {
+        debug_assert!(offset % HEAD_BYTES == 0 && offset < size_of_val(&self.heads));
+        // SAFETY: the caller promises that the offset is inside the array.
+        let head = unsafe { (&raw const self.heads).cast::<Head>().byte_add(offset) };
+        // SAFETY: it points to an element of the array.
+        unsafe { &*head }
+    }
+
+    /// The tag of this heap's pools of a class.
+    pub(crate) fn tag(&self, class: SizeClass) -> u32 {
+        (self.owner | (class.index() + 1) * HEAD_BYTES) as u32
+    }
+}
+
+/// Whether what remains of a tag after exclusive-or with the own id is the offset of a head.
+#[inline(always)]
+fn is_head(rest: usize) -> bool {
+    rest < 1 << HEAD_BITS
+}
+
+/// Index of the heap that owns a pool with this tag, not [`TAG_FREE`].
+pub(crate) fn heap_of_tag(tag: u32) -> usize {
+    (tag >> HEAD_BITS) as usize - 1
+}
+
+/// Bytes of a block of the pool with this tag; 0 if the pool is free.
+#[inline(always)]
+pub(crate) fn tag_block_bytes(tag: u32) -> usize {
+    (tag as usize % (1 << HEAD_BITS)) / (HEAD_BYTES / CLASS_STEP)
+}
+
+/// Class of the pool with this tag, not [`TAG_FREE`].
+pub(crate) fn size_class_of_tag(tag: u32) -> SizeClass {
+    SizeClass::of_block(tag_block_bytes(tag))
+}
+

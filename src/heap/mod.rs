@@ -1,0 +1,245 @@
+//! Heaps: a thread's magazines, pools and arenas.
+//!
+//! A heap is made when its thread first needs one, never unmapped, parked when the thread ends and taken over by the
+//! next thread that needs one. So whoever frees one of its blocks late always finds it.
+//!
+//! Heap invariant 1: a heap has at most one owner at a time: the thread whose front it is, or whoever holds the lock
+//! that it is parked under. Everything in `own` and `classes`, the magazines, and Region invariant 2's part of the
+//! tables is written by the owner alone. What others read of it for statistics is atomic, single-writer and relaxed:
+//! each figure stands for itself.
+//! Heap invariant 2: `front` is complete before another thread can see the heap, and only its heads change after.
+
+mod fill;
+mod flush;
+mod front;
+
+pub(crate) use front::{Front, TAG_FREE, heap_of_tag, size_class_of_tag, tag_block_bytes};
+
+use crate::arena::Arenas;
+use crate::magazine::{Depot, Head, Slot, absent};
+use crate::pool::PoolList;
+use crate::region::{ArenaId, Region};
+use crate::remote::{Combined, PendingList};
+use crate::size_class::{CLASSES, SizeClass};
+use crate::sync::{AtomicU64, Ordering};
+use core::cell::Cell;
+use core::marker::PhantomData;
+use core::ops::Deref;
+use core::ptr;
+use core::ptr::NonNull;
+use core::sync::atomic::AtomicPtr;
+use crossbeam_utils::CachePadded;
+
+/// A figure that only grows. Relaxed: it stands for itself.
+#[derive(Default)]
+pub(crate) struct Counter(AtomicU64);
+
+impl Counter {
+    pub(crate) const fn new() -> Self {
+        Self(AtomicU64::new(0))
+    }
+
+    /// Adds for a single writer: no read-modify-write.
+    #[inline]
+    pub(crate) fn add(&self, count: usize) {
+        self.0.store(self.value().wrapping_add(count as u64), Ordering::Relaxed);
+    }
+
+    /// Subtracts for a single writer, for the few figures that also shrink.
+    pub(crate) fn subtract(&self, count: usize) {
+        self.0.store(self.value().wrapping_sub(count as u64), Ordering::Relaxed);
+    }
+
+    /// Adds for many writers.
+    pub(crate) fn add_shared(&self, count: usize) {
+        self.0.fetch_add(count as u64, Ordering::Relaxed);
+    }
+
+    #[inline]
+    pub(crate) fn value(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// What went to the backend.
+#[derive(Default)]
+pub(crate) struct LargeCounters {
+    pub(crate) allocations: Counter,
+    pub(crate) frees: Counter,
+    pub(crate) reallocations: Counter,
+    /// Bytes asked for, in all.
+    pub(crate) bytes_in: Counter,
+    /// Bytes given back, in all.
+    pub(crate) bytes_out: Counter,
+}
+
+impl LargeCounters {
+    pub(crate) const fn new() -> Self {
+        Self {
+            allocations: Counter::new(),
+            frees: Counter::new(),
+            reallocations: Counter::new(),
+            bytes_in: Counter::new(),
+            bytes_out: Counter::new(),
+        }
+    }
+}
+
+/// A heap's slow half of one class.
+pub(crate) struct ClassState {
+    /// Top of the previous magazine: full, empty, or absent.
+    previous: AtomicPtr<Slot>,
+    pub(crate) depot: Depot,
+    /// Blocks that the next fill asks for: doubles up to a whole magazine.
+    next_fill: Cell<usize>,
+    /// The class's pools with blocks in the free map.
+    partial: PoolList,
+    /// Frees of other heaps' blocks of this class that are not posted yet.
+    combined: Cell<Combined>,
+    /// Pools of this class that the heap has now.
+    pub(crate) pools: Counter,
+    /// Blocks moved out of pools, in all.
+    pub(crate) filled: Counter,
+    /// Blocks of this heap moved back to pools by its own thread, in all.
+    pub(crate) flushed: Counter,
+    /// Blocks of this heap that others freed and it has collected, in all.
+    pub(crate) collected: Counter,
+    /// Blocks of other heaps that this heap's thread freed, in all.
+    pub(crate) remote_frees: Counter,
+}
+
+impl ClassState {
+    const fn new() -> Self {
+        Self {
+            previous: AtomicPtr::new(absent()),
+            depot: Depot::new(),
+            next_fill: Cell::new(fill::FIRST_FILL),
+            partial: PoolList::new(),
+            combined: Cell::new(Combined::NONE),
+            pools: Counter::new(),
+            filled: Counter::new(),
+            flushed: Counter::new(),
+            collected: Counter::new(),
+            remote_frees: Counter::new(),
+        }
+    }
+
+    /// Top of the previous magazine.
+    pub(crate) fn previous(&self) -> *mut Slot {
+        self.previous.load(Ordering::Relaxed)
+    }
+
+    fn set_previous(&self, top: *mut Slot) {
+        self.previous.store(top, Ordering::Relaxed);
+    }
+}
+
+/// What belongs to a heap as a whole and only its owner touches.
+struct Own {
+    arenas: Arenas,
+    /// Empty magazines, each linked to the next by its slot 1.
+    spare: Cell<*mut Slot>,
+    /// Pools that have a class.
+    pools: Cell<usize>,
+    /// Blocks returned to pools since the last search for wholly free ones.
+    freed_since_search: Cell<usize>,
+    /// Whether blocks are cached. The stragglers' heap caches none, since its caller changes with every call.
+    has_magazines: Cell<bool>,
+}
+
+/// A thread's heap.
+#[repr(C)]
+pub(crate) struct Heap {
+    /// First, so that a pointer to a heap is one to its front.
+    pub(crate) front: Front,
+    pub(crate) region: Region,
+    pub(crate) classes: [ClassState; CLASSES],
+    pub(crate) large: LargeCounters,
+    own: Own,
+    /// The heap parked below this one; for the holder of the shared lock.
+    pub(crate) parked_next: Cell<Option<NonNull<Heap>>>,
+    /// Words with remote frees for this heap; the one part that other threads write, on cache lines of its own.
+    pending: CachePadded<PendingList>,
+}
+
+// SAFETY: Heap invariant 1: other threads touch only atomics and what never changes.
+unsafe impl Sync for Heap {}
+
+impl Heap {
+    /// Makes the heap with this index in its region.
+    ///
+    /// # Safety
+    /// * The heap's memory is open, nobody else uses it, and `index` was never used before in this region.
+    pub(crate) unsafe fn create(region: &Region, index: usize) -> NonNull<Self> {
+        let place = region.heap(index);
+        let heap = Self {
+            front: Front::new(region, index),
+            region: *region,
+            classes: [const { ClassState::new() }; CLASSES],
+            large: LargeCounters::new(),
+            own: Own {
+                arenas: Arenas::new(),
+                spare: Cell::new(ptr::null_mut()),
+                pools: Cell::new(0),
+                freed_since_search: Cell::new(0),
+                has_magazines: Cell::new(true),
+            },
+            parked_next: Cell::new(None),
+            pending: CachePadded::new(PendingList::new()),
+        };
+        // SAFETY: the caller promises that the place is open and unused.
+        unsafe { place.write(heap) };
+        place
+    }
+
+    /// The heap for its owner.
+    ///
+    /// # Safety
+    /// * The caller is the owner (Heap invariant 1) as long as the result lives.
+    #[inline]
+    pub(crate) unsafe fn owned(&self) -> OwnedHeap<'_> {
+        OwnedHeap { heap: self, _not_send: PhantomData }
+    }
+
+    /// The head of a class.
+    #[inline]
+    pub(crate) fn head(&self, class: SizeClass) -> &Head {
+        self.front.head_of_class(class)
+    }
+
+    #[inline]
+    pub(crate) fn class(&self, class: SizeClass) -> &ClassState {
+        &self.classes[class.index()]
+    }
+
+    /// Where other threads queue words for this heap.
+    pub(crate) fn pending(&self) -> &PendingList {
+        &self.pending
+    }
+}
+
+/// A heap in the hands of its owner: what only the owner may do.
+#[derive(Clone, Copy)]
+pub(crate) struct OwnedHeap<'h> {
+    heap: &'h Heap,
+    _not_send: PhantomData<*mut ()>,
+}
+
+impl Deref for OwnedHeap<'_> {
+    type Target = Heap;
+
+    #[inline]
+    fn deref(&self) -> &Heap {
+        self.heap
+    }
+}
+
+/// Where a heap gets arenas and magazines from, and gives wholly free arenas back to: what all heaps share.
+pub(crate) trait Supply {
+    /// An arena that nobody owns; `None` if the region is used up or the system refuses.
+    fn take_arena(&self) -> Option<ArenaId>;
+    /// Gives a wholly free arena back.
+    fn give_arena(&self, region: &Region, arena: ArenaId);
+    /// Several new magazines, given to `each` by their tops; none if there is no memory for them.
+    fn take_magazines(&self, each: &mut dyn FnMut(*mut Slot));
+}

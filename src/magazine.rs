@@ -1,0 +1,268 @@
+//! Magazines: one size class's cached block pointers in a heap, and the depot of full ones behind the loaded one
+//! (J. Bonwick and J. Adams, "Magazines and Vmem", USENIX 2001).
+//!
+//! ```text
+//! slot   0      1     2     3            63
+//!      | null | blk | blk | blk |  ...  | |      512 bytes, aligned to 512
+//!                      ^ top: the newest block
+//! ```
+//! Magazine invariant 1: slot 0 is always null, so a top that has come down to it reads "empty" without a count.
+//! Magazine invariant 2: a top that may not be raised lies in slot 63, so its successor is a multiple of 512: "full".
+//! Magazine invariant 3: a head without a magazine points to slot 63 of [`ABSENT`], which is null: empty and full at
+//! once, so that both fast paths leave it alone without a test of its own. Nothing is ever written to it.
+
+use crate::size_class::SizeClass;
+use crate::sync::{AtomicU32, AtomicU64, Ordering};
+use core::cell::Cell;
+use core::ptr;
+use core::sync::atomic::AtomicPtr;
+use static_assertions::const_assert_eq;
+
+/// Slots of a magazine, the null one included.
+pub(crate) const SLOTS: usize = 64;
+/// Blocks that a magazine holds when it is full.
+pub(crate) const CAPACITY: usize = SLOTS - 1;
+/// Bytes of a magazine, and its alignment.
+pub(crate) const MAGAZINE_BYTES: usize = 512;
+
+/// One cached block.
+pub(crate) type Slot = Cell<*mut u8>;
+
+/// An array of cached blocks; how many it holds is known by who holds its top.
+#[repr(C, align(512))]
+pub(crate) struct Magazine {
+    slots: [Slot; SLOTS],
+}
+
+const_assert_eq!(size_of::<Magazine>(), MAGAZINE_BYTES);
+
+// SAFETY: a magazine's slots are touched by the owner of its heap alone; `ABSENT` is never written (Magazine invariant 3).
+unsafe impl Sync for Magazine {}
+
+/// What a head without a magazine points into (Magazine invariant 3).
+static ABSENT: Magazine = Magazine { slots: [const { Cell::new(ptr::null_mut()) }; SLOTS] };
+
+/// The top of a head without a magazine.
+pub(crate) const fn absent() -> *mut Slot {
+    (&raw const ABSENT.slots[CAPACITY]).cast_mut()
+}
+
+/// Blocks below a top, the one it points to included.
+#[inline]
+pub(crate) fn count(top: *mut Slot) -> usize {
+    if ptr::eq(top, absent()) { 0 } else { top.addr() % MAGAZINE_BYTES / size_of::<Slot>() }
+}
+
+/// Whether a top belongs to no magazine.
+#[inline]
+pub(crate) fn is_absent(top: *mut Slot) -> bool {
+    ptr::eq(top, absent())
+}
+
+/// The top of the empty magazine that a top, not absent, lies in.
+#[inline]
+pub(crate) fn bottom(top: *mut Slot) -> *mut Slot {
+    top.map_addr(|address| address & !(MAGAZINE_BYTES - 1))
+}
+
+/// The cached blocks under a top, not absent, the first that would be handed out last.
+///
+/// # Safety
+/// * The caller owns the magazine and does not use its top while the slice lives.
+pub(crate) unsafe fn blocks<'a>(top: *mut Slot) -> &'a [Slot] {
+    // SAFETY: a magazine has `SLOTS` slots, its blocks begin at slot 1 (Magazine invariants 1 and 2).
+    unsafe { core::slice::from_raw_parts(bottom(top).add(1), count(top)) }
+}
+
+/// What the fast paths touch of one class: the top of the loaded magazine and the number of frees.
+///
+/// Only the owner writes; others read for statistics. Relaxed everywhere: each value stands for itself.
+#[repr(C)]
+pub(crate) struct Head {
+    top: AtomicPtr<Slot>,
+    frees: AtomicU64,
+}
+
+impl Head {
+    pub(crate) const fn new() -> Self {
+        Self { top: AtomicPtr::new(absent()), frees: AtomicU64::new(0) }
+    }
+
+    /// Takes the newest cached block; null if there is none.
+    #[inline(always)]
+    pub(crate) fn pop(&self) -> *mut u8 {
+        let top = self.top.load(Ordering::Relaxed);
+        // SAFETY: a top always points to a slot of a magazine that lives for ever.
+        let block = unsafe { (*top).get() };
+        if !block.is_null() {
+            self.top.store(top.wrapping_sub(1), Ordering::Relaxed);
+        }
+        block
+    }
+
+    /// Caches a freed block and counts the free. False, and nothing done, if the magazine is full or absent.
+    #[inline(always)]
+    pub(crate) fn push(&self, block: *mut u8) -> bool {
+        let next = self.top.load(Ordering::Relaxed).wrapping_add(1);
+        if next.addr() % MAGAZINE_BYTES == 0 {
+            return false;
+        }
+        // SAFETY: `next` is no multiple of 512, so it is a slot of the magazine (Magazine invariant 2).
+        unsafe { (*next).set(block) };
+        self.top.store(next, Ordering::Relaxed);
+        self.count_free();
+        true
+    }
+
+    /// Counts a free. One writer, so no read-modify-write.
+    #[inline(always)]
+    pub(crate) fn count_free(&self) {
+        self.frees.store(self.frees.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+    }
+
+    #[inline]
+    pub(crate) fn top(&self) -> *mut Slot {
+        self.top.load(Ordering::Relaxed)
+    }
+
+    /// Loads another magazine. Only the owner may call this.
+    #[inline]
+    pub(crate) fn load(&self, top: *mut Slot) {
+        self.top.store(top, Ordering::Relaxed);
+    }
+
+    /// Blocks of this heap's own pools that it freed; only grows.
+    pub(crate) fn frees(&self) -> u64 {
+        self.frees.load(Ordering::Relaxed)
+    }
+}
+
+/// Most full magazines that a depot keeps.
+const DEPOT_SLOTS: usize = 16;
+/// Bytes of blocks that a depot keeps per class, about. More saves little more work, and costs locality: blocks come
+/// out in the order of their frees, where a fill would hand them out in the order of their addresses.
+const DEPOT_BYTES: usize = 32 * 1024;
+
+/// The full magazines of one class, oldest first: a ring.
+///
+/// Depot invariant 1: every magazine in it holds [`CAPACITY`] blocks. Only the owner writes; others read the length.
+pub(crate) struct Depot {
+    ring: [Cell<*mut Slot>; DEPOT_SLOTS],
+    oldest: Cell<u32>,
+    length: AtomicU32,
+}
+
+impl Depot {
+    pub(crate) const fn new() -> Self {
+        Self {
+            ring: [const { Cell::new(ptr::null_mut()) }; DEPOT_SLOTS],
+            oldest: Cell::new(0),
+            length: AtomicU32::new(0),
+        }
+    }
+
+    /// Full magazines that this class may keep.
+    pub(crate) fn bound(class: SizeClass) -> usize {
+        (DEPOT_BYTES / (CAPACITY * class.bytes())).clamp(1, DEPOT_SLOTS)
+    }
+
+    pub(crate) fn length(&self) -> usize {
+        self.length.load(Ordering::Relaxed) as usize
+    }
+
+    fn slot(&self, position: usize) -> &Cell<*mut Slot> {
+        &self.ring[(self.oldest.get() as usize + position) % DEPOT_SLOTS]
+    }
+
+    /// Keeps a full magazine, given by its top. The depot must have room.
+    pub(crate) fn push_newest(&self, top: *mut Slot) {
+        debug_assert!(count(top) == CAPACITY && self.length() < DEPOT_SLOTS, "Depot invariant 1");
+        self.slot(self.length()).set(top);
+        self.length.store(self.length() as u32 + 1, Ordering::Relaxed);
+    }
+
+    /// Takes the magazine that came last.
+    pub(crate) fn pop_newest(&self) -> Option<*mut Slot> {
+        let last = self.length().checked_sub(1)?;
+        self.length.store(last as u32, Ordering::Relaxed);
+        Some(self.slot(last).get())
+    }
+
+    /// Takes the magazine that came first.
+    pub(crate) fn pop_oldest(&self) -> Option<*mut Slot> {
+        let last = self.length().checked_sub(1)?;
+        let top = self.slot(0).get();
+        self.oldest.set((self.oldest.get() + 1) % DEPOT_SLOTS as u32);
+        self.length.store(last as u32, Ordering::Relaxed);
+        Some(top)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn leaked() -> *mut Slot {
+        let magazine = Box::leak(Box::new(Magazine { slots: [const { Cell::new(ptr::null_mut()) }; SLOTS] }));
+        (&raw const magazine.slots[0]).cast_mut()
+    }
+
+    fn block(n: usize) -> *mut u8 {
+        ptr::without_provenance_mut(n * 8)
+    }
+
+    #[test]
+    fn an_absent_magazine_is_empty_and_full() {
+        let head = Head::new();
+        assert!(head.pop().is_null());
+        assert!(!head.push(block(1)));
+        assert_eq!((count(head.top()), head.frees()), (0, 0));
+        assert!(is_absent(head.top()));
+    }
+
+    #[test]
+    fn a_magazine_is_a_bounded_stack() {
+        let head = Head::new();
+        head.load(leaked());
+        assert!(head.pop().is_null());
+        for n in 1..=CAPACITY {
+            assert!(head.push(block(n)));
+            assert_eq!(count(head.top()), n);
+        }
+        assert!(!head.push(block(64)));
+        assert_eq!(head.frees(), CAPACITY as u64);
+        // SAFETY: this test owns the magazine.
+        assert_eq!(unsafe { blocks(head.top()) }[0].get(), block(1));
+        for n in (1..=CAPACITY).rev() {
+            assert_eq!(head.pop(), block(n));
+        }
+        assert!(head.pop().is_null());
+        assert_eq!(head.top(), bottom(head.top()));
+    }
+
+    #[test]
+    fn a_depot_gives_the_newest_or_the_oldest() {
+        let depot = Depot::new();
+        let full: Vec<_> = (0..DEPOT_SLOTS).map(|_| leaked().wrapping_add(CAPACITY)).collect();
+        for round in 0..3 {
+            assert_eq!(depot.pop_newest(), None);
+            assert_eq!(depot.pop_oldest(), None);
+            full.iter().for_each(|&top| depot.push_newest(top));
+            assert_eq!(depot.length(), DEPOT_SLOTS);
+            assert_eq!(depot.pop_oldest(), Some(full[0]), "round {round}");
+            assert_eq!(depot.pop_newest(), Some(full[DEPOT_SLOTS - 1]));
+            depot.push_newest(full[0]);
+            for &top in full[1..DEPOT_SLOTS - 1].iter().chain([&full[0]]) {
+                assert_eq!(depot.pop_oldest(), Some(top));
+            }
+        }
+    }
+
+    #[test]
+    fn depots_keep_about_32_kib() {
+        for class in SizeClass::all() {
+            let bytes = Depot::bound(class) * CAPACITY * class.bytes();
+            assert!(bytes <= 32 * 1024 || Depot::bound(class) == 1);
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! Address ranges: reserved without memory behind them, then opened for use step by step.
+//!
+//! Reserving costs no memory: `PROT_NONE` and `MAP_NORESERVE`. Opening is an `mprotect`; the kernel adds pages as they
+//! are touched. A failure leaves `errno` as it was, since a free may be what led here.
+
+use core::ffi::c_void;
+use core::ptr::NonNull;
+
+/// Bytes of a page of the system: 4, 16 or 64 KiB. Asked at run time, since one binary runs on kernels of each kind.
+pub(crate) fn page_bytes() -> usize {
+    // SAFETY: sysconf has no preconditions.
+    let bytes = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    usize::try_from(bytes).ok().filter(|b| b.is_power_of_two()).unwrap_or(4096)
+}
+
+/// Bytes of memory in the machine; `None` where the system does not say.
+pub(crate) fn physical_memory() -> Option<usize> {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    {
+        // SAFETY: sysconf has no preconditions.
+        let pages = unsafe { libc::sysconf(libc::_SC_PHYS_PAGES) };
+        usize::try_from(pages).ok()?.checked_mul(page_bytes())
+    }
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    None
+}
+
+/// The process's limit on its address space in bytes (`RLIMIT_AS`); `None` if there is none.
+pub(crate) fn address_space_limit() -> Option<usize> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: `limit` is a valid place for the answer.
+    let status = unsafe { libc::getrlimit(libc::RLIMIT_AS, &raw mut limit) };
+    if status != 0 || limit.rlim_cur == libc::RLIM_INFINITY {
+        return None;
+    }
+    usize::try_from(limit.rlim_cur).ok()
+}
+
+/// Reserves `bytes` of addresses, a multiple of the system page, without memory behind them.
+pub(crate) fn reserve(bytes: usize) -> Option<NonNull<u8>> {
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANON | libc::MAP_NORESERVE;
+    let _errno = KeepErrno::new();
+    // SAFETY: a fresh anonymous mapping at an address of the kernel's choice touches nothing that exists.
+    let start = unsafe { libc::mmap(core::ptr::null_mut(), bytes, libc::PROT_NONE, flags, -1, 0) };
+    if start == libc::MAP_FAILED { None } else { NonNull::new(start.cast()) }
+}
+
+/// Gives back addresses that [`reserve`] returned, in whole or in part.
+///
+/// # Safety
+/// * The range is page-aligned, came from [`reserve`], and nothing uses it any more.
+pub(crate) unsafe fn unreserve(start: NonNull<u8>, bytes: usize) {
+    let _errno = KeepErrno::new();
+    // SAFETY: the caller promises that the range is ours and unused.
+    unsafe { libc::munmap(start.as_ptr().cast::<c_void>(), bytes) };
+}
+
+/// Makes the page-aligned range readable and writable. False if the system refuses (overcommit, limits).
+///
+/// # Safety
+/// * The range lies in what [`reserve`] returned.
+pub(crate) unsafe fn open(start: NonNull<u8>, bytes: usize) -> bool {
+    let _errno = KeepErrno::new();
+    // SAFETY: the caller promises that the range is ours; giving rights takes none away.
+    unsafe { libc::mprotect(start.as_ptr().cast::<c_void>(), bytes, libc::PROT_READ | libc::PROT_WRITE) == 0 }
+}
+
+/// Asks for ordinary system pages in a page-aligned range even where the system would use huge ones: sparse tables
+/// would otherwise take 2 MiB for each byte touched. A hint; changes no content.
+///
+/// # Safety
+/// * The range lies in what [`reserve`] returned.
+pub(crate) unsafe fn prefer_small_pages(start: NonNull<u8>, bytes: usize) {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    {
+        let _errno = KeepErrno::new();
+        // SAFETY: the caller promises that the range is ours; the advice changes no content.
+        unsafe { libc::madvise(start.as_ptr().cast::<c_void>(), bytes, libc::MADV_NOHUGEPAGE) };
+    }
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    let _ = (start, bytes);
+}
+
+/// Puts `errno` back when dropped: programs read it after they have dropped something.
+struct KeepErrno(i32);
+
+impl KeepErrno {
+    fn new() -> Self {
+        // SAFETY: the location is this thread's own `errno`.
+        Self(unsafe { *errno_location() })
+    }
+}
+
+impl Drop for KeepErrno {
+    fn drop(&mut self) {
+        // SAFETY: the location is this thread's own `errno`.
+        unsafe { *errno_location() = self.0 };
+    }
+}
+
+/// Where the C library keeps this thread's `errno`.
+fn errno_location() -> *mut i32 {
+    #[cfg(target_os = "linux")]
+    // SAFETY: no preconditions.
+    unsafe {
+        libc::__errno_location()
+    }
+    #[cfg(any(target_os = "android", target_os = "netbsd", target_os = "openbsd"))]
+    // SAFETY: no preconditions.
+    unsafe {
+        libc::__errno()
+    }
+    #[cfg(any(target_vendor = "apple", target_os = "freebsd"))]
+    // SAFETY: no preconditions.
+    unsafe {
+        libc::__error()
+    }
+    #[cfg(target_os = "dragonfly")]
+    // SAFETY: no preconditions.
+    unsafe {
+        libc::__errno_location()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reserved_addresses_can_be_opened_in_part() {
+        let page = page_bytes();
+        let start = reserve(8 * page).unwrap();
+        // SAFETY: inside the reservation.
+        assert!(unsafe { open(start, page) });
+        // SAFETY: just opened.
+        unsafe { start.as_ptr().add(page - 1).write(7) };
+        // SAFETY: ours, and unused from here on.
+        unsafe { unreserve(start, 8 * page) };
+    }
+
+    #[test]
+    fn refusal_is_an_answer_and_keeps_errno() {
+        // SAFETY: this thread's own errno.
+        unsafe { *errno_location() = 4242 };
+        assert!(reserve(1 << 62).is_none());
+        // SAFETY: as above.
+        assert_eq!(unsafe { *errno_location() }, 4242);
+    }
+
+    #[test]
+    fn the_machine_has_memory() {
+        assert!(physical_memory().is_none_or(|bytes| bytes > 16 << 20));
+        assert!(page_bytes() >= 4096);
+    }
+}

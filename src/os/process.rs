@@ -1,0 +1,52 @@
+//! Thread exit, fork, and the last words of a process.
+
+use core::ffi::c_void;
+
+/// A key whose destructor runs at the exit of each thread that armed it.
+///
+/// The destructors of pthread keys run after those of Rust's thread-locals where the C library knows thread-exit
+/// functions (glibc, macOS), and among them elsewhere (musl), in at least four rounds while one of them arms its key
+/// again; not for the main thread when `main` returns.
+#[derive(Clone, Copy)]
+pub(crate) struct ThreadExitKey(libc::pthread_key_t);
+
+impl ThreadExitKey {
+    /// `None` if the process has no key left.
+    pub(crate) fn new(destructor: unsafe extern "C" fn(*mut c_void)) -> Option<Self> {
+        let mut key = 0;
+        // SAFETY: `key` is a valid place for the answer; the destructor has the type that is asked for.
+        let status = unsafe { libc::pthread_key_create(&raw mut key, Some(destructor)) };
+        (status == 0).then_some(Self(key))
+    }
+
+    /// Has the destructor called with `value`, not null, at the exit of this thread. False if there is no memory for it.
+    pub(crate) fn arm(self, value: *mut c_void) -> bool {
+        // SAFETY: the key was made by `new` and is never deleted.
+        unsafe { libc::pthread_setspecific(self.0, value) == 0 }
+    }
+}
+
+/// Has `before` called in the forking thread before each `fork`, and `after` in the parent and in the child after it.
+pub(crate) fn on_fork(before: unsafe extern "C" fn(), after: unsafe extern "C" fn()) -> bool {
+    // SAFETY: the functions have the type that is asked for and live as long as this code.
+    unsafe { libc::pthread_atfork(Some(before), Some(after), Some(after)) == 0 }
+}
+
+/// Writes to standard error without allocating or locking. A failure cannot be reported, so it is not.
+pub(crate) fn write_stderr(text: &[u8]) {
+    let mut rest = text;
+    while !rest.is_empty() {
+        // SAFETY: the buffer is valid for its length.
+        let written = unsafe { libc::write(libc::STDERR_FILENO, rest.as_ptr().cast(), rest.len()) };
+        match usize::try_from(written) {
+            Ok(count) if count > 0 => rest = &rest[count.min(rest.len())..],
+            _ => return,
+        }
+    }
+}
+
+/// Ends the process with `SIGABRT`.
+pub(crate) fn abort() -> ! {
+    // SAFETY: no preconditions.
+    unsafe { libc::abort() }
+}

@@ -1,0 +1,276 @@
+//! Pools: 4 KiB of blocks of one class, their free blocks in the free map, and a class's list of partly used pools.
+//!
+//! | state | when | on which list | what ends it |
+//! | --- | --- | --- | --- |
+//! | free | it has no class | none; a bit of its arena's record | a heap takes it for a class |
+//! | taken | no block of it is in the free map | none | a block is flushed or collected |
+//! | listed | some of its blocks are in the free map | its class's list | its last free block is taken, or it is found wholly free |
+
+use crate::magazine::Slot;
+use crate::region::{PoolId, Region};
+use crate::size_class::{CLASS_STEP, SizeClass, WORD_BYTES, WORDS_PER_POOL};
+use core::cell::Cell;
+
+/// Marks the end of a list of pools or arenas.
+pub(crate) const NONE: u32 = u32::MAX;
+
+/// Where a pool stands; all zero means free, as fresh memory is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub(crate) enum PoolState {
+    Free = 0,
+    Taken,
+    Listed,
+}
+
+/// What is known of a pool; Region invariant 2 says whose it is.
+///
+/// Pool invariant 1: a bit of the pool's words in the free map is set only where a block of its class begins.
+/// Pool invariant 2: the state is `Listed` exactly if one of those bits is set, and then the pool is on its class's list.
+pub(crate) struct PoolRecord {
+    previous: Cell<u32>,
+    next: Cell<u32>,
+    class: Cell<SizeClass>,
+    state: Cell<PoolState>,
+}
+
+impl PoolRecord {
+    pub(crate) fn class(&self) -> SizeClass {
+        self.class.get()
+    }
+
+    pub(crate) fn state(&self) -> PoolState {
+        self.state.get()
+    }
+
+    /// The pool becomes one of this class, with no block in the free map.
+    pub(crate) fn take(&self, class: SizeClass) {
+        debug_assert_eq!(self.state.get(), PoolState::Free);
+        self.class.set(class);
+        self.state.set(PoolState::Taken);
+    }
+}
+
+/// The pools of one class that have blocks in the free map, the one that had none most recently first.
+pub(crate) struct PoolList {
+    first: Cell<u32>,
+}
+
+impl PoolList {
+    pub(crate) const fn new() -> Self {
+        Self { first: Cell::new(NONE) }
+    }
+
+    #[inline]
+    pub(crate) fn first(&self) -> Option<PoolId> {
+        let first = self.first.get();
+        (first != NONE).then_some(PoolId(first))
+    }
+
+    /// The pool behind this one.
+    pub(crate) fn after(&self, region: &Region, pool: PoolId) -> Option<PoolId> {
+        let next = region.pool_record(pool).next.get();
+        (next != NONE).then_some(PoolId(next))
+    }
+
+    /// Puts a taken pool at the front.
+    pub(crate) fn link(&self, region: &Region, pool: PoolId) {
+        let record = region.pool_record(pool);
+        debug_assert_eq!(record.state.get(), PoolState::Taken, "Pool invariant 2");
+        record.state.set(PoolState::Listed);
+        record.previous.set(NONE);
+        record.next.set(self.first.get());
+        if self.first.get() != NONE {
+            region.pool_record(PoolId(self.first.get())).previous.set(pool.0);
+        }
+        self.first.set(pool.0);
+    }
+
+    /// Takes a pool off the list; it becomes `Taken`.
+    pub(crate) fn unlink(&self, region: &Region, pool: PoolId) {
+        let record = region.pool_record(pool);
+        debug_assert_eq!(record.state.get(), PoolState::Listed, "Pool invariant 2");
+        record.state.set(PoolState::Taken);
+        let (previous, next) = (record.previous.get(), record.next.get());
+        if next != NONE {
+            region.pool_record(PoolId(next)).previous.set(previous);
+        }
+        if previous == NONE {
+            self.first.set(next);
+        } else {
+            region.pool_record(PoolId(previous)).next.set(next);
+        }
+    }
+}
+
+/// Why a bit of the free map cannot be right.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct NoBlock {
+    /// Address of the place that was freed though no block begins there.
+    pub(crate) address: usize,
+}
+
+/// Takes up to `wanted` blocks of a pool out of the free map, lowest address first, and writes them to the slots from
+/// `first` downwards. Returns how many, and whether the pool has none left.
+///
+/// # Errors
+/// [`NoBlock`] if the free map has a bit where no block begins: an interior pointer was freed.
+///
+/// # Safety
+/// * The caller owns the pool.
+/// * `first` and the `wanted - 1` slots below it are the caller's to write.
+pub(crate) unsafe fn take_blocks(
+    region: &Region,
+    pool: PoolId,
+    first: *mut Slot,
+    wanted: usize,
+) -> Result<(usize, bool), NoBlock> {
+    let mask = region.pool_record(pool).class().block_mask();
+    let mut slot = first;
+    let mut left = wanted;
+    for position in 0..WORDS_PER_POOL {
+        let index = pool.first_word() + position as u32;
+        let word = region.free_word(index);
+        let mut bits = word.get();
+        if bits == 0 {
+            continue;
+        }
+        let start = region.block(index as usize * WORD_BYTES);
+        let wrong = bits & !mask[position];
+        if wrong != 0 {
+            return Err(NoBlock { address: start.addr() + wrong.trailing_zeros() as usize * CLASS_STEP });
+        }
+        while bits != 0 && left > 0 {
+            let block = start.wrapping_add(bits.trailing_zeros() as usize * CLASS_STEP);
+            // SAFETY: at most `wanted` slots from `first` down are written, which the caller promises are its own.
+            unsafe { (*slot).set(block) };
+            slot = slot.wrapping_sub(1);
+            bits &= bits - 1;
+            left -= 1;
+        }
+        word.set(bits);
+        if left == 0 {
+            let empty = bits == 0 && (position + 1..WORDS_PER_POOL).all(|p| region.free_word(pool.first_word() + p as u32).get() == 0);
+            return Ok((wanted, empty));
+        }
+    }
+    Ok((wanted - left, true))
+}
+
+/// Makes the blocks of a taken pool from number `from` on free in the map.
+pub(crate) fn free_blocks_from(region: &Region, pool: PoolId, from: usize) {
+    let class = region.pool_record(pool).class();
+    let first_bit = from * class.bytes() / CLASS_STEP;
+    for (position, &mask) in class.block_mask().iter().enumerate() {
+        let below = first_bit.saturating_sub(position * 64).min(64);
+        let keep = if below == 64 { 0 } else { u64::MAX << below };
+        region.free_word(pool.first_word() + position as u32).set(mask & keep);
+    }
+}
+
+/// Whether every block of a pool is in the free map.
+pub(crate) fn is_wholly_free(region: &Region, pool: PoolId) -> bool {
+    let mask = region.pool_record(pool).class().block_mask();
+    (0..WORDS_PER_POOL).all(|position| region.free_word(pool.first_word() + position as u32).get() == mask[position])
+}
+
+/// Makes a wholly free pool, on no list, a free one again.
+pub(crate) fn give_up(region: &Region, pool: PoolId) {
+    for position in 0..WORDS_PER_POOL as u32 {
+        region.free_word(pool.first_word() + position).set(0);
+    }
+    region.pool_record(pool).state.set(PoolState::Free);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use core::ptr;
+
+    fn taken_pool(class: SizeClass) -> (Region, PoolId) {
+        let region = Region::reserve(1 << 20).unwrap();
+        assert!(region.open_arenas(0, 1));
+        region.pool_record(PoolId(9)).take(class);
+        (region, PoolId(9))
+    }
+
+    fn offsets(slots: &[Slot], region: &Region) -> Vec<usize> {
+        slots.iter().map(|slot| region.offset_of(slot.get().addr()).unwrap() - 9 * 4096).collect()
+    }
+
+    #[test]
+    fn blocks_come_out_in_the_order_of_their_addresses() {
+        for class in SizeClass::all() {
+            let (region, pool) = taken_pool(class);
+            let blocks = class.blocks_per_pool();
+            free_blocks_from(&region, pool, 3);
+            assert!(!is_wholly_free(&region, pool));
+            let slots = vec![const { Cell::new(ptr::null_mut()) }; 512];
+            let last = (&raw const slots[511]).cast_mut();
+            let mut found = Vec::new();
+            loop {
+                // SAFETY: this test owns pool and slots.
+                let (taken, empty) = unsafe { take_blocks(&region, pool, last, 5) }.unwrap();
+                found.extend(offsets(&slots[512 - taken..], &region).into_iter().rev());
+                if empty {
+                    break;
+                }
+                assert_eq!(taken, 5);
+            }
+            assert_eq!(found, (3..blocks).map(|n| n * class.bytes()).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn a_bit_between_blocks_is_reported() {
+        let (region, pool) = taken_pool(SizeClass::of_block(48));
+        region.free_word(pool.first_word() + 1).set(1);
+        let slot = Cell::new(ptr::null_mut());
+        // SAFETY: this test owns pool and slot.
+        let result = unsafe { take_blocks(&region, pool, (&raw const slot).cast_mut(), 1) };
+        assert_eq!(result, Err(NoBlock { address: region.block(9 * 4096 + 512).addr() }));
+    }
+
+    #[test]
+    fn wholly_free_means_every_block() {
+        for class in SizeClass::all() {
+            let (region, pool) = taken_pool(class);
+            free_blocks_from(&region, pool, 0);
+            assert!(is_wholly_free(&region, pool));
+            let slot = Cell::new(ptr::null_mut());
+            // SAFETY: this test owns pool and slot.
+            let taken = unsafe { take_blocks(&region, pool, (&raw const slot).cast_mut(), 1) }.unwrap();
+            assert_eq!(taken, (1, false));
+            assert!(!is_wholly_free(&region, pool));
+        }
+    }
+
+    #[test]
+    fn lists_link_and_unlink_anywhere() {
+        let region = Region::reserve(1 << 20).unwrap();
+        assert!(region.open_arenas(0, 1));
+        let list = PoolList::new();
+        for n in 0..4 {
+            region.pool_record(PoolId(n)).take(SizeClass::new(0));
+            list.link(&region, PoolId(n));
+        }
+        let order = || {
+            let mut pools = Vec::new();
+            let mut next = list.first();
+            while let Some(pool) = next {
+                pools.push(pool.0);
+                next = list.after(&region, pool);
+            }
+            pools
+        };
+        assert_eq!(order(), [3, 2, 1, 0]);
+        list.unlink(&region, PoolId(2));
+        assert_eq!(order(), [3, 1, 0]);
+        list.unlink(&region, PoolId(0));
+        list.unlink(&region, PoolId(3));
+        assert_eq!(order(), [1]);
+        list.unlink(&region, PoolId(1));
+        assert_eq!(list.first(), None);
+        assert_eq!(region.pool_record(PoolId(1)).state(), PoolState::Taken);
+    }
+}

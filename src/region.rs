@@ -1,0 +1,409 @@
+//! The region: one reserved range of addresses that all arenas are carved from, and the dense tables beside it that
+//! say everything about them.
+//!
+//! ```text
+//! reservation | heaps | magazines | arenas' records | pools' records | tags | links | remote map | free map | region
+//! ```
+//! Each table has one entry for so many bytes of the region, so every entry is found by a shift of a block's offset:
+//! no header lies in the region, no pointer to one in a block. All of it is reserved without rights; arenas are opened
+//! from the front in growing steps, and each table as far as the open arenas need it.
+//!
+//! Region invariant 1: the tables' entries for arenas below the carved count are open, zero at first.
+//! Region invariant 2: entries of the free map, the records of pools and the record of an arena belong to the heap that
+//! owns the arena, or to the holder of the shared lock while the arena is on the shared list.
+//! Region invariant 3: a tag changes only while its pool holds no live and no waiting block.
+
+use crate::arena::ArenaRecord;
+use crate::check::check;
+use crate::heap::Heap;
+use crate::magazine::{Magazine, Slot};
+use crate::os;
+use crate::pool::PoolRecord;
+use crate::remote::RemoteMap;
+use crate::size_class::{ARENA_BYTES, POOL_BYTES, POOLS_PER_ARENA, WORD_BYTES, WORDS_PER_POOL};
+use crate::sync::{AtomicU32, AtomicU64};
+use core::cell::Cell;
+use core::ptr::NonNull;
+use static_assertions::{const_assert, const_assert_eq};
+
+/// Alignment of the region: that of a huge page, so that huge pages can be used where they pay.
+const REGION_ALIGN: usize = 2 * 1024 * 1024;
+/// Least region worth having: four arenas.
+pub(crate) const REGION_MIN: usize = 4 * ARENA_BYTES;
+/// Largest region: pools and words of the maps have 32-bit indices, of which the largest marks an end.
+pub(crate) const REGION_MAX: usize = 1 << 40;
+/// Bytes of the region for each heap that there may be. A heap's own pages are few, so this bounds threads, not memory.
+const BYTES_PER_HEAP: usize = 512 * 1024;
+/// Bytes of the region for each magazine that there may be.
+const BYTES_PER_MAGAZINE: usize = 16 * 1024;
+
+const_assert!(REGION_MAX / WORD_BYTES <= u32::MAX as usize);
+const_assert!(REGION_ALIGN % ARENA_BYTES == 0);
+const_assert_eq!(WORDS_PER_POOL * WORD_BYTES, POOL_BYTES);
+
+/// Number of a pool in the region.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct PoolId(pub(crate) u32);
+
+/// Number of an arena in the region.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct ArenaId(pub(crate) u32);
+
+impl PoolId {
+    /// The pool that a word of a map belongs to.
+    #[inline]
+    pub(crate) fn of_word(index: u32) -> Self {
+        Self(index / WORDS_PER_POOL as u32)
+    }
+
+    #[inline]
+    pub(crate) fn arena(self) -> ArenaId {
+        ArenaId(self.0 / POOLS_PER_ARENA as u32)
+    }
+
+    /// Position in its arena.
+    #[inline]
+    pub(crate) fn position(self) -> u32 {
+        self.0 % POOLS_PER_ARENA as u32
+    }
+
+    /// The first of the words of a map that cover this pool.
+    #[inline]
+    pub(crate) fn first_word(self) -> u32 {
+        self.0 * WORDS_PER_POOL as u32
+    }
+}
+
+impl ArenaId {
+    #[inline]
+    pub(crate) fn pool(self, position: u32) -> PoolId {
+        PoolId(self.0 * POOLS_PER_ARENA as u32 + position)
+    }
+}
+
+/// A dense table of so many `entries`.
+struct Table<T> {
+    start: NonNull<T>,
+    entries: usize,
+}
+
+// By hand: a derive would ask it of `T`, of which a table only points to.
+impl<T> Clone for Table<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for Table<T> {}
+
+impl<T> Table<T> {
+    #[inline(always)]
+    fn entry(&self, index: usize) -> NonNull<T> {
+        debug_assert!(index < self.entries);
+        // SAFETY: every index comes from an offset into the region, which has `entries` of them.
+        unsafe { self.start.add(index) }
+    }
+
+    /// Bytes that the first `entries` of the table take, in whole system pages.
+    fn prefix(entries: usize, page: usize) -> usize {
+        (entries * size_of::<T>()).next_multiple_of(page)
+    }
+
+    /// Opens the entries `from..to`; those before are open. False if the system refuses.
+    fn open(&self, from: usize, to: usize, page: usize) -> bool {
+        check!(to <= self.entries, "a table was opened beyond its end");
+        let (start, end) = (Self::prefix(from, page), Self::prefix(to, page));
+        // SAFETY: the prefix lies in the table, which `layout` gave whole pages.
+        let first = unsafe { self.start.cast::<u8>().add(start) };
+        // SAFETY: the table lies in the reservation.
+        start == end || unsafe { os::open(first, end - start) }
+    }
+}
+
+/// Where everything is. A plain value: each heap has a copy, so that the slow paths read nothing shared.
+#[derive(Clone, Copy)]
+pub(crate) struct Region {
+    blocks: Table<u8>,
+    tags: Table<AtomicU32>,
+    free_map: Table<Cell<u64>>,
+    remote_map: Table<AtomicU64>,
+    links: Table<AtomicU32>,
+    pools: Table<PoolRecord>,
+    arenas: Table<ArenaRecord>,
+    heaps: Table<Heap>,
+    magazines: Table<Magazine>,
+    page: usize,
+}
+
+/// Hands out the parts of a reservation from front to back.
+struct Layouter {
+    reservation: Option<NonNull<u8>>,
+    offset: usize,
+    page: usize,
+}
+
+impl Layouter {
+    fn table<T>(&mut self, entries: usize) -> Table<T> {
+        let offset = self.offset;
+        self.offset += Table::<T>::prefix(entries, self.page);
+        let start = match self.reservation {
+            // SAFETY: the reservation was made as large as the sum of all tables.
+            Some(start) => unsafe { start.add(offset) },
+            None => NonNull::dangling(),
+        };
+        Table { start: start.cast(), entries }
+    }
+}
+
+impl Region {
+    /// Reserves a region of `bytes`, a power of two; if that is refused, of half as much, and so on down to
+    /// [`REGION_MIN`]. `None` if even that is refused.
+    pub(crate) fn reserve(bytes: usize) -> Option<Self> {
+        let page = os::page_bytes();
+        let mut bytes = bytes.next_power_of_two().clamp(REGION_MIN, REGION_MAX);
+        loop {
+            if let Some(region) = Self::reserve_exactly(bytes, page) {
+                return Some(region);
+            }
+            if bytes == REGION_MIN {
+                return None;
+            }
+            bytes /= 2;
+        }
+    }
+
+    /// The size to ask for: the machine's memory, and no more than a quarter of the process's limit on addresses,
+    /// which the program needs for its large blocks, threads and files.
+    pub(crate) fn bytes_wanted() -> usize {
+        let memory = os::physical_memory().unwrap_or(64 << 30).next_power_of_two();
+        match os::address_space_limit() {
+            Some(limit) => memory.min((limit / 4).max(1).next_power_of_two()),
+            None => memory,
+        }
+    }
+
+    fn reserve_exactly(bytes: usize, page: usize) -> Option<Self> {
+        let tables = Self::layout(None, bytes, page).1.next_multiple_of(REGION_ALIGN);
+        let total = tables + bytes + REGION_ALIGN;
+        let reservation = os::reserve(total)?;
+        // The region begins at the first multiple of its alignment that leaves room for the tables before it.
+        let slack = (reservation.addr().get() + tables).next_multiple_of(REGION_ALIGN) - reservation.addr().get() - tables;
+        // SAFETY: `slack` is below the alignment, which `total` has room for.
+        let start = unsafe { reservation.add(slack) };
+        // SAFETY: the whole of it lies within `total`.
+        let end = unsafe { start.add(tables + bytes) };
+        if slack > 0 {
+            // SAFETY: before everything that is used.
+            unsafe { os::unreserve(reservation, slack) };
+        }
+        if REGION_ALIGN > slack {
+            // SAFETY: behind everything that is used.
+            unsafe { os::unreserve(end, REGION_ALIGN - slack) };
+        }
+        // The tables are sparse, and a small program uses less than one huge page of the region.
+        // SAFETY: within the reservation, the region being no smaller than its minimum.
+        unsafe { os::prefer_small_pages(start, tables + bytes.min(REGION_ALIGN)) };
+        let (mut region, _) = Self::layout(Some(start), bytes, page);
+        // SAFETY: the tables take at most `tables` bytes.
+        region.blocks.start = unsafe { start.add(tables) };
+        Some(region)
+    }
+
+    /// Places the tables for a region of `bytes`; returns the bytes that they take.
+    fn layout(reservation: Option<NonNull<u8>>, bytes: usize, page: usize) -> (Self, usize) {
+        let pools = bytes / POOL_BYTES;
+        let words = bytes / WORD_BYTES;
+        let mut tables = Layouter { reservation, offset: 0, page };
+        let region = Self {
+            heaps: tables.table((bytes / BYTES_PER_HEAP).clamp(64, (1 << 22) - 1)),
+            magazines: tables.table((bytes / BYTES_PER_MAGAZINE).max(1024)),
+            arenas: tables.table(bytes / ARENA_BYTES),
+            pools: tables.table(pools),
+            tags: tables.table(pools),
+            links: tables.table(words),
+            remote_map: tables.table(words),
+            free_map: tables.table(words),
+            blocks: Table { start: NonNull::dangling(), entries: bytes },
+            page,
+        };
+        (region, tables.offset)
+    }
+
+    /// Bytes of addresses for blocks.
+    pub(crate) fn bytes(&self) -> usize {
+        self.blocks.entries
+    }
+
+    /// Where the region begins.
+    pub(crate) fn base(&self) -> NonNull<u8> {
+        self.blocks.start
+    }
+
+    /// The tags, for a fast path.
+    pub(crate) fn tags(&self) -> NonNull<AtomicU32> {
+        self.tags.start
+    }
+
+    pub(crate) fn max_arenas(&self) -> usize {
+        self.arenas.entries
+    }
+
+    pub(crate) fn max_heaps(&self) -> usize {
+        self.heaps.entries
+    }
+
+    pub(crate) fn max_magazines(&self) -> usize {
+        self.magazines.entries
+    }
+
+    /// Opens arenas `from..to` and what the tables say of them; those before are open. False if the system refuses;
+    /// what has been opened by then does no harm and is opened again the next time.
+    pub(crate) fn open_arenas(&self, from: usize, to: usize) -> bool {
+        let pools = (from * POOLS_PER_ARENA, to * POOLS_PER_ARENA);
+        let words = (pools.0 * WORDS_PER_POOL, pools.1 * WORDS_PER_POOL);
+        self.arenas.open(from, to, self.page)
+            && self.pools.open(pools.0, pools.1, self.page)
+            && self.tags.open(pools.0, pools.1, self.page)
+            && self.links.open(words.0, words.1, self.page)
+            && self.remote_map.open(words.0, words.1, self.page)
+            && self.free_map.open(words.0, words.1, self.page)
+            && self.blocks.open(from * ARENA_BYTES, to * ARENA_BYTES, self.page)
+    }
+
+    /// Opens the memory of the heaps `from..to`; those before are open.
+    pub(crate) fn open_heaps(&self, from: usize, to: usize) -> bool {
+        self.heaps.open(from, to, self.page)
+    }
+
+    /// Opens the memory of the magazines `from..to`; those before are open.
+    pub(crate) fn open_magazines(&self, from: usize, to: usize) -> bool {
+        self.magazines.open(from, to, self.page)
+    }
+
+    /// Bytes of the tables that describe `arenas`, `heaps` and `magazines`: what they would take if all were touched.
+    pub(crate) fn metadata_bytes(arenas: usize, heaps: usize, magazines: usize) -> usize {
+        let pools = arenas * POOLS_PER_ARENA;
+        let words = pools * WORDS_PER_POOL;
+        arenas * size_of::<ArenaRecord>()
+            + pools * (size_of::<PoolRecord>() + size_of::<AtomicU32>())
+            + words * (size_of::<AtomicU32>() + size_of::<AtomicU64>() + size_of::<u64>())
+            + heaps * size_of::<Heap>()
+            + magazines * size_of::<Magazine>()
+    }
+
+    /// Offset of an address in the region; `None` if it lies elsewhere.
+    #[inline]
+    pub(crate) fn offset_of(&self, address: usize) -> Option<usize> {
+        let offset = address.wrapping_sub(self.blocks.start.addr().get());
+        (offset < self.blocks.entries).then_some(offset)
+    }
+
+    /// The block at an offset.
+    #[inline]
+    pub(crate) fn block(&self, offset: usize) -> *mut u8 {
+        self.blocks.entry(offset).as_ptr()
+    }
+
+    #[inline]
+    pub(crate) fn tag(&self, pool: PoolId) -> &AtomicU32 {
+        // SAFETY: Region invariant 1; tags are atomics.
+        unsafe { self.tags.entry(pool.0 as usize).as_ref() }
+    }
+
+    /// A word of the free map. Region invariant 2 says whose it is.
+    #[inline]
+    pub(crate) fn free_word(&self, index: u32) -> &Cell<u64> {
+        // SAFETY: Region invariants 1 and 2.
+        unsafe { self.free_map.entry(index as usize).as_ref() }
+    }
+
+    /// Where a word of the free map lies, for a prefetch.
+    #[inline]
+    pub(crate) fn free_word_address(&self, index: u32) -> *const Cell<u64> {
+        self.free_map.start.as_ptr().wrapping_add(index as usize)
+    }
+
+    /// What is known of a pool. Region invariant 2 says whose it is.
+    #[inline]
+    pub(crate) fn pool_record(&self, pool: PoolId) -> &PoolRecord {
+        // SAFETY: Region invariants 1 and 2.
+        unsafe { self.pools.entry(pool.0 as usize).as_ref() }
+    }
+
+    /// What is known of an arena. Region invariant 2 says whose it is.
+    #[inline]
+    pub(crate) fn arena_record(&self, arena: ArenaId) -> &ArenaRecord {
+        // SAFETY: Region invariants 1 and 2.
+        unsafe { self.arenas.entry(arena.0 as usize).as_ref() }
+    }
+
+    /// The memory of a heap, open if its index is below the number made.
+    pub(crate) fn heap(&self, index: usize) -> NonNull<Heap> {
+        self.heaps.entry(index)
+    }
+
+    /// The top of an empty magazine, open if its index is below the number made.
+    pub(crate) fn magazine(&self, index: usize) -> *mut Slot {
+        self.magazines.entry(index).as_ptr().cast()
+    }
+}
+
+impl RemoteMap for Region {
+    #[inline]
+    fn word(&self, index: u32) -> &AtomicU64 {
+        // SAFETY: Region invariant 1; the words are atomics.
+        unsafe { self.remote_map.entry(index as usize).as_ref() }
+    }
+
+    #[inline]
+    fn link(&self, index: u32) -> &AtomicU32 {
+        // SAFETY: Region invariant 1; the links are atomics.
+        unsafe { self.links.entry(index as usize).as_ref() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn region_is_aligned_and_opens_in_steps() {
+        let region = Region::reserve(4 << 20).unwrap();
+        assert_eq!(region.bytes(), 4 << 20);
+        assert_eq!(region.base().addr().get() % REGION_ALIGN, 0);
+        assert_eq!(region.max_arenas(), 16);
+        for (from, to) in [(0, 1), (1, 5), (5, 16)] {
+            assert!(region.open_arenas(from, to));
+            for arena in [from, to - 1] {
+                let pool = ArenaId(arena as u32).pool(63);
+                let word = pool.first_word() + 7;
+                assert_eq!(region.free_word(word).get(), 0);
+                assert_eq!(region.word(word).load(crate::sync::Ordering::Relaxed), 0);
+                assert_eq!(region.link(word).load(crate::sync::Ordering::Relaxed), 0);
+                assert_eq!(region.tag(pool).load(crate::sync::Ordering::Relaxed), 0);
+                assert_eq!(pool.arena().0 as usize, arena);
+                assert_eq!(PoolId::of_word(word), pool);
+                let last = region.block((arena + 1) * ARENA_BYTES - 1);
+                // SAFETY: the last byte of an open arena.
+                unsafe { last.write(1) };
+                assert_eq!(region.offset_of(last.addr()), Some((arena + 1) * ARENA_BYTES - 1));
+            }
+        }
+        assert_eq!(region.offset_of(region.base().addr().get() - 1), None);
+        assert_eq!(region.offset_of(region.base().addr().get() + (4 << 20)), None);
+    }
+
+    #[test]
+    fn a_refused_size_is_halved() {
+        // More than any x86-64 or aarch64 process has, so the first tries fail.
+        let region = Region::reserve(REGION_MAX);
+        assert!(region.is_some_and(|region| region.bytes().is_power_of_two() && region.bytes() >= REGION_MIN));
+    }
+
+    #[test]
+    fn the_tables_cost_at_most_four_and_a_half_percent() {
+        let arenas = 4096;
+        let tables = Region::metadata_bytes(arenas, 0, 0);
+        assert!(tables * 1000 <= arenas * ARENA_BYTES * 45, "{tables}");
+    }
+}

@@ -1,0 +1,146 @@
+//! Remote frees: how a block that another thread frees comes back to the heap that owns its pool.
+//!
+//! There is one atomic word for every 512 bytes of the region (the *remote map*), a bit for every 8 bytes, and one link
+//! for every word. A thread that frees blocks of another heap *posts* them: it sets their bits in their word. If the
+//! word was zero before, the thread also puts the word on the owner's *pending list*. The owner *collects*: it takes the
+//! whole list with one swap, and empties each word on it with another.
+//!
+//! ```text
+//!   any thread                          owner
+//!   P  fetch_or(word, bits) ── was 0?   T  swap(head, END)
+//!        no: someone queued it, done         each word on the list, its link read first:
+//!        yes: link := head              C  swap(word, 0): the blocks that came back
+//!   Q         head: link -> word
+//! ```
+//!
+//! # Why nothing is lost, queued twice, or taken too early
+//! Remote invariant 1: a word is not zero exactly while one post of it is under way to, or on, its owner's list. The
+//! word itself is the mark "on the list": there is no second flag that could disagree with it, and no end mark that
+//! could be mistaken for "not on a list".
+//! Remote invariant 2: only the owner empties a word, and only after taking it from the list. So between P and Q of a
+//! word its blocks stay uncollected, hence their pool is not wholly free, hence neither pool nor owner can change under
+//! the thread that is about to queue it.
+//! Remote invariant 3: the link of a word belongs to the thread that found it zero, until Q; to the owner from T to C.
+//!
+//! # Ordering
+//! * **P** (post): the `fetch_or` is `AcqRel`. Release publishes what the freeing thread last did with the blocks, and
+//!   pairs with C. Acquire pairs with the C that left the zero it found: that owner's read of the link comes before this
+//!   thread's write to it.
+//! * **Q** (queue): the compare-exchange of the head is `Release` and publishes the link; it pairs with T. Its failure
+//!   and the load before it are `Relaxed`: a head is only written into a link, never followed by this thread.
+//! * **T** (take): the swap is `Acquire` and pairs with the Q of every word on the list (a compare-exchange continues
+//!   the release sequence of those below it). Take-all by one swap, so there is no ABA.
+//! * **C** (collect): the swap is `AcqRel`. Acquire pairs with each P that set a bit; Release pairs with the next P.
+
+use crate::sync::{AtomicU32, AtomicU64, Ordering};
+
+/// Marks the end of a pending list. No word has this index.
+pub(crate) const END: u32 = u32::MAX;
+
+/// The remote map and its links, found by the index of a word.
+pub(crate) trait RemoteMap {
+    /// The bits of blocks freed by other threads and not yet collected.
+    fn word(&self, index: u32) -> &AtomicU64;
+    /// The next word on the pending list that this one is on.
+    fn link(&self, index: u32) -> &AtomicU32;
+}
+
+/// A post found a block that was already waiting as a remote free: the bits that were set before.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct AlreadyFree(pub(crate) u64);
+
+/// Words with remote frees for one heap.
+pub(crate) struct PendingList {
+    head: AtomicU32,
+}
+
+impl PendingList {
+    pub(crate) fn new() -> Self {
+        Self { head: AtomicU32::new(END) }
+    }
+
+    /// Whether no word is on the list now. A hint for others than the owner. Relaxed: nothing is read on its strength.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.head.load(Ordering::Relaxed) == END
+    }
+
+    fn queue(&self, map: &impl RemoteMap, index: u32) {
+        let mut head = self.head.load(Ordering::Relaxed);
+        loop {
+            // Relaxed: Q publishes it.
+            map.link(index).store(head, Ordering::Relaxed);
+            // Ordering Q.
+            match self.head.compare_exchange_weak(head, index, Ordering::Release, Ordering::Relaxed) {
+                Ok(_) => return,
+                Err(now) => head = now,
+            }
+        }
+    }
+
+    /// Takes every word posted to this heap and hands each with its bits to `collect`. Only the owner may call this.
+    pub(crate) fn collect(&self, map: &impl RemoteMap, mut collect: impl FnMut(u32, u64)) {
+        // Ordering T.
+        let mut index = self.head.swap(END, Ordering::Acquire);
+        while index != END {
+            // Before C, after which the link is a poster's. Relaxed: T made it visible.
+            let next = map.link(index).load(Ordering::Relaxed);
+            // Ordering C.
+            let bits = map.word(index).swap(0, Ordering::AcqRel);
+            collect(index, bits);
+            index = next;
+        }
+    }
+}
+
+/// Gives the blocks of `bits` in word `index` back to their owner, whose pending list `owner` returns; it is asked only
+/// if the word has to be queued.
+///
+/// # Errors
+/// [`AlreadyFree`] if one of the blocks was waiting already: a double free. The other bits are posted all the same.
+pub(crate) fn post<'a>(
+    map: &impl RemoteMap,
+    index: u32,
+    bits: u64,
+    owner: impl FnOnce() -> &'a PendingList,
+) -> Result<(), AlreadyFree> {
+    // Ordering P.
+    let before = map.word(index).fetch_or(bits, Ordering::AcqRel);
+    if before == 0 {
+        owner().queue(map, index);
+    }
+    if before & bits == 0 { Ok(()) } else { Err(AlreadyFree(before & bits)) }
+}
+
+/// Frees of neighbouring blocks that one thread has not posted yet, so that they share one atomic operation.
+#[derive(Clone, Copy)]
+pub(crate) struct Combined {
+    pub(crate) index: u32,
+    pub(crate) bits: u64,
+}
+
+impl Combined {
+    /// Nothing combined.
+    pub(crate) const NONE: Self = Self { index: END, bits: 0 };
+
+    /// Adds the block of `bit` in word `index`. Returns what must be posted now because the words differ.
+    ///
+    /// # Errors
+    /// [`AlreadyFree`] if that block is combined already: a double free.
+    pub(crate) fn add(&mut self, index: u32, bit: u64) -> Result<Option<Self>, AlreadyFree> {
+        if self.index == index {
+            if self.bits & bit != 0 {
+                return Err(AlreadyFree(bit));
+            }
+            self.bits |= bit;
+            return Ok(None);
+        }
+        let before = core::mem::replace(self, Self { index, bits: bit });
+        Ok((before.index != END).then_some(before))
+    }
+
+    /// Takes what is combined, if anything.
+    pub(crate) fn take(&mut self) -> Option<Self> {
+        let before = core::mem::replace(self, Self::NONE);
+        (before.index != END).then_some(before)
+    }
+}

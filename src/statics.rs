@@ -1,0 +1,31 @@
+//! The process's one set of pools, and the fronts of threads without a heap. With `tls`, the only statics there are.
+
+use crate::heap::Front;
+use crate::os::{ThreadExitKey, on_fork};
+use crate::region::Region;
+use crate::shared::Shared;
+use crate::tls;
+
+/// The pools that every [`PoolMalloc`](crate::PoolMalloc) serves from.
+pub(crate) static SHARED: Shared = Shared::new(Region::bytes_wanted, start);
+
+/// The front of a thread that has not needed a heap yet. Never written.
+pub(crate) static NO_HEAP: Front = Front::without_heap();
+
+/// The front of a thread that has ended but for late destructors: it takes no heap any more. Never written.
+pub(crate) static ENDED: Front = Front::without_heap();
+
+/// Runs once, under the lock of [`SHARED`], when it has got its region.
+fn start() -> Option<ThreadExitKey> {
+    // Refused only for want of memory. Then a child of a threaded process may find a lock taken; nothing else changes.
+    let _ = on_fork(before_fork, after_fork);
+    ThreadExitKey::new(tls::thread_exit)
+}
+
+unsafe extern "C" fn before_fork() {
+    SHARED.before_fork(tls::token());
+}
+
+unsafe extern "C" fn after_fork() {
+    SHARED.after_fork();
+}

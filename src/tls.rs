@@ -1,0 +1,111 @@
+//! The thread's heap: one pointer without a destructor, and a pthread key that tells of the thread's end.
+//!
+//! | the front is | when | allocations and frees |
+//! | --- | --- | --- |
+//! | `NO_HEAP` | until the thread needs a heap | take the slow path, which takes a heap |
+//! | a heap's | until the key's second round | are served by the heap |
+//! | `ENDED` | after that, for late destructors | share the stragglers' heap under a lock |
+//!
+//! A `thread_local!` with a destructor would be gone too early: destructors registered before it still free blocks after
+//! it, and would make a heap each time that nobody gives back.
+
+use crate::heap::{Front, Heap, OwnedHeap};
+use crate::shared::NoHeap;
+use crate::statics::{ENDED, NO_HEAP, SHARED};
+use core::cell::Cell;
+use core::ffi::c_void;
+use core::ptr::{self, NonNull};
+
+thread_local! {
+    /// TLS invariant 1: points to a front that lives for ever; if it has a heap, this thread owns that heap.
+    static FRONT: Cell<*const Front> = const { Cell::new(&raw const NO_HEAP) };
+}
+
+/// The front of the calling thread.
+#[inline(always)]
+pub(crate) fn front() -> &'static Front {
+    // The cell has no destructor, so this never fails or allocates.
+    let front = FRONT.with(Cell::get);
+    // SAFETY: TLS invariant 1.
+    unsafe { &*front }
+}
+
+/// A number that no other running thread has, not 0.
+pub(crate) fn token() -> usize {
+    FRONT.with(|front| ptr::from_ref(front).addr())
+}
+
+/// What serves a thread's small requests.
+pub(crate) enum Entry {
+    /// Its own heap.
+    Heap(OwnedHeap<'static>),
+    /// The heap that threads without one share.
+    Stragglers,
+    /// The backend, for want of a region.
+    NoRegion,
+}
+
+/// The heap of the calling thread, if it has one by now.
+#[inline]
+pub(crate) fn current() -> Option<OwnedHeap<'static>> {
+    let front = FRONT.with(Cell::get);
+    // SAFETY: TLS invariant 1.
+    if !unsafe { &*front }.has_heap() {
+        return None;
+    }
+    // SAFETY: the front of a heap is its first field, and the pointer was made from one to the whole heap.
+    let heap = unsafe { &*front.cast::<Heap>() };
+    // SAFETY: TLS invariant 1.
+    Some(unsafe { heap.owned() })
+}
+
+/// What serves the calling thread, which takes a heap now if it can.
+#[cold]
+#[inline(never)]
+pub(crate) fn enter() -> Entry {
+    if let Some(heap) = current() {
+        return Entry::Heap(heap);
+    }
+    if ptr::eq(FRONT.with(Cell::get), &raw const ENDED) {
+        return Entry::Stragglers;
+    }
+    match SHARED.take_heap(token()) {
+        Ok((heap, key)) => {
+            // First, since arming may make the C library allocate, and that may come back here.
+            FRONT.set(heap.as_ptr().cast_const().cast());
+            if key.arm(heap.as_ptr().cast()) {
+                // SAFETY: heaps are never unmapped.
+                let heap = unsafe { heap.as_ref() };
+                // SAFETY: TLS invariant 1.
+                return Entry::Heap(unsafe { heap.owned() });
+            }
+            leave(heap);
+            Entry::Stragglers
+        }
+        Err(NoHeap::Share) => Entry::Stragglers,
+        Err(NoHeap::NoRegion) => Entry::NoRegion,
+    }
+}
+
+/// Ends the calling thread's ownership of its heap.
+fn leave(heap: NonNull<Heap>) {
+    // SAFETY: heaps are never unmapped.
+    let shared_view = unsafe { heap.as_ref() };
+    // SAFETY: TLS invariant 1; from the next line on only this function knows.
+    let owned = unsafe { shared_view.owned() };
+    FRONT.set(&raw const ENDED);
+    owned.end(&SHARED.supply(token()));
+    SHARED.park(token(), heap);
+}
+
+/// The key's destructor. In its first round it only arms the key again, so that the destructors of other keys, and of
+/// Rust's thread-locals where those are such keys, still find the heap; in its second it gives the heap back.
+pub(crate) unsafe extern "C" fn thread_exit(value: *mut c_void) {
+    // The round is kept in the lowest bit, which a heap's address leaves free.
+    let Some(heap) = NonNull::new(value.map_addr(|address| address & !1).cast::<Heap>()) else { return };
+    let is_first = value.addr() & 1 == 0;
+    if is_first && SHARED.arm_again(token(), value.map_addr(|address| address | 1)) {
+        return;
+    }
+    leave(heap);
+}
