@@ -12,10 +12,12 @@ mod remote;
 mod report;
 mod shared;
 mod size_class;
-mod stats;
 mod statics;
+mod stats;
 mod sync;
 mod tls;
 
 pub use global::PoolMalloc;
-pub use stats::{ArenaStats, ClassStats, HeapStats, LargeStats, RegionStats, SmallStats, Stats, stats};
+pub use stats::{
+    ArenaStats, ClassStats, HeapStats, LargeStats, RegionStats, SmallStats, Stats, stats,
+};

@@ -40,7 +40,9 @@ const_assert_eq!(size_of::<Magazine>(), MAGAZINE_BYTES);
 unsafe impl Sync for Magazine {}
 
 /// What a head without a magazine points into (Magazine invariant 3).
-static ABSENT: Magazine = Magazine { slots: [const { Cell::new(ptr::null_mut()) }; SLOTS] };
+static ABSENT: Magazine = Magazine {
+    slots: [const { Cell::new(ptr::null_mut()) }; SLOTS],
+};
 
 /// The top of a head without a magazine.
 pub(crate) const fn absent() -> *mut Slot {
@@ -50,7 +52,11 @@ pub(crate) const fn absent() -> *mut Slot {
 /// Blocks below a top, the one it points to included.
 #[inline]
 pub(crate) fn count(top: *mut Slot) -> usize {
-    if ptr::eq(top, absent()) { 0 } else { top.addr() % MAGAZINE_BYTES / size_of::<Slot>() }
+    if ptr::eq(top, absent()) {
+        0
+    } else {
+        top.addr() % MAGAZINE_BYTES / size_of::<Slot>()
+    }
 }
 
 /// Whether a top belongs to no magazine.
@@ -85,7 +91,10 @@ pub(crate) struct Head {
 
 impl Head {
     pub(crate) const fn new() -> Self {
-        Self { top: AtomicPtr::new(absent()), frees: AtomicU64::new(0) }
+        Self {
+            top: AtomicPtr::new(absent()),
+            frees: AtomicU64::new(0),
+        }
     }
 
     /// Takes the newest cached block; null if there is none.
@@ -117,7 +126,10 @@ impl Head {
     /// Counts a free. One writer, so no read-modify-write.
     #[inline(always)]
     pub(crate) fn count_free(&self) {
-        self.frees.store(self.frees.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+        self.frees.store(
+            self.frees.load(Ordering::Relaxed).wrapping_add(1),
+            Ordering::Relaxed,
+        );
     }
 
     #[inline]
@@ -176,9 +188,13 @@ impl Depot {
 
     /// Keeps a full magazine, given by its top. The depot must have room.
     pub(crate) fn push_newest(&self, top: *mut Slot) {
-        debug_assert!(count(top) == CAPACITY && self.length() < DEPOT_SLOTS, "Depot invariant 1");
+        debug_assert!(
+            count(top) == CAPACITY && self.length() < DEPOT_SLOTS,
+            "Depot invariant 1"
+        );
         self.slot(self.length()).set(top);
-        self.length.store(self.length() as u32 + 1, Ordering::Relaxed);
+        self.length
+            .store(self.length() as u32 + 1, Ordering::Relaxed);
     }
 
     /// Takes the magazine that came last.
@@ -192,7 +208,8 @@ impl Depot {
     pub(crate) fn pop_oldest(&self) -> Option<*mut Slot> {
         let last = self.length().checked_sub(1)?;
         let top = self.slot(0).get();
-        self.oldest.set((self.oldest.get() + 1) % DEPOT_SLOTS as u32);
+        self.oldest
+            .set((self.oldest.get() + 1) % DEPOT_SLOTS as u32);
         self.length.store(last as u32, Ordering::Relaxed);
         Some(top)
     }
@@ -203,7 +220,9 @@ mod tests {
     use super::*;
 
     fn leaked() -> *mut Slot {
-        let magazine = Box::leak(Box::new(Magazine { slots: [const { Cell::new(ptr::null_mut()) }; SLOTS] }));
+        let magazine = Box::leak(Box::new(Magazine {
+            slots: [const { Cell::new(ptr::null_mut()) }; SLOTS],
+        }));
         (&raw const magazine.slots[0]).cast_mut()
     }
 
@@ -243,7 +262,9 @@ mod tests {
     #[test]
     fn a_depot_gives_the_newest_or_the_oldest() {
         let depot = Depot::new();
-        let full: Vec<_> = (0..DEPOT_SLOTS).map(|_| leaked().wrapping_add(CAPACITY)).collect();
+        let full: Vec<_> = (0..DEPOT_SLOTS)
+            .map(|_| leaked().wrapping_add(CAPACITY))
+            .collect();
         for round in 0..3 {
             assert_eq!(depot.pop_newest(), None);
             assert_eq!(depot.pop_oldest(), None);

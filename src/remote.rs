@@ -20,7 +20,8 @@
 //! Remote invariant 2: only the owner empties a word, and only after taking it from the list. So between P and Q of a
 //! word its blocks stay uncollected, hence their pool is not wholly free, hence neither pool nor owner can change under
 //! the thread that is about to queue it.
-//! Remote invariant 3: the link of a word belongs to the thread that found it zero, until Q; to the owner from T to C.
+//! Remote invariant 3: the link of a word, plain memory, belongs to the thread that found the word zero, from P to Q; to
+//! the owner from T to C.
 //!
 //! # Ordering
 //! * **P** (post): the `fetch_or` is `AcqRel`. Release publishes what the freeing thread last did with the blocks, and
@@ -32,7 +33,7 @@
 //!   the release sequence of those below it). Take-all by one swap, so there is no ABA.
 //! * **C** (collect): the swap is `AcqRel`. Acquire pairs with each P that set a bit; Release pairs with the next P.
 
-use crate::sync::{AtomicU32, AtomicU64, Ordering};
+use crate::sync::{AtomicU32, AtomicU64, Exclusive, Ordering};
 
 /// Marks the end of a pending list. No word has this index.
 pub(crate) const END: u32 = u32::MAX;
@@ -42,7 +43,7 @@ pub(crate) trait RemoteMap {
     /// The bits of blocks freed by other threads and not yet collected.
     fn word(&self, index: u32) -> &AtomicU64;
     /// The next word on the pending list that this one is on.
-    fn link(&self, index: u32) -> &AtomicU32;
+    fn link(&self, index: u32) -> &Exclusive;
 }
 
 /// A post found a block that was already waiting as a remote free: the bits that were set before.
@@ -56,7 +57,9 @@ pub(crate) struct PendingList {
 
 impl PendingList {
     pub(crate) fn new() -> Self {
-        Self { head: AtomicU32::new(END) }
+        Self {
+            head: AtomicU32::new(END),
+        }
     }
 
     /// Whether no word is on the list now. A hint for others than the owner. Relaxed: nothing is read on its strength.
@@ -67,10 +70,13 @@ impl PendingList {
     fn queue(&self, map: &impl RemoteMap, index: u32) {
         let mut head = self.head.load(Ordering::Relaxed);
         loop {
-            // Relaxed: Q publishes it.
-            map.link(index).store(head, Ordering::Relaxed);
+            // SAFETY: Remote invariant 3: this thread found the word zero.
+            unsafe { map.link(index).set(head) };
             // Ordering Q.
-            match self.head.compare_exchange_weak(head, index, Ordering::Release, Ordering::Relaxed) {
+            match self
+                .head
+                .compare_exchange_weak(head, index, Ordering::Release, Ordering::Relaxed)
+            {
                 Ok(_) => return,
                 Err(now) => head = now,
             }
@@ -82,8 +88,9 @@ impl PendingList {
         // Ordering T.
         let mut index = self.head.swap(END, Ordering::Acquire);
         while index != END {
-            // Before C, after which the link is a poster's. Relaxed: T made it visible.
-            let next = map.link(index).load(Ordering::Relaxed);
+            // Before C, after which the link is a poster's.
+            // SAFETY: Remote invariant 3: the word was on the list, and T made the link visible.
+            let next = unsafe { map.link(index).get() };
             // Ordering C.
             let bits = map.word(index).swap(0, Ordering::AcqRel);
             collect(index, bits);
@@ -108,7 +115,11 @@ pub(crate) fn post<'a>(
     if before == 0 {
         owner().queue(map, index);
     }
-    if before & bits == 0 { Ok(()) } else { Err(AlreadyFree(before & bits)) }
+    if before & bits == 0 {
+        Ok(())
+    } else {
+        Err(AlreadyFree(before & bits))
+    }
 }
 
 /// Frees of neighbouring blocks that one thread has not posted yet, so that they share one atomic operation.
@@ -120,7 +131,10 @@ pub(crate) struct Combined {
 
 impl Combined {
     /// Nothing combined.
-    pub(crate) const NONE: Self = Self { index: END, bits: 0 };
+    pub(crate) const NONE: Self = Self {
+        index: END,
+        bits: 0,
+    };
 
     /// Adds the block of `bit` in word `index`. Returns what must be posted now because the words differ.
     ///

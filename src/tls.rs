@@ -102,7 +102,9 @@ fn leave(heap: NonNull<Heap>) {
 /// Rust's thread-locals where those are such keys, still find the heap; in its second it gives the heap back.
 pub(crate) unsafe extern "C" fn thread_exit(value: *mut c_void) {
     // The round is kept in the lowest bit, which a heap's address leaves free.
-    let Some(heap) = NonNull::new(value.map_addr(|address| address & !1).cast::<Heap>()) else { return };
+    let Some(heap) = NonNull::new(value.map_addr(|address| address & !1).cast::<Heap>()) else {
+        return;
+    };
     let is_first = value.addr() & 1 == 0;
     if is_first && SHARED.arm_again(token(), value.map_addr(|address| address | 1)) {
         return;

@@ -42,7 +42,13 @@ unsafe impl Sync for Front {}
 impl Front {
     /// The front of threads without a heap.
     pub(crate) const fn without_heap() -> Self {
-        Self { base: 0, bytes: 0, tags: None, owner: 0, heads: [const { Head::new() }; CLASSES + 1] }
+        Self {
+            base: 0,
+            bytes: 0,
+            tags: None,
+            owner: 0,
+            heads: [const { Head::new() }; CLASSES + 1],
+        }
     }
 
     /// The front of the heap with this index.
@@ -75,7 +81,12 @@ impl Front {
         debug_assert!(offset < self.bytes);
         // SAFETY: an offset in the region exists only where `bytes` is not 0, hence the tags do; they are as many as
         // the region has pools. Front invariant 1.
-        let tag = unsafe { self.tags.unwrap_unchecked().add(offset / POOL_BYTES).as_ref() };
+        let tag = unsafe {
+            self.tags
+                .unwrap_unchecked()
+                .add(offset / POOL_BYTES)
+                .as_ref()
+        };
         // Relaxed: the pool of a live block has had its tag since before the block was handed out.
         tag.load(Ordering::Relaxed)
     }
@@ -139,4 +150,3 @@ pub(crate) fn tag_block_bytes(tag: u32) -> usize {
 pub(crate) fn size_class_of_tag(tag: u32) -> SizeClass {
     SizeClass::of_block(tag_block_bytes(tag))
 }
-
