@@ -45,10 +45,7 @@ pub(crate) struct Arenas {
 
 impl Arenas {
     pub(crate) const fn new() -> Self {
-        Self {
-            first: [const { Cell::new(NONE) }; POOLS_PER_ARENA],
-            nonempty: Cell::new(0),
-        }
+        Self { first: [const { Cell::new(NONE) }; POOLS_PER_ARENA], nonempty: Cell::new(0) }
     }
 
     /// Adds a wholly free arena that nobody else owns.
@@ -68,9 +65,7 @@ impl Arenas {
         debug_assert_eq!(record.free_count(), free, "Arena invariant 2");
         self.unlink(region, arena, free);
         let pool = arena.pool(record.free_pools.get().trailing_zeros());
-        record
-            .free_pools
-            .set(record.free_pools.get() & (record.free_pools.get() - 1));
+        record.free_pools.set(record.free_pools.get() & (record.free_pools.get() - 1));
         self.link(region, arena, free - 1);
         Some(pool)
     }
@@ -111,10 +106,7 @@ impl Arenas {
         record.previous.set(NONE);
         record.next.set(first.get());
         if first.get() != NONE {
-            region
-                .arena_record(ArenaId(first.get()))
-                .previous
-                .set(arena.0);
+            region.arena_record(ArenaId(first.get())).previous.set(arena.0);
         }
         first.set(arena.0);
         self.nonempty.set(self.nonempty.get() | 1 << (free - 1));
@@ -154,16 +146,9 @@ mod tests {
             arenas.add(&region, ArenaId(arena));
         }
         // The last one added is in use first, and stays in use until it is full.
-        let pools: Vec<_> = (0..64)
-            .map(|_| arenas.take_pool(&region).unwrap())
-            .collect();
-        assert_eq!(
-            pools,
-            (0..64).map(|n| ArenaId(2).pool(n)).collect::<Vec<_>>()
-        );
-        let second: Vec<_> = (0..10)
-            .map(|_| arenas.take_pool(&region).unwrap())
-            .collect();
+        let pools: Vec<_> = (0..64).map(|_| arenas.take_pool(&region).unwrap()).collect();
+        assert_eq!(pools, (0..64).map(|n| ArenaId(2).pool(n)).collect::<Vec<_>>());
+        let second: Vec<_> = (0..10).map(|_| arenas.take_pool(&region).unwrap()).collect();
         assert!(second.iter().all(|pool| pool.arena() == second[0].arena()));
         // One free pool in the full arena makes it the fullest that has one.
         arenas.put_pool(&region, pools[5]);

@@ -42,20 +42,13 @@ pub(crate) fn fail(message: &str) -> ! {
 #[inline(never)]
 pub(crate) fn misuse(what: &str, address: usize, block_bytes: usize) -> ! {
     if block_bytes == 0 {
-        report(format_args!(
-            "{what} of {address:#x}, where no block can be"
-        ))
+        report(format_args!("{what} of {address:#x}, where no block can be"))
     }
-    report(format_args!(
-        "{what} of the block at {address:#x} ({block_bytes} bytes)"
-    ))
+    report(format_args!("{what} of the block at {address:#x} ({block_bytes} bytes)"))
 }
 
 fn report(text: core::fmt::Arguments<'_>) -> ! {
-    let mut line = Line {
-        bytes: [0; 192],
-        length: 0,
-    };
+    let mut line = Line { bytes: [0; 192], length: 0 };
     // Writing to a `Line` never fails; a message cut short is still the best that can be said.
     let _ = writeln!(line, "poolmalloc: {text}; aborting");
     os::write_stderr(&line.bytes[..line.length]);

@@ -242,13 +242,7 @@ impl<B: GlobalAlloc> PoolMalloc<B> {
 
     /// Moves a block of `bytes` out of its pool's class.
     #[inline(never)]
-    unsafe fn move_from_pool(
-        &self,
-        block: *mut u8,
-        bytes: usize,
-        layout: Layout,
-        new_size: usize,
-    ) -> *mut u8 {
+    unsafe fn move_from_pool(&self, block: *mut u8, bytes: usize, layout: Layout, new_size: usize) -> *mut u8 {
         // SAFETY: `realloc` promises that the new size at the same alignment makes a layout.
         let new_layout = unsafe { Layout::from_size_align_unchecked(new_size, layout.align()) };
         // SAFETY: the caller's promises.
@@ -300,12 +294,7 @@ impl<B: GlobalAlloc> PoolMalloc<B> {
     }
 
     /// Moves a block of the backend into a pool; `None` if the pools cannot serve it.
-    unsafe fn move_to_pool(
-        &self,
-        block: *mut u8,
-        layout: Layout,
-        new_size: usize,
-    ) -> Option<*mut u8> {
+    unsafe fn move_to_pool(&self, block: *mut u8, layout: Layout, new_size: usize) -> Option<*mut u8> {
         let new = alloc_from_pools_or_magazine(block_bytes(new_size, layout.align()));
         if new.is_null() {
             return None;
@@ -320,11 +309,7 @@ impl<B: GlobalAlloc> PoolMalloc<B> {
 
 fn alloc_from_pools_or_magazine(bytes: usize) -> *mut u8 {
     let block = tls::front().head_of_block(bytes).pop();
-    if block.is_null() {
-        alloc_from_pools(bytes)
-    } else {
-        block
-    }
+    if block.is_null() { alloc_from_pools(bytes) } else { block }
 }
 
 /// Offset and tag of a block for a thread whose front knows no region.

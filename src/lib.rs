@@ -1,4 +1,74 @@
-//! tmp
+//! CPython's small-object allocator for Rust programs, made for threads.
+//!
+//! ```
+//! use poolmalloc::PoolMalloc;
+//!
+//! #[global_allocator]
+//! static ALLOC: PoolMalloc = PoolMalloc::new();
+//! # fn main() { drop(Box::new(1)); }
+//! ```
+//!
+//! Requests of up to 256 bytes are served from pools of 4 KiB, each of one of 32 size classes, inside arenas of
+//! 256 KiB; larger ones go to the system's malloc. Freed memory stays pooled. [`stats`] says at any time, exactly when
+//! other threads are quiet, what the heap holds.
+//!
+//! # What serves a request
+//! ```text
+//!   alloc / dealloc                                                       one a
+//!   ┌───────────────┐ over 256 bytes    ┌─────────────────────────────┐
+//!   │ PoolMalloc    │ ────────────────► │ backend: malloc             │    process
+//!   └──────┬────────┘                   └─────────────────────────────┘
+//!          │ thread-local pointer
+//!   ┌──────▼────────┐ empty or full     ┌─────────────────────────────┐
+//!   │ magazine      │ ◄───────────────► │ depot of full magazines     │    class and thread
+//!   └──────┬────────┘                   └─────────────────────────────┘
+//!          │ fill, flush                  remote frees of other threads
+//!   ┌──────▼────────┐                   ┌─────────────────────────────┐
+//!   │ pool, 4 KiB   │ ◄──────────────── │ remote map, pending list    │    thread
+//!   ├───────────────┤      collect      └─────────────────────────────┘
+//!   │ arena, 256 KiB│
+//!   ├───────────────┤
+//!   │ region        │  one reserved range of addresses; tables beside it    process
+//!   └───────────────┘
+//! ```
+//! The files follow a request's way: `global`, `tls`, `heap` with `magazine`, then `pool`, `arena`, `region`, `os`;
+//! `remote` is the protocol between threads and `shared` what all heaps share. Imports point down, but that `region`
+//! names the types of its tables' entries, that `tls` and `statics` know each other, and that a heap gets arenas
+//! through the trait `Supply`, which `shared` implements.
+//!
+//! # The strategy, and its drawback
+//! A free block costs no header, and a pool has no header either: all that is known of blocks lies in dense tables
+//! beside the arenas, found by a shift of the address. So no overrun of the program can damage the allocator, a block
+//! of 24 bytes costs 24.6, and a free finds its block's class and owner without trusting the `Layout`. The drawback is
+//! that memory once used for small blocks is kept: it serves any class and thread again, but does not go back to the
+//! system. A program with one short phase of many small blocks keeps that phase's memory.
+//!
+//! # Words
+//! | word | means |
+//! | --- | --- |
+//! | block | the unit handed to the program |
+//! | size class | index of a block size: 8, 16, ... 256 bytes |
+//! | magazine | one class's cached block pointers in a thread's heap |
+//! | depot | a class's full magazines behind the loaded one |
+//! | free map, remote map | one bit for every 8 bytes of the region: free blocks; blocks freed by other threads |
+//! | heap | a thread's pools, arenas and magazines |
+//! | pool | 4 KiB of blocks of one class |
+//! | record | what is known of a pool or an arena, beside the arenas |
+//! | tag | size class and owner of a pool, in a dense table |
+//! | arena | 256 KiB of pools, owned by one heap |
+//! | region | the reserved range of addresses |
+//! | backend | what serves requests over 256 bytes |
+//! | remote free | a free by a thread that does not own the block's pool |
+//! | fill, flush | from pools to a magazine, from a magazine to pools |
+//! | collect | the owner takes its remote frees |
+//! | park, take over | what happens to a heap when its thread ends, and after |
+//! | live, cached, free | held by the program; in a magazine or waiting as remote frees; in a pool |
+//!
+//! # Threads, forks, exits
+//! A thread gets a heap at its first small request and gives it back at its end, after the destructors of its
+//! thread-locals; destructors that come later still are served, more slowly. A child of `fork` goes on with the heap of
+//! the thread that forked. Allocating in a signal handler is no more allowed than with malloc.
+
 mod arena;
 mod check;
 mod global;
@@ -18,6 +88,4 @@ mod sync;
 mod tls;
 
 pub use global::PoolMalloc;
-pub use stats::{
-    ArenaStats, ClassStats, HeapStats, LargeStats, RegionStats, SmallStats, Stats, stats,
-};
+pub use stats::{ArenaStats, ClassStats, HeapStats, LargeStats, RegionStats, SmallStats, Stats, stats};

@@ -30,24 +30,14 @@ impl Lock {
     /// Waits until the lock is free and takes it for the thread whose nonzero token is `me`.
     pub(crate) fn lock(&self, me: usize) -> Guard<'_> {
         if self.holder.load(Ordering::Relaxed) == me {
-            return Guard {
-                lock: self,
-                nested: true,
-            };
+            return Guard { lock: self, nested: true };
         }
         let backoff = Backoff::new();
         // Ordering L.
-        while self
-            .holder
-            .compare_exchange(0, me, Ordering::Acquire, Ordering::Relaxed)
-            .is_err()
-        {
+        while self.holder.compare_exchange(0, me, Ordering::Acquire, Ordering::Relaxed).is_err() {
             backoff.snooze();
         }
-        Guard {
-            lock: self,
-            nested: false,
-        }
+        Guard { lock: self, nested: false }
     }
 
     /// Frees the lock though no guard says so: the end of a fork, which took it with [`Guard::hold`].

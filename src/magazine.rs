@@ -40,9 +40,7 @@ const_assert_eq!(size_of::<Magazine>(), MAGAZINE_BYTES);
 unsafe impl Sync for Magazine {}
 
 /// What a head without a magazine points into (Magazine invariant 3).
-static ABSENT: Magazine = Magazine {
-    slots: [const { Cell::new(ptr::null_mut()) }; SLOTS],
-};
+static ABSENT: Magazine = Magazine { slots: [const { Cell::new(ptr::null_mut()) }; SLOTS] };
 
 /// The top of a head without a magazine.
 pub(crate) const fn absent() -> *mut Slot {
@@ -52,11 +50,7 @@ pub(crate) const fn absent() -> *mut Slot {
 /// Blocks below a top, the one it points to included.
 #[inline]
 pub(crate) fn count(top: *mut Slot) -> usize {
-    if ptr::eq(top, absent()) {
-        0
-    } else {
-        top.addr() % MAGAZINE_BYTES / size_of::<Slot>()
-    }
+    if ptr::eq(top, absent()) { 0 } else { top.addr() % MAGAZINE_BYTES / size_of::<Slot>() }
 }
 
 /// Whether a top belongs to no magazine.
@@ -76,8 +70,8 @@ pub(crate) fn bottom(top: *mut Slot) -> *mut Slot {
 /// # Safety
 /// * The caller owns the magazine and does not use its top while the slice lives.
 pub(crate) unsafe fn blocks<'a>(top: *mut Slot) -> &'a [Slot] {
-    // SAFETY: a magazine has `SLOTS` slots, its blocks begin at slot 1 (Magazine invariants 1 and 2).
-    unsafe { core::slice::from_raw_parts(bottom(top).add(1), count(top)) }
+    // SAFETY: so many blocks lie from slot 1 on (Magazine invariants 1 and 2), the caller's alone.
+    unsafe { core::slice::from_raw_parts(bottom(top).wrapping_add(1), count(top)) }
 }
 
 /// What the fast paths touch of one class: the top of the loaded magazine and the number of frees.
@@ -91,10 +85,7 @@ pub(crate) struct Head {
 
 impl Head {
     pub(crate) const fn new() -> Self {
-        Self {
-            top: AtomicPtr::new(absent()),
-            frees: AtomicU64::new(0),
-        }
+        Self { top: AtomicPtr::new(absent()), frees: AtomicU64::new(0) }
     }
 
     /// Takes the newest cached block; null if there is none.
@@ -126,10 +117,7 @@ impl Head {
     /// Counts a free. One writer, so no read-modify-write.
     #[inline(always)]
     pub(crate) fn count_free(&self) {
-        self.frees.store(
-            self.frees.load(Ordering::Relaxed).wrapping_add(1),
-            Ordering::Relaxed,
-        );
+        self.frees.store(self.frees.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
     }
 
     #[inline]
@@ -188,13 +176,9 @@ impl Depot {
 
     /// Keeps a full magazine, given by its top. The depot must have room.
     pub(crate) fn push_newest(&self, top: *mut Slot) {
-        debug_assert!(
-            count(top) == CAPACITY && self.length() < DEPOT_SLOTS,
-            "Depot invariant 1"
-        );
+        debug_assert!(count(top) == CAPACITY && self.length() < DEPOT_SLOTS, "Depot invariant 1");
         self.slot(self.length()).set(top);
-        self.length
-            .store(self.length() as u32 + 1, Ordering::Relaxed);
+        self.length.store(self.length() as u32 + 1, Ordering::Relaxed);
     }
 
     /// Takes the magazine that came last.
@@ -208,8 +192,7 @@ impl Depot {
     pub(crate) fn pop_oldest(&self) -> Option<*mut Slot> {
         let last = self.length().checked_sub(1)?;
         let top = self.slot(0).get();
-        self.oldest
-            .set((self.oldest.get() + 1) % DEPOT_SLOTS as u32);
+        self.oldest.set((self.oldest.get() + 1) % DEPOT_SLOTS as u32);
         self.length.store(last as u32, Ordering::Relaxed);
         Some(top)
     }
@@ -220,9 +203,7 @@ mod tests {
     use super::*;
 
     fn leaked() -> *mut Slot {
-        let magazine = Box::leak(Box::new(Magazine {
-            slots: [const { Cell::new(ptr::null_mut()) }; SLOTS],
-        }));
+        let magazine = Box::leak(Box::new(Magazine { slots: [const { Cell::new(ptr::null_mut()) }; SLOTS] }));
         (&raw const magazine.slots[0]).cast_mut()
     }
 
@@ -262,9 +243,7 @@ mod tests {
     #[test]
     fn a_depot_gives_the_newest_or_the_oldest() {
         let depot = Depot::new();
-        let full: Vec<_> = (0..DEPOT_SLOTS)
-            .map(|_| leaked().wrapping_add(CAPACITY))
-            .collect();
+        let full: Vec<_> = (0..DEPOT_SLOTS).map(|_| leaked().wrapping_add(CAPACITY)).collect();
         for round in 0..3 {
             assert_eq!(depot.pop_newest(), None);
             assert_eq!(depot.pop_oldest(), None);

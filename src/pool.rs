@@ -58,9 +58,7 @@ pub(crate) struct PoolList {
 
 impl PoolList {
     pub(crate) const fn new() -> Self {
-        Self {
-            first: Cell::new(NONE),
-        }
+        Self { first: Cell::new(NONE) }
     }
 
     #[inline]
@@ -83,10 +81,7 @@ impl PoolList {
         record.previous.set(NONE);
         record.next.set(self.first.get());
         if self.first.get() != NONE {
-            region
-                .pool_record(PoolId(self.first.get()))
-                .previous
-                .set(pool.0);
+            region.pool_record(PoolId(self.first.get())).previous.set(pool.0);
         }
         self.first.set(pool.0);
     }
@@ -133,19 +128,16 @@ pub(crate) unsafe fn take_blocks(
     let mask = region.pool_record(pool).class().block_mask();
     let mut slot = first;
     let mut left = wanted;
-    for position in 0..WORDS_PER_POOL {
-        let index = pool.first_word() + position as u32;
+    for (index, &mask) in (pool.first_word()..).zip(mask) {
         let word = region.free_word(index);
         let mut bits = word.get();
         if bits == 0 {
             continue;
         }
         let start = region.block(index as usize * WORD_BYTES);
-        let wrong = bits & !mask[position];
+        let wrong = bits & !mask;
         if wrong != 0 {
-            return Err(NoBlock {
-                address: start.addr() + wrong.trailing_zeros() as usize * CLASS_STEP,
-            });
+            return Err(NoBlock { address: start.addr() + wrong.trailing_zeros() as usize * CLASS_STEP });
         }
         while bits != 0 && left > 0 {
             let block = start.wrapping_add(bits.trailing_zeros() as usize * CLASS_STEP);
@@ -157,9 +149,8 @@ pub(crate) unsafe fn take_blocks(
         }
         word.set(bits);
         if left == 0 {
-            let empty = bits == 0
-                && (position + 1..WORDS_PER_POOL)
-                    .all(|p| region.free_word(pool.first_word() + p as u32).get() == 0);
+            let rest = index + 1..pool.first_word() + WORDS_PER_POOL as u32;
+            let empty = bits == 0 && rest.into_iter().all(|later| region.free_word(later).get() == 0);
             return Ok((wanted, empty));
         }
     }
@@ -173,18 +164,14 @@ pub(crate) fn free_blocks_from(region: &Region, pool: PoolId, from: usize) {
     for (position, &mask) in class.block_mask().iter().enumerate() {
         let below = first_bit.saturating_sub(position * 64).min(64);
         let keep = if below == 64 { 0 } else { u64::MAX << below };
-        region
-            .free_word(pool.first_word() + position as u32)
-            .set(mask & keep);
+        region.free_word(pool.first_word() + position as u32).set(mask & keep);
     }
 }
 
 /// Whether every block of a pool is in the free map.
 pub(crate) fn is_wholly_free(region: &Region, pool: PoolId) -> bool {
     let mask = region.pool_record(pool).class().block_mask();
-    (0..WORDS_PER_POOL).all(|position| {
-        region.free_word(pool.first_word() + position as u32).get() == mask[position]
-    })
+    (pool.first_word()..).zip(mask).all(|(index, &mask)| region.free_word(index).get() == mask)
 }
 
 /// Makes a wholly free pool, on no list, a free one again.
@@ -208,10 +195,7 @@ mod tests {
     }
 
     fn offsets(slots: &[Slot], region: &Region) -> Vec<usize> {
-        slots
-            .iter()
-            .map(|slot| region.offset_of(slot.get().addr()).unwrap() - 9 * 4096)
-            .collect()
+        slots.iter().map(|slot| region.offset_of(slot.get().addr()).unwrap() - 9 * 4096).collect()
     }
 
     #[test]
@@ -233,10 +217,7 @@ mod tests {
                 }
                 assert_eq!(taken, 5);
             }
-            assert_eq!(
-                found,
-                (3..blocks).map(|n| n * class.bytes()).collect::<Vec<_>>()
-            );
+            assert_eq!(found, (3..blocks).map(|n| n * class.bytes()).collect::<Vec<_>>());
         }
     }
 
@@ -247,12 +228,7 @@ mod tests {
         let slot = Cell::new(ptr::null_mut());
         // SAFETY: this test owns pool and slot.
         let result = unsafe { take_blocks(&region, pool, (&raw const slot).cast_mut(), 1) };
-        assert_eq!(
-            result,
-            Err(NoBlock {
-                address: region.block(9 * 4096 + 512).addr()
-            })
-        );
+        assert_eq!(result, Err(NoBlock { address: region.block(9 * 4096 + 512).addr() }));
     }
 
     #[test]
@@ -263,8 +239,7 @@ mod tests {
             assert!(is_wholly_free(&region, pool));
             let slot = Cell::new(ptr::null_mut());
             // SAFETY: this test owns pool and slot.
-            let taken =
-                unsafe { take_blocks(&region, pool, (&raw const slot).cast_mut(), 1) }.unwrap();
+            let taken = unsafe { take_blocks(&region, pool, (&raw const slot).cast_mut(), 1) }.unwrap();
             assert_eq!(taken, (1, false));
             assert!(!is_wholly_free(&region, pool));
         }

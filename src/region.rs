@@ -151,10 +151,7 @@ impl Layouter {
             Some(start) => unsafe { start.add(offset) },
             None => NonNull::dangling(),
         };
-        Table {
-            start: start.cast(),
-            entries,
-        }
+        Table { start: start.cast(), entries }
     }
 }
 
@@ -178,9 +175,7 @@ impl Region {
     /// The size to ask for: the machine's memory, and no more than a quarter of the process's limit on addresses,
     /// which the program needs for its large blocks, threads and files.
     pub(crate) fn bytes_wanted() -> usize {
-        let memory = os::physical_memory()
-            .unwrap_or(64 << 30)
-            .next_power_of_two();
+        let memory = os::physical_memory().unwrap_or(64 << 30).next_power_of_two();
         match os::address_space_limit() {
             Some(limit) => memory.min((limit / 4).max(1).next_power_of_two()),
             None => memory,
@@ -188,15 +183,12 @@ impl Region {
     }
 
     fn reserve_exactly(bytes: usize, page: usize) -> Option<Self> {
-        let tables = Self::layout(None, bytes, page)
-            .1
-            .next_multiple_of(REGION_ALIGN);
+        let tables = Self::layout(None, bytes, page).1.next_multiple_of(REGION_ALIGN);
         let total = tables + bytes + REGION_ALIGN;
         let reservation = os::reserve(total)?;
         // The region begins at the first multiple of its alignment that leaves room for the tables before it.
-        let slack = (reservation.addr().get() + tables).next_multiple_of(REGION_ALIGN)
-            - reservation.addr().get()
-            - tables;
+        let slack =
+            (reservation.addr().get() + tables).next_multiple_of(REGION_ALIGN) - reservation.addr().get() - tables;
         // SAFETY: `slack` is below the alignment, which `total` has room for.
         let start = unsafe { reservation.add(slack) };
         // SAFETY: the whole of it lies within `total`.
@@ -222,11 +214,7 @@ impl Region {
     fn layout(reservation: Option<NonNull<u8>>, bytes: usize, page: usize) -> (Self, usize) {
         let pools = bytes / POOL_BYTES;
         let words = bytes / WORD_BYTES;
-        let mut tables = Layouter {
-            reservation,
-            offset: 0,
-            page,
-        };
+        let mut tables = Layouter { reservation, offset: 0, page };
         let region = Self {
             heaps: tables.table((bytes / BYTES_PER_HEAP).clamp(64, (1 << 22) - 1)),
             magazines: tables.table((bytes / BYTES_PER_MAGAZINE).max(1024)),
@@ -236,10 +224,7 @@ impl Region {
             links: tables.table(words),
             remote_map: tables.table(words),
             free_map: tables.table(words),
-            blocks: Table {
-                start: NonNull::dangling(),
-                entries: bytes,
-            },
+            blocks: Table { start: NonNull::dangling(), entries: bytes },
             page,
         };
         (region, tables.offset)
@@ -283,9 +268,7 @@ impl Region {
             && self.links.open(words.0, words.1, self.page)
             && self.remote_map.open(words.0, words.1, self.page)
             && self.free_map.open(words.0, words.1, self.page)
-            && self
-                .blocks
-                .open(from * ARENA_BYTES, to * ARENA_BYTES, self.page)
+            && self.blocks.open(from * ARENA_BYTES, to * ARENA_BYTES, self.page)
     }
 
     /// Opens the memory of the heaps `from..to`; those before are open.
@@ -405,28 +388,18 @@ mod tests {
                 let last = region.block((arena + 1) * ARENA_BYTES - 1);
                 // SAFETY: the last byte of an open arena.
                 unsafe { last.write(1) };
-                assert_eq!(
-                    region.offset_of(last.addr()),
-                    Some((arena + 1) * ARENA_BYTES - 1)
-                );
+                assert_eq!(region.offset_of(last.addr()), Some((arena + 1) * ARENA_BYTES - 1));
             }
         }
         assert_eq!(region.offset_of(region.base().addr().get() - 1), None);
-        assert_eq!(
-            region.offset_of(region.base().addr().get() + (4 << 20)),
-            None
-        );
+        assert_eq!(region.offset_of(region.base().addr().get() + (4 << 20)), None);
     }
 
     #[test]
     fn a_refused_size_is_halved() {
         // More than any x86-64 or aarch64 process has, so the first tries fail.
         let region = Region::reserve(REGION_MAX);
-        assert!(
-            region.is_some_and(
-                |region| region.bytes().is_power_of_two() && region.bytes() >= REGION_MIN
-            )
-        );
+        assert!(region.is_some_and(|region| region.bytes().is_power_of_two() && region.bytes() >= REGION_MIN));
     }
 
     #[test]

@@ -57,9 +57,7 @@ pub(crate) struct PendingList {
 
 impl PendingList {
     pub(crate) fn new() -> Self {
-        Self {
-            head: AtomicU32::new(END),
-        }
+        Self { head: AtomicU32::new(END) }
     }
 
     /// Whether no word is on the list now. A hint for others than the owner. Relaxed: nothing is read on its strength.
@@ -73,10 +71,7 @@ impl PendingList {
             // SAFETY: Remote invariant 3: this thread found the word zero.
             unsafe { map.link(index).set(head) };
             // Ordering Q.
-            match self
-                .head
-                .compare_exchange_weak(head, index, Ordering::Release, Ordering::Relaxed)
-            {
+            match self.head.compare_exchange_weak(head, index, Ordering::Release, Ordering::Relaxed) {
                 Ok(_) => return,
                 Err(now) => head = now,
             }
@@ -115,11 +110,7 @@ pub(crate) fn post<'a>(
     if before == 0 {
         owner().queue(map, index);
     }
-    if before & bits == 0 {
-        Ok(())
-    } else {
-        Err(AlreadyFree(before & bits))
-    }
+    if before & bits == 0 { Ok(()) } else { Err(AlreadyFree(before & bits)) }
 }
 
 /// Frees of neighbouring blocks that one thread has not posted yet, so that they share one atomic operation.
@@ -131,10 +122,7 @@ pub(crate) struct Combined {
 
 impl Combined {
     /// Nothing combined.
-    pub(crate) const NONE: Self = Self {
-        index: END,
-        bits: 0,
-    };
+    pub(crate) const NONE: Self = Self { index: END, bits: 0 };
 
     /// Adds the block of `bit` in word `index`. Returns what must be posted now because the words differ.
     ///

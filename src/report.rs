@@ -11,10 +11,7 @@ const LABEL: usize = 44;
 impl Display for Stats {
     /// Prints one line for each class that has pools or was used, then the sums. Does not allocate.
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        writeln!(
-            f,
-            "Small block threshold = {SMALL_MAX}, in {CLASSES} size classes.\n"
-        )?;
+        writeln!(f, "Small block threshold = {SMALL_MAX}, in {CLASSES} size classes.\n")?;
         self.write_classes(f)?;
         self.write_counts(f)?;
         self.write_arenas(f)
@@ -23,14 +20,8 @@ impl Display for Stats {
 
 impl Stats {
     fn write_classes(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        writeln!(
-            f,
-            "class  size    pools   live blocks        cached          free   allocations         frees"
-        )?;
-        writeln!(
-            f,
-            "-----  ----  -------  ------------  ------------  ------------  ------------  ------------"
-        )?;
+        writeln!(f, "class  size    pools   live blocks        cached          free   allocations         frees")?;
+        writeln!(f, "-----  ----  -------  ------------  ------------  ------------  ------------  ------------")?;
         for (index, class) in self.classes.iter().enumerate() {
             if class.pools == 0 && class.frees == 0 {
                 continue;
@@ -59,11 +50,7 @@ impl Stats {
         line(f, "large frees", self.large.frees)?;
         line(f, "large reallocations", self.large.reallocations)?;
         line(f, "large blocks live", self.large.live_blocks)?;
-        line(
-            f,
-            "bytes in live large blocks, as requested",
-            self.large.live_bytes,
-        )?;
+        line(f, "bytes in live large blocks, as requested", self.large.live_bytes)?;
         writeln!(f)
     }
 
@@ -71,11 +58,7 @@ impl Stats {
         let arena_bytes = self.arenas.open * ARENA_BYTES as u64;
         let unused_pools = self.unused_pools();
         let unused_bytes = unused_pools * POOL_BYTES as u64;
-        let rounding: u64 = self
-            .classes
-            .iter()
-            .map(|c| c.pools * (POOL_BYTES as u64 % c.block_bytes.max(1)))
-            .sum();
+        let rounding: u64 = self.classes.iter().map(|c| c.pools * (POOL_BYTES as u64 % c.block_bytes.max(1))).sum();
         line(f, "heaps in use", self.heaps.in_use)?;
         line(f, "heaps parked", self.heaps.parked)?;
         line(f, "arenas open", self.arenas.open)?;
@@ -87,18 +70,10 @@ impl Stats {
         line(f, "bytes in free blocks", self.small.free_bytes)?;
         counted(f, unused_pools, "unused pools", POOL_BYTES, unused_bytes)?;
         line(f, "bytes lost to rounding at the ends of pools", rounding)?;
-        let sum = self.small.live_bytes
-            + self.small.cached_bytes
-            + self.small.free_bytes
-            + unused_bytes
-            + rounding;
+        let sum = self.small.live_bytes + self.small.cached_bytes + self.small.free_bytes + unused_bytes + rounding;
         line(f, "total", sum)?;
         writeln!(f)?;
-        line(
-            f,
-            "bytes of metadata, if all touched",
-            self.region.metadata_bytes,
-        )?;
+        line(f, "bytes of metadata, if all touched", self.region.metadata_bytes)?;
         line(f, "bytes of region opened", self.region.open_bytes)?;
         line(f, "bytes of region reserved", self.region.reserved_bytes)
     }
@@ -110,18 +85,9 @@ fn line(f: &mut Formatter<'_>, label: &str, figure: u64) -> fmt::Result {
 }
 
 /// So many things of so many bytes, and the product.
-fn counted(
-    f: &mut Formatter<'_>,
-    count: u64,
-    what: &str,
-    bytes: usize,
-    product: u64,
-) -> fmt::Result {
+fn counted(f: &mut Formatter<'_>, count: u64, what: &str, bytes: usize, product: u64) -> fmt::Result {
     let rest = LABEL - "12345678 ".len();
-    let mut label = Label {
-        text: [0; LABEL],
-        length: 0,
-    };
+    let mut label = Label { text: [0; LABEL], length: 0 };
     fmt::Write::write_fmt(&mut label, format_args!("{what} * {bytes} bytes"))?;
     writeln!(f, "{count:>8} {:<rest$} = {product:>18}", label.text())
 }
@@ -141,10 +107,7 @@ impl Label {
 impl fmt::Write for Label {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         let end = self.length + text.len();
-        self.text
-            .get_mut(self.length..end)
-            .ok_or(fmt::Error)?
-            .copy_from_slice(text.as_bytes());
+        self.text.get_mut(self.length..end).ok_or(fmt::Error)?.copy_from_slice(text.as_bytes());
         self.length = end;
         Ok(())
     }

@@ -23,10 +23,7 @@ const PARKED_LOOKED_AT: usize = 64;
 /// Magazines that a heap gets at once: one 4 KiB page of them.
 const MAGAZINES_AT_ONCE: usize = 8;
 
-const_assert_eq!(
-    MAGAZINES_AT_ONCE * size_of::<crate::magazine::Magazine>(),
-    4096
-);
+const_assert_eq!(MAGAZINES_AT_ONCE * size_of::<crate::magazine::Magazine>(), 4096);
 
 /// Not started: no thread has needed a heap yet.
 const NEW: u32 = 0;
@@ -141,14 +138,7 @@ impl Shared {
             if state.region.is_some() {
                 state.key = (self.start)();
             }
-            self.phase.store(
-                if state.region.is_some() {
-                    READY
-                } else {
-                    REFUSED
-                },
-                Ordering::Release,
-            );
+            self.phase.store(if state.region.is_some() { READY } else { REFUSED }, Ordering::Release);
         }
         state.region
     }
@@ -170,11 +160,7 @@ impl Shared {
     }
 
     /// Runs `body` with the heap that threads without one share; `None` if there are no pools or no memory for it.
-    pub(crate) fn with_stragglers<R>(
-        &self,
-        me: usize,
-        body: impl FnOnce(OwnedHeap<'_>) -> R,
-    ) -> Option<R> {
+    pub(crate) fn with_stragglers<R>(&self, me: usize, body: impl FnOnce(OwnedHeap<'_>) -> R) -> Option<R> {
         if self.phase.load(Ordering::Acquire) == REFUSED {
             return None;
         }
@@ -224,8 +210,7 @@ impl Shared {
             stats.arenas.free = state.free_arena_count as u64;
             stats.region.reserved_bytes = region.bytes() as u64;
             stats.region.open_bytes = (state.open * ARENA_BYTES) as u64;
-            stats.region.metadata_bytes =
-                Region::metadata_bytes(state.carved, state.heaps, state.magazines) as u64;
+            stats.region.metadata_bytes = Region::metadata_bytes(state.carved, state.heaps, state.magazines) as u64;
         });
         stats.sum();
         stats
@@ -341,9 +326,7 @@ impl State {
             self.magazines_open = end;
         }
         // The lowest is kept last, so used first.
-        (self.magazines..end)
-            .rev()
-            .for_each(|index| each(region.magazine(index)));
+        (self.magazines..end).rev().for_each(|index| each(region.magazine(index)));
         self.magazines = end;
     }
 }
@@ -371,17 +354,13 @@ impl Supply for SharedSupply<'_> {
 
     fn give_arena(&self, region: &Region, arena: ArenaId) {
         self.shared.with_state(self.me, |state| {
-            region
-                .arena_record(arena)
-                .shared_next()
-                .set(state.free_arenas);
+            region.arena_record(arena).shared_next().set(state.free_arenas);
             state.free_arenas = arena.0;
             state.free_arena_count += 1;
         });
     }
 
     fn take_magazines(&self, each: &mut dyn FnMut(*mut Slot)) {
-        self.shared
-            .with_state(self.me, |state| state.take_magazines(each));
+        self.shared.with_state(self.me, |state| state.take_magazines(each));
     }
 }

@@ -133,11 +133,7 @@ mod tests {
     #[test]
     fn masks_have_a_bit_for_each_block() {
         for class in SizeClass::all() {
-            let bits: u32 = class
-                .block_mask()
-                .iter()
-                .map(|word| word.count_ones())
-                .sum();
+            let bits: u32 = class.block_mask().iter().map(|word| word.count_ones()).sum();
             assert_eq!(bits as usize, class.blocks_per_pool());
             assert_eq!(class.block_mask()[0] & 1, 1);
             let last = (class.blocks_per_pool() - 1) * class.bytes() / CLASS_STEP;

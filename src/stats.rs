@@ -182,19 +182,9 @@ impl Stats {
     /// `waiting_blocks` wrap below zero until then.
     pub(crate) fn add_heap(&mut self, heap: &Heap) {
         for class in SizeClass::all() {
-            let (head, state, sum) = (
-                heap.head(class),
-                heap.class(class),
-                &mut self.classes[class.index()],
-            );
-            let in_magazines = (count(head.top())
-                + count(state.previous())
-                + state.depot.length() * CAPACITY) as u64;
-            let (filled, flushed, collected) = (
-                state.filled.value(),
-                state.flushed.value(),
-                state.collected.value(),
-            );
+            let (head, state, sum) = (heap.head(class), heap.class(class), &mut self.classes[class.index()]);
+            let in_magazines = (count(head.top()) + count(state.previous()) + state.depot.length() * CAPACITY) as u64;
+            let (filled, flushed, collected) = (state.filled.value(), state.flushed.value(), state.collected.value());
             let remote_frees = state.remote_frees.value();
             let pools = state.pools.value();
             sum.pools += pools;
@@ -202,16 +192,8 @@ impl Stats {
             sum.remote_frees += remote_frees;
             sum.cached_blocks += in_magazines;
             add(&mut sum.waiting_blocks, remote_frees, collected);
-            add(
-                &mut sum.live_blocks,
-                filled,
-                flushed + in_magazines + remote_frees,
-            );
-            add(
-                &mut sum.free_blocks,
-                pools * class.blocks_per_pool() as u64 + flushed + collected,
-                filled,
-            );
+            add(&mut sum.live_blocks, filled, flushed + in_magazines + remote_frees);
+            add(&mut sum.free_blocks, pools * class.blocks_per_pool() as u64 + flushed + collected, filled);
         }
         self.add_large(&heap.large);
     }
@@ -220,17 +202,12 @@ impl Stats {
         self.large.allocations += large.allocations.value();
         self.large.frees += large.frees.value();
         self.large.reallocations += large.reallocations.value();
-        add(
-            &mut self.large.live_bytes,
-            large.bytes_in.value(),
-            large.bytes_out.value(),
-        );
+        add(&mut self.large.live_bytes, large.bytes_in.value(), large.bytes_out.value());
     }
 
     /// Derives what follows from the parts, when all are in. A figure that mixes moments and would be below zero is 0.
     pub(crate) fn sum(&mut self) {
-        let not_negative =
-            |figure: &mut u64| *figure = (*figure).cast_signed().max(0).cast_unsigned();
+        let not_negative = |figure: &mut u64| *figure = (*figure as i64).max(0) as u64;
         for class in &mut self.classes {
             not_negative(&mut class.waiting_blocks);
             not_negative(&mut class.live_blocks);

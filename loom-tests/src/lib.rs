@@ -5,10 +5,7 @@
 //! seen: a model that explores nothing fails. `loom-tests/mutants` weakens the files one ordering at a time and demands
 //! that a model fails for each.
 
-#![allow(
-    dead_code,
-    reason = "each model uses a part of the files that it includes"
-)]
+#![allow(dead_code, reason = "each model uses a part of the files that it includes")]
 
 #[path = "../../src/lock.rs"]
 mod lock;

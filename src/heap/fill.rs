@@ -76,32 +76,17 @@ impl OwnedHeap<'_> {
     ///
     /// # Safety
     /// * `first` and the `wanted - 1` slots below it are the caller's to write.
-    unsafe fn take(
-        self,
-        supply: &impl Supply,
-        class: SizeClass,
-        first: *mut Slot,
-        wanted: usize,
-    ) -> usize {
+    unsafe fn take(self, supply: &impl Supply, class: SizeClass, first: *mut Slot, wanted: usize) -> usize {
         let state = self.class(class);
         let mut taken = 0;
         let mut collected = false;
         loop {
             while let Some(pool) = state.partial.first() {
                 // SAFETY: the heap owns its pools; the caller promises the slots.
-                let found = unsafe {
-                    pool::take_blocks(
-                        &self.region,
-                        pool,
-                        first.wrapping_sub(taken),
-                        wanted - taken,
-                    )
-                };
+                let found = unsafe { pool::take_blocks(&self.region, pool, first.wrapping_sub(taken), wanted - taken) };
                 let (count, empty) = match found {
                     Ok(found) => found,
-                    Err(wrong) => {
-                        misuse("free of an interior pointer", wrong.address, class.bytes())
-                    }
+                    Err(wrong) => misuse("free of an interior pointer", wrong.address, class.bytes()),
                 };
                 taken += count;
                 if empty {
@@ -130,21 +115,13 @@ impl OwnedHeap<'_> {
     ///
     /// # Safety
     /// * As for `take`.
-    unsafe fn take_fresh(
-        self,
-        supply: &impl Supply,
-        class: SizeClass,
-        first: *mut Slot,
-        wanted: usize,
-    ) -> usize {
+    unsafe fn take_fresh(self, supply: &impl Supply, class: SizeClass, first: *mut Slot, wanted: usize) -> usize {
         let Some(pool) = self.take_pool(supply) else {
             return 0;
         };
         self.region.pool_record(pool).take(class);
         // Relaxed: Region invariant 3; whoever reads it has a block of the pool, handed out later.
-        self.region
-            .tag(pool)
-            .store(self.front.tag(class), Ordering::Relaxed);
+        self.region.tag(pool).store(self.front.tag(class), Ordering::Relaxed);
         self.own.pools.set(self.own.pools.get() + 1);
         let state = self.class(class);
         state.pools.add(1);
@@ -152,9 +129,7 @@ impl OwnedHeap<'_> {
         let start = self.region.block(pool.0 as usize * POOL_BYTES);
         for number in 0..taken {
             // SAFETY: `taken` is at most `wanted`, and the caller promises so many slots.
-            unsafe {
-                (*first.wrapping_sub(number)).set(start.wrapping_add(number * class.bytes()))
-            };
+            unsafe { (*first.wrapping_sub(number)).set(start.wrapping_add(number * class.bytes())) };
         }
         if taken < class.blocks_per_pool() {
             pool::free_blocks_from(&self.region, pool, taken);

@@ -19,10 +19,7 @@ impl Heap {
     /// Word of the maps and bit in it for the block at an offset.
     #[inline]
     fn word_and_bit(offset: usize) -> (u32, u64) {
-        (
-            (offset / WORD_BYTES) as u32,
-            1 << (offset / CLASS_STEP % 64),
-        )
+        ((offset / WORD_BYTES) as u32, 1 << (offset / CLASS_STEP % 64))
     }
 }
 
@@ -30,16 +27,9 @@ impl OwnedHeap<'_> {
     /// Frees the block at `offset` of the region, when the loaded magazine has no room or another heap owns the block.
     pub(crate) fn free(self, supply: &impl Supply, offset: usize) {
         // Relaxed: the pool of a live block has had its tag since before the block was handed out.
-        let tag = self
-            .region
-            .tag(PoolId((offset / POOL_BYTES) as u32))
-            .load(Ordering::Relaxed);
+        let tag = self.region.tag(PoolId((offset / POOL_BYTES) as u32)).load(Ordering::Relaxed);
         if tag == TAG_FREE {
-            misuse(
-                "double free, or free of a wild pointer,",
-                self.region.block(offset).addr(),
-                0,
-            )
+            misuse("double free, or free of a wild pointer,", self.region.block(offset).addr(), 0)
         }
         let class = size_class_of_tag(tag);
         if tag == self.front.tag(class) {
@@ -89,11 +79,7 @@ impl OwnedHeap<'_> {
     fn empty_magazine(self, supply: &impl Supply, class: SizeClass) -> *mut Slot {
         let state = self.class(class);
         let has_room = state.depot.length() < Depot::bound(class);
-        let new = if has_room {
-            self.new_magazine(supply)
-        } else {
-            None
-        };
+        let new = if has_room { self.new_magazine(supply) } else { None };
         let empty = match new {
             Some(new) => new,
             None => match state.depot.pop_oldest() {
@@ -149,17 +135,11 @@ impl OwnedHeap<'_> {
     #[inline(never)]
     fn double_free(self, class: SizeClass, index: u32, bits: u64) -> ! {
         let offset = index as usize * WORD_BYTES + bits.trailing_zeros() as usize * CLASS_STEP;
-        misuse(
-            "double free",
-            self.region.block(offset).addr(),
-            class.bytes(),
-        )
+        misuse("double free", self.region.block(offset).addr(), class.bytes())
     }
 
     fn count_freed(self, count: usize) {
-        self.own
-            .freed_since_search
-            .set(self.own.freed_since_search.get() + count);
+        self.own.freed_since_search.set(self.own.freed_since_search.get() + count);
     }
 
     /// Frees a block of another heap: combines it with its neighbours, and posts what was combined before.
@@ -181,9 +161,7 @@ impl OwnedHeap<'_> {
         let region = &self.region;
         let owner = || {
             // Relaxed: Remote invariant 2 keeps the pool and its tag; the bits just posted were its live blocks.
-            let tag = region
-                .tag(PoolId::of_word(ready.index))
-                .load(Ordering::Relaxed);
+            let tag = region.tag(PoolId::of_word(ready.index)).load(Ordering::Relaxed);
             if tag == TAG_FREE {
                 self.double_free(class, ready.index, ready.bits);
             }

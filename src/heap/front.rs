@@ -42,13 +42,7 @@ unsafe impl Sync for Front {}
 impl Front {
     /// The front of threads without a heap.
     pub(crate) const fn without_heap() -> Self {
-        Self {
-            base: 0,
-            bytes: 0,
-            tags: None,
-            owner: 0,
-            heads: [const { Head::new() }; CLASSES + 1],
-        }
+        Self { base: 0, bytes: 0, tags: None, owner: 0, heads: [const { Head::new() }; CLASSES + 1] }
     }
 
     /// The front of the heap with this index.
@@ -79,14 +73,12 @@ impl Front {
     #[inline(always)]
     pub(crate) fn tag_at(&self, offset: usize) -> u32 {
         debug_assert!(offset < self.bytes);
-        // SAFETY: an offset in the region exists only where `bytes` is not 0, hence the tags do; they are as many as
-        // the region has pools. Front invariant 1.
-        let tag = unsafe {
-            self.tags
-                .unwrap_unchecked()
-                .add(offset / POOL_BYTES)
-                .as_ref()
-        };
+        // SAFETY: an offset in the region exists only where `bytes` is not 0, hence the tags do (Front invariant 1).
+        let tags = unsafe { self.tags.unwrap_unchecked() };
+        // SAFETY: there are as many tags as the region has pools.
+        let tag = unsafe { tags.add(offset / POOL_BYTES) };
+        // SAFETY: it points into the table, which lives for ever.
+        let tag = unsafe { tag.as_ref() };
         // Relaxed: the pool of a live block has had its tag since before the block was handed out.
         tag.load(Ordering::Relaxed)
     }
@@ -125,7 +117,7 @@ impl Front {
 
     /// The tag of this heap's pools of a class.
     pub(crate) fn tag(&self, class: SizeClass) -> u32 {
-        (self.owner | (class.index() + 1) * HEAD_BYTES) as u32
+        (self.owner | ((class.index() + 1) * HEAD_BYTES)) as u32
     }
 }
 

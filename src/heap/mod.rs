@@ -42,14 +42,12 @@ impl Counter {
     /// Adds for a single writer: no read-modify-write.
     #[inline]
     pub(crate) fn add(&self, count: usize) {
-        self.0
-            .store(self.value().wrapping_add(count as u64), Ordering::Relaxed);
+        self.0.store(self.value().wrapping_add(count as u64), Ordering::Relaxed);
     }
 
     /// Subtracts for a single writer, for the few figures that also shrink.
     pub(crate) fn subtract(&self, count: usize) {
-        self.0
-            .store(self.value().wrapping_sub(count as u64), Ordering::Relaxed);
+        self.0.store(self.value().wrapping_sub(count as u64), Ordering::Relaxed);
     }
 
     /// Adds for many writers.
@@ -200,10 +198,7 @@ impl Heap {
     /// * The caller is the owner (Heap invariant 1) as long as the result lives.
     #[inline]
     pub(crate) unsafe fn owned(&self) -> OwnedHeap<'_> {
-        OwnedHeap {
-            heap: self,
-            _not_send: PhantomData,
-        }
+        OwnedHeap { heap: self, _not_send: PhantomData }
     }
 
     /// The head of a class.

@@ -10,10 +10,7 @@ use core::ptr::NonNull;
 pub(crate) fn page_bytes() -> usize {
     // SAFETY: sysconf has no preconditions.
     let bytes = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
-    usize::try_from(bytes)
-        .ok()
-        .filter(|b| b.is_power_of_two())
-        .unwrap_or(4096)
+    usize::try_from(bytes).ok().filter(|b| b.is_power_of_two()).unwrap_or(4096)
 }
 
 /// Bytes of memory in the machine; `None` where the system does not say.
@@ -30,10 +27,7 @@ pub(crate) fn physical_memory() -> Option<usize> {
 
 /// The process's limit on its address space in bytes (`RLIMIT_AS`); `None` if there is none.
 pub(crate) fn address_space_limit() -> Option<usize> {
-    let mut limit = libc::rlimit {
-        rlim_cur: 0,
-        rlim_max: 0,
-    };
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: `limit` is a valid place for the answer.
     let status = unsafe { libc::getrlimit(libc::RLIMIT_AS, &raw mut limit) };
     if status != 0 || limit.rlim_cur == libc::RLIM_INFINITY {
@@ -48,11 +42,7 @@ pub(crate) fn reserve(bytes: usize) -> Option<NonNull<u8>> {
     let _errno = KeepErrno::new();
     // SAFETY: a fresh anonymous mapping at an address of the kernel's choice touches nothing that exists.
     let start = unsafe { libc::mmap(core::ptr::null_mut(), bytes, libc::PROT_NONE, flags, -1, 0) };
-    if start == libc::MAP_FAILED {
-        None
-    } else {
-        NonNull::new(start.cast())
-    }
+    if start == libc::MAP_FAILED { None } else { NonNull::new(start.cast()) }
 }
 
 /// Gives back addresses that [`reserve`] returned, in whole or in part.
@@ -72,13 +62,7 @@ pub(crate) unsafe fn unreserve(start: NonNull<u8>, bytes: usize) {
 pub(crate) unsafe fn open(start: NonNull<u8>, bytes: usize) -> bool {
     let _errno = KeepErrno::new();
     // SAFETY: the caller promises that the range is ours; giving rights takes none away.
-    unsafe {
-        libc::mprotect(
-            start.as_ptr().cast::<c_void>(),
-            bytes,
-            libc::PROT_READ | libc::PROT_WRITE,
-        ) == 0
-    }
+    unsafe { libc::mprotect(start.as_ptr().cast::<c_void>(), bytes, libc::PROT_READ | libc::PROT_WRITE) == 0 }
 }
 
 /// Asks for ordinary system pages in a page-aligned range even where the system would use huge ones: sparse tables
@@ -91,13 +75,7 @@ pub(crate) unsafe fn prefer_small_pages(start: NonNull<u8>, bytes: usize) {
     {
         let _errno = KeepErrno::new();
         // SAFETY: the caller promises that the range is ours; the advice changes no content.
-        unsafe {
-            libc::madvise(
-                start.as_ptr().cast::<c_void>(),
-                bytes,
-                libc::MADV_NOHUGEPAGE,
-            )
-        };
+        unsafe { libc::madvise(start.as_ptr().cast::<c_void>(), bytes, libc::MADV_NOHUGEPAGE) };
     }
     #[cfg(not(any(target_os = "linux", target_os = "android")))]
     let _ = (start, bytes);
@@ -155,7 +133,7 @@ mod tests {
         // SAFETY: inside the reservation.
         assert!(unsafe { open(start, page) });
         // SAFETY: just opened.
-        unsafe { start.as_ptr().add(page - 1).write(7) };
+        unsafe { start.as_ptr().wrapping_add(page - 1).write(7) };
         // SAFETY: ours, and unused from here on.
         unsafe { unreserve(start, 8 * page) };
     }

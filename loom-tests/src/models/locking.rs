@@ -43,9 +43,7 @@ fn the_holder_passes_its_own_lock() {
             thread::spawn(move || {
                 let _guard = shared.0.lock(2);
                 // SAFETY: the lock; loom checks it.
-                shared
-                    .1
-                    .with_mut(|value| unsafe { std::mem::replace(&mut *value, 9) })
+                shared.1.with_mut(|value| unsafe { std::mem::replace(&mut *value, 9) })
             })
         };
         drop(shared.0.lock(1));

@@ -60,8 +60,7 @@ impl Heap {
         }
         post(self, word, bits, || {
             // SAFETY: loom checks that nobody writes it meanwhile.
-            self.tags[word as usize]
-                .with(|tag| assert_eq!(unsafe { *tag }, 0, "the pool changed hands"));
+            self.tags[word as usize].with(|tag| assert_eq!(unsafe { *tag }, 0, "the pool changed hands"));
             &self.pending
         })
     }
@@ -73,8 +72,7 @@ impl Heap {
             for block in (0..BLOCKS).filter(|block| bits >> block & 1 == 1) {
                 let number = word as usize * BLOCKS + block;
                 // SAFETY: loom checks that the last write happened before.
-                self.payloads[number]
-                    .with(|payload| assert_eq!(unsafe { *payload }, 1 + block as u32));
+                self.payloads[number].with(|payload| assert_eq!(unsafe { *payload }, 1 + block as u32));
                 back[number] += 1;
             }
         });
@@ -96,10 +94,6 @@ impl<T: Eq + Hash + Debug + Clone> Seen<T> {
     /// Fails unless each of these, and nothing else, was seen.
     fn assert_exactly(&self, expected: &[T]) {
         let seen = self.0.lock().unwrap();
-        assert_eq!(
-            *seen,
-            expected.iter().cloned().collect::<HashSet<_>>(),
-            "outcomes that the model has shown"
-        );
+        assert_eq!(*seen, expected.iter().cloned().collect::<HashSet<_>>(), "outcomes that the model has shown");
     }
 }

@@ -24,9 +24,7 @@ fn two_threads_post_to_one_word() {
             .collect();
         let mut early = [0; WORDS * BLOCKS];
         heap.collect(&mut early);
-        posters
-            .into_iter()
-            .for_each(|poster| poster.join().unwrap());
+        posters.into_iter().for_each(|poster| poster.join().unwrap());
         let mut all = early;
         heap.collect(&mut all);
         assert_eq!(all, [1, 1, 0, 0], "each block comes back once");
@@ -51,9 +49,7 @@ fn two_threads_queue_two_words() {
             .collect();
         let mut early = [0; WORDS * BLOCKS];
         heap.collect(&mut early);
-        posters
-            .into_iter()
-            .for_each(|poster| poster.join().unwrap());
+        posters.into_iter().for_each(|poster| poster.join().unwrap());
         let mut all = early;
         heap.collect(&mut all);
         assert_eq!(all, [1, 1, 1, 1], "each block comes back once");
@@ -110,9 +106,7 @@ fn a_pool_changes_hands_only_when_nobody_queues_its_words() {
             // SAFETY: loom checks that nobody reads it.
             heap.tags[0].with_mut(|tag| unsafe { *tag = 7 });
         }
-        posters
-            .into_iter()
-            .for_each(|poster| poster.join().unwrap());
+        posters.into_iter().for_each(|poster| poster.join().unwrap());
         SEEN.note(all_back);
     });
     SEEN.assert_exactly(&[false, true]);
@@ -125,10 +119,8 @@ fn a_parked_heap_is_taken_over_while_a_block_is_freed() {
     static SEEN: std::sync::LazyLock<Seen<(bool, bool)>> = std::sync::LazyLock::new(Seen::new);
     loom::model(|| {
         let heap = Arc::new(Heap::new());
-        let shared = Arc::new((
-            Lock::new(AtomicUsize::new(0)),
-            loom::cell::UnsafeCell::new((false, [0; WORDS * BLOCKS])),
-        ));
+        let shared =
+            Arc::new((Lock::new(AtomicUsize::new(0)), loom::cell::UnsafeCell::new((false, [0; WORDS * BLOCKS]))));
         let poster = {
             let heap = heap.clone();
             thread::spawn(move || heap.write_and_free(0, &[0]).unwrap())
@@ -140,17 +132,13 @@ fn a_parked_heap_is_taken_over_while_a_block_is_freed() {
                 heap.collect(&mut back);
                 let _guard = shared.0.lock(2);
                 // SAFETY: the lock; loom checks it.
-                shared
-                    .1
-                    .with_mut(|parked| unsafe { *parked = (true, back) });
+                shared.1.with_mut(|parked| unsafe { *parked = (true, back) });
             })
         };
         let taken = {
             let _guard = shared.0.lock(3);
             // SAFETY: the lock; loom checks it.
-            shared.1.with_mut(|parked| unsafe {
-                std::mem::take(&mut (*parked).0).then_some((*parked).1)
-            })
+            shared.1.with_mut(|parked| take_parked(unsafe { &mut *parked }))
         };
         let mut by_new_owner = [0; WORDS * BLOCKS];
         if taken.is_some() {
@@ -164,11 +152,7 @@ fn a_parked_heap_is_taken_over_while_a_block_is_freed() {
         });
         let mut rest = [0; WORDS * BLOCKS];
         heap.collect(&mut rest);
-        assert_eq!(
-            by_old_owner[0] + by_new_owner[0] + rest[0],
-            1,
-            "the block comes back once"
-        );
+        assert_eq!(by_old_owner[0] + by_new_owner[0] + rest[0], 1, "the block comes back once");
         SEEN.note((by_old_owner[0] == 1, by_new_owner[0] == 1));
     });
     SEEN.assert_exactly(&[(false, false), (true, false), (false, true)]);
@@ -192,6 +176,11 @@ fn a_double_free_by_two_threads_is_seen() {
     SEEN.assert_exactly(&[0, 1]);
 }
 
+/// Takes the parked heap, if it is there: with it goes what its last owner collected.
+fn take_parked(parked: &mut (bool, Back)) -> Option<Back> {
+    std::mem::take(&mut parked.0).then_some(parked.1)
+}
+
 fn post_bit(heap: &Heap) -> Result<(), crate::remote::AlreadyFree> {
     crate::remote::post(heap, 0, 1, || &heap.pending)
 }
@@ -202,12 +191,7 @@ fn neighbours_are_combined() {
     let mut combined = Combined::NONE;
     let mut posted = Vec::new();
     for (word, bit) in [(3, 1), (3, 2), (3, 8), (4, 1), (3, 1), (3, 4)] {
-        posted.extend(
-            combined
-                .add(word, bit)
-                .unwrap()
-                .map(|ready| (ready.index, ready.bits)),
-        );
+        posted.extend(combined.add(word, bit).unwrap().map(|ready| (ready.index, ready.bits)));
     }
     assert!(combined.add(3, 4).is_err(), "a double free is seen");
     posted.extend(combined.take().map(|ready| (ready.index, ready.bits)));
