@@ -321,6 +321,7 @@ fn locate_without_heap(block: *mut u8) -> Option<(usize, u32)> {
     SHARED.locate(tls::token(), block.addr())
 }
 
+#[inline]
 fn count_allocation(block: *mut u8, bytes: usize) {
     if block.is_null() {
         return;

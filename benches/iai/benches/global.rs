@@ -1,0 +1,79 @@
+//! Instructions of the common paths with the allocator installed, called as a program calls it: through `std::alloc`
+//! and the functions the compiler puts between.
+//!
+//! `cost of one operation = count of the row / operations`, with the operations of [`poolmalloc_iai`]'s table. That
+//! includes the loop and a [`black_box`], without which the compiler would remove the whole pair.
+
+use std::alloc::{Layout, alloc, alloc_zeroed, dealloc, realloc};
+use std::hint::black_box;
+
+use iai_callgrind::{library_benchmark, library_benchmark_group, main};
+use poolmalloc::PoolMalloc;
+use poolmalloc_iai::*;
+
+#[global_allocator]
+static GLOBAL: PoolMalloc = PoolMalloc::new();
+
+/// Layout of `size` bytes, at the alignment of a pointer, with blocks of that size cached. The compiler does not see
+/// through it.
+fn warm(size: usize, row: Row) -> (Layout, Row) {
+    assert!(size > 0);
+    let layout = Layout::from_size_align(size, align_of::<*mut u8>()).unwrap();
+    // SAFETY: of a size above zero.
+    let block = unsafe { alloc(layout) };
+    assert!(!block.is_null());
+    // SAFETY: allocated above.
+    unsafe { dealloc(block, layout) };
+    black_box((layout, row))
+}
+
+// Allocates one block and frees it.
+#[library_benchmark(setup = warm)]
+#[bench::poolmalloc_8(args = (8, GLOBAL_HIT_8), config = GLOBAL_HIT_8.limited())]
+#[bench::poolmalloc_48(args = (48, GLOBAL_HIT_48), config = GLOBAL_HIT_48.limited())]
+#[bench::poolmalloc_256(args = (256, GLOBAL_HIT_256), config = GLOBAL_HIT_256.limited())]
+#[bench::poolmalloc_1024(args = (1024, GLOBAL_LARGE), config = GLOBAL_LARGE.limited())]
+fn global_hit((layout, row): (Layout, Row)) {
+    for _ in 0..row.operations {
+        // SAFETY: `warm` makes no layout of size zero.
+        let block = black_box(unsafe { alloc(layout) });
+        // SAFETY: allocated by the line above.
+        unsafe { dealloc(block, layout) };
+    }
+}
+
+// Allocates one block of zeros and frees it.
+#[library_benchmark(setup = warm)]
+#[bench::poolmalloc(args = (48, GLOBAL_ZEROED_48), config = GLOBAL_ZEROED_48.limited())]
+fn global_zeroed((layout, row): (Layout, Row)) {
+    for _ in 0..row.operations {
+        // SAFETY: `warm` makes no layout of size zero.
+        let block = black_box(unsafe { alloc_zeroed(layout) });
+        // SAFETY: allocated by the line above.
+        unsafe { dealloc(block, layout) };
+    }
+}
+
+// Reallocates one block in place, from 41 bytes to 48 and back.
+#[library_benchmark(setup = warm)]
+#[bench::poolmalloc(args = (41, GLOBAL_REALLOC), config = GLOBAL_REALLOC.limited())]
+fn global_realloc((small, row): (Layout, Row)) {
+    let large = black_box(Layout::from_size_align(48, small.align()).unwrap());
+    // SAFETY: `warm` makes no layout of size zero.
+    let mut block = unsafe { alloc(small) };
+    for _ in 0..row.operations / 2 {
+        // SAFETY: `block` has the layout `small`: allocated so, or brought back by the round before.
+        block = black_box(unsafe { realloc(block, small, large.size()) });
+        // SAFETY: the line above gave the block the layout `large`.
+        block = black_box(unsafe { realloc(block, large, small.size()) });
+    }
+    // SAFETY: each round ends with the layout `small`.
+    unsafe { dealloc(block, small) };
+}
+
+library_benchmark_group!(name = installed; benchmarks = global_hit, global_zeroed, global_realloc);
+
+main!(
+    config = instructions_only();
+    library_benchmark_groups = installed
+);

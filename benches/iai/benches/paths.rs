@@ -1,0 +1,435 @@
+//! Instructions of each path through the allocator, called by its `GlobalAlloc` methods; every row also for the
+//! system's allocator. This process's own global allocator is the system's, so nothing else enters the pools.
+//!
+//! Each row runs in a process of its own. Its setup brings the allocator into the row's starting state, with other
+//! threads where the row needs them; only the benchmark function, on the main thread, is counted. What is left at
+//! the end is not given back: the process ends.
+//!
+//! # Arithmetic
+//! `cost of one operation = (count of the row - harness) / operations`, with the operations of [`poolmalloc_iai`]'s
+//! table. The harness is the loop, the call of [`alloc`] or [`dealloc`] and its return: the `nothing` rows perform the
+//! same body with an allocator that only returns. Rows of slow paths count hits too: of 63 blocks one fills, flushes
+//! or collects, and `(row - hits) / 16` is the cost of one such step, with 16 magazines of 63 blocks a row.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::arch::asm;
+use std::hint::black_box;
+use std::ptr;
+use std::sync::mpsc;
+use std::thread;
+
+use iai_callgrind::{library_benchmark, library_benchmark_group, main};
+use poolmalloc::PoolMalloc;
+use poolmalloc_iai::*;
+
+static POOLMALLOC: PoolMalloc = PoolMalloc::new();
+
+/// Blocks a wave of [`SWAP`] allocates and then frees: four magazines less two blocks. Loaded and previous magazine
+/// hold 126, so the depot must give and take.
+const WAVE: usize = 250;
+
+/// More 48-byte blocks than a heap caches: two magazines and a depot of 32 KiB hold about 810. 24 magazines.
+const MORE_THAN_CACHED: usize = 1_512;
+
+/// Steps through the blocks of [`REMOTE_FREE_STRIDE`]: 97 blocks of 48 bytes are more than a pool, and 97 and 1,008
+/// have no common divisor, so each block comes up once.
+const STRIDE: usize = 97;
+
+/// An allocator in a row's starting state, and what the body needs to go on from there.
+struct Ready<A: 'static> {
+    allocator: &'static A,
+    layout: Layout,
+    operations: usize,
+    /// Blocks the body frees, or room for those it allocates.
+    blocks: Vec<*mut u8>,
+}
+
+/// Takes its arguments and returns: what is left is the cost of the harness.
+struct Nothing;
+
+static NOTHING: [usize; 32] = [0; 32];
+
+// SAFETY: not kept, all blocks are the same bytes. The rows only allocate and free, and never touch a block's memory.
+unsafe impl GlobalAlloc for Nothing {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        let block = (&raw const NOTHING).cast_mut().cast();
+        pretend_to_use(block, layout);
+        block
+    }
+
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        pretend_to_use(block, layout);
+    }
+}
+
+/// Keeps the compiler from leaving out a call, or its arguments, without adding an instruction.
+fn pretend_to_use(block: *mut u8, layout: Layout) {
+    let (size, align) = (layout.size(), layout.align());
+    // SAFETY: an assembler comment; it wants the values in registers and does nothing with them.
+    unsafe {
+        asm!("/* {} {} {} */", in(reg) block, in(reg) size, in(reg) align, options(nostack, preserves_flags));
+    }
+}
+
+/// `alloc` behind a call, as a program reaches it: the layout comes in registers, unknown to the compiler.
+///
+/// # Safety
+/// * `layout` has a size above zero.
+#[inline(never)]
+unsafe fn alloc<A: GlobalAlloc>(allocator: &A, layout: Layout) -> *mut u8 {
+    // SAFETY: the caller promises a size above zero.
+    unsafe { allocator.alloc(layout) }
+}
+
+/// `alloc_zeroed` behind a call.
+///
+/// # Safety
+/// * `layout` has a size above zero.
+#[inline(never)]
+unsafe fn alloc_zeroed<A: GlobalAlloc>(allocator: &A, layout: Layout) -> *mut u8 {
+    // SAFETY: the caller promises a size above zero.
+    unsafe { allocator.alloc_zeroed(layout) }
+}
+
+/// `dealloc` behind a call.
+///
+/// # Safety
+/// * `block` is live, and came from `allocator` for `layout`.
+#[inline(never)]
+unsafe fn dealloc<A: GlobalAlloc>(allocator: &A, block: *mut u8, layout: Layout) {
+    // SAFETY: the caller promises the same.
+    unsafe { allocator.dealloc(block, layout) }
+}
+
+/// `realloc` behind a call.
+///
+/// # Safety
+/// * `block` is live, and came from `allocator` for `layout`.
+/// * `new_size` is above zero, and at most `isize::MAX` after rounding up to the alignment.
+#[inline(never)]
+unsafe fn realloc<A: GlobalAlloc>(allocator: &A, block: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
+    // SAFETY: the caller promises the same.
+    unsafe { allocator.realloc(block, layout, new_size) }
+}
+
+/// Layout of `size` bytes, at the alignment of a pointer. The compiler does not see through it.
+fn layout(size: usize) -> Layout {
+    assert!(size > 0);
+    black_box(Layout::from_size_align(size, align_of::<*mut u8>()).unwrap())
+}
+
+// ---- Bodies: what is counted ----
+
+/// Allocates into every slot of `ready.blocks`.
+fn allocate_all<A: GlobalAlloc>(mut ready: Ready<A>) -> Ready<A> {
+    for block in &mut ready.blocks {
+        // SAFETY: `layout` makes no layout of size zero.
+        *block = unsafe { alloc(ready.allocator, ready.layout) };
+    }
+    ready
+}
+
+/// Frees all of `ready.blocks`, in their order.
+fn free_all<A: GlobalAlloc>(ready: Ready<A>) -> Ready<A> {
+    for &block in &ready.blocks {
+        // SAFETY: the setup allocated each block for this layout, and this body frees it once.
+        unsafe { dealloc(ready.allocator, block, ready.layout) };
+    }
+    ready
+}
+
+/// Allocates one block and frees it, `ready.operations` times.
+fn pairs<A: GlobalAlloc>(ready: Ready<A>) -> Ready<A> {
+    for _ in 0..ready.operations {
+        // SAFETY: `layout` makes no layout of size zero.
+        let block = unsafe { alloc(ready.allocator, ready.layout) };
+        // SAFETY: allocated by the line above.
+        unsafe { dealloc(ready.allocator, block, ready.layout) };
+    }
+    ready
+}
+
+/// Reallocates one block to `other` bytes and back, `ready.operations` calls together.
+fn there_and_back<A: GlobalAlloc>((ready, other): (Ready<A>, Layout)) -> (Ready<A>, Layout) {
+    let mut block = ready.blocks[0];
+    for _ in 0..ready.operations / 2 {
+        // SAFETY: `block` has `ready.layout`: allocated by the setup, or brought back by the round before.
+        block = unsafe { realloc(ready.allocator, block, ready.layout, other.size()) };
+        // SAFETY: the line above gave the block this layout.
+        block = unsafe { realloc(ready.allocator, block, other, ready.layout.size()) };
+    }
+    (ready, other)
+}
+
+// ---- Setups: not counted ----
+
+impl<A: GlobalAlloc + Sync> Ready<A> {
+    /// Nothing done yet.
+    fn new(allocator: &'static A, size: usize, row: Row) -> Self {
+        Ready { allocator, layout: layout(size), operations: row.operations, blocks: Vec::new() }
+    }
+
+    /// Fresh blocks, none of them null.
+    fn allocate(&self, count: usize) -> Vec<*mut u8> {
+        let ready = Ready { blocks: vec![ptr::null_mut(); count], ..*self };
+        let blocks = allocate_all(ready).blocks;
+        assert!(blocks.iter().all(|block| !block.is_null()));
+        blocks
+    }
+
+    /// Frees `blocks`, in their order.
+    fn free(&self, blocks: Vec<*mut u8>) {
+        free_all(Ready { blocks, ..*self });
+    }
+
+    /// The body is to allocate `count` blocks.
+    fn with_room(mut self, count: usize) -> Self {
+        self.blocks = vec![ptr::null_mut(); count];
+        self
+    }
+
+    /// The body is to free `blocks`.
+    fn with_blocks(mut self, blocks: Vec<*mut u8>) -> Self {
+        assert_eq!(blocks.len(), self.operations);
+        self.blocks = blocks;
+        self
+    }
+}
+
+/// Blocks on their way to another thread.
+struct Sent(Vec<*mut u8>);
+
+// SAFETY: the receiver is the only one who goes on using the blocks, and a block may be freed by any thread.
+unsafe impl Send for Sent {}
+
+impl Sent {
+    fn received(self) -> Vec<*mut u8> {
+        self.0
+    }
+}
+
+/// The thread has a heap, and a wave of blocks of this size is cached.
+fn warm<A: GlobalAlloc + Sync>(allocator: &'static A, size: usize, row: Row) -> Ready<A> {
+    let ready = Ready::new(allocator, size, row);
+    ready.free(ready.allocate(WAVE));
+    ready.with_room(WAVE)
+}
+
+/// One live block of `size` bytes; blocks of `other` bytes are warm too.
+fn one_block<A: GlobalAlloc + Sync>(allocator: &'static A, size: usize, other: usize, row: Row) -> (Ready<A>, Layout) {
+    warm(allocator, other, row);
+    let mut ready = warm(allocator, size, row);
+    ready.blocks = ready.allocate(1);
+    (ready, layout(other))
+}
+
+/// Pools with every other block free, and empty magazines: the program freed them, and took again what was cached.
+fn pools_in_part_used<A: GlobalAlloc + Sync>(allocator: &'static A, row: Row) -> Ready<A> {
+    let ready = Ready::new(allocator, 48, row);
+    let (freed, _live) = every_other(ready.allocate(2 * (MORE_THAN_CACHED + 2 * row.operations)));
+    ready.free(freed);
+    ready.allocate(MORE_THAN_CACHED);
+    ready.with_room(row.operations)
+}
+
+/// A heap in use, but by 8-byte blocks alone: no pool ever held the row's size.
+fn no_pool_yet<A: GlobalAlloc + Sync>(allocator: &'static A, row: Row) -> Ready<A> {
+    warm(allocator, 8, row);
+    Ready::new(allocator, 256, row).with_room(row.operations)
+}
+
+/// Full magazines and a full depot. The blocks to free are every other one of their pools.
+fn full_magazines<A: GlobalAlloc + Sync>(allocator: &'static A, row: Row) -> Ready<A> {
+    let ready = Ready::new(allocator, 48, row);
+    let (mut freed, _live) = every_other(ready.allocate(2 * (MORE_THAN_CACHED + row.operations)));
+    let blocks = freed.split_off(MORE_THAN_CACHED);
+    ready.free(freed);
+    ready.with_blocks(blocks)
+}
+
+/// Full magazines and a full depot. No block stays live but those to free.
+fn full_magazines_whole_pools<A: GlobalAlloc + Sync>(allocator: &'static A, row: Row) -> Ready<A> {
+    let ready = Ready::new(allocator, 48, row);
+    let mut freed = ready.allocate(MORE_THAN_CACHED + row.operations);
+    let blocks = freed.split_off(MORE_THAN_CACHED);
+    ready.free(freed);
+    ready.with_blocks(blocks)
+}
+
+/// Blocks of another thread, in the order it got them. That thread lives on, asleep.
+fn blocks_of_another_thread<A: GlobalAlloc + Sync>(allocator: &'static A, row: Row) -> Ready<A> {
+    let ready = warm(allocator, 48, row);
+    let (sender, receiver) = mpsc::channel();
+    thread::spawn(move || {
+        let blocks = Ready::new(allocator, 48, row).allocate(row.operations);
+        sender.send(Sent(blocks)).unwrap();
+        loop {
+            thread::park();
+        }
+    });
+    ready.with_blocks(receiver.recv().unwrap().received())
+}
+
+/// Blocks of another thread, no two in a row from one pool.
+fn blocks_of_another_thread_by_stride<A: GlobalAlloc + Sync>(allocator: &'static A, row: Row) -> Ready<A> {
+    let mut ready = blocks_of_another_thread(allocator, row);
+    ready.blocks = (0..row.operations).map(|step| ready.blocks[step * STRIDE % row.operations]).collect();
+    ready
+}
+
+/// All blocks this thread had were freed by another one, which has ended. Nothing is cached: the blocks were a whole
+/// number of magazines.
+fn freed_by_another_thread<A: GlobalAlloc + Sync>(allocator: &'static A, row: Row) -> Ready<A> {
+    let ready = Ready::new(allocator, 48, row);
+    let blocks = Sent(ready.allocate(row.operations));
+    let freeing = thread::spawn(move || Ready::new(allocator, 48, row).free(blocks.received()));
+    freeing.join().unwrap();
+    ready.with_room(row.operations)
+}
+
+/// Parts the blocks with an even index from those with an odd one.
+fn every_other(blocks: Vec<*mut u8>) -> (Vec<*mut u8>, Vec<*mut u8>) {
+    let even = blocks.iter().copied().step_by(2).collect();
+    let odd = blocks.into_iter().skip(1).step_by(2).collect();
+    (even, odd)
+}
+
+// ---- Rows ----
+
+// The fast path: one block to and fro between the magazine and the program.
+#[library_benchmark]
+#[bench::nothing_48(args = (&Nothing, 48, HIT_48), setup = warm)]
+#[bench::poolmalloc_8(args = (&POOLMALLOC, 8, HIT_8), setup = warm, config = HIT_8.limited())]
+#[bench::poolmalloc_48(args = (&POOLMALLOC, 48, HIT_48), setup = warm, config = HIT_48.limited())]
+#[bench::poolmalloc_256(args = (&POOLMALLOC, 256, HIT_256), setup = warm, config = HIT_256.limited())]
+#[bench::system_8(args = (&System, 8, HIT_8), setup = warm)]
+#[bench::system_48(args = (&System, 48, HIT_48), setup = warm)]
+#[bench::system_256(args = (&System, 256, HIT_256), setup = warm)]
+fn hit<A: GlobalAlloc>(ready: Ready<A>) -> Ready<A> {
+    pairs(ready)
+}
+
+// As [`hit`], with memory that must be zero.
+#[library_benchmark(setup = warm)]
+#[bench::poolmalloc(args = (&POOLMALLOC, 48, ZEROED_48), config = ZEROED_48.limited())]
+#[bench::system(&System, 48, ZEROED_48)]
+fn zeroed<A: GlobalAlloc>(ready: Ready<A>) -> Ready<A> {
+    for _ in 0..ready.operations {
+        // SAFETY: `layout` makes no layout of size zero.
+        let block = unsafe { alloc_zeroed(ready.allocator, ready.layout) };
+        // SAFETY: allocated by the line above.
+        unsafe { dealloc(ready.allocator, block, ready.layout) };
+    }
+    ready
+}
+
+// Four waves; each empties the magazines, takes full ones from the depot, and gives them back.
+#[library_benchmark(setup = warm)]
+#[bench::nothing(&Nothing, 48, SWAP)]
+#[bench::poolmalloc(args = (&POOLMALLOC, 48, SWAP), config = SWAP.limited())]
+#[bench::system(&System, 48, SWAP)]
+fn swap<A: GlobalAlloc>(mut ready: Ready<A>) -> Ready<A> {
+    for _ in 0..ready.operations / WAVE {
+        ready = free_all(allocate_all(ready));
+    }
+    ready
+}
+
+// Each 63rd allocation fills a magazine from pools in part used.
+#[library_benchmark(setup = pools_in_part_used)]
+#[bench::poolmalloc(args = (&POOLMALLOC, FILL), config = FILL.limited())]
+#[bench::system(&System, FILL)]
+fn fill<A: GlobalAlloc>(ready: Ready<A>) -> Ready<A> {
+    allocate_all(ready)
+}
+
+// Each 63rd allocation fills a magazine from pools never used: 252 KiB of blocks, so an arena comes into use too.
+#[library_benchmark(setup = no_pool_yet)]
+#[bench::poolmalloc(args = (&POOLMALLOC, FRESH), config = FRESH.limited())]
+#[bench::system(&System, FRESH)]
+fn fresh<A: GlobalAlloc>(ready: Ready<A>) -> Ready<A> {
+    allocate_all(ready)
+}
+
+// Each 63rd free flushes a magazine to the pools. Every other block of these stays live.
+#[library_benchmark(setup = full_magazines)]
+#[bench::poolmalloc(args = (&POOLMALLOC, FLUSH), config = FLUSH.limited())]
+#[bench::system(&System, FLUSH)]
+fn flush<A: GlobalAlloc>(ready: Ready<A>) -> Ready<A> {
+    free_all(ready)
+}
+
+// Each 63rd free flushes a magazine to the pools, which become empty by it.
+#[library_benchmark(setup = full_magazines_whole_pools)]
+#[bench::poolmalloc(args = (&POOLMALLOC, FLUSH_WHOLE), config = FLUSH_WHOLE.limited())]
+#[bench::system(&System, FLUSH_WHOLE)]
+fn flush_whole<A: GlobalAlloc>(ready: Ready<A>) -> Ready<A> {
+    free_all(ready)
+}
+
+// Frees blocks of a living thread, in the order it got them: neighbours are remote frees of the same word.
+#[library_benchmark(setup = blocks_of_another_thread)]
+#[bench::poolmalloc(args = (&POOLMALLOC, REMOTE_FREE), config = REMOTE_FREE.limited())]
+#[bench::system(&System, REMOTE_FREE)]
+fn remote_free<A: GlobalAlloc>(ready: Ready<A>) -> Ready<A> {
+    free_all(ready)
+}
+
+// Frees blocks of a living thread, each in another pool than the one before: nothing to combine.
+#[library_benchmark(setup = blocks_of_another_thread_by_stride)]
+#[bench::poolmalloc(args = (&POOLMALLOC, REMOTE_FREE_STRIDE), config = REMOTE_FREE_STRIDE.limited())]
+#[bench::system(&System, REMOTE_FREE_STRIDE)]
+fn remote_free_stride<A: GlobalAlloc>(ready: Ready<A>) -> Ready<A> {
+    free_all(ready)
+}
+
+// The owner allocates as many blocks as another thread freed for it.
+#[library_benchmark(setup = freed_by_another_thread)]
+#[bench::poolmalloc(args = (&POOLMALLOC, COLLECT), config = COLLECT.limited())]
+#[bench::system(&System, COLLECT)]
+fn collect<A: GlobalAlloc>(ready: Ready<A>) -> Ready<A> {
+    allocate_all(ready)
+}
+
+// 41 and 48 bytes are one size class: the block stays where it is.
+#[library_benchmark(setup = one_block)]
+#[bench::poolmalloc(args = (&POOLMALLOC, 41, 48, REALLOC_IN_PLACE), config = REALLOC_IN_PLACE.limited())]
+#[bench::system(&System, 41, 48, REALLOC_IN_PLACE)]
+fn realloc_in_place<A: GlobalAlloc>(ready: (Ready<A>, Layout)) -> (Ready<A>, Layout) {
+    there_and_back(ready)
+}
+
+// From size class to size class: allocate, copy 48 bytes, free.
+#[library_benchmark(setup = one_block)]
+#[bench::poolmalloc(args = (&POOLMALLOC, 48, 64, REALLOC_MOVE), config = REALLOC_MOVE.limited())]
+#[bench::system(&System, 48, 64, REALLOC_MOVE)]
+fn realloc_move<A: GlobalAlloc>(ready: (Ready<A>, Layout)) -> (Ready<A>, Layout) {
+    there_and_back(ready)
+}
+
+// From a pool to the backend and back: allocate, copy 256 bytes, free.
+#[library_benchmark(setup = one_block)]
+#[bench::poolmalloc(args = (&POOLMALLOC, 256, 512, REALLOC_LARGE), config = REALLOC_LARGE.limited())]
+#[bench::system(&System, 256, 512, REALLOC_LARGE)]
+fn realloc_large<A: GlobalAlloc>(ready: (Ready<A>, Layout)) -> (Ready<A>, Layout) {
+    there_and_back(ready)
+}
+
+// What passing a request on costs: the difference to the system's row.
+#[library_benchmark(setup = warm)]
+#[bench::poolmalloc(args = (&POOLMALLOC, 1024, LARGE), config = LARGE.limited())]
+#[bench::system(&System, 1024, LARGE)]
+fn large<A: GlobalAlloc>(ready: Ready<A>) -> Ready<A> {
+    pairs(ready)
+}
+
+library_benchmark_group!(name = magazine; benchmarks = hit, zeroed, swap);
+library_benchmark_group!(name = pools; benchmarks = fill, fresh, flush, flush_whole);
+library_benchmark_group!(name = remote; benchmarks = remote_free, remote_free_stride, collect);
+library_benchmark_group!(name = resize; benchmarks = realloc_in_place, realloc_move, realloc_large);
+library_benchmark_group!(name = backend; benchmarks = large);
+
+main!(
+    config = instructions_only();
+    library_benchmark_groups = magazine, pools, remote, resize, backend
+);

@@ -1,0 +1,67 @@
+//! The rows of the two benchmarks: how many operations each performs, and how many instructions that may take.
+
+use iai_callgrind::{Callgrind, EventKind, LibraryBenchmarkConfig};
+
+/// One measured body.
+#[derive(Clone, Copy, Debug)]
+pub struct Row {
+    /// How often the body performs the operation; the printed count divided by this is the cost of one.
+    pub operations: usize,
+    /// Most instructions the whole body may take with this crate's allocator.
+    pub limit: u64,
+}
+
+macro_rules! rows {
+    ($($name:ident $operations:literal $limit:literal $operation:literal)*) => {$(
+        #[doc = concat!("One operation: ", $operation, ".")]
+        pub const $name: Row = Row { operations: $operations, limit: $limit };
+    )*};
+}
+
+// Limits of the optimised build, x86-64. README.md says how to change one. 1,008 is 16 magazines of 63 blocks.
+rows! {
+//  row                operations      limit   one operation
+    HIT_8                    1000    1000000   "alloc and free of 8 bytes"
+    HIT_48                   1000    1000000   "alloc and free of 48 bytes"
+    HIT_256                  1000    1000000   "alloc and free of 256 bytes"
+    ZEROED_48                1000    1000000   "alloc_zeroed and free of 48 bytes"
+    SWAP                     1000    1000000   "alloc and free of 48 bytes, in waves of 250 that reach the depot"
+    FILL                     1008    1000000   "alloc of 48 bytes, from pools in part used"
+    FRESH                    1008    1000000   "alloc of 256 bytes, from pools never used"
+    FLUSH                    1008    1000000   "free of 48 bytes, into pools that stay in part used"
+    FLUSH_WHOLE              1008    1000000   "free of 48 bytes, into pools that become empty"
+    REMOTE_FREE              1008    1000000   "free of another thread's 48 bytes, neighbour after neighbour"
+    REMOTE_FREE_STRIDE       1008    1000000   "free of another thread's 48 bytes, each in another pool than the last"
+    COLLECT                  1008    1000000   "alloc of 48 bytes, from blocks another thread freed"
+    REALLOC_IN_PLACE         1000    1000000   "realloc between 41 and 48 bytes, one size class"
+    REALLOC_MOVE             1000    1000000   "realloc between 48 and 64 bytes"
+    REALLOC_LARGE            1000    1000000   "realloc between 256 and 512 bytes, pool and backend"
+    LARGE                    1000    1000000   "alloc and free of 1 KiB by the backend"
+
+    GLOBAL_HIT_8             1000    1000000   "alloc and free of 8 bytes by the global allocator"
+    GLOBAL_HIT_48            1000    1000000   "alloc and free of 48 bytes by the global allocator"
+    GLOBAL_HIT_256           1000    1000000   "alloc and free of 256 bytes by the global allocator"
+    GLOBAL_ZEROED_48         1000    1000000   "alloc_zeroed and free of 48 bytes by the global allocator"
+    GLOBAL_REALLOC           1000    1000000   "realloc between 41 and 48 bytes by the global allocator"
+    GLOBAL_LARGE             1000    1000000   "alloc and free of 1 KiB by the global allocator"
+}
+
+impl Row {
+    /// Makes the run fail if this row takes more instructions than its limit.
+    ///
+    /// In an unoptimised build (`cargo test --benches`) there is no limit: those counts say nothing.
+    pub fn limited(self) -> LibraryBenchmarkConfig {
+        let mut config = LibraryBenchmarkConfig::default();
+        if !cfg!(debug_assertions) {
+            config.tool(Callgrind::default().hard_limits([(EventKind::Ir, self.limit)]));
+        }
+        config
+    }
+}
+
+/// What all rows share: count and print instructions, and leave out the cache simulation.
+pub fn instructions_only() -> LibraryBenchmarkConfig {
+    let mut config = LibraryBenchmarkConfig::default();
+    config.tool(Callgrind::with_args(["--cache-sim=no"]).format([EventKind::Ir]));
+    config
+}

@@ -1,0 +1,11 @@
+//! The worker under the allocator that Rust programs have by default: the system's malloc.
+
+use std::alloc::System;
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOC: System = System;
+
+fn main() -> ExitCode {
+    versus::worker::main("system", None)
+}

@@ -1,0 +1,176 @@
+//! The command line, and the plan that follows from it.
+
+use std::path::PathBuf;
+
+use clap::builder::PossibleValuesParser;
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser};
+use versus::workload::{Scale, Workload};
+use versus::workloads;
+
+use crate::allocators::{Allocator, BASELINE, CANDIDATES};
+
+/// Real workloads under system malloc and under poolmalloc, side by side.
+///
+/// Every workload runs in a process of its own, under each allocator in turn; the table has medians over the rounds.
+#[derive(Debug, Parser)]
+#[command(name = "versus", version, max_term_width = 100)]
+pub(crate) struct Cli {
+    /// Rounds that count; one short round before them does not [default: 5, with --quick 3]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: Option<u32>,
+
+    /// Only workloads whose name contains this text; may be given more than once
+    #[arg(long, value_name = "SUBSTR")]
+    filter: Vec<String>,
+
+    /// Compare this allocator with system malloc; may be given more than once [default: poolmalloc]
+    #[arg(long, value_name = "NAME", value_parser = PossibleValuesParser::new(CANDIDATES.map(|candidate| candidate.name)))]
+    allocator: Vec<String>,
+
+    /// A quarter of the work, 3 rounds
+    #[arg(long)]
+    quick: bool,
+
+    /// Print the workloads, one line each, and stop
+    #[arg(long)]
+    pub(crate) list: bool,
+
+    /// Write all rounds and the summary as JSON into FILE; without FILE to stdout, instead of the table
+    #[arg(long, value_name = "FILE")]
+    json: Option<Option<PathBuf>>,
+
+    /// Print the allocator's own statistics after this workload, or after none [default: json, if it was run]
+    #[arg(long, value_name = "WORKLOAD", value_parser = PossibleValuesParser::new(report_names()))]
+    report: Option<String>,
+
+    /// Take the workers as they are instead of building them first
+    #[arg(long)]
+    no_build: bool,
+}
+
+const NO_REPORT: &str = "none";
+const USUAL_REPORT: &str = "json";
+
+fn report_names() -> impl Iterator<Item = &'static str> {
+    workloads::ALL.iter().map(|workload| workload.name).chain([NO_REPORT])
+}
+
+/// What to run and what to print.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub(crate) workloads: Vec<&'static Workload>,
+    pub(crate) candidates: Vec<Allocator>,
+    pub(crate) rounds: u32,
+    pub(crate) scale: Scale,
+    pub(crate) report: Option<&'static Workload>,
+    pub(crate) json: Json,
+    pub(crate) workers: Workers,
+}
+
+/// Where the JSON goes.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Json {
+    Nowhere,
+    Stdout,
+    File(PathBuf),
+}
+
+/// Whether the workers are built.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Workers {
+    Build,
+    AsTheyAre,
+}
+
+impl Plan {
+    /// Baseline first.
+    pub(crate) fn allocators(&self) -> impl DoubleEndedIterator<Item = Allocator> {
+        std::iter::once(BASELINE).chain(self.candidates.iter().copied())
+    }
+}
+
+impl Cli {
+    /// Checks what the parser could not.
+    pub(crate) fn into_plan(self) -> Result<Plan, clap::Error> {
+        let chosen = |workload: &&Workload| {
+            self.filter.is_empty() || self.filter.iter().any(|part| workload.name.contains(part.as_str()))
+        };
+        let workloads: Vec<_> = workloads::ALL.iter().filter(chosen).collect();
+        if workloads.is_empty() {
+            let message = format!("no workload's name contains {} (--list shows them)", self.filter.join(" or "));
+            return Err(Self::command().error(ErrorKind::InvalidValue, message));
+        }
+        let report = match &self.report {
+            None => workloads.iter().copied().find(|workload| workload.name == USUAL_REPORT),
+            Some(name) => workloads::find(name),
+        };
+        let wanted = |candidate: &Allocator| self.allocator.iter().any(|name| name == candidate.name);
+        let mut candidates: Vec<_> = CANDIDATES.into_iter().filter(wanted).collect();
+        if candidates.is_empty() {
+            candidates.push(CANDIDATES[0]);
+        }
+        Ok(Plan {
+            workloads,
+            candidates,
+            rounds: self.rounds.unwrap_or(if self.quick { 3 } else { 5 }),
+            scale: if self.quick { Scale::QUICK } else { Scale::FULL },
+            report,
+            json: self.json.map_or(Json::Nowhere, |file| file.map_or(Json::Stdout, Json::File)),
+            workers: if self.no_build { Workers::AsTheyAre } else { Workers::Build },
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan(args: &[&str]) -> Result<Plan, clap::Error> {
+        Cli::try_parse_from([&["versus"], args].concat())?.into_plan()
+    }
+
+    #[test]
+    fn without_options_everything_runs() {
+        let plan = plan(&[]).expect("no options are needed");
+        assert_eq!((plan.workloads.len(), plan.rounds, plan.scale), (workloads::ALL.len(), 5, Scale::FULL));
+        assert_eq!(plan.report.map(|workload| workload.name), Some("json"));
+        assert_eq!((plan.json, plan.workers), (Json::Nowhere, Workers::Build));
+    }
+
+    #[test]
+    fn filters_add_up() {
+        let plan = plan(&["--filter", "rc_", "--filter", "hello", "--quick"]).expect("these are good options");
+        let names: Vec<_> = plan.workloads.iter().map(|workload| workload.name).collect();
+        assert_eq!(names, ["rc_tree", "rc_graph", "hello"]);
+        assert_eq!((plan.rounds, plan.scale), (3, Scale::QUICK));
+        assert!(plan.report.is_none(), "json is not among them");
+    }
+
+    #[test]
+    fn the_report_can_be_chosen_or_left_out() {
+        let report = |name| plan(&["--report", name]).expect("a good name").report.map(|workload| workload.name);
+        assert_eq!(report("syn"), Some("syn"));
+        assert_eq!(report("none"), None);
+    }
+
+    #[test]
+    fn json_goes_to_a_file_or_to_stdout() {
+        assert_eq!(plan(&["--json"]).expect("a good option").json, Json::Stdout);
+        assert_eq!(plan(&["--json", "out.json"]).expect("a good option").json, Json::File("out.json".into()));
+    }
+
+    #[test]
+    fn bad_input_is_refused() {
+        for args in [
+            &["--rounds", "0"][..],
+            &["--rounds", "many"],
+            &["--filter", "no such"],
+            &["--report", "no such"],
+            &["--allocator", "no such"],
+            &["stray"],
+        ] {
+            assert_eq!(plan(args).expect_err("bad input").exit_code(), 2, "{args:?}");
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! What a worker prints and the driver reads: one run of one workload under one allocator.
+
+use serde::{Deserialize, Serialize};
+
+/// One run of one workload under one allocator, in a process of its own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sample {
+    /// The workload's name.
+    pub workload: String,
+    /// The name of the allocator that the worker was built with.
+    pub allocator: String,
+    /// Wall-clock nanoseconds of the run, without the preparation of its input.
+    pub elapsed_ns: u64,
+    /// Nanoseconds of processor time in the run, user and system, of all threads together.
+    ///
+    /// Also of threads that the run has started and joined.
+    pub cpu_ns: u64,
+    /// A hash of the run's results; the same under every allocator.
+    pub checksum: u64,
+    /// The most bytes that were resident at any time in the process's life, program code and input included.
+    pub peak_rss_bytes: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_worker_prints_the_driver_reads() {
+        let sample = Sample {
+            workload: "json".into(),
+            allocator: "system".into(),
+            elapsed_ns: 312_000_111,
+            cpu_ns: 310_000_000,
+            checksum: u64::MAX,
+            peak_rss_bytes: 7 << 20,
+        };
+        let line = serde_json::to_string(&sample).expect("a sample is plain data");
+        assert!(!line.contains('\n'), "the protocol is one object a line");
+        assert_eq!(serde_json::from_str::<Sample>(&line).expect("the same type"), sample);
+    }
+}

@@ -1,0 +1,113 @@
+//! The program around a workload: each worker binary sets a `#[global_allocator]` and calls [`main`].
+//!
+//! ```text
+//! versus-system json                    one JSON object on stdout: a Sample
+//! versus-system json --scale 250        a quarter of the work
+//! versus-poolmalloc json --report       the JSON object, then the allocator's own statistics
+//! ```
+
+use std::hint::black_box;
+use std::io::{self, Write};
+use std::process::ExitCode;
+use std::time::Instant;
+
+use crate::sample::Sample;
+use crate::workload::{Scale, Workload};
+use crate::{meter, workloads};
+
+/// Runs the workload that the process's arguments name and prints its [`Sample`].
+///
+/// `allocator` is the name that the sample carries. `report` prints the allocator's own statistics to stdout, for
+/// `--report`; `None` if it keeps none. Exits with 2 if the arguments are wrong, with 1 if the sample cannot be taken.
+pub fn main(allocator: &str, report: Option<fn()>) -> ExitCode {
+    let order = match Order::from_args(lexopt::Parser::from_env()) {
+        Ok(order) => order,
+        Err(error) => {
+            eprintln!("versus worker: {error}\nusage: WORKLOAD [--scale THOUSANDTHS] [--report]");
+            return ExitCode::from(2);
+        }
+    };
+    if order.wants_report && report.is_none() {
+        eprintln!("versus worker: {allocator} keeps no statistics to report");
+        return ExitCode::from(2);
+    }
+    if let Err(error) = measure(&order, allocator).and_then(|sample| print(&sample)) {
+        eprintln!("versus worker: {}: {error}", order.workload.name);
+        return ExitCode::FAILURE;
+    }
+    if let (true, Some(report)) = (order.wants_report, report) {
+        report();
+    }
+    ExitCode::SUCCESS
+}
+
+struct Order {
+    workload: &'static Workload,
+    scale: Scale,
+    wants_report: bool,
+}
+
+impl Order {
+    fn from_args(mut args: lexopt::Parser) -> Result<Self, lexopt::Error> {
+        use lexopt::prelude::*;
+
+        let (mut workload, mut scale, mut wants_report) = (None, Scale::FULL, false);
+        while let Some(arg) = args.next()? {
+            match arg {
+                Value(name) if workload.is_none() => {
+                    let name = name.string()?;
+                    workload = Some(workloads::find(&name).ok_or_else(|| format!("no workload is called {name:?}"))?);
+                }
+                Long("scale") => scale = Scale::thousandths(args.value()?.parse()?),
+                Long("report") => wants_report = true,
+                _ => return Err(arg.unexpected()),
+            }
+        }
+        let workload = workload.ok_or("the workload's name is missing")?;
+        Ok(Self { workload, scale, wants_report })
+    }
+}
+
+fn measure(order: &Order, allocator: &str) -> io::Result<Sample> {
+    let run = (order.workload.prepare)(order.scale);
+    let cpu_before_ns = meter::cpu_ns()?;
+    let started = Instant::now();
+    let checksum = black_box(black_box(&run)());
+    let elapsed = started.elapsed();
+    let cpu_ns = meter::cpu_ns()? - cpu_before_ns;
+    Ok(Sample {
+        workload: order.workload.name.to_owned(),
+        allocator: allocator.to_owned(),
+        elapsed_ns: u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX),
+        cpu_ns,
+        checksum,
+        peak_rss_bytes: meter::peak_rss_bytes()?,
+    })
+}
+
+fn print(sample: &Sample) -> io::Result<()> {
+    let line = serde_json::to_string(sample)?;
+    writeln!(io::stdout().lock(), "{line}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn order(args: &[&str]) -> Result<Order, lexopt::Error> {
+        Order::from_args(lexopt::Parser::from_args(args))
+    }
+
+    #[test]
+    fn arguments_name_the_work() {
+        let order = order(&["json", "--scale", "250", "--report"]).expect("these are good arguments");
+        assert_eq!((order.workload.name, order.scale, order.wants_report), ("json", Scale::QUICK, true));
+    }
+
+    #[test]
+    fn wrong_arguments_are_refused() {
+        for args in [&[][..], &["no such"], &["json", "syn"], &["json", "--scale"], &["json", "--scale", "-1"]] {
+            assert!(order(args).is_err(), "{args:?}");
+        }
+    }
+}

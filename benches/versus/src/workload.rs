@@ -1,0 +1,123 @@
+//! What a workload is: a name, a group, a way to prepare it and a run that can be measured.
+
+use std::hash::{BuildHasherDefault, DefaultHasher, Hash, Hasher};
+
+use rand::SeedableRng;
+use rand_pcg::Pcg64Mcg;
+use serde::{Deserialize, Serialize};
+
+/// A prepared workload: each call does the same work on the same input and returns the checksum of its results.
+///
+/// Inputs live in the closure, so that they are neither made nor dropped while the clock runs; everything that a call
+/// makes is dropped before it returns.
+pub type Run = Box<dyn Fn() -> u64>;
+
+/// A program, or the heart of one, whose time and memory are compared between allocators.
+#[derive(Clone, Copy, Debug)]
+pub struct Workload {
+    /// The name on command lines and in the table.
+    pub name: &'static str,
+    /// Which rows it may be averaged with.
+    pub group: Group,
+    /// One line on what it does.
+    pub about: &'static str,
+    /// Makes the input; not measured.
+    pub prepare: fn(Scale) -> Run,
+}
+
+/// Which workloads belong together in a mean.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Group {
+    /// Nearly all requests are for 256 bytes or less, and little is done besides making, reading and dropping blocks.
+    Small,
+    /// Programs that do their own work too; sizes are what that work needs.
+    Program,
+    /// Nearly all requests are for more than 256 bytes.
+    Large,
+    /// Hardly allocates: only resident memory means anything.
+    Minimal,
+}
+
+impl Group {
+    /// All groups in the order of the table.
+    pub const ALL: [Self; 4] = [Self::Small, Self::Program, Self::Large, Self::Minimal];
+
+    /// The name in the table.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Small => "small",
+            Self::Program => "program",
+            Self::Large => "large",
+            Self::Minimal => "minimal",
+        }
+    }
+
+    /// Whether the run is long enough for its time to mean anything.
+    pub const fn is_timed(self) -> bool {
+        !matches!(self, Self::Minimal)
+    }
+}
+
+/// How much of a workload to run, in thousandths.
+///
+/// It scales how often the work is repeated, not how large the live structures are, as far as that is possible: a
+/// quick run then has about the same ratios, and about the same peak memory, as a full one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Scale(u32);
+
+impl Scale {
+    /// The whole workload: about a third of a second under system malloc.
+    pub const FULL: Self = Self(1000);
+    /// A quarter, for a quick look.
+    pub const QUICK: Self = Self(250);
+    /// As little as gives a result, for tests.
+    pub const TINY: Self = Self(1);
+
+    /// A scale of so many thousandths of the whole workload.
+    pub const fn thousandths(thousandths: u32) -> Self {
+        Self(thousandths)
+    }
+
+    /// This scale in thousandths of the whole workload.
+    pub const fn as_thousandths(self) -> u32 {
+        self.0
+    }
+
+    /// The share of `full` at this scale, at least one.
+    pub const fn of(self, full: usize) -> usize {
+        let scaled = full * self.0 as usize / 1000;
+        if scaled == 0 { 1 } else { scaled }
+    }
+}
+
+/// The random numbers of all workloads: the same on every machine, in every run.
+pub(crate) type Random = Pcg64Mcg;
+
+/// A random generator that depends only on `seed`.
+pub(crate) fn random(seed: u64) -> Random {
+    Random::seed_from_u64(seed)
+}
+
+/// The standard library's hash map, without the random keys that would make each run a different one.
+pub(crate) type HashMap<K, V> = std::collections::HashMap<K, V, BuildHasherDefault<DefaultHasher>>;
+
+/// One number for a result, so that runs can be compared and results cannot be optimised away.
+pub(crate) fn checksum(result: &(impl Hash + ?Sized)) -> u64 {
+    let mut hasher = rustc_hash::FxHasher::default();
+    result.hash(&mut hasher);
+    hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scale_never_makes_work_vanish() {
+        assert_eq!(Scale::FULL.of(40), 40);
+        assert_eq!(Scale::QUICK.of(40), 10);
+        assert_eq!(Scale::TINY.of(40), 1);
+        assert_eq!(Scale::thousandths(0).of(40), 1);
+    }
+}

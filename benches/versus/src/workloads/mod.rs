@@ -1,0 +1,95 @@
+//! The workloads, one module each: what program it stands for, what its requests look like, what its row does not show.
+//!
+//! The figures on requests were counted with a counting allocator over a full run, input included, on x86-64;
+//! "small" there means 256 bytes or less.
+
+mod btree;
+mod channel;
+mod grow;
+mod hashmap;
+mod hello;
+mod index;
+mod json;
+mod large;
+mod lisp;
+mod markdown;
+mod rc_graph;
+mod rc_tree;
+mod regex;
+mod replace;
+mod sort;
+mod syn;
+mod threads;
+mod tokio;
+
+use crate::workload::Workload;
+
+/// All workloads, in the order of the table.
+pub static ALL: [Workload; 20] = [
+    rc_tree::WORKLOAD,
+    rc_graph::WORKLOAD,
+    grow::WORKLOAD,
+    replace::ONE,
+    replace::TWO,
+    replace::FOUR,
+    channel::WORKLOAD,
+    threads::WORKLOAD,
+    json::WORKLOAD,
+    syn::WORKLOAD,
+    btree::WORKLOAD,
+    hashmap::WORKLOAD,
+    index::WORKLOAD,
+    lisp::WORKLOAD,
+    regex::WORKLOAD,
+    markdown::WORKLOAD,
+    tokio::WORKLOAD,
+    sort::WORKLOAD,
+    large::WORKLOAD,
+    hello::WORKLOAD,
+];
+
+/// The workload of that name.
+pub fn find(name: &str) -> Option<&'static Workload> {
+    ALL.iter().find(|workload| workload.name == name)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+    use crate::workload::Scale;
+
+    #[test]
+    fn names_are_unique() {
+        let names: HashSet<_> = ALL.iter().map(|workload| workload.name).collect();
+        assert_eq!(names.len(), ALL.len());
+    }
+
+    #[test]
+    fn groups_stand_together_in_the_table() {
+        assert!(ALL.is_sorted_by_key(|workload| workload.group));
+    }
+
+    #[test]
+    fn the_same_work_gives_the_same_checksum() {
+        for workload in &ALL {
+            let first = (workload.prepare)(Scale::TINY);
+            let second = (workload.prepare)(Scale::TINY);
+            let expected = first();
+            assert_eq!(first(), expected, "{}: a second call", workload.name);
+            assert_eq!(second(), expected, "{}: a second preparation", workload.name);
+        }
+    }
+
+    #[test]
+    fn the_checksum_depends_on_the_work() {
+        for workload in ALL.iter().filter(|workload| workload.group.is_timed()) {
+            let at = |scale| (workload.prepare)(scale)();
+            let tiny = at(Scale::TINY);
+            // The first of these that makes for a second pass is enough.
+            let mut more = [50, 100, 200, 400].map(Scale::thousandths).into_iter();
+            assert!(more.any(|scale| at(scale) != tiny), "{}", workload.name);
+        }
+    }
+}
