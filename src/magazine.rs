@@ -2,11 +2,15 @@
 //! (J. Bonwick and J. Adams, "Magazines and Vmem", USENIX 2001).
 //!
 //! ```text
-//! slot   0      1     2     3            63
-//!      | null | blk | blk | blk |  ...  | |      512 bytes, aligned to 512
-//!                      ^ top: the newest block
+//! slot   0 ...   bottom   +1    +2    +3    ...   63
+//!      |       | null   | blk | blk | blk |     |    |      512 bytes, aligned to 512
+//!                              ^ top: the newest block
 //! ```
-//! Magazine invariant 1: slot 0 is always null, so a top that has come down to it reads "empty" without a count.
+//! A class of small blocks uses all slots; one of larger blocks begins higher up, so that no magazine holds more than
+//! about [`LOADED_BYTES`]. "Full" is in slot 63 for all, which a fast path sees without knowing the class.
+//!
+//! Magazine invariant 1: the slot at the bottom is null while the magazine is in use, so a top that has come down to it
+//! reads "empty" without a count.
 //! Magazine invariant 2: a top that may not be raised lies in slot 63, so its successor is a multiple of 512: "full".
 //! Magazine invariant 3: a head without a magazine points to slot 63 of [`ABSENT`], which is null: empty and full at
 //! once, so that both fast paths leave it alone without a test of its own. Nothing is ever written to it.
@@ -18,10 +22,12 @@ use core::ptr;
 use core::sync::atomic::AtomicPtr;
 use static_assertions::const_assert_eq;
 
-/// Slots of a magazine, the null one included.
+/// Slots of a magazine.
 pub(crate) const SLOTS: usize = 64;
-/// Blocks that a magazine holds when it is full.
-pub(crate) const CAPACITY: usize = SLOTS - 1;
+/// The slot of the last block of a full magazine.
+const LAST_SLOT: usize = SLOTS - 1;
+/// Bytes of blocks that a magazine holds, about, if that is fewer than fill its slots.
+const LOADED_BYTES: usize = 4 * 1024;
 /// Bytes of a magazine, and its alignment.
 pub(crate) const MAGAZINE_BYTES: usize = 512;
 
@@ -44,13 +50,14 @@ static ABSENT: Magazine = Magazine { slots: [const { Cell::new(ptr::null_mut()) 
 
 /// The top of a head without a magazine.
 pub(crate) const fn absent() -> *mut Slot {
-    (&raw const ABSENT.slots[CAPACITY]).cast_mut()
+    (&raw const ABSENT.slots[LAST_SLOT]).cast_mut()
 }
 
-/// Blocks below a top, the one it points to included.
+/// Blocks of this class that a magazine holds when it is full.
 #[inline]
-pub(crate) fn count(top: *mut Slot) -> usize {
-    if ptr::eq(top, absent()) { 0 } else { top.addr() % MAGAZINE_BYTES / size_of::<Slot>() }
+pub(crate) const fn capacity(class: SizeClass) -> usize {
+    let blocks = LOADED_BYTES / class.bytes();
+    if blocks < LAST_SLOT { blocks } else { LAST_SLOT }
 }
 
 /// Whether a top belongs to no magazine.
@@ -59,19 +66,42 @@ pub(crate) fn is_absent(top: *mut Slot) -> bool {
     ptr::eq(top, absent())
 }
 
-/// The top of the empty magazine that a top, not absent, lies in.
+/// The top of the magazine that a top, not absent, lies in when it holds no block of this class.
 #[inline]
-pub(crate) fn bottom(top: *mut Slot) -> *mut Slot {
+pub(crate) fn bottom(top: *mut Slot, class: SizeClass) -> *mut Slot {
+    start(top).wrapping_add(LAST_SLOT - capacity(class))
+}
+
+/// The first slot of the magazine that a top, not absent, lies in.
+#[inline]
+pub(crate) fn start(top: *mut Slot) -> *mut Slot {
     top.map_addr(|address| address & !(MAGAZINE_BYTES - 1))
+}
+
+/// Blocks of this class below a top, the one it points to included.
+#[inline]
+pub(crate) fn count(top: *mut Slot, class: SizeClass) -> usize {
+    if is_absent(top) { 0 } else { (top.addr() - bottom(top, class).addr()) / size_of::<Slot>() }
+}
+
+/// Makes a magazine, given by any top in it, an empty one of this class; returns its top.
+///
+/// # Safety
+/// * The caller owns the magazine, which holds no block.
+pub(crate) unsafe fn empty(top: *mut Slot, class: SizeClass) -> *mut Slot {
+    let bottom = bottom(top, class);
+    // SAFETY: a slot of the magazine, the caller's own.
+    unsafe { (*bottom).set(ptr::null_mut()) };
+    bottom
 }
 
 /// The cached blocks under a top, not absent, the first that would be handed out last.
 ///
 /// # Safety
 /// * The caller owns the magazine and does not use its top while the slice lives.
-pub(crate) unsafe fn blocks<'a>(top: *mut Slot) -> &'a [Slot] {
-    // SAFETY: so many blocks lie from slot 1 on (Magazine invariants 1 and 2), the caller's alone.
-    unsafe { core::slice::from_raw_parts(bottom(top).wrapping_add(1), count(top)) }
+pub(crate) unsafe fn blocks<'a>(top: *mut Slot, class: SizeClass) -> &'a [Slot] {
+    // SAFETY: so many blocks lie above the bottom (Magazine invariants 1 and 2), the caller's alone.
+    unsafe { core::slice::from_raw_parts(bottom(top, class).wrapping_add(1), count(top, class)) }
 }
 
 /// What the fast paths touch of one class: the top of the loaded magazine and the number of frees.
@@ -141,11 +171,11 @@ impl Head {
 const DEPOT_SLOTS: usize = 16;
 /// Bytes of blocks that a depot keeps per class, about. More saves little more work, and costs locality: blocks come
 /// out in the order of their frees, where a fill would hand them out in the order of their addresses.
-const DEPOT_BYTES: usize = 32 * 1024;
+const DEPOT_BYTES: usize = 8 * 1024;
 
 /// The full magazines of one class, oldest first: a ring.
 ///
-/// Depot invariant 1: every magazine in it holds [`CAPACITY`] blocks. Only the owner writes; others read the length.
+/// Depot invariant 1: every magazine in it is full. Only the owner writes; others read the length.
 pub(crate) struct Depot {
     ring: [Cell<*mut Slot>; DEPOT_SLOTS],
     oldest: Cell<u32>,
@@ -163,7 +193,7 @@ impl Depot {
 
     /// Full magazines that this class may keep.
     pub(crate) fn bound(class: SizeClass) -> usize {
-        (DEPOT_BYTES / (CAPACITY * class.bytes())).clamp(1, DEPOT_SLOTS)
+        (DEPOT_BYTES / (capacity(class) * class.bytes())).clamp(1, DEPOT_SLOTS)
     }
 
     pub(crate) fn length(&self) -> usize {
@@ -176,7 +206,7 @@ impl Depot {
 
     /// Keeps a full magazine, given by its top. The depot must have room.
     pub(crate) fn push_newest(&self, top: *mut Slot) {
-        debug_assert!(count(top) == CAPACITY && self.length() < DEPOT_SLOTS, "Depot invariant 1");
+        debug_assert!(top.addr() == start(top).addr() + LAST_SLOT * size_of::<Slot>(), "Depot invariant 1");
         self.slot(self.length()).set(top);
         self.length.store(self.length() as u32 + 1, Ordering::Relaxed);
     }
@@ -216,34 +246,47 @@ mod tests {
         let head = Head::new();
         assert!(head.pop().is_null());
         assert!(!head.push(block(1)));
-        assert_eq!((count(head.top()), head.frees()), (0, 0));
+        assert_eq!((count(head.top(), SizeClass::new(0)), head.frees()), (0, 0));
         assert!(is_absent(head.top()));
     }
 
     #[test]
     fn a_magazine_is_a_bounded_stack() {
-        let head = Head::new();
-        head.load(leaked());
-        assert!(head.pop().is_null());
-        for n in 1..=CAPACITY {
-            assert!(head.push(block(n)));
-            assert_eq!(count(head.top()), n);
+        for class in SizeClass::all() {
+            let head = Head::new();
+            // SAFETY: this test owns the magazine.
+            head.load(unsafe { empty(leaked(), class) });
+            assert!(head.pop().is_null());
+            let full = capacity(class);
+            for n in 1..=full {
+                assert!(head.push(block(n)));
+                assert_eq!(count(head.top(), class), n);
+            }
+            assert!(!head.push(block(64)));
+            assert_eq!(head.frees(), full as u64);
+            // SAFETY: this test owns the magazine.
+            assert_eq!(unsafe { blocks(head.top(), class) }[0].get(), block(1));
+            for n in (1..=full).rev() {
+                assert_eq!(head.pop(), block(n));
+            }
+            assert!(head.pop().is_null());
+            assert_eq!(head.top(), bottom(head.top(), class));
         }
-        assert!(!head.push(block(64)));
-        assert_eq!(head.frees(), CAPACITY as u64);
-        // SAFETY: this test owns the magazine.
-        assert_eq!(unsafe { blocks(head.top()) }[0].get(), block(1));
-        for n in (1..=CAPACITY).rev() {
-            assert_eq!(head.pop(), block(n));
+    }
+
+    #[test]
+    fn magazines_hold_at_most_63_blocks_and_4_kib() {
+        for class in SizeClass::all() {
+            let blocks = capacity(class);
+            assert!(blocks <= 63 && blocks * class.bytes() <= 4096);
+            assert!(blocks == 63 || (blocks + 1) * class.bytes() > 4096);
         }
-        assert!(head.pop().is_null());
-        assert_eq!(head.top(), bottom(head.top()));
     }
 
     #[test]
     fn a_depot_gives_the_newest_or_the_oldest() {
         let depot = Depot::new();
-        let full: Vec<_> = (0..DEPOT_SLOTS).map(|_| leaked().wrapping_add(CAPACITY)).collect();
+        let full: Vec<_> = (0..DEPOT_SLOTS).map(|_| leaked().wrapping_add(LAST_SLOT)).collect();
         for round in 0..3 {
             assert_eq!(depot.pop_newest(), None);
             assert_eq!(depot.pop_oldest(), None);
@@ -261,7 +304,7 @@ mod tests {
     #[test]
     fn depots_keep_about_32_kib() {
         for class in SizeClass::all() {
-            let bytes = Depot::bound(class) * CAPACITY * class.bytes();
+            let bytes = Depot::bound(class) * capacity(class) * class.bytes();
             assert!(bytes <= 32 * 1024 || Depot::bound(class) == 1);
         }
     }

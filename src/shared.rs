@@ -18,8 +18,8 @@ use static_assertions::const_assert_eq;
 const FIRST_STEP: usize = 8;
 /// Most arenas opened at once: 64 MiB, which a system that counts opened memory has to promise.
 const LARGEST_STEP: usize = 256;
-/// Parked heaps looked at for blocks to collect before the region grows by an arena.
-const PARKED_LOOKED_AT: usize = 64;
+/// Settled heaps looked at for blocks that others have freed, before the region grows by an arena.
+const SETTLED_LOOKED_AT: usize = 64;
 /// Magazines that a heap gets at once: one 4 KiB page of them.
 const MAGAZINES_AT_ONCE: usize = 8;
 
@@ -54,7 +54,10 @@ pub(crate) struct State {
     free_arenas: u32,
     free_arena_count: usize,
     heaps: usize,
+    /// Heaps whose threads have ended, with what their magazines held then: the next thread goes on with that.
     parked: Option<NonNull<Heap>>,
+    /// Parked heaps that have given up all they could, [`OwnedHeap::settle`].
+    settled: Option<NonNull<Heap>>,
     parked_count: usize,
     magazines: usize,
     magazines_open: usize,
@@ -95,6 +98,7 @@ impl Shared {
                 free_arena_count: 0,
                 heaps: 0,
                 parked: None,
+                settled: None,
                 parked_count: 0,
                 magazines: 0,
                 magazines_open: 0,
@@ -149,12 +153,23 @@ impl Shared {
         key.is_some_and(|key| key.arm(value))
     }
 
-    /// Takes back the heap of a thread that has ended, after [`OwnedHeap::end`]; the caller owns it no longer.
+    /// Takes back the heap of a thread that has ended; the caller owns it no longer.
     pub(crate) fn park(&self, me: usize, heap: NonNull<Heap>) {
         self.with_state(me, |state| {
-            // SAFETY: heaps are never unmapped.
-            unsafe { heap.as_ref() }.parked_next.set(state.parked);
-            state.parked = Some(heap);
+            push(&mut state.parked, heap);
+            state.parked_count += 1;
+        });
+    }
+
+    /// Has one parked heap give up its cached blocks and its free arenas, if there is one that may have any.
+    fn settle_one(&self, me: usize) {
+        let Some(heap) = self.with_state(me, State::take_unsettled) else { return };
+        // SAFETY: heaps are never unmapped.
+        let view = unsafe { heap.as_ref() };
+        // SAFETY: Heap invariant 1: nobody else can find a heap that was parked and is no longer.
+        unsafe { view.owned() }.settle(&self.supply(me));
+        self.with_state(me, |state| {
+            push(&mut state.settled, heap);
             state.parked_count += 1;
         });
     }
@@ -235,10 +250,9 @@ impl Shared {
 }
 
 impl State {
+    /// Takes a parked heap for a new thread: the last one parked, for its blocks are most likely in the cache.
     fn unpark(&mut self) -> Option<NonNull<Heap>> {
-        let heap = self.parked?;
-        // SAFETY: heaps are never unmapped.
-        self.parked = unsafe { heap.as_ref() }.parked_next.take();
+        let heap = pop(&mut self.parked).or_else(|| pop(&mut self.settled))?;
         self.parked_count -= 1;
         Some(heap)
     }
@@ -253,11 +267,18 @@ impl State {
         Some(heap)
     }
 
-    /// Takes, among the heaps parked last, one that other threads have freed blocks of.
-    fn unpark_with_frees(&mut self) -> Option<NonNull<Heap>> {
+    /// Takes a parked heap that may have something to give up: one that has not settled, or whose blocks others have
+    /// freed since.
+    fn take_unsettled(&mut self) -> Option<NonNull<Heap>> {
+        let heap = pop(&mut self.parked).or_else(|| self.take_settled_with_frees())?;
+        self.parked_count -= 1;
+        Some(heap)
+    }
+
+    fn take_settled_with_frees(&mut self) -> Option<NonNull<Heap>> {
         let mut above: Option<NonNull<Heap>> = None;
-        let mut next = self.parked;
-        for _ in 0..PARKED_LOOKED_AT {
+        let mut next = self.settled;
+        for _ in 0..SETTLED_LOOKED_AT {
             let heap = next?;
             // SAFETY: heaps are never unmapped.
             let view = unsafe { heap.as_ref() };
@@ -269,10 +290,8 @@ impl State {
             match above {
                 // SAFETY: heaps are never unmapped.
                 Some(above) => unsafe { above.as_ref() }.parked_next.set(next),
-                None => self.parked = next,
+                None => self.settled = next,
             }
-            view.parked_next.set(None);
-            self.parked_count -= 1;
             return Some(heap);
         }
         None
@@ -331,6 +350,21 @@ impl State {
     }
 }
 
+/// Puts a heap on a list of parked ones.
+fn push(list: &mut Option<NonNull<Heap>>, heap: NonNull<Heap>) {
+    // SAFETY: heaps are never unmapped.
+    unsafe { heap.as_ref() }.parked_next.set(*list);
+    *list = Some(heap);
+}
+
+/// Takes the heap put on a list last.
+fn pop(list: &mut Option<NonNull<Heap>>) -> Option<NonNull<Heap>> {
+    let heap = (*list)?;
+    // SAFETY: heaps are never unmapped.
+    *list = unsafe { heap.as_ref() }.parked_next.take();
+    Some(heap)
+}
+
 struct SharedSupply<'a> {
     shared: &'a Shared,
     me: usize,
@@ -341,14 +375,8 @@ impl Supply for SharedSupply<'_> {
         if let Some(arena) = self.shared.with_state(self.me, State::take_free_arena) {
             return Some(arena);
         }
-        // Blocks of ended threads that others have freed lie idle in parked heaps: look there before the region grows.
-        if let Some(heap) = self.shared.with_state(self.me, State::unpark_with_frees) {
-            // SAFETY: heaps are never unmapped.
-            let view = unsafe { heap.as_ref() };
-            // SAFETY: Heap invariant 1: nobody else can find a heap that was parked and is no longer.
-            unsafe { view.owned() }.end(self);
-            self.shared.park(self.me, heap);
-        }
+        // What ended threads have left lies idle in parked heaps: look there before the region grows.
+        self.shared.settle_one(self.me);
         self.shared.with_state(self.me, State::take_arena)
     }
 

@@ -5,7 +5,7 @@
 //! plus live.
 
 use crate::heap::{Heap, LargeCounters};
-use crate::magazine::{CAPACITY, count};
+use crate::magazine::{capacity, count};
 use crate::size_class::{CLASSES, SizeClass};
 use crate::statics::SHARED;
 use crate::tls;
@@ -183,7 +183,9 @@ impl Stats {
     pub(crate) fn add_heap(&mut self, heap: &Heap) {
         for class in SizeClass::all() {
             let (head, state, sum) = (heap.head(class), heap.class(class), &mut self.classes[class.index()]);
-            let in_magazines = (count(head.top()) + count(state.previous()) + state.depot.length() * CAPACITY) as u64;
+            let in_magazines = (count(head.top(), class)
+                + count(state.previous(), class)
+                + state.depot.length() * capacity(class)) as u64;
             let (filled, flushed, collected) = (state.filled.value(), state.flushed.value(), state.collected.value());
             let remote_frees = state.remote_frees.value();
             let pools = state.pools.value();

@@ -94,7 +94,8 @@ fn leave(heap: NonNull<Heap>) {
     // SAFETY: TLS invariant 1; from the next line on only this function knows.
     let owned = unsafe { shared_view.owned() };
     FRONT.set(&raw const ENDED);
-    owned.end(&SHARED.supply(token()));
+    // What the magazines hold stays for the next thread, or for whoever needs an arena before there is one.
+    owned.post_all();
     SHARED.park(token(), heap);
 }
 

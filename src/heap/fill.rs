@@ -2,7 +2,7 @@
 
 use super::{OwnedHeap, Supply, TAG_FREE};
 use crate::check::misuse;
-use crate::magazine::{self, CAPACITY, Slot, bottom, count, is_absent};
+use crate::magazine::{self, Slot, capacity, count, is_absent, start};
 use crate::pool::{self, PoolState};
 use crate::region::PoolId;
 use crate::size_class::{POOL_BYTES, SizeClass};
@@ -20,16 +20,16 @@ impl OwnedHeap<'_> {
         let head = self.head(class);
         let state = self.class(class);
         let loaded = head.top();
-        if count(loaded) > 0 {
+        if count(loaded, class) > 0 {
             // A request of 0 bytes comes here though its class has blocks.
             return head.pop();
         }
         if is_absent(loaded) {
-            match self.new_magazine(supply) {
+            match self.new_magazine(supply, class) {
                 Some(empty) => head.load(empty),
                 None => return self.alloc_one(supply, class),
             }
-        } else if count(state.previous()) > 0 {
+        } else if count(state.previous(), class) > 0 {
             head.load(state.previous());
             state.set_previous(loaded);
             return head.pop();
@@ -50,12 +50,12 @@ impl OwnedHeap<'_> {
         let state = self.class(class);
         let head = self.head(class);
         let wanted = state.next_fill.get();
-        state.next_fill.set((wanted * 2).min(CAPACITY));
+        state.next_fill.set((wanted * 2).min(capacity(class)));
         let empty = head.top();
-        // SAFETY: slots 1 to `wanted` of the heap's own magazine, which is empty.
+        // SAFETY: the first `wanted` slots above the bottom of the heap's own magazine, which is empty.
         let taken = unsafe { self.take(supply, class, empty.wrapping_add(wanted), wanted) };
         if taken < wanted {
-            // They lie at the upper end; slot 1 is where they belong.
+            // They lie too high; the slot above the bottom is where they belong.
             let from = empty.wrapping_add(1 + wanted - taken);
             // SAFETY: both ranges lie in the magazine.
             unsafe { ptr::copy(from, empty.wrapping_add(1), taken) };
@@ -188,7 +188,7 @@ impl OwnedHeap<'_> {
     }
 
     /// The top of an empty magazine; `None` if the heap has none by design or there is no memory.
-    pub(super) fn new_magazine(self, supply: &impl Supply) -> Option<*mut Slot> {
+    pub(super) fn new_magazine(self, supply: &impl Supply, class: SizeClass) -> Option<*mut Slot> {
         if !self.own.has_magazines.get() {
             return None;
         }
@@ -199,18 +199,18 @@ impl OwnedHeap<'_> {
         if spare.is_null() {
             return None;
         }
-        // SAFETY: a spare magazine is the heap's own; slot 1 links it to the next.
-        let next = unsafe { (*spare.wrapping_add(1)).get() };
+        // SAFETY: a spare magazine is the heap's own; slot 0 links it to the next.
+        let next = unsafe { (*spare).get() };
         self.own.spare.set(next.cast());
-        debug_assert_eq!(magazine::count(spare), 0);
-        Some(spare)
+        // SAFETY: a spare magazine is the heap's own and holds no block.
+        Some(unsafe { magazine::empty(spare, class) })
     }
 
     /// Keeps the magazine that a top lies in, whose blocks are gone, for later.
     pub(super) fn keep_spare(self, top: *mut Slot) {
-        let spare = bottom(top);
-        // SAFETY: the magazine is the heap's own and holds no block; slot 1 exists.
-        unsafe { (*spare.wrapping_add(1)).set(self.own.spare.get().cast()) };
+        let spare = start(top);
+        // SAFETY: the magazine is the heap's own and holds no block.
+        unsafe { (*spare).set(self.own.spare.get().cast()) };
         self.own.spare.set(spare);
     }
 }

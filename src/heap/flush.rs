@@ -48,7 +48,7 @@ impl OwnedHeap<'_> {
         let full = head.top();
         let previous = state.previous();
         if is_absent(full) {
-            match self.new_magazine(supply) {
+            match self.new_magazine(supply, class) {
                 Some(empty) => head.load(empty),
                 None => {
                     // No magazine by design, or none to be had: straight to the pool.
@@ -58,14 +58,14 @@ impl OwnedHeap<'_> {
                 }
             }
         } else if is_absent(previous) {
-            match self.new_magazine(supply) {
+            match self.new_magazine(supply, class) {
                 Some(empty) => {
                     state.set_previous(full);
                     head.load(empty);
                 }
                 None => head.load(self.flush_magazine(class, full)),
             }
-        } else if count(previous) == 0 {
+        } else if count(previous, class) == 0 {
             head.load(previous);
             state.set_previous(full);
         } else {
@@ -79,7 +79,7 @@ impl OwnedHeap<'_> {
     fn empty_magazine(self, supply: &impl Supply, class: SizeClass) -> *mut Slot {
         let state = self.class(class);
         let has_room = state.depot.length() < Depot::bound(class);
-        let new = if has_room { self.new_magazine(supply) } else { None };
+        let new = if has_room { self.new_magazine(supply, class) } else { None };
         let empty = match new {
             Some(new) => new,
             None => match state.depot.pop_oldest() {
@@ -94,8 +94,8 @@ impl OwnedHeap<'_> {
     /// Moves a magazine's blocks to their pools; returns the top of the empty magazine.
     fn flush_magazine(self, class: SizeClass, top: *mut Slot) -> *mut Slot {
         // SAFETY: the magazine is the heap's own, and its top is not used before the slice is dead.
-        self.flush(class, unsafe { magazine::blocks(top) });
-        bottom(top)
+        self.flush(class, unsafe { magazine::blocks(top, class) });
+        bottom(top, class)
     }
 
     /// Sets the blocks' bits in the free map.
@@ -196,9 +196,8 @@ impl OwnedHeap<'_> {
         });
     }
 
-    /// The end of the owner's thread: nothing stays cached or held back, and what is wholly free goes back to `supply`.
-    pub(crate) fn end(self, supply: &impl Supply) {
-        self.post_all();
+    /// Gives up what a parked heap can: nothing stays cached, and what is wholly free goes back to `supply`.
+    pub(crate) fn settle(self, supply: &impl Supply) {
         for class in SizeClass::all() {
             self.empty_class(class);
         }

@@ -137,7 +137,7 @@ impl ClassState {
 /// What belongs to a heap as a whole and only its owner touches.
 struct Own {
     arenas: Arenas,
-    /// Empty magazines, each linked to the next by its slot 1.
+    /// Empty magazines, each linked to the next by its slot 0.
     spare: Cell<*mut Slot>,
     /// Pools that have a class.
     pools: Cell<usize>,
