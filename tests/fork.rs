@@ -1,0 +1,182 @@
+//! `fork`, at any moment: the child goes on with its own heap, frees what others had made, and never waits for a thread that it
+//! does not have.
+//!
+//! Covers P16 fork_child_usable and P17 fork_while_busy. The children end by `_exit`; one that hangs is killed by `alarm`, and the
+//! parent sees the signal.
+//!
+//! To see it fail: leave out the `pthread_atfork` handlers, or one lock of theirs; let a child's new thread take over the heap of a
+//! thread that did not come along.
+//!
+//! `cargo test --test fork`
+
+mod support;
+
+use std::panic::catch_unwind;
+use std::ptr::{self, NonNull};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
+use std::thread;
+
+use poolmalloc::{PoolMalloc, stats};
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
+
+use support::block::{Block, layout};
+use support::oracle::{assert_nothing_left, consistent_stats, live};
+use support::{raw_thread, scaled, words};
+
+#[global_allocator]
+static ALLOC: PoolMalloc = PoolMalloc::new();
+
+/// Runs `child` in a forked process and fails unless it returns there within five seconds.
+fn in_child(child: impl FnOnce() + std::panic::UnwindSafe) {
+    // SAFETY: the child calls only what this test is about (the allocator, which promises to work there), threads of libc, and
+    // `_exit`. A panic in it prints and is caught.
+    match unsafe { libc::fork() } {
+        -1 => panic!("fork: {}", std::io::Error::last_os_error()),
+        0 => {
+            // SAFETY: no preconditions. No handler is installed: the signal ends the process.
+            unsafe { libc::alarm(5) };
+            let code = i32::from(catch_unwind(child).is_err());
+            // SAFETY: no preconditions. Nothing of the parent's is run at the end.
+            unsafe { libc::_exit(code) }
+        }
+        pid => {
+            let mut status = 0;
+            // SAFETY: `status` is writable.
+            let ended = unsafe { libc::waitpid(pid, &raw mut status, 0) };
+            assert_eq!(ended, pid, "waitpid");
+            assert_eq!(
+                status, 0,
+                "the child ended with wait status {status:#x}; 0xe is the alarm: it hung"
+            );
+        }
+    }
+}
+
+/// Allocates `count` blocks of all classes and larger, checks and frees them.
+fn work(count: usize) {
+    for batch in 0..count.div_ceil(50) {
+        let blocks: [NonNull<u64>; 50] = std::array::from_fn(|i| words::make(1 + (batch + i) % 40));
+        blocks.into_iter().for_each(words::free);
+    }
+}
+
+/// P16: the child frees the parent's block, allocates 5000, and may fork in its turn; the parent sees nothing of it.
+fn fork_child_usable() {
+    assert_nothing_left(|| {
+        let blocks: Vec<Block> = (1..=300)
+            .map(|size| Block::new(layout(size, 8), size))
+            .collect();
+        let before = consistent_stats();
+        in_child(|| {
+            let at_start = consistent_stats();
+            assert_eq!(live(&at_start), live(&before));
+            // SAFETY: the child's copy of the block is freed here, and the parent's copy is another one.
+            let block = unsafe { Block::from_raw(blocks[47].start(), blocks[47].layout(), 48) };
+            block.free();
+            work(5000);
+            let at_end = consistent_stats();
+            assert_eq!(at_end.small.live_blocks + 1, at_start.small.live_blocks);
+            in_child(|| work(5000));
+        });
+        assert_eq!(stats(), before, "the parent's statistics");
+        blocks.into_iter().for_each(Block::free);
+    });
+}
+
+/// Blocks that the busy threads exchange, and that children find in them.
+static SLOTS: [AtomicPtr<u64>; 64] = [const { AtomicPtr::new(ptr::null_mut()) }; 64];
+static IS_OVER: AtomicBool = AtomicBool::new(false);
+static STEPS: AtomicUsize = AtomicUsize::new(0);
+
+/// Puts `block` into a slot and takes out what was there.
+fn exchange(slot: usize, block: Option<NonNull<u64>>) -> Option<NonNull<u64>> {
+    NonNull::new(SLOTS[slot].swap(
+        block.map_or(ptr::null_mut(), NonNull::as_ptr),
+        Ordering::AcqRel,
+    ))
+}
+
+/// Allocates, frees, and exchanges with the others, until the test is over. One time in sixteen all blocks are let go, so that
+/// forks meet the slow paths too.
+fn be_busy(seed: usize) {
+    let mut random = SmallRng::seed_from_u64(seed as u64);
+    let mut blocks = [None; 256];
+    while !IS_OVER.load(Ordering::Relaxed) {
+        for place in &mut blocks {
+            let block = words::make(words::some_words(&mut random));
+            let found = if random.random() {
+                exchange(random.random_range(0..SLOTS.len()), Some(block))
+            } else {
+                Some(block)
+            };
+            if let Some(old) = std::mem::replace(place, found) {
+                words::free(old);
+            }
+        }
+        if random.random_ratio(1, 16) {
+            blocks
+                .iter_mut()
+                .filter_map(Option::take)
+                .for_each(words::free);
+        }
+        STEPS.fetch_add(1, Ordering::Relaxed);
+    }
+    blocks.into_iter().flatten().for_each(words::free);
+}
+
+/// Runs `forks` children, one after another, while three threads allocate and free.
+fn fork_among_busy_threads(forks: usize, child: fn()) {
+    assert_nothing_left(|| {
+        IS_OVER.store(false, Ordering::Relaxed);
+        let busy: [_; 3] = std::array::from_fn(|seed| thread::spawn(move || be_busy(seed)));
+        let steps_before = STEPS.load(Ordering::Relaxed);
+        while STEPS.load(Ordering::Relaxed) < steps_before + 10 {
+            thread::yield_now();
+        }
+        for _ in 0..forks {
+            in_child(child);
+        }
+        IS_OVER.store(true, Ordering::Relaxed);
+        for thread in busy {
+            thread.join().expect("a busy thread");
+        }
+        (0..SLOTS.len())
+            .filter_map(|slot| exchange(slot, None))
+            .for_each(words::free);
+    });
+}
+
+/// P17: the child frees blocks of threads that it does not have, and allocates.
+fn fork_while_busy() {
+    fork_among_busy_threads(scaled(1000, 3), || {
+        work(100);
+        (0..SLOTS.len())
+            .filter_map(|slot| exchange(slot, None))
+            .for_each(words::free);
+        work(400);
+        // While other threads were at work the figures may be of different moments; but they come.
+        stats();
+    });
+}
+
+/// Threads of the child, which take heaps; none may be one that was in the middle of a change.
+fn fork_child_starts_threads() {
+    fork_among_busy_threads(scaled(400, 4), || {
+        raw_thread::run(4, &|index| {
+            work(200);
+            (index * 16..(index + 1) * 16)
+                .filter_map(|slot| exchange(slot, None))
+                .for_each(words::free);
+            work(200);
+        });
+    });
+}
+
+fn main() {
+    support::run(&[
+        ("fork_child_usable", fork_child_usable),
+        ("fork_while_busy", fork_while_busy),
+        ("fork_child_starts_threads", fork_child_starts_threads),
+    ]);
+}

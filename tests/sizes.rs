@@ -1,0 +1,219 @@
+//! Every size and alignment gives a block of its own, where it was asked to be, with nothing shared and nothing lost.
+//!
+//! Covers P1 size_matrix, P2 align_matrix, P3 boundary_256, P4 zeroed_after_dirty and P8 zst_and_empty.
+//!
+//! To see it fail: round the block size up by the size alone and not by the alignment; make the free map's first word of a
+//! pool one bit too long; serve 256 bytes by the backend; return an unzeroed block from `alloc_zeroed`; count an empty
+//! request.
+//!
+//! `cargo test --test sizes`
+
+mod support;
+
+use std::alloc::{alloc, dealloc};
+use std::hint::black_box;
+
+use poolmalloc::{PoolMalloc, stats};
+use rand::SeedableRng;
+use rand::rngs::SmallRng;
+use rand::seq::SliceRandom;
+
+use support::block::{Block, assert_disjoint, layout};
+use support::oracle::{CLASSES, assert_nothing_left, block_bytes, class_of, consistent_stats};
+
+#[global_allocator]
+static ALLOC: PoolMalloc = PoolMalloc::new();
+
+/// Powers of two from 1 to `most`.
+fn powers_of_two(most: usize) -> impl Iterator<Item = usize> {
+    std::iter::successors(Some(1), |power| Some(power * 2)).take_while(move |power| *power <= most)
+}
+
+/// Checks all blocks together while all are live, then frees them in an order unlike that of their allocation.
+fn check_and_free(mut blocks: Vec<Block>) {
+    assert_disjoint(&blocks);
+    let mut random = SmallRng::seed_from_u64(blocks.len() as u64);
+    blocks.shuffle(&mut random);
+    blocks.iter().for_each(Block::check);
+    blocks.into_iter().for_each(Block::free);
+}
+
+/// Three live blocks of every size to 520 at every alignment to 4096: 1560 blocks at a time.
+fn every_small_size_and_alignment() {
+    assert_nothing_left(|| {
+        for align in powers_of_two(4096) {
+            let blocks = (0..3 * 520)
+                .map(|i| Block::new(layout(1 + i % 520, align), i))
+                .collect();
+            check_and_free(blocks);
+        }
+    });
+}
+
+/// P1: sizes to 1024, then the powers of two and their neighbours to 64 MiB, three live blocks of each.
+fn size_matrix() {
+    assert_nothing_left(|| {
+        let blocks = (0..3 * 1024)
+            .map(|i| Block::new(layout(1 + i % 1024, 1), i))
+            .collect();
+        check_and_free(blocks);
+        for power in powers_of_two(64 << 20).filter(|power| *power > 1024) {
+            let sizes = [power - 1, power, power + 1];
+            for size in sizes {
+                let blocks = (0..3)
+                    .map(|seed| Block::new(layout(size, 1), seed))
+                    .collect();
+                check_and_free(blocks);
+            }
+        }
+    });
+}
+
+/// P2: three live blocks at every alignment to 2 MiB, in sizes on both sides of the pools' limit.
+fn align_matrix() {
+    assert_nothing_left(|| {
+        for align in powers_of_two(2 << 20) {
+            for size in [1, 8, 9, 16, 24, 40, 100, 255, 256, 257, 1000, 4096, 65_537] {
+                let blocks = (0..3)
+                    .map(|seed| Block::new(layout(size, align), seed))
+                    .collect();
+                check_and_free(blocks);
+            }
+        }
+    });
+}
+
+/// P3: the statistics show that the class the documentation names serves a request, and the backend the others.
+fn boundary_256() {
+    for align in powers_of_two(512) {
+        for size in (1..=24).chain(121..=136).chain(240..=272) {
+            let layout = layout(size, align);
+            let before = consistent_stats();
+            let block = Block::new(layout, size);
+            let during = consistent_stats();
+            block.free();
+            let after = consistent_stats();
+
+            let mut expected = before;
+            if let Some(class) = class_of(layout) {
+                expected.classes[class].allocations += 1;
+                assert_eq!(
+                    during.small.live_bytes - before.small.live_bytes,
+                    block_bytes(class) as u64,
+                    "{layout:?}"
+                );
+            } else {
+                expected.large.allocations += 1;
+                assert_eq!(
+                    during.large.live_bytes - before.large.live_bytes,
+                    size as u64,
+                    "{layout:?}"
+                );
+            }
+            let allocations =
+                |stats: &poolmalloc::Stats| stats.classes.map(|class| class.allocations);
+            let frees = |stats: &poolmalloc::Stats| stats.classes.map(|class| class.frees);
+            assert_eq!(allocations(&during), allocations(&expected), "{layout:?}");
+            assert_eq!(
+                during.large.allocations, expected.large.allocations,
+                "{layout:?}"
+            );
+            assert_eq!(frees(&during), frees(&before), "{layout:?}");
+            assert_eq!(allocations(&after), allocations(&during), "{layout:?}");
+            for class in 0..CLASSES {
+                let freed = u64::from(class_of(layout) == Some(class));
+                assert_eq!(
+                    after.classes[class].frees - before.classes[class].frees,
+                    freed,
+                    "{layout:?}"
+                );
+            }
+            let freed = u64::from(class_of(layout).is_none());
+            assert_eq!(after.large.frees - before.large.frees, freed, "{layout:?}");
+            assert_eq!(
+                after.small.live_bytes, before.small.live_bytes,
+                "{layout:?}"
+            );
+            assert_eq!(
+                after.large.live_bytes, before.large.live_bytes,
+                "{layout:?}"
+            );
+        }
+    }
+}
+
+/// P4: 10^5 blocks that were full of 0xAA when they were freed come back zeroed, one at a time and in waves that go
+/// through the magazines to the pools and back.
+fn zeroed_after_dirty() {
+    const WAVE: usize = 125;
+    const WAVES_PER_SIZE: usize = 25;
+
+    let make_dirty = |layout| {
+        // SAFETY: the size is not zero.
+        let start = black_box(unsafe { alloc(layout) });
+        assert!(!start.is_null());
+        // SAFETY: the block is as long as its layout says.
+        unsafe { start.write_bytes(0xAA, layout.size()) };
+        start
+    };
+    assert_nothing_left(|| {
+        for size in (1..=CLASSES).map(|words| 8 * words - 3) {
+            let layout = layout(size, 1);
+            for wave in 0..WAVES_PER_SIZE {
+                let live = if wave % 5 == 0 { WAVE } else { 1 };
+                for _ in 0..WAVE / live {
+                    let dirty: Vec<*mut u8> = (0..live).map(|_| make_dirty(layout)).collect();
+                    for start in dirty {
+                        // SAFETY: allocated above with this layout.
+                        unsafe { dealloc(start, layout) };
+                    }
+                    let zeroed: Vec<Block> =
+                        (0..live).map(|seed| Block::zeroed(layout, seed)).collect();
+                    zeroed.into_iter().for_each(Block::free);
+                }
+            }
+        }
+        for size in [257, 1000, 4096, 100_000, 1 << 20] {
+            for seed in 0..20 {
+                Block::new(layout(size, 1), seed).free();
+                Block::zeroed(layout(size, 1), seed).free();
+            }
+        }
+    });
+}
+
+/// P8: what holds no bytes never reaches the allocator.
+fn zst_and_empty() {
+    let before = stats();
+    let mut nothings = Vec::new();
+    for _ in 0..1000 {
+        nothings.push(black_box(()));
+    }
+    let empty_box = black_box(Box::new(()));
+    let empty_string = black_box(String::new());
+    let empty_bytes = black_box(Vec::<u8>::with_capacity(0)).into_boxed_slice();
+    let empty_clone = black_box(empty_string.clone());
+    drop((nothings, empty_box, empty_string, empty_bytes, empty_clone));
+    assert_eq!(stats(), before);
+
+    drop(black_box(Box::new(1_u8)));
+    assert_ne!(
+        stats(),
+        before,
+        "a box of one byte was not counted: this test sees nothing"
+    );
+}
+
+fn main() {
+    support::run(&[
+        (
+            "every_small_size_and_alignment",
+            every_small_size_and_alignment,
+        ),
+        ("size_matrix", size_matrix),
+        ("align_matrix", align_matrix),
+        ("boundary_256", boundary_256),
+        ("zeroed_after_dirty", zeroed_after_dirty),
+        ("zst_and_empty", zst_and_empty),
+    ]);
+}

@@ -1,0 +1,41 @@
+//! What the test files share: blocks that know their content, the rules the statistics obey, processes and threads.
+//!
+//! Nothing here installs an allocator; each test file does that itself.
+#![allow(dead_code, reason = "each test file uses its own part")]
+
+pub(crate) mod block;
+pub(crate) mod oracle;
+pub(crate) mod process;
+pub(crate) mod raw_thread;
+pub(crate) mod ring;
+pub(crate) mod words;
+
+use libtest_mimic::{Arguments, Trial};
+
+/// Runs `tests` one after another on the main thread, with the command line of the usual harness.
+///
+/// The usual harness runs its tests on threads of its own and allocates while they run, so tests that compare
+/// statistics, count heaps or fork cannot use it.
+pub(crate) fn run(tests: &[(&'static str, fn())]) {
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads = Some(1);
+    let trials = tests
+        .iter()
+        .map(|&(name, test)| {
+            Trial::test(name, move || {
+                test();
+                Ok(())
+            })
+        })
+        .collect();
+    libtest_mimic::run(&arguments, trials).exit_if_failed();
+}
+
+/// `full` in an optimised build, a `divisor`-th of it in a debug build, where everything is many times slower.
+pub(crate) const fn scaled(full: usize, divisor: usize) -> usize {
+    if cfg!(debug_assertions) {
+        full / divisor
+    } else {
+        full
+    }
+}

@@ -1,0 +1,151 @@
+//! The documented rules, restated here so that the library is not its own judge.
+
+use std::alloc::Layout;
+
+use poolmalloc::{Stats, stats};
+
+pub(crate) const CLASSES: usize = 32;
+pub(crate) const POOL_BYTES: u64 = 4096;
+pub(crate) const POOLS_PER_ARENA: u64 = 64;
+pub(crate) const ARENA_BYTES: u64 = POOL_BYTES * POOLS_PER_ARENA;
+
+/// Size class that serves `layout`, or `None` where the backend does.
+pub(crate) fn class_of(layout: Layout) -> Option<usize> {
+    let mask = layout.align().max(8) - 1;
+    let block_bytes = layout.size().checked_add(mask)? & !mask;
+    (8..=256)
+        .contains(&block_bytes)
+        .then(|| block_bytes / 8 - 1)
+}
+
+/// Bytes of a block of `class`.
+pub(crate) const fn block_bytes(class: usize) -> usize {
+    8 * (class + 1)
+}
+
+/// Fails unless all that the documentation says adds up does so. The other threads must be quiet.
+pub(crate) fn assert_consistent(stats: &Stats) {
+    let mut pools = 0;
+    let mut sums = small_figures(stats);
+    for (class, figures) in stats.classes.iter().enumerate() {
+        let at = || format!("class {class}: {figures:?}");
+        assert_eq!(figures.block_bytes, block_bytes(class) as u64, "{}", at());
+        assert_eq!(
+            figures.live_blocks + figures.cached_blocks + figures.free_blocks,
+            figures.pools * (POOL_BYTES / figures.block_bytes),
+            "live + cached + free is not what the pools hold: {}",
+            at()
+        );
+        assert_eq!(
+            figures.allocations - figures.frees,
+            figures.live_blocks,
+            "{}",
+            at()
+        );
+        assert!(figures.waiting_blocks <= figures.cached_blocks, "{}", at());
+        assert!(figures.remote_frees <= figures.frees, "{}", at());
+        pools += figures.pools;
+        for (sum, figure) in sums.iter_mut().zip([
+            figures.allocations,
+            figures.frees,
+            figures.remote_frees,
+            figures.live_blocks,
+            figures.live_blocks * figures.block_bytes,
+            figures.cached_blocks,
+            figures.cached_blocks * figures.block_bytes,
+            figures.waiting_blocks,
+            figures.free_blocks,
+            figures.free_blocks * figures.block_bytes,
+        ]) {
+            *sum -= i128::from(figure);
+        }
+    }
+    assert_eq!(
+        sums, [0; 10],
+        "the sums are not the sums of the classes: {stats:?}"
+    );
+    let large = &stats.large;
+    assert_eq!(
+        large.allocations - large.frees,
+        large.live_blocks,
+        "{large:?}"
+    );
+    assert!(large.live_blocks <= large.live_bytes, "{large:?}");
+    assert!(stats.arenas.free <= stats.arenas.open, "{:?}", stats.arenas);
+    assert!(
+        pools <= (stats.arenas.open - stats.arenas.free) * POOLS_PER_ARENA,
+        "{pools} pools in {:?}",
+        stats.arenas
+    );
+    assert!(
+        stats.arenas.open * ARENA_BYTES <= stats.region.open_bytes,
+        "{:?} {:?}",
+        stats.arenas,
+        stats.region
+    );
+    assert!(
+        stats.region.open_bytes <= stats.region.reserved_bytes,
+        "{:?}",
+        stats.region
+    );
+}
+
+/// The figures of `stats.small`, in the order in which [`assert_consistent`] takes the classes' share away.
+fn small_figures(stats: &Stats) -> [i128; 10] {
+    let small = &stats.small;
+    [
+        small.allocations,
+        small.frees,
+        small.remote_frees,
+        small.live_blocks,
+        small.live_bytes,
+        small.cached_blocks,
+        small.cached_bytes,
+        small.waiting_blocks,
+        small.free_blocks,
+        small.free_bytes,
+    ]
+    .map(i128::from)
+}
+
+/// `stats()`, checked.
+pub(crate) fn consistent_stats() -> Stats {
+    let stats = stats();
+    assert_consistent(&stats);
+    stats
+}
+
+/// Heaps that exist: those of running threads and those that wait for the next thread.
+pub(crate) fn heaps(stats: &Stats) -> u64 {
+    stats.heaps.in_use + stats.heaps.parked
+}
+
+/// Arenas that some heap holds.
+pub(crate) fn held_arenas(stats: &Stats) -> u64 {
+    stats.arenas.open - stats.arenas.free
+}
+
+/// What the program holds: small blocks, small bytes, large blocks, large bytes.
+pub(crate) fn live(stats: &Stats) -> [u64; 4] {
+    [
+        stats.small.live_blocks,
+        stats.small.live_bytes,
+        stats.large.live_blocks,
+        stats.large.live_bytes,
+    ]
+}
+
+/// Fails unless `test` frees all that it allocates, the standard library's one-time allocations aside.
+///
+/// The threads that `test` starts must be joined by it.
+pub(crate) fn assert_nothing_left(test: impl FnOnce()) {
+    std::thread::spawn(|| ()).join().expect("an empty thread");
+    let before = consistent_stats();
+    test();
+    let after = consistent_stats();
+    assert_eq!(
+        live(&before),
+        live(&after),
+        "live blocks and bytes, small and large"
+    );
+}
