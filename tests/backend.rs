@@ -94,17 +94,11 @@ fn call_of<R>(act: impl FnOnce() -> R) -> (R, Option<Call>) {
 /// Layouts that the backend serves, by size or by alignment.
 fn large_layouts() -> impl Iterator<Item = Layout> {
     let by_size = [257, 300, 511, 1000, 4095, 4096, 100_001, 1 << 20];
-    let by_size = by_size
-        .into_iter()
-        .flat_map(|size| [1, 8, 32, 4096].map(|align| layout(size, align)));
-    let by_align = [1, 8, 100, 255, 256]
-        .into_iter()
-        .flat_map(|size| [512, 4096].map(|align| layout(size, align)));
-    by_size.chain(by_align).chain(
-        [layout(250, 128), layout(193, 256)]
-            .into_iter()
-            .filter(|layout| class_of(*layout).is_none()),
-    )
+    let by_size = by_size.into_iter().flat_map(|size| [1, 8, 32, 4096].map(|align| layout(size, align)));
+    let by_align = [1, 8, 100, 255, 256].into_iter().flat_map(|size| [512, 4096].map(|align| layout(size, align)));
+    by_size
+        .chain(by_align)
+        .chain([layout(250, 128), layout(193, 256)].into_iter().filter(|layout| class_of(*layout).is_none()))
 }
 
 fn large_requests_arrive_unchanged() {
@@ -152,23 +146,13 @@ fn small_requests_stay_away() {
         let small = layout(block_bytes(class), 8);
         let ((), call) = call_of(|| {
             for (seed, place) in blocks.iter_mut().enumerate() {
-                let block = if seed % 2 == 0 {
-                    Block::new(small, seed)
-                } else {
-                    Block::zeroed(small, seed)
-                };
+                let block = if seed % 2 == 0 { Block::new(small, seed) } else { Block::zeroed(small, seed) };
                 *place = Some(block);
             }
             for (seed, place) in blocks.iter_mut().enumerate() {
-                place
-                    .as_mut()
-                    .expect("a block")
-                    .resize(1 + (seed * 31) % 256);
+                place.as_mut().expect("a block").resize(1 + (seed * 31) % 256);
             }
-            blocks
-                .iter_mut()
-                .filter_map(Option::take)
-                .for_each(Block::free);
+            blocks.iter_mut().filter_map(Option::take).for_each(Block::free);
         });
         assert_eq!(call, None, "class {class}");
     }
@@ -180,9 +164,7 @@ fn empty_backend() {
     let before = consistent_stats();
     IS_EMPTY.set(true);
     // SAFETY: the size is not zero.
-    let (block, zeroed) = (black_box(unsafe { alloc(layout(1000, 8)) }), unsafe {
-        alloc_zeroed(layout(1000, 8))
-    });
+    let (block, zeroed) = (black_box(unsafe { alloc(layout(1000, 8)) }), unsafe { alloc_zeroed(layout(1000, 8)) });
     let has_resized = victims.each_mut().map(|victim| victim.try_resize(10_000));
     let after = stats();
     IS_EMPTY.set(false);
@@ -235,27 +217,20 @@ fn errno_is_preserved() {
         let small = layout(size, 8);
         for place in &mut blocks {
             // SAFETY: the size is not zero.
-            keeps("alloc", &mut || {
-                *place = NonNull::new(unsafe { alloc(small) })
-            });
+            keeps("alloc", &mut || *place = NonNull::new(unsafe { alloc(small) }));
         }
         for place in blocks.iter_mut().step_by(2) {
             let block = place.take().expect("a block");
             // SAFETY: the block is live with this layout.
             keeps("dealloc", &mut || unsafe { dealloc(block.as_ptr(), small) });
         }
-        let others: Vec<usize> = blocks
-            .iter_mut()
-            .filter_map(Option::take)
-            .map(|block| block.expose_provenance().get())
-            .collect();
+        let others: Vec<usize> =
+            blocks.iter_mut().filter_map(Option::take).map(|block| block.expose_provenance().get()).collect();
         raw_thread::run(1, &|_| {
             for address in &others {
                 let block = ptr::with_exposed_provenance_mut(*address);
                 // SAFETY: the block is live with this layout, and this thread alone frees it.
-                keeps("dealloc by another thread", &mut || unsafe {
-                    dealloc(block, small)
-                });
+                keeps("dealloc by another thread", &mut || unsafe { dealloc(block, small) });
             }
             // SAFETY: the size is not zero.
             let block = unsafe { alloc(small) };
@@ -267,18 +242,13 @@ fn errno_is_preserved() {
         // SAFETY: the size is not zero.
         let block = black_box(unsafe { alloc(large) });
         // SAFETY: the block is live with this layout.
-        keeps("dealloc of a large block", &mut || unsafe {
-            dealloc(block, large)
-        });
+        keeps("dealloc of a large block", &mut || unsafe { dealloc(block, large) });
     }
 }
 
 fn main() {
     support::run(&[
-        (
-            "large_requests_arrive_unchanged",
-            large_requests_arrive_unchanged,
-        ),
+        ("large_requests_arrive_unchanged", large_requests_arrive_unchanged),
         ("realloc_across_the_limit", realloc_across_the_limit),
         ("small_requests_stay_away", small_requests_stay_away),
         ("empty_backend", empty_backend),

@@ -71,9 +71,7 @@ fn child(role: &str) {
         }
     });
     left.join().expect("the thread that leaves blocks behind");
-    WORKER.set(Some(Worker(
-        (0..300).map(|i| Block::new(layout(1 + i, 8), i)).collect(),
-    )));
+    WORKER.set(Some(Worker((0..300).map(|i| Block::new(layout(1 + i, 8), i)).collect())));
     consistent_stats();
     if role == EXIT_WHILE_BUSY {
         for _ in 0..3 {
@@ -92,17 +90,9 @@ fn child(role: &str) {
 /// Fails unless the child exits with 0 after all its handlers and, where `exit` calls them, thread-local destructors.
 fn assert_ends_well(role: &str) {
     let said = succeed(&mut command(role));
-    assert_eq!(
-        said.lines().filter(|line| *line == "atexit").count(),
-        HANDLERS,
-        "{role}: {said:?}"
-    );
+    assert_eq!(said.lines().filter(|line| *line == "atexit").count(), HANDLERS, "{role}: {said:?}");
     if cfg!(target_env = "gnu") {
-        assert_eq!(
-            said.lines().filter(|line| *line == "thread-local").count(),
-            1,
-            "{role}: {said:?}"
-        );
+        assert_eq!(said.lines().filter(|line| *line == "thread-local").count(), 1, "{role}: {said:?}");
     }
 }
 
@@ -113,8 +103,6 @@ fn main() {
     support::run(&[
         ("return_from_main", || assert_ends_well(RETURN)),
         ("process_exit", || assert_ends_well(EXIT)),
-        ("process_exit_while_threads_allocate", || {
-            (0..20).for_each(|_| assert_ends_well(EXIT_WHILE_BUSY))
-        }),
+        ("process_exit_while_threads_allocate", || (0..20).for_each(|_| assert_ends_well(EXIT_WHILE_BUSY))),
     ]);
 }

@@ -23,9 +23,7 @@ static ALLOC: PoolMalloc = PoolMalloc::new();
 
 /// Sizes of every class, and beyond.
 fn sizes() -> impl Iterator<Item = usize> {
-    (0..CLASSES)
-        .map(block_bytes)
-        .chain([257, 1000, 4096, 100_000, 1 << 20])
+    (0..CLASSES).map(block_bytes).chain([257, 1000, 4096, 100_000, 1 << 20])
 }
 
 /// Runs `first` as the first act of raw threads, one alone and four together, for each size. Each takes the block that `prepare` made for
@@ -41,13 +39,9 @@ fn in_fresh_threads(
         for size in sizes() {
             for threads in [1, TOGETHER] {
                 // A mutex of this kind allocates nothing.
-                let places: [Mutex<Option<Block>>; TOGETHER] =
-                    std::array::from_fn(|_| Mutex::new(prepare(size)));
+                let places: [Mutex<Option<Block>>; TOGETHER] = std::array::from_fn(|_| Mutex::new(prepare(size)));
                 raw_thread::run(threads, &|index| {
-                    let given = places[index]
-                        .lock()
-                        .expect("no panic while it was held")
-                        .take();
+                    let given = places[index].lock().expect("no panic while it was held").take();
                     let left = first(size, given);
                     *places[index].lock().expect("no panic while it was held") = left;
                 });
@@ -59,12 +53,7 @@ fn in_fresh_threads(
         }
         let after = consistent_stats();
         assert_eq!(after.heaps.in_use, before.heaps.in_use);
-        assert!(
-            heaps(&after) <= heaps(&before) + TOGETHER as u64,
-            "{:?}, then {:?}",
-            before.heaps,
-            after.heaps
-        );
+        assert!(heaps(&after) <= heaps(&before) + TOGETHER as u64, "{:?}, then {:?}", before.heaps, after.heaps);
     });
 }
 
@@ -78,20 +67,14 @@ fn alloc_first() {
 
 fn over_aligned_alloc_first() {
     for align in [64, 256, 4096] {
-        in_fresh_threads(
-            |_| None,
-            move |size, _| Some(Block::new(layout(size, align), size)),
-        );
+        in_fresh_threads(|_| None, move |size, _| Some(Block::new(layout(size, align), size)));
     }
 }
 
 fn zeroed_first() {
     // Dirty memory of every class lies ready in the parked heaps.
     alloc_first();
-    in_fresh_threads(
-        |_| None,
-        |size, _| Some(Block::zeroed(layout(size, 8), size)),
-    );
+    in_fresh_threads(|_| None, |size, _| Some(Block::zeroed(layout(size, 8), size)));
 }
 
 fn free_first() {
@@ -104,12 +87,8 @@ fn free_first() {
 
 /// Growing, shrinking, and keeping the size of, a block of the main thread.
 fn realloc_first() {
-    let targets: [fn(usize) -> usize; 4] = [
-        |size| size,
-        |size| size + 8,
-        |size| size.div_ceil(2),
-        |size| 300 + size / 2,
-    ];
+    let targets: [fn(usize) -> usize; 4] =
+        [|size| size, |size| size + 8, |size| size.div_ceil(2), |size| 300 + size / 2];
     for target in targets {
         in_fresh_threads(filled, move |size, block| {
             let mut block = block.expect("a block of the main thread");

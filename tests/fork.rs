@@ -45,10 +45,7 @@ fn in_child(child: impl FnOnce() + std::panic::UnwindSafe) {
             // SAFETY: `status` is writable.
             let ended = unsafe { libc::waitpid(pid, &raw mut status, 0) };
             assert_eq!(ended, pid, "waitpid");
-            assert_eq!(
-                status, 0,
-                "the child ended with wait status {status:#x}; 0xe is the alarm: it hung"
-            );
+            assert_eq!(status, 0, "the child ended with wait status {status:#x}; 0xe is the alarm: it hung");
         }
     }
 }
@@ -64,9 +61,7 @@ fn work(count: usize) {
 /// P16: the child frees the parent's block, allocates 5000, and may fork in its turn; the parent sees nothing of it.
 fn fork_child_usable() {
     assert_nothing_left(|| {
-        let blocks: Vec<Block> = (1..=300)
-            .map(|size| Block::new(layout(size, 8), size))
-            .collect();
+        let blocks: Vec<Block> = (1..=300).map(|size| Block::new(layout(size, 8), size)).collect();
         let before = consistent_stats();
         in_child(|| {
             let at_start = consistent_stats();
@@ -91,10 +86,7 @@ static STEPS: AtomicUsize = AtomicUsize::new(0);
 
 /// Puts `block` into a slot and takes out what was there.
 fn exchange(slot: usize, block: Option<NonNull<u64>>) -> Option<NonNull<u64>> {
-    NonNull::new(SLOTS[slot].swap(
-        block.map_or(ptr::null_mut(), NonNull::as_ptr),
-        Ordering::AcqRel,
-    ))
+    NonNull::new(SLOTS[slot].swap(block.map_or(ptr::null_mut(), NonNull::as_ptr), Ordering::AcqRel))
 }
 
 /// Allocates, frees, and exchanges with the others, until the test is over. One time in sixteen all blocks are let go, so that
@@ -105,20 +97,14 @@ fn be_busy(seed: usize) {
     while !IS_OVER.load(Ordering::Relaxed) {
         for place in &mut blocks {
             let block = words::make(words::some_words(&mut random));
-            let found = if random.random() {
-                exchange(random.random_range(0..SLOTS.len()), Some(block))
-            } else {
-                Some(block)
-            };
+            let found =
+                if random.random() { exchange(random.random_range(0..SLOTS.len()), Some(block)) } else { Some(block) };
             if let Some(old) = std::mem::replace(place, found) {
                 words::free(old);
             }
         }
         if random.random_ratio(1, 16) {
-            blocks
-                .iter_mut()
-                .filter_map(Option::take)
-                .for_each(words::free);
+            blocks.iter_mut().filter_map(Option::take).for_each(words::free);
         }
         STEPS.fetch_add(1, Ordering::Relaxed);
     }
@@ -141,9 +127,7 @@ fn fork_among_busy_threads(forks: usize, child: fn()) {
         for thread in busy {
             thread.join().expect("a busy thread");
         }
-        (0..SLOTS.len())
-            .filter_map(|slot| exchange(slot, None))
-            .for_each(words::free);
+        (0..SLOTS.len()).filter_map(|slot| exchange(slot, None)).for_each(words::free);
     });
 }
 
@@ -151,9 +135,7 @@ fn fork_among_busy_threads(forks: usize, child: fn()) {
 fn fork_while_busy() {
     fork_among_busy_threads(scaled(1000, 3), || {
         work(100);
-        (0..SLOTS.len())
-            .filter_map(|slot| exchange(slot, None))
-            .for_each(words::free);
+        (0..SLOTS.len()).filter_map(|slot| exchange(slot, None)).for_each(words::free);
         work(400);
         // While other threads were at work the figures may be of different moments; but they come.
         stats();
@@ -165,9 +147,7 @@ fn fork_child_starts_threads() {
     fork_among_busy_threads(scaled(400, 4), || {
         raw_thread::run(4, &|index| {
             work(200);
-            (index * 16..(index + 1) * 16)
-                .filter_map(|slot| exchange(slot, None))
-                .for_each(words::free);
+            (index * 16..(index + 1) * 16).filter_map(|slot| exchange(slot, None)).for_each(words::free);
             work(200);
         });
     });

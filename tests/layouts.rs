@@ -53,21 +53,14 @@ fn wrong_layouts(class: usize) -> impl Iterator<Item = Layout> {
 }
 
 fn blocks_of(class: usize, seeds: std::ops::Range<usize>) -> Vec<Block> {
-    seeds
-        .map(|seed| Block::new(layout(block_bytes(class), 8), seed))
-        .collect()
+    seeds.map(|seed| Block::new(layout(block_bytes(class), 8), seed)).collect()
 }
 
 /// Splits `blocks` into every second one and the others, its neighbours.
 fn split(blocks: Vec<Block>) -> (Vec<Block>, Vec<Block>) {
     let (mut wronged, mut neighbours) = (Vec::new(), Vec::new());
     for (i, block) in blocks.into_iter().enumerate() {
-        if i % 2 == 0 {
-            &mut wronged
-        } else {
-            &mut neighbours
-        }
-        .push(block);
+        if i % 2 == 0 { &mut wronged } else { &mut neighbours }.push(block);
     }
     (wronged, neighbours)
 }
@@ -87,18 +80,10 @@ fn assert_frees(class: usize, wrong: Layout, free_all: impl Fn(Vec<Block>)) {
     free_all(wronged);
     let after = consistent_stats();
     // The free of the vector that held the blocks is a large one.
-    assert_eq!(
-        after.large.frees - before.large.frees,
-        1,
-        "class {class}, {wrong:?}"
-    );
+    assert_eq!(after.large.frees - before.large.frees, 1, "class {class}, {wrong:?}");
     for other in 0..CLASSES {
         let frees = after.classes[other].frees - before.classes[other].frees;
-        assert_eq!(
-            frees,
-            if other == class { count } else { 0 },
-            "class {other} for class {class}, {wrong:?}"
-        );
+        assert_eq!(frees, if other == class { count } else { 0 }, "class {other} for class {class}, {wrong:?}");
     }
     neighbours.iter().for_each(Block::check);
     let mut all = neighbours;
@@ -112,9 +97,7 @@ fn wrong_free() {
     assert_nothing_left(|| {
         for class in 0..CLASSES {
             for wrong in wrong_layouts(class) {
-                assert_frees(class, wrong, |blocks| {
-                    blocks.into_iter().for_each(|block| free_with(block, wrong))
-                });
+                assert_frees(class, wrong, |blocks| blocks.into_iter().for_each(|block| free_with(block, wrong)));
             }
         }
     });
@@ -144,18 +127,7 @@ fn wrong_realloc() {
         for class in 0..CLASSES {
             let size = block_bytes(class);
             for wrong in wrong_layouts(class).filter(|wrong| wrong.align() <= 4096) {
-                for target in [
-                    1,
-                    8,
-                    size.saturating_sub(8).max(1),
-                    size,
-                    size + 8,
-                    200,
-                    256,
-                    257,
-                    1000,
-                    5000,
-                ] {
+                for target in [1, 8, size.saturating_sub(8).max(1), size, size + 8, 200, 256, 257, 1000, 5000] {
                     assert_resizes(class, wrong, target);
                 }
             }
@@ -179,37 +151,19 @@ fn assert_resizes(class: usize, wrong: Layout, target: usize) {
     let kept = size.min(target);
     // SAFETY: the block is `target` bytes long, `kept` of them written.
     let content = unsafe { std::slice::from_raw_parts(resized.as_ptr(), kept) };
-    assert!(
-        is_filled(content, block.seed()),
-        "the first {kept} bytes lost: {context}"
-    );
+    assert!(is_filled(content, block.seed()), "the first {kept} bytes lost: {context}");
 
     let has_moved = resized != block.start();
-    assert!(
-        !has_moved || class_of(target_layout) != Some(class),
-        "moved within a class: {context}"
-    );
+    assert!(!has_moved || class_of(target_layout) != Some(class), "moved within a class: {context}");
     for other in 0..CLASSES {
         let (before, after) = (&before.classes[other], &after.classes[other]);
         let freed = u64::from(has_moved && other == class);
-        assert_eq!(
-            after.frees - before.frees,
-            freed,
-            "class {other}: {context}"
-        );
+        assert_eq!(after.frees - before.frees, freed, "class {other}: {context}");
         let allocated = u64::from(has_moved && class_of(target_layout) == Some(other));
-        assert_eq!(
-            after.allocations - before.allocations,
-            allocated,
-            "class {other}: {context}"
-        );
+        assert_eq!(after.allocations - before.allocations, allocated, "class {other}: {context}");
     }
     let allocated = u64::from(class_of(target_layout).is_none());
-    assert_eq!(
-        after.large.allocations - before.large.allocations,
-        allocated,
-        "{context}"
-    );
+    assert_eq!(after.large.allocations - before.large.allocations, allocated, "{context}");
 
     // SAFETY: the block is live with this layout.
     unsafe { ALLOC.dealloc(resized.as_ptr(), target_layout) };

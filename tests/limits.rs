@@ -41,21 +41,14 @@ enum Limited {
 
 /// Sets the soft limit; the hard one stays away, so that the soft one can be raised again. Async-signal-safe.
 fn set_soft_limit(limited: Limited, bytes: libc::rlim_t) -> io::Result<()> {
-    let limit = libc::rlimit {
-        rlim_cur: bytes,
-        rlim_max: libc::RLIM_INFINITY,
-    };
+    let limit = libc::rlimit { rlim_cur: bytes, rlim_max: libc::RLIM_INFINITY };
     let result = match limited {
         // SAFETY: `limit` is readable.
         Limited::AddressSpace => unsafe { libc::setrlimit(libc::RLIMIT_AS, &raw const limit) },
         // SAFETY: `limit` is readable.
         Limited::Data => unsafe { libc::setrlimit(libc::RLIMIT_DATA, &raw const limit) },
     };
-    if result == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::last_os_error())
-    }
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// Panics, after making room for what a panic allocates.
@@ -79,11 +72,7 @@ impl Chain {
 
     fn new(size: usize) -> Self {
         assert!(size >= Self::WRITTEN);
-        Self {
-            layout: layout(size, 8),
-            first: None,
-            count: 0,
-        }
+        Self { layout: layout(size, 8), first: None, count: 0 }
     }
 
     /// Adds blocks up to the first null, but no more than `most`; whether there was a null.
@@ -99,9 +88,7 @@ impl Chain {
             // SAFETY: the block is `WRITTEN` bytes long or longer.
             let rest = unsafe { start.add(size_of::<usize>()) };
             // SAFETY: as above; nobody else refers to it.
-            let rest = unsafe {
-                std::slice::from_raw_parts_mut(rest.as_ptr(), Self::WRITTEN - size_of::<usize>())
-            };
+            let rest = unsafe { std::slice::from_raw_parts_mut(rest.as_ptr(), Self::WRITTEN - size_of::<usize>()) };
             fill(rest, start.addr().get());
             self.first = Some(start);
             self.count += 1;
@@ -117,14 +104,8 @@ impl Chain {
             // SAFETY: the block is `WRITTEN` bytes long or longer.
             let rest = unsafe { start.add(size_of::<usize>()) };
             // SAFETY: as above, and `grow` wrote it.
-            let rest = unsafe {
-                std::slice::from_raw_parts(rest.as_ptr(), Self::WRITTEN - size_of::<usize>())
-            };
-            assert!(
-                is_filled(rest, start.addr().get()),
-                "content lost in a block of {:?}",
-                self.layout
-            );
+            let rest = unsafe { std::slice::from_raw_parts(rest.as_ptr(), Self::WRITTEN - size_of::<usize>()) };
+            assert!(is_filled(rest, start.addr().get()), "content lost in a block of {:?}", self.layout);
             // SAFETY: `grow` allocated it with this layout, and the list has lost it.
             unsafe { dealloc(start.as_ptr(), self.layout) };
             self.count -= 1;
@@ -145,11 +126,7 @@ struct Hoard {
 impl Hoard {
     fn new() -> Self {
         let victim = |i| {
-            if i < CLASSES {
-                block_bytes(i)
-            } else {
-                300 << (i - CLASSES)
-            }
+            if i < CLASSES { block_bytes(i) } else { 300 << (i - CLASSES) }
         };
         Self {
             victims: std::array::from_fn(|i| Block::new(layout(victim(i), 8), i)),
@@ -170,16 +147,9 @@ impl Hoard {
         for chain in self.chains() {
             let most = bytes / chain.layout.size() + 1;
             let is_small = chain.layout.size() < 256;
-            let is_refused = chain.grow(if is_fully_used || !is_small {
-                most
-            } else {
-                50_000
-            });
+            let is_refused = chain.grow(if is_fully_used || !is_small { most } else { 50_000 });
             if !is_refused && (is_fully_used || !is_small) {
-                give_up(format_args!(
-                    "{} of {:?} in {bytes} bytes",
-                    chain.count, chain.layout
-                ));
+                give_up(format_args!("{} of {:?} in {bytes} bytes", chain.count, chain.layout));
             }
         }
         for victim in &mut self.victims {
@@ -188,25 +158,15 @@ impl Hoard {
             }
         }
         // The backend may have put a few fragments together meanwhile, but not one for each.
-        let smaller = self
-            .victims
-            .iter_mut()
-            .filter(|victim| victim.layout().size() < 193);
-        let refused = smaller
-            .map(|victim| !victim.try_resize(200))
-            .filter(|is_refused| *is_refused)
-            .count();
+        let smaller = self.victims.iter_mut().filter(|victim| victim.layout().size() < 193);
+        let refused = smaller.map(|victim| !victim.try_resize(200)).filter(|is_refused| *is_refused).count();
         if is_fully_used && refused == 0 {
-            give_up(format_args!(
-                "200 bytes for each victim in {bytes} bytes, when there were none"
-            ));
+            give_up(format_args!("200 bytes for each victim in {bytes} bytes, when there were none"));
         }
         // SAFETY: the size is not zero.
         let zeroed = black_box(unsafe { alloc_zeroed(self.large.layout) });
         if !zeroed.is_null() {
-            give_up(format_args!(
-                "1 MiB of zeroes in {bytes} bytes, when there were none"
-            ));
+            give_up(format_args!("1 MiB of zeroes in {bytes} bytes, when there were none"));
         }
     }
 
@@ -254,12 +214,8 @@ fn work_after_raising(limited: Limited, hoard: &mut Hoard) {
         victim.resize(size);
     }
     assert_nothing_left(|| {
-        let blocks = (0..10_000)
-            .map(|i| Block::new(layout(1 + i % 300, 8), i))
-            .collect::<Vec<_>>();
-        thread::spawn(move || blocks.into_iter().for_each(Block::free))
-            .join()
-            .expect("a thread without a limit");
+        let blocks = (0..10_000).map(|i| Block::new(layout(1 + i % 300, 8), i)).collect::<Vec<_>>();
+        thread::spawn(move || blocks.into_iter().for_each(Block::free)).join().expect("a thread without a limit");
     });
 }
 
@@ -272,16 +228,8 @@ fn work_without_region() {
             let layout = layout(block_bytes(class), align);
             let (mut block, zeroed) = (Block::new(layout, class), Block::zeroed(layout, class));
             let during = stats().large;
-            assert_eq!(
-                during.live_blocks,
-                before.large.live_blocks + 2,
-                "{layout:?}"
-            );
-            assert_eq!(
-                during.live_bytes,
-                before.large.live_bytes + 2 * layout.size() as u64,
-                "{layout:?}"
-            );
+            assert_eq!(during.live_blocks, before.large.live_blocks + 2, "{layout:?}");
+            assert_eq!(during.live_bytes, before.large.live_bytes + 2 * layout.size() as u64, "{layout:?}");
             for size in [1, 256, 257, 1000, 16, 200] {
                 block.resize(size);
                 assert_eq!(
@@ -290,11 +238,7 @@ fn work_without_region() {
                     "{layout:?}"
                 );
             }
-            assert_eq!(
-                stats().large.reallocations,
-                during.reallocations + 6,
-                "{layout:?}"
-            );
+            assert_eq!(stats().large.reallocations, during.reallocations + 6, "{layout:?}");
             block.free();
             zeroed.free();
         }
@@ -354,11 +298,7 @@ fn address_space_in_use() -> libc::rlim_t {
     unsafe { libc::close(file) };
     let length = usize::try_from(length).expect("reading /proc/self/statm");
     let text = std::str::from_utf8(&text[..length]).expect("ASCII");
-    let pages: libc::rlim_t = text
-        .split(' ')
-        .next()
-        .and_then(|pages| pages.parse().ok())
-        .expect("a number of pages");
+    let pages: libc::rlim_t = text.split(' ').next().and_then(|pages| pages.parse().ok()).expect("a number of pages");
     // SAFETY: no preconditions.
     let page_bytes = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
     pages * page_bytes as libc::rlim_t
@@ -370,11 +310,7 @@ fn run_child(role: &str) {
         work_without_region();
     } else {
         let (limited, bytes) = role.split_once(' ').expect("two words");
-        let limited = if limited == "as" {
-            Limited::AddressSpace
-        } else {
-            Limited::Data
-        };
+        let limited = if limited == "as" { Limited::AddressSpace } else { Limited::Data };
         work_to_exhaustion(limited, bytes.parse().expect("a number of bytes"));
     }
     say("done\n");

@@ -30,9 +30,7 @@ const BLOCKS: usize = 20_000;
 /// What a child does with the block that it must free only once.
 const DEEDS: [(&str, fn(Block)); 6] = [
     ("once", |block| block.free()),
-    ("once by another thread", |block| {
-        on_thread(|| free_now(&block))
-    }),
+    ("once by another thread", |block| on_thread(|| free_now(&block))),
     ("twice", |block| {
         free_now(&block);
         free_now(&block);
@@ -78,10 +76,7 @@ fn free_now(block: &Block) {
 
 /// Frees a block by `deed` among many others, so that it goes all the way to its pool.
 fn run_child(deed: fn(Block)) {
-    let no_core = libc::rlimit {
-        rlim_cur: 0,
-        rlim_max: 0,
-    };
+    let no_core = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: the limit is readable.
     unsafe { libc::setrlimit(libc::RLIMIT_CORE, &raw const no_core) };
     let layout: Layout = layout(48, 8);
@@ -89,9 +84,7 @@ fn run_child(deed: fn(Block)) {
     deed(blocks.swap_remove(BLOCKS / 2));
     blocks.into_iter().for_each(Block::free);
     // The other threads' frees are seen when their owner needs blocks.
-    let blocks: Vec<Block> = (0..2 * BLOCKS)
-        .map(|seed| Block::new(layout, seed))
-        .collect();
+    let blocks: Vec<Block> = (0..2 * BLOCKS).map(|seed| Block::new(layout, seed)).collect();
     blocks.into_iter().for_each(Block::free);
 }
 
@@ -104,35 +97,19 @@ fn innocent_frees_pass() {
 fn double_frees_abort() {
     for (deed, _) in &DEEDS[INNOCENT..] {
         let output = command(deed).output().expect("starting the child");
-        assert_eq!(
-            output.status.signal(),
-            Some(libc::SIGABRT),
-            "{deed}: {}",
-            told(&output)
-        );
+        assert_eq!(output.status.signal(), Some(libc::SIGABRT), "{deed}: {}", told(&output));
         let said = String::from_utf8_lossy(&output.stderr);
         let lines: Vec<&str> = said.lines().collect();
-        let [line] = lines[..] else {
-            panic!("{deed}: not one line: {}", told(&output))
-        };
-        assert!(
-            line.starts_with("poolmalloc: ") && line.contains("double free"),
-            "{deed}: {line:?}"
-        );
+        let [line] = lines[..] else { panic!("{deed}: not one line: {}", told(&output)) };
+        assert!(line.starts_with("poolmalloc: ") && line.contains("double free"), "{deed}: {line:?}");
         assert!(said.ends_with('\n'), "{deed}: {said:?}");
     }
 }
 
 fn main() {
     if let Some(role) = role() {
-        let deed = DEEDS
-            .iter()
-            .find(|(name, _)| *name == role)
-            .expect("a known deed");
+        let deed = DEEDS.iter().find(|(name, _)| *name == role).expect("a known deed");
         return run_child(deed.1);
     }
-    support::run(&[
-        ("innocent_frees_pass", innocent_frees_pass),
-        ("double_frees_abort", double_frees_abort),
-    ]);
+    support::run(&[("innocent_frees_pass", innocent_frees_pass), ("double_frees_abort", double_frees_abort)]);
 }

@@ -73,10 +73,7 @@ impl Shadow {
         let (start, size) = (block.address(), block.layout().size());
         let before = self.sizes.range(..start + size).next_back();
         if let Some((&other, &other_size)) = before {
-            assert!(
-                other + other_size <= start,
-                "{block:?} overlaps the {other_size} bytes at {other:#x}"
-            );
+            assert!(other + other_size <= start, "{block:?} overlaps the {other_size} bytes at {other:#x}");
         }
         self.sizes.insert(start, size);
         self.blocks.push(block);
@@ -107,8 +104,7 @@ fn some_size() -> impl Strategy<Value = usize> {
 }
 
 fn some_layout() -> impl Strategy<Value = Layout> {
-    (some_size(), prop_oneof![4 => 0_u32..=4, 1 => 5_u32..=12])
-        .prop_map(|(size, power)| layout(size, 1 << power))
+    (some_size(), prop_oneof![4 => 0_u32..=4, 1 => 5_u32..=12]).prop_map(|(size, power)| layout(size, 1 << power))
 }
 
 fn some_step() -> impl Strategy<Value = Step> {
@@ -147,17 +143,10 @@ fn seeded_step(random: &mut SmallRng, live: usize, target: usize) -> Step {
     match random.random_range(0..10) {
         0..6 if is_growing => {
             let layout = layout(size(random), 1 << random.random_range(0..7));
-            if random.random_ratio(1, 4) {
-                Step::Zeroed(layout)
-            } else {
-                Step::Alloc(layout)
-            }
+            if random.random_ratio(1, 4) { Step::Zeroed(layout) } else { Step::Alloc(layout) }
         }
         0..6 => Step::Free { pick },
-        6..8 => Step::Realloc {
-            pick,
-            size: size(random),
-        },
+        6..8 => Step::Realloc { pick, size: size(random) },
         _ => Step::Free { pick },
     }
 }
@@ -182,9 +171,7 @@ fn long_program() {
 #[test]
 fn other_threads_free() {
     const THREADS: usize = 4;
-    let (senders, receivers): (Vec<_>, Vec<_>) = (0..THREADS)
-        .map(|_| mpsc::sync_channel::<Block>(500))
-        .unzip();
+    let (senders, receivers): (Vec<_>, Vec<_>) = (0..THREADS).map(|_| mpsc::sync_channel::<Block>(500)).unzip();
     let threads: Vec<_> = receivers
         .into_iter()
         .enumerate()
@@ -211,9 +198,7 @@ fn other_threads_free() {
                         }
                         step => shadow.take_step(&step),
                     }
-                    receiver
-                        .try_iter()
-                        .for_each(|block| free_received(block, count));
+                    receiver.try_iter().for_each(|block| free_received(block, count));
                 }
                 shadow.finish();
                 drop(next);

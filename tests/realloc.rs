@@ -35,46 +35,18 @@ fn assert_counted(before: &Stats, after: &Stats, old: Layout, new: Layout, has_m
         let is_small_move = has_moved || from.is_none() || to.is_none();
         let allocated = u64::from(is_small_move && to == Some(class));
         let freed = u64::from(is_small_move && from == Some(class));
-        assert_eq!(
-            after.allocations - before.allocations,
-            allocated,
-            "allocations of class {class}: {context}"
-        );
-        assert_eq!(
-            after.frees - before.frees,
-            freed,
-            "frees of class {class}: {context}"
-        );
+        assert_eq!(after.allocations - before.allocations, allocated, "allocations of class {class}: {context}");
+        assert_eq!(after.frees - before.frees, freed, "frees of class {class}: {context}");
     }
     let (before, after) = (&before.large, &after.large);
     let is_large_to_large = from.is_none() && to.is_none();
-    assert_eq!(
-        after.reallocations - before.reallocations,
-        u64::from(is_large_to_large),
-        "{context}"
-    );
-    assert_eq!(
-        after.allocations - before.allocations,
-        u64::from(from.is_some() && to.is_none()),
-        "{context}"
-    );
-    assert_eq!(
-        after.frees - before.frees,
-        u64::from(from.is_none() && to.is_some()),
-        "{context}"
-    );
+    assert_eq!(after.reallocations - before.reallocations, u64::from(is_large_to_large), "{context}");
+    assert_eq!(after.allocations - before.allocations, u64::from(from.is_some() && to.is_none()), "{context}");
+    assert_eq!(after.frees - before.frees, u64::from(from.is_none() && to.is_some()), "{context}");
     let live = |layout: Layout, class: Option<usize>| {
-        if class.is_none() {
-            layout.size() as u64
-        } else {
-            0
-        }
+        if class.is_none() { layout.size() as u64 } else { 0 }
     };
-    assert_eq!(
-        after.live_bytes + live(old, from),
-        before.live_bytes + live(new, to),
-        "{context}"
-    );
+    assert_eq!(after.live_bytes + live(old, from), before.live_bytes + live(new, to), "{context}");
 }
 
 /// One `realloc`, with content, alignment and counts checked.
@@ -82,22 +54,15 @@ fn checked_resize(block: &mut Block, size: usize) {
     let (old, address) = (block.layout(), block.address());
     let before = stats();
     block.resize(size);
-    assert_counted(
-        &before,
-        &stats(),
-        old,
-        block.layout(),
-        block.address() != address,
-    );
+    assert_counted(&before, &stats(), old, block.layout(), block.address() != address);
 }
 
 /// Sixteen live blocks walk through the sizes to 4096 at random, each keeping its alignment.
 fn walk(aligns: &[usize], steps: usize) {
     assert_nothing_left(|| {
         let mut random = SmallRng::seed_from_u64(steps as u64);
-        let mut blocks: Vec<Block> = (0..16)
-            .map(|i| Block::new(layout(1 + 37 * i, aligns[i % aligns.len()]), i))
-            .collect();
+        let mut blocks: Vec<Block> =
+            (0..16).map(|i| Block::new(layout(1 + 37 * i, aligns[i % aligns.len()]), i)).collect();
         for step in 0..steps {
             let index = random.random_range(0..blocks.len());
             // Half of the targets lie near or below the limit of the pools: a uniform choice would hardly cross it.
@@ -168,11 +133,7 @@ fn vector_grows_and_shrinks() {
         while vector.len() > 1 {
             vector.truncate(vector.len() / 2);
             vector.shrink_to_fit();
-            assert!(
-                vector.iter().enumerate().all(|(i, byte)| *byte == i as u8),
-                "{} bytes",
-                vector.len()
-            );
+            assert!(vector.iter().enumerate().all(|(i, byte)| *byte == i as u8), "{} bytes", vector.len());
         }
     });
 }
@@ -185,25 +146,14 @@ fn huge_request() {
         // SAFETY: the size is not zero.
         assert!(black_box(unsafe { alloc(huge) }).is_null(), "{huge:?}");
         // SAFETY: the size is not zero.
-        assert!(
-            black_box(unsafe { alloc_zeroed(huge) }).is_null(),
-            "{huge:?}"
-        );
-        assert_eq!(
-            stats(),
-            before,
-            "a request that fails counts nothing: {huge:?}"
-        );
+        assert!(black_box(unsafe { alloc_zeroed(huge) }).is_null(), "{huge:?}");
+        assert_eq!(stats(), before, "a request that fails counts nothing: {huge:?}");
         for size in [1, 8, 100, 256, 257, 4096, 1 << 20] {
             let mut block = Block::new(layout(size, align), size);
             let (address, before) = (block.address(), stats());
             assert!(!block.try_resize(huge.size()), "{size} bytes to {huge:?}");
             assert_eq!(block.address(), address);
-            assert_eq!(
-                stats(),
-                before,
-                "a realloc that fails counts nothing: {size} bytes to {huge:?}"
-            );
+            assert_eq!(stats(), before, "a realloc that fails counts nothing: {size} bytes to {huge:?}");
             block.resize(2 * size);
             block.free();
         }

@@ -42,9 +42,7 @@ fn check_and_free(mut blocks: Vec<Block>) {
 fn every_small_size_and_alignment() {
     assert_nothing_left(|| {
         for align in powers_of_two(4096) {
-            let blocks = (0..3 * 520)
-                .map(|i| Block::new(layout(1 + i % 520, align), i))
-                .collect();
+            let blocks = (0..3 * 520).map(|i| Block::new(layout(1 + i % 520, align), i)).collect();
             check_and_free(blocks);
         }
     });
@@ -53,16 +51,12 @@ fn every_small_size_and_alignment() {
 /// P1: sizes to 1024, then the powers of two and their neighbours to 64 MiB, three live blocks of each.
 fn size_matrix() {
     assert_nothing_left(|| {
-        let blocks = (0..3 * 1024)
-            .map(|i| Block::new(layout(1 + i % 1024, 1), i))
-            .collect();
+        let blocks = (0..3 * 1024).map(|i| Block::new(layout(1 + i % 1024, 1), i)).collect();
         check_and_free(blocks);
         for power in powers_of_two(64 << 20).filter(|power| *power > 1024) {
             let sizes = [power - 1, power, power + 1];
             for size in sizes {
-                let blocks = (0..3)
-                    .map(|seed| Block::new(layout(size, 1), seed))
-                    .collect();
+                let blocks = (0..3).map(|seed| Block::new(layout(size, 1), seed)).collect();
                 check_and_free(blocks);
             }
         }
@@ -74,9 +68,7 @@ fn align_matrix() {
     assert_nothing_left(|| {
         for align in powers_of_two(2 << 20) {
             for size in [1, 8, 9, 16, 24, 40, 100, 255, 256, 257, 1000, 4096, 65_537] {
-                let blocks = (0..3)
-                    .map(|seed| Block::new(layout(size, align), seed))
-                    .collect();
+                let blocks = (0..3).map(|seed| Block::new(layout(size, align), seed)).collect();
                 check_and_free(blocks);
             }
         }
@@ -97,47 +89,25 @@ fn boundary_256() {
             let mut expected = before;
             if let Some(class) = class_of(layout) {
                 expected.classes[class].allocations += 1;
-                assert_eq!(
-                    during.small.live_bytes - before.small.live_bytes,
-                    block_bytes(class) as u64,
-                    "{layout:?}"
-                );
+                assert_eq!(during.small.live_bytes - before.small.live_bytes, block_bytes(class) as u64, "{layout:?}");
             } else {
                 expected.large.allocations += 1;
-                assert_eq!(
-                    during.large.live_bytes - before.large.live_bytes,
-                    size as u64,
-                    "{layout:?}"
-                );
+                assert_eq!(during.large.live_bytes - before.large.live_bytes, size as u64, "{layout:?}");
             }
-            let allocations =
-                |stats: &poolmalloc::Stats| stats.classes.map(|class| class.allocations);
+            let allocations = |stats: &poolmalloc::Stats| stats.classes.map(|class| class.allocations);
             let frees = |stats: &poolmalloc::Stats| stats.classes.map(|class| class.frees);
             assert_eq!(allocations(&during), allocations(&expected), "{layout:?}");
-            assert_eq!(
-                during.large.allocations, expected.large.allocations,
-                "{layout:?}"
-            );
+            assert_eq!(during.large.allocations, expected.large.allocations, "{layout:?}");
             assert_eq!(frees(&during), frees(&before), "{layout:?}");
             assert_eq!(allocations(&after), allocations(&during), "{layout:?}");
             for class in 0..CLASSES {
                 let freed = u64::from(class_of(layout) == Some(class));
-                assert_eq!(
-                    after.classes[class].frees - before.classes[class].frees,
-                    freed,
-                    "{layout:?}"
-                );
+                assert_eq!(after.classes[class].frees - before.classes[class].frees, freed, "{layout:?}");
             }
             let freed = u64::from(class_of(layout).is_none());
             assert_eq!(after.large.frees - before.large.frees, freed, "{layout:?}");
-            assert_eq!(
-                after.small.live_bytes, before.small.live_bytes,
-                "{layout:?}"
-            );
-            assert_eq!(
-                after.large.live_bytes, before.large.live_bytes,
-                "{layout:?}"
-            );
+            assert_eq!(after.small.live_bytes, before.small.live_bytes, "{layout:?}");
+            assert_eq!(after.large.live_bytes, before.large.live_bytes, "{layout:?}");
         }
     }
 }
@@ -167,8 +137,7 @@ fn zeroed_after_dirty() {
                         // SAFETY: allocated above with this layout.
                         unsafe { dealloc(start, layout) };
                     }
-                    let zeroed: Vec<Block> =
-                        (0..live).map(|seed| Block::zeroed(layout, seed)).collect();
+                    let zeroed: Vec<Block> = (0..live).map(|seed| Block::zeroed(layout, seed)).collect();
                     zeroed.into_iter().for_each(Block::free);
                 }
             }
@@ -197,19 +166,12 @@ fn zst_and_empty() {
     assert_eq!(stats(), before);
 
     drop(black_box(Box::new(1_u8)));
-    assert_ne!(
-        stats(),
-        before,
-        "a box of one byte was not counted: this test sees nothing"
-    );
+    assert_ne!(stats(), before, "a box of one byte was not counted: this test sees nothing");
 }
 
 fn main() {
     support::run(&[
-        (
-            "every_small_size_and_alignment",
-            every_small_size_and_alignment,
-        ),
+        ("every_small_size_and_alignment", every_small_size_and_alignment),
         ("size_matrix", size_matrix),
         ("align_matrix", align_matrix),
         ("boundary_256", boundary_256),

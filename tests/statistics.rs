@@ -22,9 +22,7 @@ use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
 use support::block::{Block, layout};
-use support::oracle::{
-    CLASSES, assert_nothing_left, block_bytes, class_of, consistent_stats, live,
-};
+use support::oracle::{CLASSES, assert_nothing_left, block_bytes, class_of, consistent_stats, live};
 use support::{raw_thread, scaled};
 
 /// Counts every request by the documented rules, then passes it on.
@@ -91,19 +89,11 @@ fn assert_matches_counts() -> Stats {
     let (allocations, frees) = (counted(&ALLOCATIONS), counted(&FREES));
     for (class, figures) in stats.classes.iter().enumerate() {
         let found = (figures.allocations, figures.frees);
-        assert_eq!(
-            found,
-            (allocations[class], frees[class]),
-            "class {class}: {figures:?}"
-        );
+        assert_eq!(found, (allocations[class], frees[class]), "class {class}: {figures:?}");
     }
     let large = &stats.large;
     let found = (large.allocations, large.frees, large.reallocations);
-    let expected = (
-        allocations[CLASSES],
-        frees[CLASSES],
-        REALLOCATIONS.load(Ordering::Relaxed),
-    );
+    let expected = (allocations[CLASSES], frees[CLASSES], REALLOCATIONS.load(Ordering::Relaxed));
     assert_eq!(found, expected, "{large:?}");
     stats
 }
@@ -123,9 +113,7 @@ fn stats_exact_single() {
                 let index = random.random_range(0..blocks.len());
                 blocks[index].resize(layout.size());
             }
-            _ => blocks
-                .swap_remove(random.random_range(0..blocks.len()))
-                .free(),
+            _ => blocks.swap_remove(random.random_range(0..blocks.len())).free(),
         }
         assert_matches_counts();
     }
@@ -149,39 +137,21 @@ fn every_figure() {
         expected.live_blocks += 1000;
         let found = full.classes[class];
         assert_eq!(found.allocations, expected.allocations);
-        assert_eq!(
-            (found.frees, found.remote_frees),
-            (expected.frees, expected.remote_frees)
-        );
+        assert_eq!((found.frees, found.remote_frees), (expected.frees, expected.remote_frees));
         assert_eq!(found.live_blocks, expected.live_blocks);
         assert!(found.pools * (4096 / bytes) >= found.live_blocks);
-        assert_eq!(
-            full.small.live_bytes - before.small.live_bytes,
-            1000 * bytes
-        );
+        assert_eq!(full.small.live_bytes - before.small.live_bytes, 1000 * bytes);
         assert_eq!((full.large, full.heaps), (before.large, before.heaps));
 
         expected.frees += 600;
         expected.live_blocks -= 600;
         let found = after.classes[class];
-        assert_eq!(
-            (found.allocations, found.frees),
-            (expected.allocations, expected.frees)
-        );
-        assert_eq!(
-            (found.live_blocks, found.remote_frees),
-            (expected.live_blocks, expected.remote_frees)
-        );
-        assert_eq!(
-            after.small.live_bytes - before.small.live_bytes,
-            400 * bytes
-        );
+        assert_eq!((found.allocations, found.frees), (expected.allocations, expected.frees));
+        assert_eq!((found.live_blocks, found.remote_frees), (expected.live_blocks, expected.remote_frees));
+        assert_eq!(after.small.live_bytes - before.small.live_bytes, 400 * bytes);
         assert_eq!((after.large, after.heaps), (before.large, before.heaps));
         for other in (0..CLASSES).filter(|other| *other != class) {
-            assert_eq!(
-                after.classes[other].live_blocks,
-                before.classes[other].live_blocks
-            );
+            assert_eq!(after.classes[other].live_blocks, before.classes[other].live_blocks);
         }
         blocks.into_iter().for_each(Block::free);
     }
@@ -196,16 +166,8 @@ fn every_figure() {
     let after = assert_matches_counts();
     assert_eq!(live(&after), live(&before));
 
-    assert!(
-        after.region.reserved_bytes.is_power_of_two(),
-        "{:?}",
-        after.region
-    );
-    assert!(
-        after.region.open_bytes > 0 && after.region.metadata_bytes > 0,
-        "{:?}",
-        after.region
-    );
+    assert!(after.region.reserved_bytes.is_power_of_two(), "{:?}", after.region);
+    assert!(after.region.open_bytes > 0 && after.region.metadata_bytes > 0, "{:?}", after.region);
     assert!(after.heaps.in_use > 0, "{:?}", after.heaps);
 }
 
@@ -225,26 +187,15 @@ fn waiting_blocks_come_first() {
         let after = assert_matches_counts();
         let (before, figures) = (before.classes[CLASS], after.classes[CLASS]);
         assert_eq!(figures.remote_frees - before.remote_frees, BLOCKS as u64);
-        assert_eq!(
-            figures.waiting_blocks - before.waiting_blocks,
-            BLOCKS as u64
-        );
+        assert_eq!(figures.waiting_blocks - before.waiting_blocks, BLOCKS as u64);
         assert_eq!(figures.cached_blocks - before.cached_blocks, BLOCKS as u64);
         assert_eq!(figures.live_blocks + BLOCKS as u64, before.live_blocks);
-        assert_eq!(
-            (figures.pools, figures.free_blocks),
-            (before.pools, before.free_blocks)
-        );
+        assert_eq!((figures.pools, figures.free_blocks), (before.pools, before.free_blocks));
 
         let at_hand = figures.cached_blocks + figures.free_blocks;
-        let taken: Vec<Block> = (0..at_hand as usize)
-            .map(|seed| Block::new(layout, seed))
-            .collect();
+        let taken: Vec<Block> = (0..at_hand as usize).map(|seed| Block::new(layout, seed)).collect();
         let exhausted = assert_matches_counts().classes[CLASS];
-        assert!(
-            exhausted.pools <= figures.pools,
-            "{figures:?}, then {exhausted:?}"
-        );
+        assert!(exhausted.pools <= figures.pools, "{figures:?}, then {exhausted:?}");
         assert_eq!(exhausted.waiting_blocks, 0, "{exhausted:?}");
         taken.into_iter().for_each(Block::free);
     });
@@ -265,9 +216,7 @@ fn stats_sum_threads() {
             let block = support::words::make(support::words::some_words(random));
             let slot = &SLOTS[random.random_range(0..SLOTS.len())];
             let found = slot.swap(block.as_ptr(), Ordering::AcqRel);
-            ptr::NonNull::new(found)
-                .into_iter()
-                .for_each(support::words::free);
+            ptr::NonNull::new(found).into_iter().for_each(support::words::free);
         }
     }
 
@@ -306,9 +255,7 @@ fn stats_sum_threads() {
         assert_matches_counts();
         for slot in &SLOTS {
             let left = slot.swap(ptr::null_mut(), Ordering::AcqRel);
-            ptr::NonNull::new(left)
-                .into_iter()
-                .for_each(support::words::free);
+            ptr::NonNull::new(left).into_iter().for_each(support::words::free);
         }
         assert_eq!(assert_matches_counts().heaps.in_use, before.heaps.in_use);
     });
@@ -323,10 +270,7 @@ struct Page {
 impl Write for Page {
     fn write_str(&mut self, part: &str) -> fmt::Result {
         let end = self.length + part.len();
-        self.text
-            .get_mut(self.length..end)
-            .ok_or(fmt::Error)?
-            .copy_from_slice(part.as_bytes());
+        self.text.get_mut(self.length..end).ok_or(fmt::Error)?.copy_from_slice(part.as_bytes());
         self.length = end;
         Ok(())
     }
@@ -334,17 +278,8 @@ impl Write for Page {
 
 /// P21: neither reading the statistics nor printing the report asks the allocator for anything; also as a thread's first act.
 fn stats_no_alloc() {
-    let mut page = Page {
-        text: [0; _],
-        length: 0,
-    };
-    let requests = || {
-        (
-            counted(&ALLOCATIONS),
-            counted(&FREES),
-            REALLOCATIONS.load(Ordering::Relaxed),
-        )
-    };
+    let mut page = Page { text: [0; _], length: 0 };
+    let requests = || (counted(&ALLOCATIONS), counted(&FREES), REALLOCATIONS.load(Ordering::Relaxed));
     let before = requests();
     let first = stats();
     for _ in 0..1000 {
@@ -356,15 +291,8 @@ fn stats_no_alloc() {
     });
     assert_eq!(requests(), before);
     let report = str::from_utf8(&page.text[..page.length]).expect("UTF-8");
-    assert!(
-        report.contains(&first.small.live_blocks.to_string()),
-        "{report}"
-    );
-    assert_ne!(
-        requests(),
-        before,
-        "the last line allocated a string: this test sees nothing"
-    );
+    assert!(report.contains(&first.small.live_blocks.to_string()), "{report}");
+    assert_ne!(requests(), before, "the last line allocated a string: this test sees nothing");
 }
 
 fn main() {

@@ -43,18 +43,8 @@ fn in_many_threads(body: impl Fn(usize) + Sync) {
         }
         let after = consistent_stats();
         let most = heaps(&before) + AT_A_TIME as u64 + 1;
-        assert!(
-            heaps(&after) <= most,
-            "{:?}, then {:?}",
-            before.heaps,
-            after.heaps
-        );
-        assert!(
-            after.heaps.in_use <= before.heaps.in_use + 1,
-            "{:?}, then {:?}",
-            before.heaps,
-            after.heaps
-        );
+        assert!(heaps(&after) <= most, "{:?}, then {:?}", before.heaps, after.heaps);
+        assert!(after.heaps.in_use <= before.heaps.in_use + 1, "{:?}, then {:?}", before.heaps, after.heaps);
     });
 }
 
@@ -70,8 +60,7 @@ fn hand_over(block: NonNull<u64>) {
 fn free_handed_over() {
     let count = HANDED_OVER_COUNT.swap(0, Ordering::Relaxed);
     for place in &HANDED_OVER[..count] {
-        let block = NonNull::new(place.swap(ptr::null_mut(), Ordering::Acquire))
-            .expect("a block in each place");
+        let block = NonNull::new(place.swap(ptr::null_mut(), Ordering::Acquire)).expect("a block in each place");
         words::free(block);
     }
 }
@@ -91,11 +80,7 @@ struct Worker {
 
 impl Worker {
     fn new() -> Self {
-        Self {
-            blocks: (0..50)
-                .map(|i| Block::new(layout(1 + 8 * i, 8), i))
-                .collect(),
-        }
+        Self { blocks: (0..50).map(|i| Block::new(layout(1 + 8 * i, 8), i)).collect() }
     }
 }
 
@@ -148,10 +133,7 @@ impl Nested {
             static ODD: RefCell<Vec<Nested>> = const { RefCell::new(Vec::new()) };
             static DEEP: RefCell<Vec<Nested>> = const { RefCell::new(Vec::new()) };
         }
-        let nested = Self {
-            depth,
-            block: words::make(1 + depth),
-        };
+        let nested = Self { depth, block: words::make(1 + depth) };
         let key = [&EVEN, &ODD, &DEEP][depth % 3];
         // A key that is being destroyed refuses; `nested` is then dropped here, which is as good a moment.
         let _ = key.try_with(|list| list.borrow_mut().push(nested));
@@ -181,10 +163,7 @@ const ROUNDS: u32 = 4;
 static EARLY_KEY: AtomicU32 = AtomicU32::new(0);
 
 #[used]
-#[cfg_attr(
-    any(target_os = "linux", target_os = "freebsd"),
-    unsafe(link_section = ".init_array")
-)]
+#[cfg_attr(any(target_os = "linux", target_os = "freebsd"), unsafe(link_section = ".init_array"))]
 #[cfg_attr(target_os = "macos", unsafe(link_section = "__DATA,__mod_init_func"))]
 static BEFORE_MAIN: extern "C" fn() = {
     extern "C" fn make_early_key() {
@@ -206,8 +185,7 @@ fn arm(rounds: NonNull<Rounds>) {
     // SAFETY: the memory is the caller's, and initialised.
     let key = unsafe { rounds.as_ref() }.key;
     // SAFETY: `make_key` made the key.
-    let error =
-        unsafe { libc::pthread_setspecific(key as libc::pthread_key_t, rounds.as_ptr().cast()) };
+    let error = unsafe { libc::pthread_setspecific(key as libc::pthread_key_t, rounds.as_ptr().cast()) };
     assert_eq!(error, 0, "pthread_setspecific");
 }
 
@@ -219,11 +197,7 @@ struct Rounds {
 }
 
 fn start_rounds(key: u32) {
-    let rounds = Box::new(Rounds {
-        key,
-        left: ROUNDS,
-        block: words::make(20),
-    });
+    let rounds = Box::new(Rounds { key, left: ROUNDS, block: words::make(20) });
     arm(NonNull::from(Box::leak(rounds)));
 }
 
@@ -261,17 +235,12 @@ fn pthread_key_destructors() {
     });
     let keys_per_four_threads = 3 + 3;
     let expected = (THREADS + AT_A_TIME) / 4 * keys_per_four_threads * ROUNDS as usize;
-    assert_eq!(
-        ROUNDS_RUN.load(Ordering::Relaxed),
-        expected,
-        "rounds of destructors"
-    );
+    assert_eq!(ROUNDS_RUN.load(Ordering::Relaxed), expected, "rounds of destructors");
 }
 
 /// Threads that only free, from their body, a thread-local destructor or a key's destructor.
 fn threads_that_only_free() {
-    static LEFT: [AtomicPtr<u64>; AT_A_TIME] =
-        [const { AtomicPtr::new(ptr::null_mut()) }; AT_A_TIME];
+    static LEFT: [AtomicPtr<u64>; AT_A_TIME] = [const { AtomicPtr::new(ptr::null_mut()) }; AT_A_TIME];
 
     struct FreeAtEnd(NonNull<u64>);
     impl Drop for FreeAtEnd {
@@ -290,14 +259,11 @@ fn threads_that_only_free() {
 
     let batch = |number: usize| {
         for (index, place) in LEFT.iter().enumerate() {
-            place.store(
-                words::make(1 + (number + index) % 40).as_ptr(),
-                Ordering::Release,
-            );
+            place.store(words::make(1 + (number + index) % 40).as_ptr(), Ordering::Release);
         }
         raw_thread::run(AT_A_TIME, &|index| {
-            let block = NonNull::new(LEFT[index].swap(ptr::null_mut(), Ordering::AcqRel))
-                .expect("a block for each thread");
+            let block =
+                NonNull::new(LEFT[index].swap(ptr::null_mut(), Ordering::AcqRel)).expect("a block for each thread");
             match (number + index) % 3 {
                 0 => words::free(block),
                 1 => AT_END.set(Some(FreeAtEnd(block))),
@@ -315,20 +281,12 @@ fn threads_that_only_free() {
         (1..=THREADS / AT_A_TIME).for_each(batch);
         let after = consistent_stats();
         let most = heaps(&before) + AT_A_TIME as u64 + 1;
-        assert!(
-            heaps(&after) <= most,
-            "{:?}, then {:?}",
-            before.heaps,
-            after.heaps
-        );
+        assert!(heaps(&after) <= most, "{:?}, then {:?}", before.heaps, after.heaps);
         let frees = after.small.frees + after.large.frees - before.small.frees - before.large.frees;
         assert_eq!(frees, THREADS as u64);
         let remote_frees = after.small.remote_frees - before.small.remote_frees;
         let small_frees = after.small.frees - before.small.frees;
-        assert_eq!(
-            remote_frees, small_frees,
-            "the main thread owned every block"
-        );
+        assert_eq!(remote_frees, small_frees, "the main thread owned every block");
     });
 }
 

@@ -54,35 +54,21 @@ fn thread_exit_live_blocks() {
         let before = consistent_stats();
         for round in 0..ROUNDS {
             let mut ours = thread::spawn(move || {
-                (0..BLOCKS)
-                    .map(|i| Block::new(layout(1 + (i * 7 + round) % 256, 1), i))
-                    .collect::<Vec<_>>()
+                (0..BLOCKS).map(|i| Block::new(layout(1 + (i * 7 + round) % 256, 1), i)).collect::<Vec<_>>()
             })
             .join()
             .expect("the thread that allocates");
             consistent_stats();
             let theirs = ours.split_off(BLOCKS / 2);
             ours.into_iter().for_each(Block::free);
-            thread::spawn(move || theirs.into_iter().for_each(Block::free))
-                .join()
-                .expect("the thread that frees");
+            thread::spawn(move || theirs.into_iter().for_each(Block::free)).join().expect("the thread that frees");
         }
         let after = consistent_stats();
         // Two threads at a time, main included; each heap may keep the memory of one round.
-        assert!(
-            heaps(&after) <= heaps(&before) + 1,
-            "{:?}, then {:?}",
-            before.heaps,
-            after.heaps
-        );
+        assert!(heaps(&after) <= heaps(&before) + 1, "{:?}, then {:?}", before.heaps, after.heaps);
         assert_eq!(after.heaps.in_use, before.heaps.in_use);
         let most = ARENAS_PER_HEAP * heaps(&after);
-        assert!(
-            after.arenas.open <= before.arenas.open + most,
-            "{:?}, then {:?}",
-            before.arenas,
-            after.arenas
-        );
+        assert!(after.arenas.open <= before.arenas.open + most, "{:?}, then {:?}", before.arenas, after.arenas);
     });
 }
 
@@ -115,29 +101,15 @@ fn thread_churn() {
         let after = consistent_stats();
         assert_eq!(after.heaps.in_use, before.heaps.in_use);
         let most = heaps(&before) + AT_A_TIME as u64;
-        assert!(
-            heaps(&after) <= most,
-            "{:?}, then {:?}",
-            before.heaps,
-            after.heaps
-        );
+        assert!(heaps(&after) <= most, "{:?}, then {:?}", before.heaps, after.heaps);
         let most = before.arenas.open + 2 * heaps(&after);
-        assert!(
-            after.arenas.open <= most,
-            "{:?}, then {:?}",
-            before.arenas,
-            after.arenas
-        );
+        assert!(after.arenas.open <= most, "{:?}, then {:?}", before.arenas, after.arenas);
     });
 }
 
 /// What the producer sends: one class, or each of the 32.
-const PHASES: [(&str, fn(usize) -> usize); 2] = [
-    ("48 bytes", |_| 6),
-    ("8 to 256 bytes", |number| {
-        1 + number.wrapping_mul(0x9E37_79B9) % 32
-    }),
-];
+const PHASES: [(&str, fn(usize) -> usize); 2] =
+    [("48 bytes", |_| 6), ("8 to 256 bytes", |number| 1 + number.wrapping_mul(0x9E37_79B9) % 32)];
 
 /// P10: one thread allocates, another frees, 10^7 blocks, a thousand of them on the way; the memory stays that of the queue.
 fn producer_consumer() {
@@ -174,15 +146,9 @@ fn producer_consumer() {
                 }
             });
             let (peak, held) = (PEAK.load(Ordering::Relaxed), held_arenas(&before));
-            assert!(
-                peak <= held + ARENAS,
-                "{phase}: {peak} arenas held, {held} before"
-            );
+            assert!(peak <= held + ARENAS, "{phase}: {peak} arenas held, {held} before");
             let after = consistent_stats();
-            assert!(
-                after.small.remote_frees - before.small.remote_frees >= BLOCKS as u64,
-                "{phase}"
-            );
+            assert!(after.small.remote_frees - before.small.remote_frees >= BLOCKS as u64, "{phase}");
         });
     }
 }
@@ -227,16 +193,10 @@ fn ring_of_frees() {
                 while take_one() < BLOCKS_EACH {}
             });
             let (peak, held) = (PEAK.load(Ordering::Relaxed), held_arenas(&before));
-            assert!(
-                peak <= held + ARENAS,
-                "{phase}: {peak} arenas held, {held} before"
-            );
+            assert!(peak <= held + ARENAS, "{phase}: {peak} arenas held, {held} before");
             let after = consistent_stats();
             let remote_frees = after.small.remote_frees - before.small.remote_frees;
-            assert!(
-                remote_frees >= (THREADS * BLOCKS_EACH) as u64,
-                "{phase}: {remote_frees}"
-            );
+            assert!(remote_frees >= (THREADS * BLOCKS_EACH) as u64, "{phase}: {remote_frees}");
         });
     }
 }
@@ -273,12 +233,7 @@ fn stress_transfer() {
                 let (mut kept, mut blocks) = (Vec::new(), Vec::new());
                 for _ in 0..STEPS {
                     let block = words::make(words::some_words(&mut random));
-                    if random.random() {
-                        &mut kept
-                    } else {
-                        &mut blocks
-                    }
-                    .push(block);
+                    if random.random() { &mut kept } else { &mut blocks }.push(block);
                     if random.random_ratio(2, 3) {
                         free_some(&mut blocks, &mut random);
                     }
@@ -289,25 +244,16 @@ fn stress_transfer() {
                 kept.into_iter().chain(blocks).for_each(words::free);
             });
             for slot in SLOT.iter().skip(round % 2).step_by(2) {
-                NonNull::new(slot.swap(ptr::null_mut(), Ordering::AcqRel))
-                    .into_iter()
-                    .for_each(words::free);
+                NonNull::new(slot.swap(ptr::null_mut(), Ordering::AcqRel)).into_iter().for_each(words::free);
             }
             consistent_stats();
         }
         for slot in &SLOT {
-            NonNull::new(slot.swap(ptr::null_mut(), Ordering::AcqRel))
-                .into_iter()
-                .for_each(words::free);
+            NonNull::new(slot.swap(ptr::null_mut(), Ordering::AcqRel)).into_iter().for_each(words::free);
         }
         let after = consistent_stats();
         assert_eq!(after.heaps.in_use, before.heaps.in_use);
-        assert!(
-            heaps(&after) <= heaps(&before) + THREADS as u64,
-            "{:?}, then {:?}",
-            before.heaps,
-            after.heaps
-        );
+        assert!(heaps(&after) <= heaps(&before) + THREADS as u64, "{:?}, then {:?}", before.heaps, after.heaps);
     });
 }
 
@@ -350,19 +296,9 @@ fn owner_exits_while_others_free() {
         IS_LAST.store(true, Ordering::Release);
         consumer.join().expect("the consumer");
         let after = consistent_stats();
-        assert!(
-            heaps(&after) <= heaps(&before) + 2,
-            "{:?}, then {:?}",
-            before.heaps,
-            after.heaps
-        );
+        assert!(heaps(&after) <= heaps(&before) + 2, "{:?}, then {:?}", before.heaps, after.heaps);
         let most = held_arenas(&before) + 24;
-        assert!(
-            held_arenas(&after) <= most,
-            "{:?}, then {:?}",
-            before.arenas,
-            after.arenas
-        );
+        assert!(held_arenas(&after) <= most, "{:?}, then {:?}", before.arenas, after.arenas);
     });
 }
 
@@ -372,10 +308,7 @@ fn main() {
         ("thread_churn", thread_churn),
         ("producer_consumer", producer_consumer),
         ("ring_of_frees", ring_of_frees),
-        (
-            "owner_exits_while_others_free",
-            owner_exits_while_others_free,
-        ),
+        ("owner_exits_while_others_free", owner_exits_while_others_free),
         ("stress_transfer", stress_transfer),
     ]);
 }

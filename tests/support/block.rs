@@ -15,9 +15,7 @@ const fn noise() -> [u8; 2 * PERIOD] {
     let mut state = 0x9E37_79B9_7F4A_7C15_u64;
     let mut i = 0;
     while i < bytes.len() {
-        state = state
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         bytes[i] = (state >> 56) as u8;
         i += 1;
     }
@@ -38,9 +36,7 @@ pub(crate) fn fill(bytes: &mut [u8], seed: usize) {
 
 /// Whether `bytes` still begin with the pattern of `seed`.
 pub(crate) fn is_filled(bytes: &[u8], seed: usize) -> bool {
-    bytes
-        .chunks(PERIOD)
-        .all(|chunk| *chunk == pattern(seed)[..chunk.len()])
+    bytes.chunks(PERIOD).all(|chunk| *chunk == pattern(seed)[..chunk.len()])
 }
 
 /// Shorthand for a layout that is known to be a legal one.
@@ -68,11 +64,7 @@ impl Block {
         assert_ne!(layout.size(), 0);
         // SAFETY: the size is not zero.
         let start = black_box(unsafe { alloc(layout) });
-        let mut block = Self {
-            start: NonNull::new(start)?,
-            layout,
-            seed,
-        };
+        let mut block = Self { start: NonNull::new(start)?, layout, seed };
         block.check_alignment();
         fill(block.bytes_mut(), seed);
         Some(block)
@@ -88,16 +80,9 @@ impl Block {
         // SAFETY: the size is not zero.
         let start = black_box(unsafe { alloc_zeroed(layout) });
         let start = NonNull::new(start).unwrap_or_else(|| panic!("out of memory for {layout:?}"));
-        let mut block = Self {
-            start,
-            layout,
-            seed,
-        };
+        let mut block = Self { start, layout, seed };
         block.check_alignment();
-        assert!(
-            block.bytes().iter().all(|byte| *byte == 0),
-            "not zeroed: {block:?}"
-        );
+        assert!(block.bytes().iter().all(|byte| *byte == 0), "not zeroed: {block:?}");
         fill(block.bytes_mut(), seed);
         block
     }
@@ -107,11 +92,7 @@ impl Block {
     /// # Safety
     /// * `start` is a live block of the global allocator, and nobody else goes on using it.
     pub(crate) unsafe fn from_raw(start: NonNull<u8>, layout: Layout, seed: usize) -> Self {
-        let block = Self {
-            start,
-            layout,
-            seed,
-        };
+        let block = Self { start, layout, seed };
         block.check_alignment();
         block
     }
@@ -143,11 +124,7 @@ impl Block {
     }
 
     fn check_alignment(&self) {
-        assert_eq!(
-            self.address() % self.layout.align(),
-            0,
-            "misaligned: {self:?}"
-        );
+        assert_eq!(self.address() % self.layout.align(), 0, "misaligned: {self:?}");
     }
 
     /// Fails unless every byte is as it was written.
@@ -169,20 +146,14 @@ impl Block {
         self.start = start;
         self.layout = layout(size, self.layout.align());
         self.check_alignment();
-        assert!(
-            is_filled(&self.bytes()[..kept], self.seed),
-            "the first {kept} bytes lost: {self:?}"
-        );
+        assert!(is_filled(&self.bytes()[..kept], self.seed), "the first {kept} bytes lost: {self:?}");
         let seed = self.seed;
         fill(self.bytes_mut(), seed);
         true
     }
 
     pub(crate) fn resize(&mut self, size: usize) {
-        assert!(
-            self.try_resize(size),
-            "out of memory for {size} bytes: {self:?}"
-        );
+        assert!(self.try_resize(size), "out of memory for {size} bytes: {self:?}");
     }
 
     /// Checks the content, then frees.
@@ -195,18 +166,10 @@ impl Block {
 
 /// Fails if two of the blocks share a byte.
 pub(crate) fn assert_disjoint(blocks: &[Block]) {
-    let mut spans: Vec<(usize, usize)> = blocks
-        .iter()
-        .map(|block| (block.address(), block.layout.size()))
-        .collect();
+    let mut spans: Vec<(usize, usize)> = blocks.iter().map(|block| (block.address(), block.layout.size())).collect();
     spans.sort_unstable();
     for pair in spans.windows(2) {
-        let [(start, size), (next, _)] = pair else {
-            unreachable!()
-        };
-        assert!(
-            start + size <= *next,
-            "the {size} bytes at {start:#x} run into the block at {next:#x}"
-        );
+        let [(start, size), (next, _)] = pair else { unreachable!() };
+        assert!(start + size <= *next, "the {size} bytes at {start:#x} run into the block at {next:#x}");
     }
 }

@@ -33,9 +33,5 @@ pub(crate) fn run(tests: &[(&'static str, fn())]) {
 
 /// `full` in an optimised build, a `divisor`-th of it in a debug build, where everything is many times slower.
 pub(crate) const fn scaled(full: usize, divisor: usize) -> usize {
-    if cfg!(debug_assertions) {
-        full / divisor
-    } else {
-        full
-    }
+    if cfg!(debug_assertions) { full / divisor } else { full }
 }

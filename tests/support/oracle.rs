@@ -13,9 +13,7 @@ pub(crate) const ARENA_BYTES: u64 = POOL_BYTES * POOLS_PER_ARENA;
 pub(crate) fn class_of(layout: Layout) -> Option<usize> {
     let mask = layout.align().max(8) - 1;
     let block_bytes = layout.size().checked_add(mask)? & !mask;
-    (8..=256)
-        .contains(&block_bytes)
-        .then(|| block_bytes / 8 - 1)
+    (8..=256).contains(&block_bytes).then(|| block_bytes / 8 - 1)
 }
 
 /// Bytes of a block of `class`.
@@ -36,12 +34,7 @@ pub(crate) fn assert_consistent(stats: &Stats) {
             "live + cached + free is not what the pools hold: {}",
             at()
         );
-        assert_eq!(
-            figures.allocations - figures.frees,
-            figures.live_blocks,
-            "{}",
-            at()
-        );
+        assert_eq!(figures.allocations - figures.frees, figures.live_blocks, "{}", at());
         assert!(figures.waiting_blocks <= figures.cached_blocks, "{}", at());
         assert!(figures.remote_frees <= figures.frees, "{}", at());
         pools += figures.pools;
@@ -60,34 +53,14 @@ pub(crate) fn assert_consistent(stats: &Stats) {
             *sum -= i128::from(figure);
         }
     }
-    assert_eq!(
-        sums, [0; 10],
-        "the sums are not the sums of the classes: {stats:?}"
-    );
+    assert_eq!(sums, [0; 10], "the sums are not the sums of the classes: {stats:?}");
     let large = &stats.large;
-    assert_eq!(
-        large.allocations - large.frees,
-        large.live_blocks,
-        "{large:?}"
-    );
+    assert_eq!(large.allocations - large.frees, large.live_blocks, "{large:?}");
     assert!(large.live_blocks <= large.live_bytes, "{large:?}");
     assert!(stats.arenas.free <= stats.arenas.open, "{:?}", stats.arenas);
-    assert!(
-        pools <= (stats.arenas.open - stats.arenas.free) * POOLS_PER_ARENA,
-        "{pools} pools in {:?}",
-        stats.arenas
-    );
-    assert!(
-        stats.arenas.open * ARENA_BYTES <= stats.region.open_bytes,
-        "{:?} {:?}",
-        stats.arenas,
-        stats.region
-    );
-    assert!(
-        stats.region.open_bytes <= stats.region.reserved_bytes,
-        "{:?}",
-        stats.region
-    );
+    assert!(pools <= (stats.arenas.open - stats.arenas.free) * POOLS_PER_ARENA, "{pools} pools in {:?}", stats.arenas);
+    assert!(stats.arenas.open * ARENA_BYTES <= stats.region.open_bytes, "{:?} {:?}", stats.arenas, stats.region);
+    assert!(stats.region.open_bytes <= stats.region.reserved_bytes, "{:?}", stats.region);
 }
 
 /// The figures of `stats.small`, in the order in which [`assert_consistent`] takes the classes' share away.
@@ -127,12 +100,7 @@ pub(crate) fn held_arenas(stats: &Stats) -> u64 {
 
 /// What the program holds: small blocks, small bytes, large blocks, large bytes.
 pub(crate) fn live(stats: &Stats) -> [u64; 4] {
-    [
-        stats.small.live_blocks,
-        stats.small.live_bytes,
-        stats.large.live_blocks,
-        stats.large.live_bytes,
-    ]
+    [stats.small.live_blocks, stats.small.live_bytes, stats.large.live_blocks, stats.large.live_bytes]
 }
 
 /// Fails unless `test` frees all that it allocates, the standard library's one-time allocations aside.
@@ -143,9 +111,5 @@ pub(crate) fn assert_nothing_left(test: impl FnOnce()) {
     let before = consistent_stats();
     test();
     let after = consistent_stats();
-    assert_eq!(
-        live(&before),
-        live(&after),
-        "live blocks and bytes, small and large"
-    );
+    assert_eq!(live(&before), live(&after), "live blocks and bytes, small and large");
 }

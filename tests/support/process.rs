@@ -22,24 +22,14 @@ pub(crate) fn command(role: &str) -> Command {
 /// Runs the child to its end and returns what it printed; fails unless it exits with 0.
 pub(crate) fn succeed(command: &mut Command) -> String {
     let output = command.output().expect("starting the child");
-    assert!(
-        output.status.success(),
-        "{:?}: {}",
-        command.get_envs().collect::<Vec<_>>(),
-        told(&output)
-    );
+    assert!(output.status.success(), "{:?}: {}", command.get_envs().collect::<Vec<_>>(), told(&output));
     String::from_utf8(output.stdout).expect("UTF-8 from the child")
 }
 
 /// How a child ended and what it said, for messages.
 pub(crate) fn told(output: &Output) -> String {
     let text = String::from_utf8_lossy;
-    format!(
-        "{}\nstdout: {}\nstderr: {}",
-        output.status,
-        text(&output.stdout),
-        text(&output.stderr)
-    )
+    format!("{}\nstdout: {}\nstderr: {}", output.status, text(&output.stdout), text(&output.stderr))
 }
 
 /// Prints without the standard library, which buffers (and allocates) for its standard output.

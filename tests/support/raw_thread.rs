@@ -20,14 +20,7 @@ pub(crate) fn run(count: usize, body: &(dyn Fn(usize) + Sync)) {
     let mut threads: [libc::pthread_t; MOST] = [0; MOST];
     for (thread, start) in threads.iter_mut().zip(&starts).take(count) {
         // SAFETY: `start` outlives the thread, which is joined below; `begin` takes a `Start`.
-        let error = unsafe {
-            libc::pthread_create(
-                thread,
-                ptr::null(),
-                begin,
-                (&raw const *start).cast_mut().cast(),
-            )
-        };
+        let error = unsafe { libc::pthread_create(thread, ptr::null(), begin, (&raw const *start).cast_mut().cast()) };
         assert_eq!(error, 0, "pthread_create");
     }
     for thread in &threads[..count] {

@@ -16,9 +16,7 @@ pub(crate) struct Ring {
 
 impl Ring {
     pub(crate) const fn new() -> Self {
-        Self {
-            slots: [const { AtomicPtr::new(ptr::null_mut()) }; CAPACITY],
-        }
+        Self { slots: [const { AtomicPtr::new(ptr::null_mut()) }; CAPACITY] }
     }
 
     /// Puts the `number`-th item in; `false` while the queue is full. One thread sends, in order.

@@ -43,20 +43,13 @@ pub(crate) fn check(block: NonNull<u64>) -> usize {
     // SAFETY: blocks are made by `make`, have a word at least, and are owned by the caller.
     let first = unsafe { block.read() };
     let words = first as usize ^ COOKIE ^ block.addr().get();
-    assert!(
-        (1..=MOST_WORDS).contains(&words),
-        "first word lost in the block at {block:?}: {first:#x}"
-    );
+    assert!((1..=MOST_WORDS).contains(&words), "first word lost in the block at {block:?}: {first:#x}");
     for index in 1..words {
         // SAFETY: the block is `words` words long.
         let place = unsafe { block.add(index) };
         // SAFETY: as above, and `make` wrote every word.
         let found = unsafe { place.read() };
-        assert_eq!(
-            found,
-            word(block, index, words),
-            "word {index} of {words} lost in the block at {block:?}"
-        );
+        assert_eq!(found, word(block, index, words), "word {index} of {words} lost in the block at {block:?}");
     }
     words
 }
@@ -70,9 +63,5 @@ pub(crate) fn free(block: NonNull<u64>) {
 
 /// A number of words: nearly always a small block, of any class, and one time in fifty a larger one.
 pub(crate) fn some_words(random: &mut SmallRng) -> usize {
-    if random.random_ratio(1, 50) {
-        random.random_range(33..=MOST_WORDS)
-    } else {
-        random.random_range(1..=32)
-    }
+    if random.random_ratio(1, 50) { random.random_range(33..=MOST_WORDS) } else { random.random_range(1..=32) }
 }
