@@ -27,7 +27,7 @@ pub(crate) const SLOTS: usize = 64;
 /// The slot of the last block of a full magazine.
 const LAST_SLOT: usize = SLOTS - 1;
 /// Bytes of blocks that a magazine holds, about, if that is fewer than fill its slots.
-const LOADED_BYTES: usize = 4 * 1024;
+const LOADED_BYTES: usize = 8 * 1024;
 /// Bytes of a magazine, and its alignment.
 pub(crate) const MAGAZINE_BYTES: usize = 512;
 
@@ -171,7 +171,7 @@ impl Head {
 const DEPOT_SLOTS: usize = 16;
 /// Bytes of blocks that a depot keeps per class, about. More saves little more work, and costs locality: blocks come
 /// out in the order of their frees, where a fill would hand them out in the order of their addresses.
-const DEPOT_BYTES: usize = 8 * 1024;
+const DEPOT_BYTES: usize = 32 * 1024;
 
 /// The full magazines of one class, oldest first: a ring.
 ///
@@ -275,11 +275,11 @@ mod tests {
     }
 
     #[test]
-    fn magazines_hold_at_most_63_blocks_and_4_kib() {
+    fn magazines_hold_at_most_63_blocks_and_8_kib() {
         for class in SizeClass::all() {
             let blocks = capacity(class);
-            assert!(blocks <= 63 && blocks * class.bytes() <= 4096);
-            assert!(blocks == 63 || (blocks + 1) * class.bytes() > 4096);
+            assert!(blocks <= 63 && blocks * class.bytes() <= 8192);
+            assert!(blocks == 63 || (blocks + 1) * class.bytes() > 8192);
         }
     }
 

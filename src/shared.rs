@@ -392,3 +392,6 @@ impl Supply for SharedSupply<'_> {
         self.shared.with_state(self.me, |state| state.take_magazines(each));
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -16,6 +16,10 @@ use std::hint::black_box;
 use std::io::Error;
 use std::ptr::{self, NonNull};
 
+#[cfg(target_os = "linux")]
+use libc::__errno_location as errno_place;
+#[cfg(not(target_os = "linux"))]
+use libc::__error as errno_place;
 use poolmalloc::{PoolMalloc, stats};
 
 use support::block::{Block, layout};
@@ -164,11 +168,13 @@ fn empty_backend() {
     let before = consistent_stats();
     IS_EMPTY.set(true);
     // SAFETY: the size is not zero.
-    let (block, zeroed) = (black_box(unsafe { alloc(layout(1000, 8)) }), unsafe { alloc_zeroed(layout(1000, 8)) });
+    let block = black_box(unsafe { alloc(layout(1000, 8)) });
+    // SAFETY: the size is not zero.
+    let zeroed = black_box(unsafe { alloc_zeroed(layout(1000, 8)) });
     let has_resized = victims.each_mut().map(|victim| victim.try_resize(10_000));
     let after = stats();
     IS_EMPTY.set(false);
-    assert!(block.is_null() && black_box(zeroed).is_null());
+    assert!(block.is_null() && zeroed.is_null());
     assert_eq!(has_resized, [false; 5]);
     assert_eq!(after, before);
 
@@ -191,18 +197,6 @@ fn set_errno(value: i32) {
     unsafe { place.write(value) };
 }
 
-#[cfg(any(target_os = "linux"))]
-unsafe fn errno_place() -> *mut i32 {
-    // SAFETY: no preconditions.
-    unsafe { libc::__errno_location() }
-}
-
-#[cfg(not(any(target_os = "linux")))]
-unsafe fn errno_place() -> *mut i32 {
-    // SAFETY: no preconditions.
-    unsafe { libc::__error() }
-}
-
 /// Programs read `errno` after they have dropped what the failed call needed. No free changes it, and no small allocation, on whatever path: first
 /// use in a thread, fills, flushes, new arenas, remote frees.
 fn errno_is_preserved() {
@@ -216,8 +210,10 @@ fn errno_is_preserved() {
     for size in [8, 48, 200, 256] {
         let small = layout(size, 8);
         for place in &mut blocks {
-            // SAFETY: the size is not zero.
-            keeps("alloc", &mut || *place = NonNull::new(unsafe { alloc(small) }));
+            keeps("alloc", &mut || {
+                // SAFETY: the size is not zero.
+                *place = NonNull::new(unsafe { alloc(small) });
+            });
         }
         for place in blocks.iter_mut().step_by(2) {
             let block = place.take().expect("a block");
@@ -225,7 +221,7 @@ fn errno_is_preserved() {
             keeps("dealloc", &mut || unsafe { dealloc(block.as_ptr(), small) });
         }
         let others: Vec<usize> =
-            blocks.iter_mut().filter_map(Option::take).map(|block| block.expose_provenance().get()).collect();
+            blocks.iter_mut().filter_map(Option::take).map(|block| block.as_ptr().expose_provenance()).collect();
         raw_thread::run(1, &|_| {
             for address in &others {
                 let block = ptr::with_exposed_provenance_mut(*address);

@@ -11,8 +11,10 @@
 
 mod support;
 
+use std::ffi::c_void;
 use std::panic::catch_unwind;
 use std::ptr::{self, NonNull};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
 use std::thread;
 
@@ -138,7 +140,7 @@ fn fork_while_busy() {
         (0..SLOTS.len()).filter_map(|slot| exchange(slot, None)).for_each(words::free);
         work(400);
         // While other threads were at work the figures may be of different moments; but they come.
-        stats();
+        let _ = stats();
     });
 }
 
@@ -153,8 +155,63 @@ fn fork_child_starts_threads() {
     });
 }
 
+/// The key whose destructor keeps a thread busy that no longer has a heap of its own.
+static LATE_KEY: OnceLock<libc::pthread_key_t> = OnceLock::new();
+static IS_LATE: AtomicBool = AtomicBool::new(false);
+
+/// Arms its key again until the library has taken the thread's heap back, which is after its second round. From then on
+/// each request goes through the heap that such threads share, and holds its locks.
+unsafe extern "C" fn be_busy_late(round: *mut c_void) {
+    if round.addr() < 3 {
+        let key = *LATE_KEY.get().expect("the key was made");
+        // SAFETY: the key is never deleted; the value is a number.
+        let error = unsafe { libc::pthread_setspecific(key, ptr::without_provenance(round.addr() + 1)) };
+        assert_eq!(error, 0, "pthread_setspecific");
+        return;
+    }
+    IS_LATE.store(true, Ordering::Relaxed);
+    while !IS_OVER.load(Ordering::Relaxed) {
+        work(50);
+    }
+}
+
+/// Forks while another thread holds the library's locks most of the time, so that without the handlers for `fork` a
+/// child would find them taken for ever. The child needs them: it starts threads, and uses more than one arena.
+fn fork_while_locks_are_held() {
+    assert_nothing_left(|| {
+        IS_OVER.store(false, Ordering::Relaxed);
+        IS_LATE.store(false, Ordering::Relaxed);
+        let key = LATE_KEY.get_or_init(|| {
+            let mut key = 0;
+            // SAFETY: `key` is writable, and the destructor lives as long as the program.
+            let error = unsafe { libc::pthread_key_create(&raw mut key, Some(be_busy_late)) };
+            assert_eq!(error, 0, "pthread_key_create");
+            key
+        });
+        let late = thread::spawn(|| {
+            words::free(words::make(3));
+            // SAFETY: the key is never deleted; the value is a number.
+            let error = unsafe { libc::pthread_setspecific(*key, ptr::without_provenance(1)) };
+            assert_eq!(error, 0, "pthread_setspecific");
+        });
+        while !IS_LATE.load(Ordering::Relaxed) {
+            thread::yield_now();
+        }
+        for _ in 0..scaled(300, 3) {
+            in_child(|| {
+                raw_thread::run(2, &|_| work(50));
+                let many: [NonNull<u64>; 2000] = std::array::from_fn(|_| words::make(32));
+                many.into_iter().for_each(words::free);
+            });
+        }
+        IS_OVER.store(true, Ordering::Relaxed);
+        late.join().expect("the late thread");
+    });
+}
+
 fn main() {
     support::run(&[
+        ("fork_while_locks_are_held", fork_while_locks_are_held),
         ("fork_child_usable", fork_child_usable),
         ("fork_while_busy", fork_while_busy),
         ("fork_child_starts_threads", fork_child_starts_threads),

@@ -27,8 +27,10 @@ static ALLOC: PoolMalloc = PoolMalloc::new();
 /// Enough blocks of 48 bytes to push everything freed before through magazine and depot into the pools: 960 KB.
 const BLOCKS: usize = 20_000;
 
-/// What a child does with the block that it must free only once.
-const DEEDS: [(&str, fn(Block)); 6] = [
+/// What a child does, by name, with the block that it must free only once.
+type Deed = (&'static str, fn(Block));
+
+const DEEDS: [Deed; 6] = [
     ("once", |block| block.free()),
     ("once by another thread", |block| on_thread(|| free_now(&block))),
     ("twice", |block| {

@@ -181,7 +181,7 @@ fn other_threads_free() {
                 let mut random = SmallRng::seed_from_u64(index as u64);
                 let mut shadow = Shadow::default();
                 let free_received = |mut block: Block, count: usize| {
-                    if count % 3 == 0 {
+                    if count.is_multiple_of(3) {
                         block.resize(1 + count % 400);
                     }
                     block.free();

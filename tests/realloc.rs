@@ -144,9 +144,10 @@ fn huge_request() {
         let huge = layout(isize::MAX as usize - (align - 1), align);
         let before = consistent_stats();
         // SAFETY: the size is not zero.
-        assert!(black_box(unsafe { alloc(huge) }).is_null(), "{huge:?}");
+        let block = black_box(unsafe { alloc(huge) });
         // SAFETY: the size is not zero.
-        assert!(black_box(unsafe { alloc_zeroed(huge) }).is_null(), "{huge:?}");
+        let zeroed = black_box(unsafe { alloc_zeroed(huge) });
+        assert!(block.is_null() && zeroed.is_null(), "{huge:?}");
         assert_eq!(stats(), before, "a request that fails counts nothing: {huge:?}");
         for size in [1, 8, 100, 256, 257, 4096, 1 << 20] {
             let mut block = Block::new(layout(size, align), size);

@@ -154,9 +154,9 @@ fn zeroed_after_dirty() {
 /// P8: what holds no bytes never reaches the allocator.
 fn zst_and_empty() {
     let before = stats();
-    let mut nothings = Vec::new();
+    let mut nothings: Vec<()> = black_box(Vec::new());
     for _ in 0..1000 {
-        nothings.push(black_box(()));
+        nothings.push(());
     }
     let empty_box = black_box(Box::new(()));
     let empty_string = black_box(String::new());

@@ -287,10 +287,10 @@ fn stats_no_alloc() {
     }
     write!(page, "{first}").expect("room for the report");
     raw_thread::run(4, &|_| {
-        stats();
+        let _ = stats();
     });
     assert_eq!(requests(), before);
-    let report = str::from_utf8(&page.text[..page.length]).expect("UTF-8");
+    let report = std::str::from_utf8(&page.text[..page.length]).expect("UTF-8");
     assert!(report.contains(&first.small.live_blocks.to_string()), "{report}");
     assert_ne!(requests(), before, "the last line allocated a string: this test sees nothing");
 }

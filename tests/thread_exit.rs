@@ -14,7 +14,8 @@ mod support;
 use std::cell::{Cell, RefCell};
 use std::ffi::c_void;
 use std::ptr::{self, NonNull};
-use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 
 use poolmalloc::PoolMalloc;
 
@@ -160,24 +161,24 @@ const ROUNDS: u32 = 4;
 
 /// A pthread key made before `main`, and so before any request and before the library's own key: its destructor runs first
 /// in every round.
-static EARLY_KEY: AtomicU32 = AtomicU32::new(0);
+static EARLY_KEY: OnceLock<libc::pthread_key_t> = OnceLock::new();
 
 #[used]
 #[cfg_attr(any(target_os = "linux", target_os = "freebsd"), unsafe(link_section = ".init_array"))]
 #[cfg_attr(target_os = "macos", unsafe(link_section = "__DATA,__mod_init_func"))]
 static BEFORE_MAIN: extern "C" fn() = {
     extern "C" fn make_early_key() {
-        EARLY_KEY.store(make_key(), Ordering::Relaxed);
+        EARLY_KEY.set(make_key()).expect("called once");
     }
     make_early_key
 };
 
-fn make_key() -> u32 {
+fn make_key() -> libc::pthread_key_t {
     let mut key = 0;
     // SAFETY: `key` is writable, and the destructor takes what `arm` stores.
     let error = unsafe { libc::pthread_key_create(&raw mut key, Some(destroy)) };
     assert_eq!(error, 0, "pthread_key_create");
-    key as u32
+    key
 }
 
 /// Stores the first word of `Rounds` in the key of this thread.
@@ -185,18 +186,18 @@ fn arm(rounds: NonNull<Rounds>) {
     // SAFETY: the memory is the caller's, and initialised.
     let key = unsafe { rounds.as_ref() }.key;
     // SAFETY: `make_key` made the key.
-    let error = unsafe { libc::pthread_setspecific(key as libc::pthread_key_t, rounds.as_ptr().cast()) };
+    let error = unsafe { libc::pthread_setspecific(key, rounds.as_ptr().cast()) };
     assert_eq!(error, 0, "pthread_setspecific");
 }
 
 /// What a key's destructor owns: a block for each round, and how many rounds it still wants.
 struct Rounds {
-    key: u32,
+    key: libc::pthread_key_t,
     left: u32,
     block: NonNull<u64>,
 }
 
-fn start_rounds(key: u32) {
+fn start_rounds(key: libc::pthread_key_t) {
     let rounds = Box::new(Rounds { key, left: ROUNDS, block: words::make(20) });
     arm(NonNull::from(Box::leak(rounds)));
 }
@@ -219,8 +220,7 @@ extern "C" fn destroy(rounds: *mut c_void) {
 /// Keys on both sides of the library's, alone and together, in threads with and without thread-local destructors; each key uses
 /// all four rounds, the last of which comes when the library cannot be called again.
 fn pthread_key_destructors() {
-    let (early, late) = (EARLY_KEY.load(Ordering::Relaxed), make_key());
-    assert_ne!(early, late, "the key made before main");
+    let (early, late) = (*EARLY_KEY.get().expect("the key made before main"), make_key());
     ROUNDS_RUN.store(0, Ordering::Relaxed);
     in_many_threads(|index| {
         if index % 4 < 3 {
@@ -290,8 +290,33 @@ fn threads_that_only_free() {
     });
 }
 
+/// What a thread frees of another's last comes back to it when the thread ends, not some day: all blocks of a pool's class are
+/// freed by a thread that ends, and the same number again needs no new pool.
+fn last_remote_frees_come_back() {
+    const WORDS: usize = 31;
+    const CLASS: usize = 30;
+    // Whole pools of 16 blocks.
+    const BLOCKS: usize = 16 * 40;
+    let make = || -> [NonNull<u64>; BLOCKS] { std::array::from_fn(|_| words::make(WORDS)) };
+    make().into_iter().for_each(words::free);
+    for _ in 0..20 {
+        let blocks = make();
+        let places = blocks.map(|block| block.as_ptr().expose_provenance());
+        raw_thread::run(1, &|_| {
+            for address in places {
+                words::free(NonNull::new(ptr::with_exposed_provenance_mut(address)).expect("a block"));
+            }
+        });
+        let pools = consistent_stats().classes[CLASS].pools;
+        let again = make();
+        assert_eq!(consistent_stats().classes[CLASS].pools, pools, "blocks that an ended thread freed were not reused");
+        again.into_iter().for_each(words::free);
+    }
+}
+
 fn main() {
     support::run(&[
+        ("last_remote_frees_come_back", last_remote_frees_come_back),
         ("thread_local_destructors", thread_local_destructors),
         ("nested_destructors", nested_destructors),
         ("pthread_key_destructors", pthread_key_destructors),

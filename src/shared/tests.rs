@@ -1,0 +1,145 @@
+//! What heaps share, in a region of four arenas.
+
+use super::*;
+use crate::size_class::{CLASS_STEP, POOL_BYTES, SizeClass};
+use crate::stats::Stats;
+use core::ffi::c_void;
+
+const ME: usize = 1;
+
+unsafe extern "C" fn nothing(_: *mut c_void) {}
+
+/// Pools in a region of 1 MiB: four arenas, 256 pools.
+fn shared() -> &'static Shared {
+    Box::leak(Box::new(Shared::new(|| 1 << 20, || ThreadExitKey::new(nothing))))
+}
+
+fn heap(shared: &Shared) -> (NonNull<Heap>, OwnedHeap<'static>) {
+    let (heap, _) = shared.take_heap(ME).unwrap();
+    // SAFETY: heaps are never unmapped.
+    let view = unsafe { heap.as_ref() };
+    // SAFETY: just taken by this test.
+    (heap, unsafe { view.owned() })
+}
+
+/// Allocates until nothing is left, or `most` blocks.
+fn allocate(shared: &Shared, heap: OwnedHeap<'_>, bytes: usize, most: usize) -> Vec<*mut u8> {
+    let class = SizeClass::of_block(bytes);
+    let mut next = || {
+        let cached = heap.head(class).pop();
+        if cached.is_null() { heap.alloc(&shared.supply(ME), class) } else { cached }
+    };
+    (0..most).map(|_| next()).take_while(|block| !block.is_null()).collect()
+}
+
+fn free(shared: &Shared, heap: OwnedHeap<'_>, blocks: &[*mut u8]) {
+    for block in blocks {
+        heap.free(&shared.supply(ME), heap.region.offset_of(block.addr()).unwrap());
+    }
+}
+
+fn consistent(shared: &Shared) -> Stats {
+    let stats = shared.stats(ME);
+    for class in &stats.classes {
+        let blocks = class.pools * (POOL_BYTES as u64 / class.block_bytes);
+        assert_eq!(class.live_blocks + class.cached_blocks + class.free_blocks, blocks, "{class:?}");
+    }
+    stats
+}
+
+#[test]
+fn a_region_can_be_used_to_its_last_pool_and_again_by_another_class() {
+    let shared = shared();
+    let (_, heap) = heap(shared);
+    for bytes in [256, 8, 104, 48] {
+        let blocks = allocate(shared, heap, bytes, usize::MAX);
+        let class = SizeClass::of_block(bytes);
+        // What magazines of other classes still hold keeps a few of the 256 pools.
+        let pools = blocks.len() / class.blocks_per_pool();
+        assert!(pools > 200 && pools <= 256, "{pools} pools of {bytes}");
+        let mut addresses: Vec<_> = blocks.iter().map(|block| block.addr()).collect();
+        addresses.sort_unstable();
+        assert!(addresses.windows(2).all(|pair| pair[1] - pair[0] >= bytes), "blocks of {bytes} overlap");
+        assert!(addresses.iter().all(|address| address % CLASS_STEP == 0));
+        assert_eq!(consistent(shared).classes[class.index()].live_blocks, blocks.len() as u64);
+        free(shared, heap, &blocks);
+        assert_eq!(consistent(shared).small.live_blocks, 0);
+    }
+    assert_eq!(shared.stats(ME).arenas.open, 4);
+}
+
+#[test]
+fn a_parked_heap_keeps_its_magazines_and_is_taken_first() {
+    let shared = shared();
+    let (place, first) = heap(shared);
+    let blocks = allocate(shared, first, 48, 100);
+    free(shared, first, &blocks);
+    let cached = shared.stats(ME).small.cached_blocks;
+    assert!(cached > 0);
+    shared.park(ME, place);
+    assert_eq!((shared.stats(ME).heaps.in_use, shared.stats(ME).heaps.parked), (0, 1));
+    let (again, second) = heap(shared);
+    assert_eq!(again, place);
+    assert_eq!(shared.stats(ME).small.cached_blocks, cached);
+    // The block freed last comes out first.
+    assert_eq!(allocate(shared, second, 48, 1)[0], *blocks.last().unwrap());
+}
+
+#[test]
+fn a_parked_heap_gives_its_arenas_to_who_needs_them() {
+    let shared = shared();
+    let (ended, heap_of_ended) = heap(shared);
+    let (_, other) = heap(shared);
+    // Everything is the first heap's; what is freed before it ends, and after.
+    let blocks = allocate(shared, heap_of_ended, 64, usize::MAX);
+    assert!(allocate(shared, other, 64, 1).is_empty());
+    let (early, late) = blocks.split_at(blocks.len() / 2);
+    free(shared, heap_of_ended, early);
+    shared.park(ME, ended);
+    let reused = allocate(shared, other, 64, usize::MAX);
+    assert!(reused.len() * 10 > early.len() * 9, "{} of {}", reused.len(), early.len());
+    free(shared, other, late);
+    other.post_all();
+    let reused_late = allocate(shared, other, 64, usize::MAX);
+    assert!(reused_late.len() * 10 > late.len() * 9, "{} of {}", reused_late.len(), late.len());
+    let stats = consistent(shared);
+    assert_eq!(stats.small.live_blocks as usize, reused.len() + reused_late.len());
+    assert_eq!(stats.small.remote_frees as usize, late.len());
+    assert_eq!((stats.heaps.in_use, stats.heaps.parked, stats.small.waiting_blocks), (1, 1, 0));
+}
+
+#[test]
+fn stragglers_share_a_heap_that_caches_nothing() {
+    let shared = shared();
+    let class = SizeClass::of_block(40);
+    let alloc = || shared.with_stragglers(ME, |heap| heap.alloc(&shared.supply(ME), class)).unwrap();
+    let blocks: Vec<_> = (0..500).map(|_| alloc()).collect();
+    let (_, other) = heap(shared);
+    let foreign = allocate(shared, other, 40, 10);
+    let all: Vec<_> = blocks.iter().chain(&foreign).copied().collect();
+    shared.with_stragglers(ME, |heap| free(shared, heap, &all)).unwrap();
+    let stats = consistent(shared);
+    assert_eq!(stats.small.live_blocks, 0);
+    assert_eq!((stats.small.frees, stats.small.remote_frees), (510, 10));
+    // The other heap's own magazine, and the ten that wait for it.
+    assert_eq!(stats.small.waiting_blocks, 10);
+    assert_eq!((stats.heaps.in_use, stats.heaps.parked), (1, 0));
+    other.collect();
+    assert_eq!(consistent(shared).small.waiting_blocks, 0);
+}
+
+#[test]
+fn without_a_region_there_is_no_heap() {
+    let shared = Shared::new(|| 0, || None);
+    shared.phase.store(REFUSED, Ordering::Relaxed);
+    assert_eq!(shared.take_heap(ME).map(|_| ()), Err(NoHeap::NoRegion));
+    assert!(shared.with_stragglers(ME, |_| ()).is_none());
+    assert_eq!(shared.stats(ME).region.reserved_bytes, 0);
+}
+
+#[test]
+fn without_a_key_threads_share_the_stragglers_heap() {
+    let shared = Shared::new(|| 1 << 20, || None);
+    assert_eq!(shared.take_heap(ME).map(|_| ()), Err(NoHeap::Share));
+    assert!(shared.with_stragglers(ME, |_| ()).is_some());
+}
