@@ -25,7 +25,7 @@ fn heap(shared: &Shared) -> (NonNull<Heap>, OwnedHeap<'static>) {
 /// Allocates until nothing is left, or `most` blocks.
 fn allocate(shared: &Shared, heap: OwnedHeap<'_>, bytes: usize, most: usize) -> Vec<*mut u8> {
     let class = SizeClass::of_block(bytes);
-    let mut next = || {
+    let next = || {
         let cached = heap.head(class).pop();
         if cached.is_null() { heap.alloc(&shared.supply(ME), class) } else { cached }
     };
