@@ -1,6 +1,7 @@
 //! Threads that the standard library does not start, so that they have not used the allocator when the test begins.
 
 use std::ffi::c_void;
+use std::mem::MaybeUninit;
 use std::ptr;
 
 /// Most threads that [`run`] starts at a time.
@@ -17,15 +18,19 @@ struct Start<'a> {
 pub(crate) fn run(count: usize, body: &(dyn Fn(usize) + Sync)) {
     assert!(count <= MOST);
     let starts: [Start<'_>; MOST] = std::array::from_fn(|index| Start { body, index });
-    let mut threads: [libc::pthread_t; MOST] = [0; MOST];
+    let mut threads = [const { MaybeUninit::<libc::pthread_t>::uninit() }; MOST];
     for (thread, start) in threads.iter_mut().zip(&starts).take(count) {
         // SAFETY: `start` outlives the thread, which is joined below; `begin` takes a `Start`.
-        let error = unsafe { libc::pthread_create(thread, ptr::null(), begin, (&raw const *start).cast_mut().cast()) };
+        let error = unsafe {
+            libc::pthread_create(thread.as_mut_ptr(), ptr::null(), begin, (&raw const *start).cast_mut().cast())
+        };
         assert_eq!(error, 0, "pthread_create");
     }
     for thread in &threads[..count] {
+        // SAFETY: `pthread_create` succeeded, so it wrote this.
+        let thread = unsafe { thread.assume_init() };
         // SAFETY: the thread was started above and is joined once.
-        let error = unsafe { libc::pthread_join(*thread, ptr::null_mut()) };
+        let error = unsafe { libc::pthread_join(thread, ptr::null_mut()) };
         assert_eq!(error, 0, "pthread_join");
     }
 }
