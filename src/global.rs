@@ -130,7 +130,7 @@ fn dealloc_slow(block: *mut u8) {
     // Only a front with a heap finds a block in the region.
     if let Some(heap) = tls::current() {
         if let Some(offset) = heap.region.offset_of(block.addr()) {
-            heap.free(&SHARED.supply(tls::token()), offset);
+            heap.free(&SHARED, offset);
         }
     }
 }
@@ -140,11 +140,10 @@ fn dealloc_slow(block: *mut u8) {
 #[inline(never)]
 fn alloc_from_pools(bytes: usize) -> *mut u8 {
     let class = SizeClass::of_block(bytes);
-    let me = tls::token();
     match tls::enter() {
-        Entry::Heap(heap) => heap.alloc(&SHARED.supply(me), class),
+        Entry::Heap(heap) => heap.alloc(&SHARED, class),
         Entry::Stragglers => {
-            let block = SHARED.with_stragglers(me, |heap| heap.alloc(&SHARED.supply(me), class));
+            let block = SHARED.with_stragglers(|heap| heap.alloc(&SHARED, class));
             block.unwrap_or(ptr::null_mut())
         }
         Entry::NoRegion => ptr::null_mut(),
@@ -167,7 +166,9 @@ impl<B: GlobalAlloc> PoolMalloc<B> {
     #[cold]
     #[inline(never)]
     unsafe fn alloc_slow(&self, size: usize, align: usize) -> *mut u8 {
-        let block = alloc_from_pools(block_bytes(size, align));
+        // A request of 0 bytes is served as one of 1, to be aligned as it asks.
+        let bytes = block_bytes(size.max(1), align);
+        let block = if bytes <= SMALL_MAX { alloc_from_pools(bytes) } else { ptr::null_mut() };
         if block.is_null() {
             // The region is used up, or there is none.
             // SAFETY: the caller's promises.
@@ -209,14 +210,13 @@ impl<B: GlobalAlloc> PoolMalloc<B> {
     #[cold]
     #[inline(never)]
     unsafe fn dealloc_without_heap(&self, block: *mut u8, layout: Layout) {
-        let me = tls::token();
         if let Entry::Heap(heap) = tls::enter() {
             if let Some(offset) = heap.region.offset_of(block.addr()) {
-                return heap.free(&SHARED.supply(me), offset);
+                return heap.free(&SHARED, offset);
             }
-        } else if let Some((offset, _)) = SHARED.locate(me, block.addr()) {
+        } else if let Some((offset, _)) = SHARED.locate(block.addr()) {
             // A block of the region without memory for the stragglers' heap stays live: there is nobody to free it.
-            SHARED.with_stragglers(me, |heap| heap.free(&SHARED.supply(me), offset));
+            SHARED.with_stragglers(|heap| heap.free(&SHARED, offset));
             return;
         }
         // SAFETY: not in the region, so the backend's, with the layout that it was asked for.
@@ -318,7 +318,7 @@ fn alloc_from_pools_or_magazine(bytes: usize) -> *mut u8 {
 fn locate_without_heap(block: *mut u8) -> Option<(usize, u32)> {
     // Takes a heap if it can: what follows then finds it.
     tls::enter();
-    SHARED.locate(tls::token(), block.addr())
+    SHARED.locate(block.addr())
 }
 
 #[inline]

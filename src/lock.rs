@@ -1,63 +1,57 @@
-//! A spin lock for the rare moments when heaps share: opening arenas, parking heaps, forking.
+//! A lock for the rare moments when heaps share: opening arenas, starting and ending threads.
 //!
-//! The lock word holds the token of the thread that has it, so that the thread which forks, and runs other libraries'
-//! fork handlers while the allocator's locks are held, passes its own locks instead of waiting for itself.
+//! Nothing that holds it waits for anything else, and no user's code runs under it. It is not held across a fork: the
+//! child gets it as it is, and mends what it guards if a thread held it that is not there any more.
 //!
 //! # Ordering
 //! * **L** (lock): the compare-exchange is `Acquire` and pairs with the U before it: what the last holder wrote is seen.
 //! * **U** (unlock): the store is `Release`.
-//! * The load that looks for the thread's own token is `Relaxed`: only this thread ever stores it.
 
-use crate::sync::{AtomicUsize, Backoff, Ordering};
+use crate::sync::{AtomicU32, Backoff, Ordering, nap};
 
-/// Lock invariant 1: the word is 0 when nobody holds the lock, else the holder's token.
+/// Lock invariant 1: the word is 1 while somebody holds the lock, else 0.
 pub(crate) struct Lock {
-    holder: AtomicUsize,
+    word: AtomicU32,
 }
 
-/// Proof that a lock is held; unlocks when dropped, unless the thread already held it before.
+/// Proof that a lock is held; unlocks when dropped.
 pub(crate) struct Guard<'a> {
     lock: &'a Lock,
-    nested: bool,
 }
 
 impl Lock {
     /// A lock around its word, which must be 0. The caller makes the word, since a model's atomics have no `const` way.
-    pub(crate) const fn new(word: AtomicUsize) -> Self {
-        Self { holder: word }
+    pub(crate) const fn new(word: AtomicU32) -> Self {
+        Self { word }
     }
 
-    /// Waits until the lock is free and takes it for the thread whose nonzero token is `me`.
-    pub(crate) fn lock(&self, me: usize) -> Guard<'_> {
-        if self.holder.load(Ordering::Relaxed) == me {
-            return Guard { lock: self, nested: true };
-        }
+    /// Waits until the lock is free and takes it. Spins first, then yields the processor, then sleeps: the holder may
+    /// be a thread that runs only when this one does not.
+    pub(crate) fn lock(&self) -> Guard<'_> {
         let backoff = Backoff::new();
         // Ordering L.
-        while self.holder.compare_exchange(0, me, Ordering::Acquire, Ordering::Relaxed).is_err() {
-            backoff.snooze();
+        while self.word.compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed).is_err() {
+            if backoff.is_completed() {
+                nap();
+            } else {
+                backoff.snooze();
+            }
         }
-        Guard { lock: self, nested: false }
+        Guard { lock: self }
     }
 
-    /// Frees the lock though no guard says so: the end of a fork, which took it with [`Guard::hold`].
-    pub(crate) fn unlock(&self) {
-        // Ordering U.
-        self.holder.store(0, Ordering::Release);
-    }
-}
-
-impl Guard<'_> {
-    /// Keeps the lock beyond the guard's life, until [`Lock::unlock`].
-    pub(crate) fn hold(self) {
-        core::mem::forget(self);
+    /// For the only thread there is, the one that a fork left: whether some other thread held the lock. Frees it then.
+    pub(crate) fn take_from_the_dead(&self) -> bool {
+        // Relaxed: the fork has copied what other threads wrote, in whatever state it was.
+        let was_held = self.word.load(Ordering::Relaxed) != 0;
+        self.word.store(0, Ordering::Relaxed);
+        was_held
     }
 }
 
 impl Drop for Guard<'_> {
     fn drop(&mut self) {
-        if !self.nested {
-            self.lock.unlock();
-        }
+        // Ordering U.
+        self.lock.word.store(0, Ordering::Release);
     }
 }

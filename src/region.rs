@@ -172,12 +172,13 @@ impl Region {
         }
     }
 
-    /// The size to ask for: the machine's memory, and no more than a quarter of the process's limit on addresses,
-    /// which the program needs for its large blocks, threads and files.
+    /// The size to ask for: the machine's memory, and with its tables no more than a quarter of the process's limit on
+    /// addresses, which the program needs for its large blocks, threads and files.
     pub(crate) fn bytes_wanted() -> usize {
         let memory = os::physical_memory().unwrap_or(64 << 30).next_power_of_two();
         match os::address_space_limit() {
-            Some(limit) => memory.min((limit / 4).max(1).next_power_of_two()),
+            // The tables take a tenth more, so a fifth for the region.
+            Some(limit) => memory.min(1 << (limit / 5).max(1).ilog2()),
             None => memory,
         }
     }

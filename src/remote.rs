@@ -78,18 +78,30 @@ impl PendingList {
         }
     }
 
-    /// Takes every word posted to this heap and hands each with its bits to `collect`. Only the owner may call this.
-    pub(crate) fn collect(&self, map: &impl RemoteMap, mut collect: impl FnMut(u32, u64)) {
-        // Ordering T.
-        let mut index = self.head.swap(END, Ordering::Acquire);
-        while index != END {
+    /// Hands words posted to this heap, each with its bits, to `collect`: `most` of them, or all. Only the owner may
+    /// call this. What it has taken off the list but not handed on is kept in `taken`, [`END`] at first.
+    pub(crate) fn collect(
+        &self,
+        map: &impl RemoteMap,
+        taken: &mut u32,
+        most: usize,
+        mut collect: impl FnMut(u32, u64),
+    ) {
+        for _ in 0..most {
+            if *taken == END {
+                // Ordering T.
+                *taken = self.head.swap(END, Ordering::Acquire);
+            }
+            let index = *taken;
+            if index == END {
+                return;
+            }
             // Before C, after which the link is a poster's.
             // SAFETY: Remote invariant 3: the word was on the list, and T made the link visible.
-            let next = unsafe { map.link(index).get() };
+            *taken = unsafe { map.link(index).get() };
             // Ordering C.
             let bits = map.word(index).swap(0, Ordering::AcqRel);
             collect(index, bits);
-            index = next;
         }
     }
 }

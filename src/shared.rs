@@ -3,13 +3,13 @@
 
 use crate::heap::{Heap, LargeCounters, OwnedHeap, Supply};
 use crate::lock::Lock;
-use crate::magazine::Slot;
+use crate::magazine::{Magazine, Slot};
 use crate::os::ThreadExitKey;
 use crate::pool::NONE;
-use crate::region::{ArenaId, Region};
-use crate::size_class::ARENA_BYTES;
+use crate::region::{ArenaId, PoolId, Region};
+use crate::size_class::{ARENA_BYTES, POOL_BYTES};
 use crate::stats::Stats;
-use crate::sync::{AtomicU32, AtomicUsize, Ordering};
+use crate::sync::{AtomicU32, Ordering};
 use core::cell::UnsafeCell;
 use core::ptr::NonNull;
 use static_assertions::const_assert_eq;
@@ -23,7 +23,7 @@ const SETTLED_LOOKED_AT: usize = 64;
 /// Magazines that a heap gets at once: one 4 KiB page of them.
 const MAGAZINES_AT_ONCE: usize = 8;
 
-const_assert_eq!(MAGAZINES_AT_ONCE * size_of::<crate::magazine::Magazine>(), 4096);
+const_assert_eq!(MAGAZINES_AT_ONCE * size_of::<Magazine>(), 4096);
 
 /// Not started: no thread has needed a heap yet.
 const NEW: u32 = 0;
@@ -43,7 +43,7 @@ pub(crate) enum NoHeap {
 }
 
 /// What the lock guards.
-pub(crate) struct State {
+struct State {
     region: Option<Region>,
     key: Option<ThreadExitKey>,
     /// Arenas carved from the region so far; each is owned by a heap or on the shared list.
@@ -53,21 +53,25 @@ pub(crate) struct State {
     /// The shared list: wholly free arenas that nobody owns.
     free_arenas: u32,
     free_arena_count: usize,
+    /// Heaps whose memory is open. The first place is kept for the stragglers' heap, so that there always is one.
     heaps: usize,
     /// Heaps whose threads have ended, with what their magazines held then: the next thread goes on with that.
-    parked: Option<NonNull<Heap>>,
+    parked: HeapList,
     /// Parked heaps that have given up all they could, [`OwnedHeap::settle`].
-    settled: Option<NonNull<Heap>>,
-    parked_count: usize,
+    settled: HeapList,
+    /// Settled heaps that have been looked at since, in this round, and had nothing new to give up.
+    looked_at: HeapList,
     magazines: usize,
     magazines_open: usize,
     stragglers: Option<NonNull<Heap>>,
+    /// Places taken for stragglers' heaps: one, and one more for each that a fork has left half-changed.
+    straggler_places: usize,
 }
 
 /// One set of pools for any number of threads.
 pub(crate) struct Shared {
     lock: Lock,
-    /// Shared invariant 1: touched only by the holder of `lock`.
+    /// Shared invariant 1: touched only by the holder of `lock`, or by the only thread that a fork has left.
     state: UnsafeCell<State>,
     /// Set once, under the lock. `Release` with `Acquire`: whoever sees it not `NEW` sees what was decided.
     phase: AtomicU32,
@@ -75,10 +79,10 @@ pub(crate) struct Shared {
     stragglers_lock: Lock,
     /// What went to the backend for threads without a heap.
     pub(crate) large: LargeCounters,
-    /// Runs once, when the region has been reserved.
-    start: fn() -> Option<ThreadExitKey>,
     /// Bytes to reserve.
     bytes: fn() -> usize,
+    /// Runs once, when the region has been reserved.
+    start: fn() -> Option<ThreadExitKey>,
 }
 
 // SAFETY: Shared invariants 1 and 2.
@@ -88,7 +92,7 @@ impl Shared {
     /// Pools in a region of `bytes`, reserved when the first heap is asked for; then `start` runs once.
     pub(crate) const fn new(bytes: fn() -> usize, start: fn() -> Option<ThreadExitKey>) -> Self {
         Self {
-            lock: Lock::new(AtomicUsize::new(0)),
+            lock: Lock::new(AtomicU32::new(0)),
             state: UnsafeCell::new(State {
                 region: None,
                 key: None,
@@ -97,40 +101,38 @@ impl Shared {
                 free_arenas: NONE,
                 free_arena_count: 0,
                 heaps: 0,
-                parked: None,
-                settled: None,
-                parked_count: 0,
+                parked: HeapList::new(),
+                settled: HeapList::new(),
+                looked_at: HeapList::new(),
                 magazines: 0,
                 magazines_open: 0,
                 stragglers: None,
+                straggler_places: 0,
             }),
             phase: AtomicU32::new(NEW),
-            stragglers_lock: Lock::new(AtomicUsize::new(0)),
+            stragglers_lock: Lock::new(AtomicU32::new(0)),
             large: LargeCounters::new(),
-            start,
             bytes,
+            start,
         }
     }
 
-    /// Runs `body` with the state, for the thread with token `me`.
-    pub(crate) fn with_state<R>(&self, me: usize, body: impl FnOnce(&mut State) -> R) -> R {
-        let _guard = self.lock.lock(me);
-        // SAFETY: Shared invariant 1; no body calls back into here, so this is the only reference.
+    /// Runs `body` with the state, locked. No body calls back into here.
+    fn with_state<R>(&self, body: impl FnOnce(&mut State) -> R) -> R {
+        let _guard = self.lock.lock();
+        // SAFETY: Shared invariant 1, and no body makes a second reference.
         body(unsafe { &mut *self.state.get() })
     }
 
     /// A heap for a thread: a parked one if there is one, else a new one. The key tells of the thread's end.
-    pub(crate) fn take_heap(&self, me: usize) -> Result<(NonNull<Heap>, ThreadExitKey), NoHeap> {
+    pub(crate) fn take_heap(&self) -> Result<(NonNull<Heap>, ThreadExitKey), NoHeap> {
         if self.phase.load(Ordering::Acquire) == REFUSED {
             return Err(NoHeap::NoRegion);
         }
-        self.with_state(me, |state| {
+        self.with_state(|state| {
             let region = self.started(state).ok_or(NoHeap::NoRegion)?;
             let key = state.key.ok_or(NoHeap::Share)?;
-            let heap = match state.unpark() {
-                Some(heap) => heap,
-                None => state.make_heap(&region).ok_or(NoHeap::Share)?,
-            };
+            let heap = state.unpark().or_else(|| state.make_heap(&region)).ok_or(NoHeap::Share)?;
             Ok((heap, key))
         })
     }
@@ -138,8 +140,10 @@ impl Shared {
     /// The region, reserved now if this is the first time.
     fn started(&self, state: &mut State) -> Option<Region> {
         if self.phase.load(Ordering::Relaxed) == NEW {
-            state.region = Region::reserve((self.bytes)());
+            // Without memory for the stragglers' heap late frees would have nowhere to go: then no pools at all.
+            state.region = Region::reserve((self.bytes)()).filter(|region| region.open_heaps(0, 1));
             if state.region.is_some() {
+                (state.heaps, state.straggler_places) = (1, 1);
                 state.key = (self.start)();
             }
             self.phase.store(if state.region.is_some() { READY } else { REFUSED }, Ordering::Release);
@@ -148,44 +152,35 @@ impl Shared {
     }
 
     /// Has the end of this thread told once more, with `value`. False if that cannot be.
-    pub(crate) fn arm_again(&self, me: usize, value: *mut core::ffi::c_void) -> bool {
-        let key = self.with_state(me, |state| state.key);
+    pub(crate) fn arm_again(&self, value: *mut core::ffi::c_void) -> bool {
+        let key = self.with_state(|state| state.key);
         key.is_some_and(|key| key.arm(value))
     }
 
     /// Takes back the heap of a thread that has ended; the caller owns it no longer.
-    pub(crate) fn park(&self, me: usize, heap: NonNull<Heap>) {
-        self.with_state(me, |state| {
-            push(&mut state.parked, heap);
-            state.parked_count += 1;
-        });
+    pub(crate) fn park(&self, heap: NonNull<Heap>) {
+        self.with_state(|state| state.parked.push(heap));
     }
 
     /// Has one parked heap give up its cached blocks and its free arenas, if there is one that may have any.
-    fn settle_one(&self, me: usize) {
-        let Some(heap) = self.with_state(me, State::take_unsettled) else { return };
+    fn settle_one(&self) {
+        let Some(heap) = self.with_state(State::take_unsettled) else { return };
         // SAFETY: heaps are never unmapped.
         let view = unsafe { heap.as_ref() };
-        // SAFETY: Heap invariant 1: nobody else can find a heap that was parked and is no longer.
-        unsafe { view.owned() }.settle(&self.supply(me));
-        self.with_state(me, |state| {
-            push(&mut state.settled, heap);
-            state.parked_count += 1;
-        });
+        // SAFETY: Heap invariant 1: taken off the list.
+        unsafe { view.owned() }.settle(self);
+        self.with_state(|state| state.settled.push(heap));
     }
 
-    /// Runs `body` with the heap that threads without one share; `None` if there are no pools or no memory for it.
-    pub(crate) fn with_stragglers<R>(&self, me: usize, body: impl FnOnce(OwnedHeap<'_>) -> R) -> Option<R> {
+    /// Runs `body` with the heap that threads without one share; `None` if there are no pools.
+    pub(crate) fn with_stragglers<R>(&self, body: impl FnOnce(OwnedHeap<'_>) -> R) -> Option<R> {
         if self.phase.load(Ordering::Acquire) == REFUSED {
             return None;
         }
-        let _guard = self.stragglers_lock.lock(me);
-        let heap = self.with_state(me, |state| {
-            if state.stragglers.is_none() {
-                let region = self.started(state)?;
-                state.stragglers = state.make_heap(&region);
-            }
-            state.stragglers
+        let _guard = self.stragglers_lock.lock();
+        let heap = self.with_state(|state| {
+            let region = self.started(state)?;
+            state.stragglers_heap(&region)
         })?;
         // SAFETY: heaps are never unmapped.
         let heap = unsafe { heap.as_ref() };
@@ -197,30 +192,31 @@ impl Shared {
         Some(result)
     }
 
-    /// The tag of the pool that an address lies in and its offset; `None` if it is not in the region.
-    pub(crate) fn locate(&self, me: usize, address: usize) -> Option<(usize, u32)> {
+    /// Offset of an address and the tag of its pool; `None` if it is not in the region.
+    pub(crate) fn locate(&self, address: usize) -> Option<(usize, u32)> {
         if self.phase.load(Ordering::Acquire) != READY {
             return None;
         }
-        let region = self.with_state(me, |state| state.region)?;
+        let region = self.with_state(|state| state.region)?;
         let offset = region.offset_of(address)?;
-        let pool = crate::region::PoolId((offset / crate::size_class::POOL_BYTES) as u32);
-        Some((offset, region.tag(pool).load(Ordering::Relaxed)))
+        Some((offset, region.tag(PoolId((offset / POOL_BYTES) as u32)).load(Ordering::Relaxed)))
     }
 
     /// What the heap holds now.
-    pub(crate) fn stats(&self, me: usize) -> Stats {
+    pub(crate) fn stats(&self) -> Stats {
         let mut stats = Stats::new();
-        self.with_state(me, |state| {
+        self.with_state(|state| {
             stats.add_large(&self.large);
             let Some(region) = state.region else { return };
             for index in 0..state.heaps {
-                // SAFETY: heaps are never unmapped, and so many were made; this reads their atomics only.
-                stats.add_heap(unsafe { region.heap(index).as_ref() });
+                // SAFETY: so many are open, for ever; only their atomics are read, and what never changes.
+                if let Some(heap) = unsafe { Heap::in_place(region.heap(index)) } {
+                    stats.add_heap(heap);
+                }
             }
-            let stragglers = usize::from(state.stragglers.is_some());
-            stats.heaps.in_use = (state.heaps - state.parked_count - stragglers) as u64;
-            stats.heaps.parked = state.parked_count as u64;
+            let parked = state.parked.length + state.settled.length + state.looked_at.length;
+            stats.heaps.in_use = (state.heaps - parked - state.straggler_places) as u64;
+            stats.heaps.parked = parked as u64;
             stats.arenas.open = state.carved as u64;
             stats.arenas.free = state.free_arena_count as u64;
             stats.region.reserved_bytes = region.bytes() as u64;
@@ -231,30 +227,44 @@ impl Shared {
         stats
     }
 
-    /// Before a fork: takes the locks, in their order, so that no other thread is in the middle of what they guard.
-    pub(crate) fn before_fork(&self, me: usize) {
-        self.stragglers_lock.lock(me).hold();
-        self.lock.lock(me).hold();
-    }
-
-    /// After a fork, in parent and child.
-    pub(crate) fn after_fork(&self) {
-        self.lock.unlock();
-        self.stragglers_lock.unlock();
-    }
-
-    /// Where the thread with token `me` gets arenas and magazines from.
-    pub(crate) fn supply(&self, me: usize) -> impl Supply + '_ {
-        SharedSupply { shared: self, me }
+    /// In the child of a fork, which has one thread. What another thread was changing when the fork came is given up.
+    ///
+    /// No lock is held across the fork: a handler that did so would run before those of libraries that registered
+    /// earlier, and their handlers may wait for a thread that waits for the lock.
+    pub(crate) fn after_fork_in_child(&self) {
+        let stragglers_lost = self.stragglers_lock.take_from_the_dead();
+        let state_lost = self.lock.take_from_the_dead();
+        self.with_state(|state| {
+            if state_lost {
+                state.give_up_lists();
+            }
+            if stragglers_lost {
+                state.stragglers = None;
+                state.straggler_places += 1;
+            }
+        });
     }
 }
 
 impl State {
+    /// Forgets what another thread may have left half-changed: the lists, and what is at the border of what is in use.
+    /// Blocks stay where they are, and are freed as before.
+    fn give_up_lists(&mut self) {
+        (self.free_arenas, self.free_arena_count) = (NONE, 0);
+        (self.parked, self.settled, self.looked_at) = (HeapList::new(), HeapList::new(), HeapList::new());
+        self.carved = self.open;
+        self.magazines = self.magazines_open;
+        let Some(region) = self.region else { return };
+        if self.heaps < region.max_heaps() && region.open_heaps(self.heaps, self.heaps + 1) {
+            // SAFETY: the place is open, and whoever was making a heap in it is gone.
+            unsafe { Heap::clear(region.heap(self.heaps)) };
+            self.heaps += 1;
+        }
+    }
+
     /// Takes a parked heap for a new thread: the last one parked, for its blocks are most likely in the cache.
     fn unpark(&mut self) -> Option<NonNull<Heap>> {
-        let heap = pop(&mut self.parked).or_else(|| pop(&mut self.settled))?;
-        self.parked_count -= 1;
-        Some(heap)
+        self.parked.pop().or_else(|| self.settled.pop()).or_else(|| self.looked_at.pop())
     }
 
     fn make_heap(&mut self, region: &Region) -> Option<NonNull<Heap>> {
@@ -267,32 +277,36 @@ impl State {
         Some(heap)
     }
 
+    /// The stragglers' heap, made in its reserved place when it is needed first.
+    fn stragglers_heap(&mut self, region: &Region) -> Option<NonNull<Heap>> {
+        if self.stragglers.is_none() {
+            self.stragglers = if self.straggler_places == 1 {
+                // SAFETY: `started` opened the place, and nothing else is made there.
+                Some(unsafe { Heap::create(region, 0) })
+            } else {
+                self.make_heap(region)
+            };
+        }
+        self.stragglers
+    }
+
     /// Takes a parked heap that may have something to give up: one that has not settled, or whose blocks others have
     /// freed since.
     fn take_unsettled(&mut self) -> Option<NonNull<Heap>> {
-        let heap = pop(&mut self.parked).or_else(|| self.take_settled_with_frees())?;
-        self.parked_count -= 1;
-        Some(heap)
-    }
-
-    fn take_settled_with_frees(&mut self) -> Option<NonNull<Heap>> {
-        let mut above: Option<NonNull<Heap>> = None;
-        let mut next = self.settled;
-        for _ in 0..SETTLED_LOOKED_AT {
-            let heap = next?;
-            // SAFETY: heaps are never unmapped.
-            let view = unsafe { heap.as_ref() };
-            next = view.parked_next.get();
-            if view.pending().is_empty() {
-                above = Some(heap);
-                continue;
-            }
-            match above {
-                // SAFETY: heaps are never unmapped.
-                Some(above) => unsafe { above.as_ref() }.parked_next.set(next),
-                None => self.settled = next,
-            }
+        if let Some(heap) = self.parked.pop() {
             return Some(heap);
+        }
+        for _ in 0..SETTLED_LOOKED_AT {
+            let Some(heap) = self.settled.pop() else {
+                // Everyone has had a turn: from the beginning next time.
+                self.settled = core::mem::replace(&mut self.looked_at, HeapList::new());
+                return None;
+            };
+            // SAFETY: heaps are never unmapped.
+            if !unsafe { heap.as_ref() }.pending().is_empty() {
+                return Some(heap);
+            }
+            self.looked_at.push(heap);
         }
         None
     }
@@ -350,38 +364,18 @@ impl State {
     }
 }
 
-/// Puts a heap on a list of parked ones.
-fn push(list: &mut Option<NonNull<Heap>>, heap: NonNull<Heap>) {
-    // SAFETY: heaps are never unmapped.
-    unsafe { heap.as_ref() }.parked_next.set(*list);
-    *list = Some(heap);
-}
-
-/// Takes the heap put on a list last.
-fn pop(list: &mut Option<NonNull<Heap>>) -> Option<NonNull<Heap>> {
-    let heap = (*list)?;
-    // SAFETY: heaps are never unmapped.
-    *list = unsafe { heap.as_ref() }.parked_next.take();
-    Some(heap)
-}
-
-struct SharedSupply<'a> {
-    shared: &'a Shared,
-    me: usize,
-}
-
-impl Supply for SharedSupply<'_> {
+impl Supply for Shared {
     fn take_arena(&self) -> Option<ArenaId> {
-        if let Some(arena) = self.shared.with_state(self.me, State::take_free_arena) {
+        if let Some(arena) = self.with_state(State::take_free_arena) {
             return Some(arena);
         }
         // What ended threads have left lies idle in parked heaps: look there before the region grows.
-        self.shared.settle_one(self.me);
-        self.shared.with_state(self.me, State::take_arena)
+        self.settle_one();
+        self.with_state(State::take_arena)
     }
 
     fn give_arena(&self, region: &Region, arena: ArenaId) {
-        self.shared.with_state(self.me, |state| {
+        self.with_state(|state| {
             region.arena_record(arena).shared_next().set(state.free_arenas);
             state.free_arenas = arena.0;
             state.free_arena_count += 1;
@@ -389,7 +383,34 @@ impl Supply for SharedSupply<'_> {
     }
 
     fn take_magazines(&self, each: &mut dyn FnMut(*mut Slot)) {
-        self.shared.with_state(self.me, |state| state.take_magazines(each));
+        self.with_state(|state| state.take_magazines(each));
+    }
+}
+
+/// Heaps without a thread, last in first out, linked through themselves.
+struct HeapList {
+    first: Option<NonNull<Heap>>,
+    length: usize,
+}
+
+impl HeapList {
+    const fn new() -> Self {
+        Self { first: None, length: 0 }
+    }
+
+    fn push(&mut self, heap: NonNull<Heap>) {
+        // SAFETY: heaps are never unmapped.
+        unsafe { heap.as_ref() }.parked_next.set(self.first);
+        self.first = Some(heap);
+        self.length += 1;
+    }
+
+    fn pop(&mut self) -> Option<NonNull<Heap>> {
+        let heap = self.first?;
+        // SAFETY: heaps are never unmapped.
+        self.first = unsafe { heap.as_ref() }.parked_next.take();
+        self.length -= 1;
+        Some(heap)
     }
 }
 

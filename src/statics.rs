@@ -1,7 +1,7 @@
 //! The process's one set of pools, and the fronts of threads without a heap. With `tls`, the only statics there are.
 
 use crate::heap::Front;
-use crate::os::{ThreadExitKey, on_fork};
+use crate::os::{ThreadExitKey, in_child_of_fork};
 use crate::region::Region;
 use crate::shared::Shared;
 use crate::tls;
@@ -17,15 +17,11 @@ pub(crate) static ENDED: Front = Front::without_heap();
 
 /// Runs once, under the lock of [`SHARED`], when it has got its region.
 fn start() -> Option<ThreadExitKey> {
-    // Refused only for want of memory. Then a child of a threaded process may find a lock taken; nothing else changes.
-    let _ = on_fork(before_fork, after_fork);
+    // Refused only for want of memory. Then a child may find a lock taken by a thread that it does not have.
+    let _ = in_child_of_fork(after_fork_in_child);
     ThreadExitKey::new(tls::thread_exit)
 }
 
-unsafe extern "C" fn before_fork() {
-    SHARED.before_fork(tls::token());
-}
-
-unsafe extern "C" fn after_fork() {
-    SHARED.after_fork();
+unsafe extern "C" fn after_fork_in_child() {
+    SHARED.after_fork_in_child();
 }

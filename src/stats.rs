@@ -158,7 +158,11 @@ pub struct RegionStats {
 /// ```
 #[must_use]
 pub fn stats() -> Stats {
-    SHARED.stats(tls::token())
+    if let Some(heap) = tls::current() {
+        // A thread that never frees again must not hold back what it has combined.
+        heap.post_all();
+    }
+    SHARED.stats()
 }
 
 impl Stats {

@@ -2,10 +2,13 @@
 //! their own, made of loom's types, so those files name atomics and shared plain memory only through this module.
 
 use core::cell::UnsafeCell;
-pub(crate) use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+pub(crate) use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// Spins, then yields the processor: for a wait that another thread ends soon.
 pub(crate) use crossbeam_utils::Backoff;
+
+/// Sleeps a moment, for a wait that yielding the processor did not end.
+pub(crate) use crate::os::nap;
 
 /// Plain memory that one thread at a time uses, as follows from a protocol. All zero is 0.
 #[repr(transparent)]

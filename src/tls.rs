@@ -6,6 +6,9 @@
 //! | a heap's | until the key's second round | are served by the heap |
 //! | `ENDED` | after that, for late destructors | share the stragglers' heap under a lock |
 //!
+//! A thread whose very first request comes in the third or fourth round of key destructors ends before its key's
+//! second round: its heap stays with it. No portable call tells such a moment.
+//!
 //! A `thread_local!` with a destructor would be gone too early: destructors registered before it still free blocks after
 //! it, and would make a heap each time that nobody gives back.
 
@@ -28,11 +31,6 @@ pub(crate) fn front() -> &'static Front {
     let front = FRONT.with(Cell::get);
     // SAFETY: TLS invariant 1.
     unsafe { &*front }
-}
-
-/// A number that no other running thread has, not 0.
-pub(crate) fn token() -> usize {
-    FRONT.with(|front| ptr::from_ref(front).addr())
 }
 
 /// What serves a thread's small requests.
@@ -69,7 +67,7 @@ pub(crate) fn enter() -> Entry {
     if ptr::eq(FRONT.with(Cell::get), &raw const ENDED) {
         return Entry::Stragglers;
     }
-    match SHARED.take_heap(token()) {
+    match SHARED.take_heap() {
         Ok((heap, key)) => {
             // First, since arming may make the C library allocate, and that may come back here.
             FRONT.set(heap.as_ptr().cast_const().cast());
@@ -96,7 +94,7 @@ fn leave(heap: NonNull<Heap>) {
     FRONT.set(&raw const ENDED);
     // What the magazines hold stays for the next thread, or for whoever needs an arena before there is one.
     owned.post_all();
-    SHARED.park(token(), heap);
+    SHARED.park(heap);
 }
 
 /// The key's destructor. In its first round it only arms the key again, so that the destructors of other keys, and of
@@ -107,7 +105,7 @@ pub(crate) unsafe extern "C" fn thread_exit(value: *mut c_void) {
         return;
     };
     let is_first = value.addr() & 1 == 0;
-    if is_first && SHARED.arm_again(token(), value.map_addr(|address| address | 1)) {
+    if is_first && SHARED.arm_again(value.map_addr(|address| address | 1)) {
         return;
     }
     leave(heap);

@@ -1,7 +1,7 @@
 //! What the library's `sync` names, made of loom's types.
 
 use loom::cell::UnsafeCell;
-pub(crate) use loom::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+pub(crate) use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// Waits by telling loom that another thread has to run.
 pub(crate) struct Backoff;
@@ -14,6 +14,15 @@ impl Backoff {
     pub(crate) fn snooze(&self) {
         loom::thread::yield_now();
     }
+
+    pub(crate) fn is_completed(&self) -> bool {
+        false
+    }
+}
+
+/// As a snooze.
+pub(crate) fn nap() {
+    loom::thread::yield_now();
 }
 
 /// Plain memory that one thread at a time uses; loom checks that it is so.

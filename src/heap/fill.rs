@@ -1,14 +1,18 @@
 //! From pools to magazines: the slow half of an allocation.
 
-use super::{OwnedHeap, Supply, TAG_FREE};
+use super::{OwnedHeap, SinceSearch, Supply, TAG_FREE};
 use crate::check::misuse;
 use crate::magazine::{self, Slot, capacity, count, is_absent, start};
 use crate::pool::{self, PoolState};
 use crate::region::PoolId;
-use crate::size_class::{POOL_BYTES, SizeClass};
+use crate::size_class::{POOL_BYTES, POOLS_PER_ARENA, SizeClass};
 use crate::sync::Ordering;
 use core::cell::Cell;
 use core::ptr;
+
+/// Words of remote frees collected before a fill looks again: it stops when it has found enough, so that it does not
+/// pay at once for all that another thread has freed.
+const COLLECTED_AT_ONCE: usize = 64;
 
 /// Blocks of a class's first fill in a heap. It doubles with each fill up to a whole magazine, so that a thread of a
 /// hundred allocations takes few more blocks than it uses.
@@ -79,7 +83,6 @@ impl OwnedHeap<'_> {
     unsafe fn take(self, supply: &impl Supply, class: SizeClass, first: *mut Slot, wanted: usize) -> usize {
         let state = self.class(class);
         let mut taken = 0;
-        let mut collected = false;
         loop {
             while let Some(pool) = state.partial.first() {
                 // SAFETY: the heap owns its pools; the caller promises the slots.
@@ -97,11 +100,9 @@ impl OwnedHeap<'_> {
                     return taken;
                 }
             }
-            if collected {
+            if !self.collect(COLLECTED_AT_ONCE) {
                 break;
             }
-            self.collect();
-            collected = true;
         }
         if taken == 0 {
             // SAFETY: the slots are the caller's.
@@ -145,22 +146,39 @@ impl OwnedHeap<'_> {
         if let Some(pool) = arenas.take_pool(&self.region) {
             return Some(pool);
         }
-        self.search_wholly_free_pools(supply);
+        if self.is_search_worthwhile() {
+            self.search_wholly_free_pools(supply);
+        }
         if let Some(pool) = arenas.take_pool(&self.region) {
             return Some(pool);
         }
         arenas.add(&self.region, supply.take_arena()?);
+        let mut since = self.own.since_search.get();
+        since.new_arenas += 1;
+        self.own.since_search.set(since);
         arenas.take_pool(&self.region)
     }
 
-    /// Gives the pools that have become wholly free back to their arenas, if enough blocks have been freed since the
-    /// last search that it costs each of them a bounded share: a search looks at every partly used pool.
-    /// Of arenas that become wholly free it keeps one.
-    pub(super) fn search_wholly_free_pools(self, supply: &impl Supply) {
-        if self.own.freed_since_search.get() < 2 * self.own.pools.get() {
-            return;
+    /// Whether to look for wholly free pools before another arena is taken: a search looks at every partly used pool, so
+    /// it has to be paid for by as many frees, or by the growth of the heap by an eighth.
+    fn is_search_worthwhile(self) -> bool {
+        let (since, pools) = (self.own.since_search.get(), self.own.pools.get());
+        since.freed_blocks >= 2 * pools.max(1)
+            || (since.freed_blocks > 0 && since.new_arenas * POOLS_PER_ARENA * 8 >= pools)
+    }
+
+    /// Looks for wholly free pools if half of what the heap's pools hold has been freed since the last search, so that
+    /// a thread which drops much does not keep it from the others. Small heaps wait until they need a pool.
+    pub(super) fn search_if_much_was_freed(self, supply: &impl Supply) {
+        let pools = self.own.pools.get();
+        if pools > POOLS_PER_ARENA && self.own.since_search.get().freed_bytes >= pools * (POOL_BYTES / 2) {
+            self.search_wholly_free_pools(supply);
         }
-        self.own.freed_since_search.set(0);
+    }
+
+    /// Gives the pools that have become wholly free back to their arenas, and all wholly free arenas but one to `supply`.
+    pub(super) fn search_wholly_free_pools(self, supply: &impl Supply) {
+        self.own.since_search.set(SinceSearch::default());
         for class in SizeClass::all() {
             let state = self.class(class);
             let mut next = state.partial.first();

@@ -54,6 +54,7 @@ impl OwnedHeap<'_> {
                     // No magazine by design, or none to be had: straight to the pool.
                     head.count_free();
                     self.flush(class, &[Cell::new(block)]);
+                    self.search_if_much_was_freed(supply);
                     return;
                 }
             }
@@ -63,7 +64,10 @@ impl OwnedHeap<'_> {
                     state.set_previous(full);
                     head.load(empty);
                 }
-                None => head.load(self.flush_magazine(class, full)),
+                None => {
+                    head.load(self.flush_magazine(class, full));
+                    self.search_if_much_was_freed(supply);
+                }
             }
         } else if count(previous, class) == 0 {
             head.load(previous);
@@ -71,6 +75,7 @@ impl OwnedHeap<'_> {
         } else {
             head.load(self.empty_magazine(supply, class));
             state.set_previous(full);
+            self.search_if_much_was_freed(supply);
         }
         head.push(block);
     }
@@ -110,7 +115,7 @@ impl OwnedHeap<'_> {
             self.set_free(class, index, bit);
         }
         self.class(class).flushed.add(blocks.len());
-        self.count_freed(blocks.len());
+        self.count_freed(class, blocks.len());
     }
 
     /// Sets bits of a word of the free map and puts its pool on the class's list if it is on none.
@@ -138,8 +143,11 @@ impl OwnedHeap<'_> {
         misuse("double free", self.region.block(offset).addr(), class.bytes())
     }
 
-    fn count_freed(self, count: usize) {
-        self.own.freed_since_search.set(self.own.freed_since_search.get() + count);
+    fn count_freed(self, class: SizeClass, count: usize) {
+        let mut since = self.own.since_search.get();
+        since.freed_blocks += count;
+        since.freed_bytes += count * class.bytes();
+        self.own.since_search.set(since);
     }
 
     /// Frees a block of another heap: combines it with its neighbours, and posts what was combined before.
@@ -185,15 +193,21 @@ impl OwnedHeap<'_> {
         }
     }
 
-    /// Takes what other threads have freed of this heap's blocks into the free map.
-    pub(crate) fn collect(self) {
-        self.pending().collect(&self.region, |index, bits| {
+    /// Takes what other threads have freed of this heap's blocks into the free map: `most` words of it. Returns whether
+    /// there were any.
+    pub(crate) fn collect(self, most: usize) -> bool {
+        let mut found = false;
+        let mut taken = self.own.taken.get();
+        self.pending().collect(&self.region, &mut taken, most, |index, bits| {
+            found = true;
             let class = self.region.pool_record(PoolId::of_word(index)).class();
             self.set_free(class, index, bits);
             let count = bits.count_ones() as usize;
             self.class(class).collected.add(count);
-            self.count_freed(count);
+            self.count_freed(class, count);
         });
+        self.own.taken.set(taken);
+        found
     }
 
     /// Gives up what a parked heap can: nothing stays cached, and what is wholly free goes back to `supply`.
@@ -201,7 +215,7 @@ impl OwnedHeap<'_> {
         for class in SizeClass::all() {
             self.empty_class(class);
         }
-        self.collect();
+        self.collect(usize::MAX);
         self.search_wholly_free_pools(supply);
         while let Some(arena) = self.own.arenas.take_wholly_free(&self.region, 0) {
             supply.give_arena(&self.region, arena);

@@ -3,8 +3,8 @@
 //! A heap is made when its thread first needs one, never unmapped, parked when the thread ends and taken over by the
 //! next thread that needs one. So whoever frees one of its blocks late always finds it.
 //!
-//! Heap invariant 1: a heap has at most one owner at a time: the thread whose front it is, or whoever holds the lock
-//! that it is parked under. Everything in `own` and `classes`, the magazines, and Region invariant 2's part of the
+//! Heap invariant 1: a heap has at most one owner at a time: the thread whose front it is, or whoever has taken it off
+//! the list of parked ones. Everything in `own` and `classes`, the magazines, and Region invariant 2's part of the
 //! tables is written by the owner alone. What others read of it for statistics is atomic, single-writer and relaxed:
 //! each figure stands for itself.
 //! Heap invariant 2: `front` is complete before another thread can see the heap, and only its heads change after.
@@ -19,7 +19,7 @@ use crate::arena::Arenas;
 use crate::magazine::{Depot, Head, Slot, absent};
 use crate::pool::PoolList;
 use crate::region::{ArenaId, Region};
-use crate::remote::{Combined, PendingList};
+use crate::remote::{Combined, END, PendingList};
 use crate::size_class::{CLASSES, SizeClass};
 use crate::sync::{AtomicU64, Ordering};
 use core::cell::Cell;
@@ -134,6 +134,17 @@ impl ClassState {
     }
 }
 
+/// What has happened since a heap looked for wholly free pools.
+#[derive(Clone, Copy, Default)]
+struct SinceSearch {
+    /// Blocks returned to pools.
+    freed_blocks: usize,
+    /// Bytes of those blocks.
+    freed_bytes: usize,
+    /// Arenas that the heap got.
+    new_arenas: usize,
+}
+
 /// What belongs to a heap as a whole and only its owner touches.
 struct Own {
     arenas: Arenas,
@@ -141,8 +152,10 @@ struct Own {
     spare: Cell<*mut Slot>,
     /// Pools that have a class.
     pools: Cell<usize>,
-    /// Blocks returned to pools since the last search for wholly free ones.
-    freed_since_search: Cell<usize>,
+    /// Since the last search for wholly free pools.
+    since_search: Cell<SinceSearch>,
+    /// Words taken off the pending list and not collected yet.
+    taken: Cell<u32>,
     /// Whether blocks are cached. The stragglers' heap caches none, since its caller changes with every call.
     has_magazines: Cell<bool>,
 }
@@ -170,26 +183,58 @@ impl Heap {
     ///
     /// # Safety
     /// * The heap's memory is open, nobody else uses it, and `index` was never used before in this region.
+    #[expect(clippy::multiple_unsafe_ops_per_block, reason = "each line goes to a field and writes it")]
     pub(crate) unsafe fn create(region: &Region, index: usize) -> NonNull<Self> {
         let place = region.heap(index);
-        let heap = Self {
-            front: Front::new(region, index),
-            region: *region,
-            classes: [const { ClassState::new() }; CLASSES],
-            large: LargeCounters::new(),
-            own: Own {
-                arenas: Arenas::new(),
-                spare: Cell::new(ptr::null_mut()),
-                pools: Cell::new(0),
-                freed_since_search: Cell::new(0),
-                has_magazines: Cell::new(true),
-            },
-            parked_next: Cell::new(None),
-            pending: CachePadded::new(PendingList::new()),
+        let heap = place.as_ptr();
+        // Field by field: the whole would not fit on a small thread's stack.
+        // SAFETY: the caller promises that the place is open, fresh and unused; so for each line below.
+        unsafe { (&raw mut (*heap).front).write(Front::new(region, index)) };
+        // SAFETY: as above.
+        unsafe { (&raw mut (*heap).region).write(*region) };
+        for class in SizeClass::all() {
+            // SAFETY: as above.
+            unsafe { (&raw mut (*heap).classes[class.index()]).write(ClassState::new()) };
+        }
+        // SAFETY: as above.
+        unsafe { (&raw mut (*heap).large).write(LargeCounters::new()) };
+        let own = Own {
+            arenas: Arenas::new(),
+            spare: Cell::new(ptr::null_mut()),
+            pools: Cell::new(0),
+            since_search: Cell::new(SinceSearch::default()),
+            taken: Cell::new(END),
+            has_magazines: Cell::new(true),
         };
-        // SAFETY: the caller promises that the place is open and unused.
-        unsafe { place.write(heap) };
+        // SAFETY: as above.
+        unsafe { (&raw mut (*heap).own).write(own) };
+        // SAFETY: as above.
+        unsafe { (&raw mut (*heap).parked_next).write(Cell::new(None)) };
+        // SAFETY: as above.
+        unsafe { (&raw mut (*heap).pending).write(CachePadded::new(PendingList::new())) };
         place
+    }
+
+    /// Makes the place of a heap that was never finished one that statistics skip.
+    ///
+    /// # Safety
+    /// * The place is open, and nobody uses it.
+    pub(crate) unsafe fn clear(place: NonNull<Self>) {
+        // SAFETY: the caller's promise.
+        unsafe { place.cast::<Front>().write(Front::without_heap()) };
+    }
+
+    /// The heap in an open place, if one has been made there.
+    ///
+    /// # Safety
+    /// * The place is open: zero, or made by [`create`](Self::create), or cleared.
+    pub(crate) unsafe fn in_place<'h>(place: NonNull<Self>) -> Option<&'h Self> {
+        // SAFETY: a front is the first field, and zero is one without a heap.
+        if !unsafe { place.cast::<Front>().as_ref() }.has_heap() {
+            return None;
+        }
+        // SAFETY: a heap has been made there, and heaps are never unmapped.
+        Some(unsafe { place.as_ref() })
     }
 
     /// The heap for its owner.

@@ -82,10 +82,10 @@ pub(crate) unsafe fn prefer_small_pages(start: NonNull<u8>, bytes: usize) {
 }
 
 /// Puts `errno` back when dropped: programs read it after they have dropped something.
-struct KeepErrno(i32);
+pub(super) struct KeepErrno(i32);
 
 impl KeepErrno {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         // SAFETY: the location is this thread's own `errno`.
         Self(unsafe { *errno_location() })
     }

@@ -1,5 +1,6 @@
 //! Thread exit, fork, and the last words of a process.
 
+use super::memory::KeepErrno;
 use core::ffi::c_void;
 
 /// A key whose destructor runs at the exit of each thread that armed it.
@@ -26,10 +27,18 @@ impl ThreadExitKey {
     }
 }
 
-/// Has `before` called in the forking thread before each `fork`, and `after` in the parent and in the child after it.
-pub(crate) fn on_fork(before: unsafe extern "C" fn(), after: unsafe extern "C" fn()) -> bool {
-    // SAFETY: the functions have the type that is asked for and live as long as this code.
-    unsafe { libc::pthread_atfork(Some(before), Some(after), Some(after)) == 0 }
+/// Has `handler` called in the child of each `fork`, before `fork` returns there.
+pub(crate) fn in_child_of_fork(handler: unsafe extern "C" fn()) -> bool {
+    // SAFETY: the function has the type that is asked for and lives as long as this code.
+    unsafe { libc::pthread_atfork(None, None, Some(handler)) == 0 }
+}
+
+/// Sleeps for 50 microseconds, so that threads of any priority may run. Keeps `errno`.
+pub(crate) fn nap() {
+    let _errno = KeepErrno::new();
+    let moment = libc::timespec { tv_sec: 0, tv_nsec: 50_000 };
+    // SAFETY: `moment` is readable; what is left of it is not asked for.
+    unsafe { libc::nanosleep(&raw const moment, core::ptr::null_mut()) };
 }
 
 /// Writes to standard error without allocating or locking. A failure cannot be reported, so it is not.

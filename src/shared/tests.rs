@@ -5,8 +5,6 @@ use crate::size_class::{CLASS_STEP, POOL_BYTES, SizeClass};
 use crate::stats::Stats;
 use core::ffi::c_void;
 
-const ME: usize = 1;
-
 unsafe extern "C" fn nothing(_: *mut c_void) {}
 
 /// Pools in a region of 1 MiB: four arenas, 256 pools.
@@ -15,7 +13,7 @@ fn shared() -> &'static Shared {
 }
 
 fn heap(shared: &Shared) -> (NonNull<Heap>, OwnedHeap<'static>) {
-    let (heap, _) = shared.take_heap(ME).unwrap();
+    let (heap, _) = shared.take_heap().unwrap();
     // SAFETY: heaps are never unmapped.
     let view = unsafe { heap.as_ref() };
     // SAFETY: just taken by this test.
@@ -27,19 +25,19 @@ fn allocate(shared: &Shared, heap: OwnedHeap<'_>, bytes: usize, most: usize) -> 
     let class = SizeClass::of_block(bytes);
     let next = || {
         let cached = heap.head(class).pop();
-        if cached.is_null() { heap.alloc(&shared.supply(ME), class) } else { cached }
+        if cached.is_null() { heap.alloc(shared, class) } else { cached }
     };
     (0..most).map(|_| next()).take_while(|block| !block.is_null()).collect()
 }
 
 fn free(shared: &Shared, heap: OwnedHeap<'_>, blocks: &[*mut u8]) {
     for block in blocks {
-        heap.free(&shared.supply(ME), heap.region.offset_of(block.addr()).unwrap());
+        heap.free(shared, heap.region.offset_of(block.addr()).unwrap());
     }
 }
 
 fn consistent(shared: &Shared) -> Stats {
-    let stats = shared.stats(ME);
+    let stats = shared.stats();
     for class in &stats.classes {
         let blocks = class.pools * (POOL_BYTES as u64 / class.block_bytes);
         assert_eq!(class.live_blocks + class.cached_blocks + class.free_blocks, blocks, "{class:?}");
@@ -65,7 +63,7 @@ fn a_region_can_be_used_to_its_last_pool_and_again_by_another_class() {
         free(shared, heap, &blocks);
         assert_eq!(consistent(shared).small.live_blocks, 0);
     }
-    assert_eq!(shared.stats(ME).arenas.open, 4);
+    assert_eq!(shared.stats().arenas.open, 4);
 }
 
 #[test]
@@ -74,13 +72,13 @@ fn a_parked_heap_keeps_its_magazines_and_is_taken_first() {
     let (place, first) = heap(shared);
     let blocks = allocate(shared, first, 48, 100);
     free(shared, first, &blocks);
-    let cached = shared.stats(ME).small.cached_blocks;
+    let cached = shared.stats().small.cached_blocks;
     assert!(cached > 0);
-    shared.park(ME, place);
-    assert_eq!((shared.stats(ME).heaps.in_use, shared.stats(ME).heaps.parked), (0, 1));
+    shared.park(place);
+    assert_eq!((shared.stats().heaps.in_use, shared.stats().heaps.parked), (0, 1));
     let (again, second) = heap(shared);
     assert_eq!(again, place);
-    assert_eq!(shared.stats(ME).small.cached_blocks, cached);
+    assert_eq!(shared.stats().small.cached_blocks, cached);
     // The block freed last comes out first.
     assert_eq!(allocate(shared, second, 48, 1)[0], *blocks.last().unwrap());
 }
@@ -95,7 +93,7 @@ fn a_parked_heap_gives_its_arenas_to_who_needs_them() {
     assert!(allocate(shared, other, 64, 1).is_empty());
     let (early, late) = blocks.split_at(blocks.len() / 2);
     free(shared, heap_of_ended, early);
-    shared.park(ME, ended);
+    shared.park(ended);
     let reused = allocate(shared, other, 64, usize::MAX);
     assert!(reused.len() * 10 > early.len() * 9, "{} of {}", reused.len(), early.len());
     free(shared, other, late);
@@ -112,19 +110,19 @@ fn a_parked_heap_gives_its_arenas_to_who_needs_them() {
 fn stragglers_share_a_heap_that_caches_nothing() {
     let shared = shared();
     let class = SizeClass::of_block(40);
-    let alloc = || shared.with_stragglers(ME, |heap| heap.alloc(&shared.supply(ME), class)).unwrap();
+    let alloc = || shared.with_stragglers(|heap| heap.alloc(shared, class)).unwrap();
     let blocks: Vec<_> = (0..500).map(|_| alloc()).collect();
     let (_, other) = heap(shared);
     let foreign = allocate(shared, other, 40, 10);
     let all: Vec<_> = blocks.iter().chain(&foreign).copied().collect();
-    shared.with_stragglers(ME, |heap| free(shared, heap, &all)).unwrap();
+    shared.with_stragglers(|heap| free(shared, heap, &all)).unwrap();
     let stats = consistent(shared);
     assert_eq!(stats.small.live_blocks, 0);
     assert_eq!((stats.small.frees, stats.small.remote_frees), (510, 10));
     // The other heap's own magazine, and the ten that wait for it.
     assert_eq!(stats.small.waiting_blocks, 10);
     assert_eq!((stats.heaps.in_use, stats.heaps.parked), (1, 0));
-    other.collect();
+    other.collect(usize::MAX);
     assert_eq!(consistent(shared).small.waiting_blocks, 0);
 }
 
@@ -132,14 +130,14 @@ fn stragglers_share_a_heap_that_caches_nothing() {
 fn without_a_region_there_is_no_heap() {
     let shared = Shared::new(|| 0, || None);
     shared.phase.store(REFUSED, Ordering::Relaxed);
-    assert_eq!(shared.take_heap(ME).map(|_| ()), Err(NoHeap::NoRegion));
-    assert!(shared.with_stragglers(ME, |_| ()).is_none());
-    assert_eq!(shared.stats(ME).region.reserved_bytes, 0);
+    assert_eq!(shared.take_heap().map(|_| ()), Err(NoHeap::NoRegion));
+    assert!(shared.with_stragglers(|_| ()).is_none());
+    assert_eq!(shared.stats().region.reserved_bytes, 0);
 }
 
 #[test]
 fn without_a_key_threads_share_the_stragglers_heap() {
     let shared = Shared::new(|| 1 << 20, || None);
-    assert_eq!(shared.take_heap(ME).map(|_| ()), Err(NoHeap::Share));
-    assert!(shared.with_stragglers(ME, |_| ()).is_some());
+    assert_eq!(shared.take_heap().map(|_| ()), Err(NoHeap::Share));
+    assert!(shared.with_stragglers(|_| ()).is_some());
 }

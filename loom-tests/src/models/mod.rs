@@ -3,7 +3,7 @@
 mod locking;
 mod remote_frees;
 
-use crate::remote::{AlreadyFree, PendingList, RemoteMap, post};
+use crate::remote::{AlreadyFree, END, PendingList, RemoteMap, post};
 use crate::sync::{AtomicU64, Exclusive};
 use loom::cell::UnsafeCell;
 use std::collections::HashSet;
@@ -67,7 +67,8 @@ impl Heap {
 
     /// Collects as the owner; every block is read, then counted in `back`.
     fn collect(&self, back: &mut [u32; WORDS * BLOCKS]) {
-        self.pending.collect(self, |word, bits| {
+        let mut taken = END;
+        self.pending.collect(self, &mut taken, usize::MAX, |word, bits| {
             assert_ne!(bits, 0, "a word on the list was empty");
             for block in (0..BLOCKS).filter(|block| bits >> block & 1 == 1) {
                 let number = word as usize * BLOCKS + block;

@@ -3,7 +3,7 @@
 use super::{BLOCKS, Heap, Seen, WORDS};
 use crate::lock::Lock;
 use crate::remote::Combined;
-use crate::sync::AtomicUsize;
+use crate::sync::AtomicU32;
 use loom::sync::Arc;
 use loom::thread;
 
@@ -120,7 +120,7 @@ fn a_parked_heap_is_taken_over_while_a_block_is_freed() {
     loom::model(|| {
         let heap = Arc::new(Heap::new());
         let shared =
-            Arc::new((Lock::new(AtomicUsize::new(0)), loom::cell::UnsafeCell::new((false, [0; WORDS * BLOCKS]))));
+            Arc::new((Lock::new(AtomicU32::new(0)), loom::cell::UnsafeCell::new((false, [0; WORDS * BLOCKS]))));
         let poster = {
             let heap = heap.clone();
             thread::spawn(move || heap.write_and_free(0, &[0]).unwrap())
@@ -130,13 +130,13 @@ fn a_parked_heap_is_taken_over_while_a_block_is_freed() {
             thread::spawn(move || {
                 let mut back = [0; WORDS * BLOCKS];
                 heap.collect(&mut back);
-                let _guard = shared.0.lock(2);
+                let _guard = shared.0.lock();
                 // SAFETY: the lock; loom checks it.
                 shared.1.with_mut(|parked| unsafe { *parked = (true, back) });
             })
         };
         let taken = {
-            let _guard = shared.0.lock(3);
+            let _guard = shared.0.lock();
             // SAFETY: the lock; loom checks it.
             shared.1.with_mut(|parked| take_parked(unsafe { &mut *parked }))
         };
