@@ -168,8 +168,8 @@ impl Shared {
         // SAFETY: heaps are never unmapped.
         let view = unsafe { heap.as_ref() };
         // SAFETY: Heap invariant 1: taken off the list.
-        unsafe { view.owned() }.settle(self);
-        self.with_state(|state| state.settled.push(heap));
+        let is_settled = unsafe { view.owned() }.settle(self);
+        self.with_state(|state| if is_settled { state.settled.push(heap) } else { state.parked.push(heap) });
     }
 
     /// Runs `body` with the heap that threads without one share; `None` if there are no pools.

@@ -13,6 +13,9 @@ use core::ptr;
 /// Words of remote frees collected before a fill looks again: it stops when it has found enough, so that it does not
 /// pay at once for all that another thread has freed.
 const COLLECTED_AT_ONCE: usize = 64;
+/// How often a fill looks, if what comes back is of other classes. So a fill that takes a fresh pool has collected the
+/// words of a hundred pools: what waits shrinks faster than the heap grows.
+const COLLECTS_A_FILL: usize = 16;
 
 /// Blocks of a class's first fill in a heap. It doubles with each fill up to a whole magazine, so that a thread of a
 /// hundred allocations takes few more blocks than it uses.
@@ -83,7 +86,7 @@ impl OwnedHeap<'_> {
     unsafe fn take(self, supply: &impl Supply, class: SizeClass, first: *mut Slot, wanted: usize) -> usize {
         let state = self.class(class);
         let mut taken = 0;
-        loop {
+        for _ in 0..COLLECTS_A_FILL {
             while let Some(pool) = state.partial.first() {
                 // SAFETY: the heap owns its pools; the caller promises the slots.
                 let found = unsafe { pool::take_blocks(&self.region, pool, first.wrapping_sub(taken), wanted - taken) };

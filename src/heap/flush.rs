@@ -7,13 +7,16 @@ use crate::magazine::{self, Depot, Slot, absent, bottom, count, is_absent};
 use crate::os;
 use crate::pool::PoolState;
 use crate::region::PoolId;
-use crate::remote::{self, Combined};
+use crate::remote::{self, Combined, END};
 use crate::size_class::{CLASS_STEP, POOL_BYTES, SizeClass, WORD_BYTES};
 use crate::sync::Ordering;
 use core::cell::Cell;
 
 /// How many blocks ahead a flush fetches the words that it will need: they are its cache misses.
 const PREFETCH_AHEAD: usize = 8;
+
+/// Words that a parked heap collects at a time when it settles: those of sixteen arenas.
+const COLLECTED_BY_SETTLING: usize = 16 * 512;
 
 impl Heap {
     /// Word of the maps and bit in it for the block at an offset.
@@ -210,16 +213,26 @@ impl OwnedHeap<'_> {
         found
     }
 
-    /// Gives up what a parked heap can: nothing stays cached, and what is wholly free goes back to `supply`.
-    pub(crate) fn settle(self, supply: &impl Supply) {
+    /// Gives up what a parked heap can: nothing stays cached, and what is wholly free goes back to `supply`. False if
+    /// remote frees are left: whoever calls does so for an arena of its own, and should not pay for all of them.
+    pub(crate) fn settle(self, supply: &impl Supply) -> bool {
         for class in SizeClass::all() {
             self.empty_class(class);
         }
-        self.collect(usize::MAX);
+        self.collect(COLLECTED_BY_SETTLING);
+        if self.has_waiting() {
+            return false;
+        }
         self.search_wholly_free_pools(supply);
         while let Some(arena) = self.own.arenas.take_wholly_free(&self.region, 0) {
             supply.give_arena(&self.region, arena);
         }
+        true
+    }
+
+    /// Whether there are remote frees to collect.
+    fn has_waiting(self) -> bool {
+        self.own.taken.get() != END || !self.pending().is_empty()
     }
 
     /// Flushes all magazines of a class; the loaded one stays, empty.
