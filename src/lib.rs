@@ -40,8 +40,10 @@
 //! A free block costs no header, and a pool has no header either: all that is known of blocks lies in dense tables
 //! beside the arenas, found by a shift of the address. So no overrun of the program can damage the allocator, a block
 //! of 24 bytes costs 24.6, and a free finds its block's class and owner without trusting the `Layout`. The drawback is
-//! that memory once used for small blocks is kept: it serves any class and thread again, but does not go back to the
-//! system. A program with one short phase of many small blocks keeps that phase's memory.
+//! that memory once used for small blocks is kept: it serves other classes when 4 KiB of it are wholly free, other
+//! threads when 256 KiB are, but does not go back to the system. A program with one short phase of many small blocks
+//! keeps that phase's memory. And a thread that waits does not collect what others free of its blocks: that memory
+//! serves nobody until the thread allocates again or ends.
 //!
 //! # Words
 //! | word | means |
@@ -67,7 +69,8 @@
 //! # Threads, forks, exits
 //! A thread gets a heap at its first small request and gives it back at its end, after the destructors of its
 //! thread-locals; destructors that come later still are served, more slowly. A child of `fork` goes on with the heap of
-//! the thread that forked. Allocating in a signal handler is no more allowed than with malloc.
+//! the thread that forked. Allocating in a signal handler is no more allowed than with malloc. A shared library that has
+//! this allocator inside must not be unloaded (`dlclose`) while threads that used it run.
 
 mod arena;
 mod check;
