@@ -107,10 +107,9 @@ impl OwnedHeap<'_> {
                 break;
             }
         }
-        // What was left in the last pool may be a few blocks only, and the next fill would come at once.
-        if taken < wanted.div_ceil(2) {
-            // SAFETY: the slots are the caller's; so many are written.
-            taken += unsafe { self.take_fresh(supply, class, first.wrapping_sub(taken), wanted - taken) };
+        if taken == 0 {
+            // SAFETY: the slots are the caller's.
+            taken = unsafe { self.take_fresh(supply, class, first, wanted) };
         }
         state.filled.add(taken);
         taken
