@@ -170,13 +170,25 @@ unsafe extern "C" fn be_busy_late(round: *mut c_void) {
         return;
     }
     IS_LATE.store(true, Ordering::Relaxed);
-    while !IS_OVER.load(Ordering::Relaxed) {
+    loop {
         work(50);
+        if IS_OVER.load(Ordering::Relaxed) {
+            return;
+        }
     }
 }
 
+/// Has [`be_busy_late`] called when the calling thread ends.
+fn arm_late(key: libc::pthread_key_t) {
+    words::free(words::make(3));
+    // SAFETY: the key is never deleted; the value is a number.
+    let error = unsafe { libc::pthread_setspecific(key, ptr::without_provenance(1)) };
+    assert_eq!(error, 0, "pthread_setspecific");
+}
+
 /// Forks while another thread holds the library's locks most of the time, so that without the handlers for `fork` a
-/// child would find them taken for ever. The child needs them: it starts threads, and uses more than one arena.
+/// child would find them taken for ever. The child needs them: it starts threads, has late requests of its own, and uses more
+/// than one arena.
 fn fork_while_locks_are_held() {
     assert_nothing_left(|| {
         IS_OVER.store(false, Ordering::Relaxed);
@@ -188,18 +200,17 @@ fn fork_while_locks_are_held() {
             assert_eq!(error, 0, "pthread_key_create");
             key
         });
-        let late = thread::spawn(|| {
-            words::free(words::make(3));
-            // SAFETY: the key is never deleted; the value is a number.
-            let error = unsafe { libc::pthread_setspecific(*key, ptr::without_provenance(1)) };
-            assert_eq!(error, 0, "pthread_setspecific");
-        });
+        let late = thread::spawn(|| arm_late(*key));
         while !IS_LATE.load(Ordering::Relaxed) {
             thread::yield_now();
         }
         for _ in 0..scaled(300, 3) {
             in_child(|| {
-                raw_thread::run(2, &|_| work(50));
+                IS_OVER.store(true, Ordering::Relaxed);
+                raw_thread::run(2, &|_| {
+                    work(50);
+                    arm_late(*key);
+                });
                 let many: [NonNull<u64>; 2000] = std::array::from_fn(|_| words::make(32));
                 many.into_iter().for_each(words::free);
             });
