@@ -9,7 +9,7 @@
 //! ```
 //!
 //! Requests of up to 256 bytes are served from pools of 4 KiB, each of one of 32 size classes, inside arenas of
-//! 256 KiB; larger ones go to the system's malloc. Freed memory stays pooled. [`stats`] says at any time, exactly when
+//! 256 KiB; larger ones go to the system's malloc. Freed memory stays pooled. [`stats()`] says at any time, exactly when
 //! other threads are quiet, what the heap holds.
 //!
 //! # What serves a request

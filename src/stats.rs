@@ -10,7 +10,7 @@ use crate::size_class::{CLASSES, SizeClass};
 use crate::statics::SHARED;
 use crate::tls;
 
-/// What the allocator holds and has done: the answer of [`stats`].
+/// What the allocator holds and has done: the answer of [`stats()`].
 ///
 /// While other threads allocate, each of their figures is read separately, so the whole may mix moments a few
 /// operations apart; when they are quiet it is exact. The fields add up:
