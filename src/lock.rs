@@ -1,7 +1,7 @@
 //! A lock for the rare moments when heaps share: opening arenas, starting and ending threads.
 //!
-//! Nothing that holds it waits for anything else, and no user's code runs under it. It is not held across a fork: the
-//! child gets it as it is, and mends what it guards if a thread held it that is not there any more.
+//! No user's code runs under it. It is not held across a fork: the child gets it as it is, and mends what it guards if a
+//! thread held it that is not there any more.
 //!
 //! # Ordering
 //! * **L** (lock): the compare-exchange is `Acquire` and pairs with the U before it: what the last holder wrote is seen.
@@ -26,12 +26,14 @@ impl Lock {
     }
 
     /// Waits until the lock is free and takes it. Spins first, then yields the processor, then sleeps: the holder may
-    /// be a thread that runs only when this one does not.
-    pub(crate) fn lock(&self) -> Guard<'_> {
+    /// be a thread that runs only when this one does not. Before it sleeps it calls `in_vain`, which may find that the
+    /// holder is not there any more.
+    pub(crate) fn lock(&self, in_vain: impl Fn()) -> Guard<'_> {
         let backoff = Backoff::new();
         // Ordering L.
         while self.word.compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed).is_err() {
             if backoff.is_completed() {
+                in_vain();
                 nap();
             } else {
                 backoff.snooze();

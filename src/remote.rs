@@ -14,7 +14,8 @@
 //! ```
 //!
 //! # Why nothing is lost, queued twice, or taken too early
-//! Remote invariant 1: a word is not zero exactly while one post of it is under way to, or on, its owner's list. The
+//! Remote invariant 1: a word is not zero exactly while one post of it is under way to its owner's list, or on it, or
+//! in what the owner has taken off it and not collected yet. The
 //! word itself is the mark "on the list": there is no second flag that could disagree with it, and no end mark that
 //! could be mistaken for "not on a list".
 //! Remote invariant 2: only the owner empties a word, and only after taking it from the list. So between P and Q of a

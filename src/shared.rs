@@ -4,7 +4,7 @@
 use crate::heap::{Heap, LargeCounters, OwnedHeap, Supply};
 use crate::lock::Lock;
 use crate::magazine::{Magazine, Slot};
-use crate::os::ThreadExitKey;
+use crate::os::{ThreadExitKey, process_id};
 use crate::pool::NONE;
 use crate::region::{ArenaId, PoolId, Region};
 use crate::size_class::{ARENA_BYTES, POOL_BYTES};
@@ -32,6 +32,9 @@ const READY: u32 = 1;
 /// The system refused a region: everything goes to the backend.
 const REFUSED: u32 = 2;
 
+/// In place of a process's number: a child would not be told that it is one, so nobody may conclude it later.
+const UNTOLD: u32 = u32::MAX;
+
 /// Why a thread gets no heap.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum NoHeap {
@@ -53,18 +56,21 @@ struct State {
     /// The shared list: wholly free arenas that nobody owns.
     free_arenas: u32,
     free_arena_count: usize,
-    /// Heaps whose memory is open. The first place is kept for the stragglers' heap, so that there always is one.
+    /// Heaps whose memory is open. The first place is kept for the stragglers' heap, so that there is room for it even
+    /// when there is none for others.
     heaps: usize,
     /// Heaps whose threads have ended, with what their magazines held then: the next thread goes on with that.
     parked: HeapList,
     /// Parked heaps that have given up all they could, [`OwnedHeap::settle`].
     settled: HeapList,
-    /// Settled heaps that have been looked at since, in this round, and had nothing new to give up.
+    /// Settled heaps that have had their turn in this round.
     looked_at: HeapList,
     magazines: usize,
     magazines_open: usize,
     stragglers: Option<NonNull<Heap>>,
-    /// Places taken for stragglers' heaps: one, and one more for each that a fork has left half-changed.
+    /// Whether the reserved place is no longer to be used: a fork has left the heap there half-changed.
+    is_reserved_place_lost: bool,
+    /// Places of stragglers' heaps among `heaps`: the reserved one, and those made after one was lost.
     straggler_places: usize,
 }
 
@@ -79,6 +85,9 @@ pub(crate) struct Shared {
     stragglers_lock: Lock,
     /// What went to the backend for threads without a heap.
     pub(crate) large: LargeCounters,
+    /// Process that the state belongs to; another one than the running process in a child that has not been mended yet.
+    /// Relaxed: it changes only before there are threads that could see it change.
+    process: AtomicU32,
     /// Bytes to reserve.
     bytes: fn() -> usize,
     /// Runs once, when the region has been reserved.
@@ -107,11 +116,13 @@ impl Shared {
                 magazines: 0,
                 magazines_open: 0,
                 stragglers: None,
+                is_reserved_place_lost: false,
                 straggler_places: 0,
             }),
             phase: AtomicU32::new(NEW),
             stragglers_lock: Lock::new(AtomicU32::new(0)),
             large: LargeCounters::new(),
+            process: AtomicU32::new(0),
             bytes,
             start,
         }
@@ -119,7 +130,7 @@ impl Shared {
 
     /// Runs `body` with the state, locked. No body calls back into here.
     fn with_state<R>(&self, body: impl FnOnce(&mut State) -> R) -> R {
-        let _guard = self.lock.lock();
+        let _guard = self.lock.lock(|| self.after_fork_in_child());
         // SAFETY: Shared invariant 1, and no body makes a second reference.
         body(unsafe { &mut *self.state.get() })
     }
@@ -128,6 +139,9 @@ impl Shared {
     pub(crate) fn take_heap(&self) -> Result<(NonNull<Heap>, ThreadExitKey), NoHeap> {
         if self.phase.load(Ordering::Acquire) == REFUSED {
             return Err(NoHeap::NoRegion);
+        }
+        if self.process.load(Ordering::Relaxed) == 0 {
+            self.process.store(process_id(), Ordering::Relaxed);
         }
         self.with_state(|state| {
             let region = self.started(state).ok_or(NoHeap::NoRegion)?;
@@ -168,8 +182,9 @@ impl Shared {
         // SAFETY: heaps are never unmapped.
         let view = unsafe { heap.as_ref() };
         // SAFETY: Heap invariant 1: taken off the list.
-        let is_settled = unsafe { view.owned() }.settle(self);
-        self.with_state(|state| if is_settled { state.settled.push(heap) } else { state.parked.push(heap) });
+        unsafe { view.owned() }.settle(self);
+        // Behind all others, so that one that many free to does not hide them.
+        self.with_state(|state| state.looked_at.push(heap));
     }
 
     /// Runs `body` with the heap that threads without one share; `None` if there are no pools.
@@ -177,7 +192,7 @@ impl Shared {
         if self.phase.load(Ordering::Acquire) == REFUSED {
             return None;
         }
-        let _guard = self.stragglers_lock.lock();
+        let _guard = self.stragglers_lock.lock(|| self.after_fork_in_child());
         let heap = self.with_state(|state| {
             let region = self.started(state)?;
             state.stragglers_heap(&region)
@@ -215,7 +230,7 @@ impl Shared {
                 }
             }
             let parked = state.parked.length + state.settled.length + state.looked_at.length;
-            stats.heaps.in_use = (state.heaps - parked - state.straggler_places) as u64;
+            stats.heaps.in_use = state.heaps.saturating_sub(parked + state.straggler_places) as u64;
             stats.heaps.parked = parked as u64;
             stats.arenas.open = state.carved as u64;
             stats.arenas.free = state.free_arena_count as u64;
@@ -227,11 +242,24 @@ impl Shared {
         stats
     }
 
-    /// In the child of a fork, which has one thread. What another thread was changing when the fork came is given up.
+    /// There is no handler in the children of forks. Then one of them may wait for ever for a lock that was held when the
+    /// fork came.
+    pub(crate) fn without_fork_handler(&self) {
+        self.process.store(UNTOLD, Ordering::Relaxed);
+    }
+
+    /// In the child of a fork, which has one thread: gives up what another thread was changing when the fork came.
+    /// Elsewhere, and the second time, it does nothing.
     ///
     /// No lock is held across the fork: a handler that did so would run before those of libraries that registered
-    /// earlier, and their handlers may wait for a thread that waits for the lock.
+    /// earlier, and their handlers may wait for a thread that waits for the lock. In the child theirs run earlier too,
+    /// and may allocate; so whoever waits in vain for a lock comes here as well.
     pub(crate) fn after_fork_in_child(&self) {
+        let (process, known) = (process_id(), self.process.load(Ordering::Relaxed));
+        if known == process || known == 0 || known == UNTOLD {
+            return;
+        }
+        self.process.store(process, Ordering::Relaxed);
         let stragglers_lost = self.stragglers_lock.take_from_the_dead();
         let state_lost = self.lock.take_from_the_dead();
         self.with_state(|state| {
@@ -239,8 +267,7 @@ impl Shared {
                 state.give_up_lists();
             }
             if stragglers_lost {
-                state.stragglers = None;
-                state.straggler_places += 1;
+                (state.stragglers, state.is_reserved_place_lost) = (None, true);
             }
         });
     }
@@ -255,6 +282,10 @@ impl State {
         self.carved = self.open;
         self.magazines = self.magazines_open;
         let Some(region) = self.region else { return };
+        if self.stragglers.is_none() && self.heaps > 0 {
+            // SAFETY: the place has been open since the start, and whoever was making a heap in it is gone.
+            unsafe { Heap::clear(region.heap(0)) };
+        }
         if self.heaps < region.max_heaps() && region.open_heaps(self.heaps, self.heaps + 1) {
             // SAFETY: the place is open, and whoever was making a heap in it is gone.
             unsafe { Heap::clear(region.heap(self.heaps)) };
@@ -280,11 +311,13 @@ impl State {
     /// The stragglers' heap, made in its reserved place when it is needed first.
     fn stragglers_heap(&mut self, region: &Region) -> Option<NonNull<Heap>> {
         if self.stragglers.is_none() {
-            self.stragglers = if self.straggler_places == 1 {
+            self.stragglers = if self.is_reserved_place_lost {
+                let made = self.make_heap(region);
+                self.straggler_places += usize::from(made.is_some());
+                made
+            } else {
                 // SAFETY: `started` opened the place, and nothing else is made there.
                 Some(unsafe { Heap::create(region, 0) })
-            } else {
-                self.make_heap(region)
             };
         }
         self.stragglers
@@ -297,13 +330,15 @@ impl State {
             return Some(heap);
         }
         for _ in 0..SETTLED_LOOKED_AT {
-            let Some(heap) = self.settled.pop() else {
-                // Everyone has had a turn: from the beginning next time.
-                self.settled = core::mem::replace(&mut self.looked_at, HeapList::new());
-                return None;
-            };
+            if self.settled.length == 0 {
+                // Everyone has had a turn: from the beginning.
+                core::mem::swap(&mut self.settled, &mut self.looked_at);
+            }
+            let heap = self.settled.pop()?;
             // SAFETY: heaps are never unmapped.
-            if !unsafe { heap.as_ref() }.pending().is_empty() {
+            let view = unsafe { heap.as_ref() };
+            // SAFETY: Heap invariant 1: taken off the list.
+            if unsafe { view.owned() }.has_waiting() {
                 return Some(heap);
             }
             self.looked_at.push(heap);

@@ -17,8 +17,10 @@ pub(crate) static ENDED: Front = Front::without_heap();
 
 /// Runs once, under the lock of [`SHARED`], when it has got its region.
 fn start() -> Option<ThreadExitKey> {
-    // Refused only for want of memory. Then a child may find a lock taken by a thread that it does not have.
-    let _ = in_child_of_fork(after_fork_in_child);
+    // Refused only for want of memory.
+    if !in_child_of_fork(after_fork_in_child) {
+        SHARED.without_fork_handler();
+    }
     ThreadExitKey::new(tls::thread_exit)
 }
 

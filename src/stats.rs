@@ -118,7 +118,8 @@ pub struct ArenaStats {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct HeapStats {
-    /// Heaps of running threads. After a `fork`, the child counts those of the parent's other threads for ever.
+    /// Heaps of running threads. After a `fork`, the child counts for ever those of the parent's other threads, and
+    /// parked ones if another thread was just changing their list.
     pub in_use: u64,
     /// Heaps of ended threads, to be taken over by new ones. A parked heap keeps the pools of its live blocks.
     pub parked: u64,

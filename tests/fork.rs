@@ -4,8 +4,8 @@
 //! Covers P16 fork_child_usable and P17 fork_while_busy. The children end by `_exit`; one that hangs is killed by `alarm`, and the
 //! parent sees the signal.
 //!
-//! To see it fail: leave out the `pthread_atfork` handlers, or one lock of theirs; let a child's new thread take over the heap of a
-//! thread that did not come along.
+//! To see it fail: do not mend one of the locks in the child; let a child's new thread take over the heap of a thread that did not
+//! come along.
 //!
 //! `cargo test --test fork`
 

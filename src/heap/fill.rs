@@ -86,7 +86,7 @@ impl OwnedHeap<'_> {
     unsafe fn take(self, supply: &impl Supply, class: SizeClass, first: *mut Slot, wanted: usize) -> usize {
         let state = self.class(class);
         let mut taken = 0;
-        for _ in 0..COLLECTS_A_FILL {
+        for look in 0..=COLLECTS_A_FILL {
             while let Some(pool) = state.partial.first() {
                 // SAFETY: the heap owns its pools; the caller promises the slots.
                 let found = unsafe { pool::take_blocks(&self.region, pool, first.wrapping_sub(taken), wanted - taken) };
@@ -103,7 +103,7 @@ impl OwnedHeap<'_> {
                     return taken;
                 }
             }
-            if !self.collect(COLLECTED_AT_ONCE) {
+            if look == COLLECTS_A_FILL || !self.collect(COLLECTED_AT_ONCE) {
                 break;
             }
         }
@@ -155,7 +155,16 @@ impl OwnedHeap<'_> {
         if let Some(pool) = arenas.take_pool(&self.region) {
             return Some(pool);
         }
-        arenas.add(&self.region, supply.take_arena()?);
+        let Some(arena) = supply.take_arena() else {
+            // The last resort, if it can be expected to help.
+            let (since, pools) = (self.own.since_search.get(), self.own.pools.get());
+            if since.freed_blocks == 0 || since.freed_blocks * 16 < pools {
+                return None;
+            }
+            self.search_wholly_free_pools(supply);
+            return arenas.take_pool(&self.region);
+        };
+        arenas.add(&self.region, arena);
         let mut since = self.own.since_search.get();
         since.new_arenas += 1;
         self.own.since_search.set(since);

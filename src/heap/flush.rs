@@ -213,25 +213,25 @@ impl OwnedHeap<'_> {
         found
     }
 
-    /// Gives up what a parked heap can: nothing stays cached, and what is wholly free goes back to `supply`. False if
-    /// remote frees are left: whoever calls does so for an arena of its own, and should not pay for all of them.
-    pub(crate) fn settle(self, supply: &impl Supply) -> bool {
+    /// Gives up what a parked heap can: nothing stays cached, and what is wholly free goes back to `supply`. If
+    /// there are many remote frees it collects a part of them only: whoever calls does so for an arena of its own, and
+    /// should not pay for all.
+    pub(crate) fn settle(self, supply: &impl Supply) {
         for class in SizeClass::all() {
             self.empty_class(class);
         }
         self.collect(COLLECTED_BY_SETTLING);
-        if self.has_waiting() {
-            return false;
+        if self.own.taken.get() != END {
+            return;
         }
         self.search_wholly_free_pools(supply);
         while let Some(arena) = self.own.arenas.take_wholly_free(&self.region, 0) {
             supply.give_arena(&self.region, arena);
         }
-        true
     }
 
     /// Whether there are remote frees to collect.
-    fn has_waiting(self) -> bool {
+    pub(crate) fn has_waiting(self) -> bool {
         self.own.taken.get() != END || !self.pending().is_empty()
     }
 

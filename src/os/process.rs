@@ -1,5 +1,6 @@
 //! Thread exit, fork, and the last words of a process.
 
+#[cfg(any(target_os = "linux", target_os = "android"))]
 use super::memory::KeepErrno;
 use core::ffi::c_void;
 
@@ -33,12 +34,27 @@ pub(crate) fn in_child_of_fork(handler: unsafe extern "C" fn()) -> bool {
     unsafe { libc::pthread_atfork(None, None, Some(handler)) == 0 }
 }
 
-/// Sleeps for 50 microseconds, so that threads of any priority may run. Keeps `errno`.
+/// Sleeps for 50 microseconds, so that threads of any priority may run. Keeps `errno`, and is no cancellation point.
 pub(crate) fn nap() {
-    let _errno = KeepErrno::new();
-    let moment = libc::timespec { tv_sec: 0, tv_nsec: 50_000 };
-    // SAFETY: `moment` is readable; what is left of it is not asked for.
-    unsafe { libc::nanosleep(&raw const moment, core::ptr::null_mut()) };
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    {
+        let _errno = KeepErrno::new();
+        let moment = libc::timespec { tv_sec: 0, tv_nsec: 50_000 };
+        // The C library's function would be a place where `pthread_cancel` ends the thread, in the middle of a request.
+        // SAFETY: `moment` is readable; what is left of it is not asked for.
+        unsafe { libc::syscall(libc::SYS_nanosleep, &raw const moment, core::ptr::null_mut::<libc::timespec>()) };
+    }
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    // SAFETY: no preconditions.
+    unsafe {
+        libc::sched_yield();
+    }
+}
+
+/// Number of this process; another one in the child of a fork.
+pub(crate) fn process_id() -> u32 {
+    // SAFETY: no preconditions.
+    unsafe { libc::getpid() }.unsigned_abs()
 }
 
 /// Writes to standard error without allocating or locking. A failure cannot be reported, so it is not.
