@@ -141,3 +141,44 @@ fn without_a_key_threads_share_the_stragglers_heap() {
     assert_eq!(shared.take_heap().map(|_| ()), Err(NoHeap::Share));
     assert!(shared.with_stragglers(|_| ()).is_some());
 }
+
+#[test]
+fn a_heap_that_others_free_to_all_the_time_does_not_hide_the_rest() {
+    let shared = shared();
+    let (busy, heap_of_busy) = heap(shared);
+    let trickle = allocate(shared, heap_of_busy, 8, 200);
+    let (rich, heap_of_rich) = heap(shared);
+    let (_, other) = heap(shared);
+    let blocks = allocate(shared, heap_of_rich, 256, usize::MAX);
+    shared.park(rich);
+    shared.park(busy);
+    // Both settle, with nothing to give yet.
+    assert!(shared.take_arena().is_none() && shared.take_arena().is_none());
+    free(shared, other, &blocks);
+    other.post_all();
+    for block in &trickle {
+        free(shared, other, &[*block]);
+        other.post_all();
+        if shared.take_arena().is_some() {
+            return;
+        }
+    }
+    panic!("no arena of the heap whose blocks are all free, in {} tries", trickle.len());
+}
+
+#[test]
+fn a_request_finds_its_blocks_behind_those_of_other_classes() {
+    let shared = shared();
+    let (_, owner) = heap(shared);
+    let (_, other) = heap(shared);
+    let wanted = allocate(shared, owner, 64, 64);
+    let rest = allocate(shared, owner, 256, usize::MAX);
+    // Last freed, first collected: the blocks of 64 bytes lie behind all others.
+    free(shared, other, &wanted);
+    other.post_all();
+    free(shared, other, &rest);
+    other.post_all();
+    let found: usize = (0..8).map(|_| allocate(shared, owner, 64, 32).len()).sum();
+    assert!(found >= 64, "{found}");
+    assert_eq!(consistent(shared).classes[31].live_blocks, 0);
+}
