@@ -4,7 +4,7 @@
 //! A hit costs no locked instruction, no touch of the block and no test for "is there a heap". The slow halves are out
 //! of line, so that no register has to be saved on the fast ones.
 
-use crate::heap::{LargeCounters, tag_block_bytes};
+use crate::heap::{Counter, LargeCounters, tag_block_bytes};
 use crate::size_class::{SMALL_MAX, SizeClass, block_bytes};
 use crate::statics::SHARED;
 use crate::tls::{self, Entry};
@@ -152,12 +152,12 @@ fn alloc_from_pools(bytes: usize) -> *mut u8 {
     }
 }
 
-/// Where the calling thread counts what goes to the backend: with its own heap as the single writer, else shared.
+/// Counts what goes to the backend: in the calling thread's heap as its single writer, else in what all share.
 #[inline]
-fn count_large(own: impl FnOnce(&LargeCounters), shared: impl FnOnce(&LargeCounters)) {
+fn count_large(change: impl Fn(&LargeCounters, fn(&Counter, usize))) {
     match tls::current() {
-        Some(heap) => own(&heap.large),
-        None => shared(&SHARED.large),
+        Some(heap) => change(&heap.large, Counter::add),
+        None => change(&SHARED.large, Counter::add_shared),
     }
 }
 
@@ -228,16 +228,10 @@ impl<B: GlobalAlloc> PoolMalloc<B> {
     #[inline]
     unsafe fn dealloc_backend(&self, block: *mut u8, layout: Layout) {
         let bytes = layout.size();
-        count_large(
-            |large| {
-                large.frees.add(1);
-                large.bytes_out.add(bytes);
-            },
-            |large| {
-                large.frees.add_shared(1);
-                large.bytes_out.add_shared(bytes);
-            },
-        );
+        count_large(|large, add| {
+            add(&large.frees, 1);
+            add(&large.bytes_out, bytes);
+        });
         // SAFETY: the caller promises that the block is the backend's.
         unsafe { self.backend.dealloc(block, layout) }
     }
@@ -279,18 +273,11 @@ impl<B: GlobalAlloc> PoolMalloc<B> {
         // SAFETY: not in the region, so the backend's, with the layout that it was asked for.
         let new = unsafe { self.backend.realloc(block, layout, new_size) };
         if !new.is_null() {
-            count_large(
-                |large| {
-                    large.reallocations.add(1);
-                    large.bytes_in.add(new_size);
-                    large.bytes_out.add(layout.size());
-                },
-                |large| {
-                    large.reallocations.add_shared(1);
-                    large.bytes_in.add_shared(new_size);
-                    large.bytes_out.add_shared(layout.size());
-                },
-            );
+            count_large(|large, add| {
+                add(&large.reallocations, 1);
+                add(&large.bytes_in, new_size);
+                add(&large.bytes_out, layout.size());
+            });
         }
         new
     }
@@ -328,14 +315,8 @@ fn count_allocation(block: *mut u8, bytes: usize) {
     if block.is_null() {
         return;
     }
-    count_large(
-        |large| {
-            large.allocations.add(1);
-            large.bytes_in.add(bytes);
-        },
-        |large| {
-            large.allocations.add_shared(1);
-            large.bytes_in.add_shared(bytes);
-        },
-    );
+    count_large(|large, add| {
+        add(&large.allocations, 1);
+        add(&large.bytes_in, bytes);
+    });
 }

@@ -2,34 +2,44 @@
 
 use super::{BLOCKS, Heap, Seen, WORDS};
 use crate::lock::Lock;
-use crate::remote::Combined;
+use crate::remote::{AlreadyFree, Combined};
 use crate::sync::AtomicU32;
 use loom::sync::Arc;
 use loom::thread;
 
 type Back = [u32; WORDS * BLOCKS];
 
-/// Two threads free a block each into one word while the owner collects. Fails under the mutants P-release (nothing
-/// publishes the payload), C-acquire (nothing receives it), Q-release and T-acquire (the link is seen stale).
-#[test]
-fn two_threads_post_to_one_word() {
-    static SEEN: std::sync::LazyLock<Seen<Back>> = std::sync::LazyLock::new(Seen::new);
-    loom::model(|| {
+/// Has two threads post, each with its number, while the owner collects; then the rest comes back, each block once.
+/// Notes what came back early.
+fn two_threads_post(
+    post: impl Fn(&Heap, usize) -> Result<(), AlreadyFree> + Copy + Send + Sync + 'static,
+    all: Back,
+    seen: &'static Seen<Back>,
+) {
+    loom::model(move || {
         let heap = Arc::new(Heap::new());
         let posters: Vec<_> = (0..2)
-            .map(|block| {
+            .map(|number| {
                 let heap = heap.clone();
-                thread::spawn(move || heap.write_and_free(0, &[block]).unwrap())
+                thread::spawn(move || post(&heap, number).unwrap())
             })
             .collect();
         let mut early = [0; WORDS * BLOCKS];
         heap.collect(&mut early);
         posters.into_iter().for_each(|poster| poster.join().unwrap());
-        let mut all = early;
-        heap.collect(&mut all);
-        assert_eq!(all, [1, 1, 0, 0], "each block comes back once");
-        SEEN.note(early);
+        let mut back = early;
+        heap.collect(&mut back);
+        assert_eq!(back, all, "each block comes back once");
+        seen.note(early);
     });
+}
+
+/// Two threads free a block each into one word while the owner collects. Fails under the mutants P-release (nothing
+/// publishes the payload), C-acquire (nothing receives it), Q-release and T-acquire (the link is seen stale).
+#[test]
+fn two_threads_post_to_one_word() {
+    static SEEN: std::sync::LazyLock<Seen<Back>> = std::sync::LazyLock::new(Seen::new);
+    two_threads_post(|heap, block| heap.write_and_free(0, &[block]), [1, 1, 0, 0], &SEEN);
     // Nothing yet; either one; both.
     SEEN.assert_exactly(&[[0, 0, 0, 0], [1, 0, 0, 0], [0, 1, 0, 0], [1, 1, 0, 0]]);
 }
@@ -39,22 +49,7 @@ fn two_threads_post_to_one_word() {
 #[test]
 fn two_threads_queue_two_words() {
     static SEEN: std::sync::LazyLock<Seen<Back>> = std::sync::LazyLock::new(Seen::new);
-    loom::model(|| {
-        let heap = Arc::new(Heap::new());
-        let posters: Vec<_> = (0..2)
-            .map(|word| {
-                let heap = heap.clone();
-                thread::spawn(move || heap.write_and_free(word, &[0, 1]).unwrap())
-            })
-            .collect();
-        let mut early = [0; WORDS * BLOCKS];
-        heap.collect(&mut early);
-        posters.into_iter().for_each(|poster| poster.join().unwrap());
-        let mut all = early;
-        heap.collect(&mut all);
-        assert_eq!(all, [1, 1, 1, 1], "each block comes back once");
-        SEEN.note(early);
-    });
+    two_threads_post(|heap, word| heap.write_and_free(word as u32, &[0, 1]), [1, 1, 1, 1], &SEEN);
     SEEN.assert_exactly(&[[0, 0, 0, 0], [1, 1, 0, 0], [0, 0, 1, 1], [1, 1, 1, 1]]);
 }
 
@@ -181,7 +176,7 @@ fn take_parked(parked: &mut (bool, Back)) -> Option<Back> {
     std::mem::take(&mut parked.0).then_some(parked.1)
 }
 
-fn post_bit(heap: &Heap) -> Result<(), crate::remote::AlreadyFree> {
+fn post_bit(heap: &Heap) -> Result<(), AlreadyFree> {
     crate::remote::post(heap, 0, 1, || &heap.pending)
 }
 
