@@ -50,6 +50,12 @@ pub(crate) struct PoolId(pub(crate) u32);
 pub(crate) struct ArenaId(pub(crate) u32);
 
 impl PoolId {
+    /// The pool that an offset in the region lies in.
+    #[inline]
+    pub(crate) fn of_offset(offset: usize) -> Self {
+        Self((offset / POOL_BYTES) as u32)
+    }
+
     /// The pool that a word of a map belongs to.
     #[inline]
     pub(crate) fn of_word(index: u32) -> Self {

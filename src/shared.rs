@@ -7,7 +7,7 @@ use crate::magazine::{Magazine, Slot};
 use crate::os::{ThreadExitKey, process_id};
 use crate::pool::NONE;
 use crate::region::{ArenaId, PoolId, Region};
-use crate::size_class::{ARENA_BYTES, POOL_BYTES};
+use crate::size_class::ARENA_BYTES;
 use crate::stats::Stats;
 use crate::sync::{AtomicU32, Ordering};
 use core::cell::UnsafeCell;
@@ -214,7 +214,7 @@ impl Shared {
         }
         let region = self.with_state(|state| state.region)?;
         let offset = region.offset_of(address)?;
-        Some((offset, region.tag(PoolId((offset / POOL_BYTES) as u32)).load(Ordering::Relaxed)))
+        Some((offset, region.tag(PoolId::of_offset(offset)).load(Ordering::Relaxed)))
     }
 
     /// What the heap holds now.

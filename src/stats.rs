@@ -140,8 +140,8 @@ pub struct RegionStats {
 
 /// What the allocator holds and has done so far, in the whole process.
 ///
-/// Costs a few microseconds for each heap there is (it reads 32 classes of each), takes the lock that guards new arenas,
-/// and never allocates. The statistics cost the fast paths one increment for each free.
+/// Reads the figures of 32 classes of each heap there is, under the lock that guards new arenas, so its cost grows with
+/// the number of threads and not with what is live. It never allocates. The statistics cost the fast paths one increment for each free.
 ///
 /// # Examples
 /// ```

@@ -8,7 +8,7 @@ use crate::os;
 use crate::pool::PoolState;
 use crate::region::PoolId;
 use crate::remote::{self, Combined, END};
-use crate::size_class::{CLASS_STEP, POOL_BYTES, SizeClass, WORD_BYTES};
+use crate::size_class::{CLASS_STEP, SizeClass, WORD_BYTES};
 use crate::sync::Ordering;
 use core::cell::Cell;
 
@@ -30,7 +30,7 @@ impl OwnedHeap<'_> {
     /// Frees the block at `offset` of the region, when the loaded magazine has no room or another heap owns the block.
     pub(crate) fn free(self, supply: &impl Supply, offset: usize) {
         // Relaxed: the pool of a live block has had its tag since before the block was handed out.
-        let tag = self.region.tag(PoolId((offset / POOL_BYTES) as u32)).load(Ordering::Relaxed);
+        let tag = self.region.tag(PoolId::of_offset(offset)).load(Ordering::Relaxed);
         if tag == TAG_FREE {
             misuse("double free, or free of a wild pointer,", self.region.block(offset).addr(), 0)
         }
