@@ -6,7 +6,7 @@
 use crate::pool::NONE;
 use crate::region::{ArenaId, PoolId, Region};
 use crate::size_class::POOLS_PER_ARENA;
-use core::cell::Cell;
+use crate::watched::{WatchedU32, WatchedU64};
 
 /// What is known of an arena; Region invariant 2 says whose it is.
 ///
@@ -14,9 +14,9 @@ use core::cell::Cell;
 /// Arena invariant 2: an arena owned by a heap is on that heap's list for the number of its free pools, or on none if
 /// that is 0; a shared one is wholly free and on the shared list.
 pub(crate) struct ArenaRecord {
-    free_pools: Cell<u64>,
-    previous: Cell<u32>,
-    next: Cell<u32>,
+    free_pools: WatchedU64,
+    previous: WatchedU32,
+    next: WatchedU32,
 }
 
 impl ArenaRecord {
@@ -26,7 +26,7 @@ impl ArenaRecord {
     }
 
     /// The arena below this one on the shared list; meaningful only for the holder of the shared lock.
-    pub(crate) fn shared_next(&self) -> &Cell<u32> {
+    pub(crate) fn shared_next(&self) -> &WatchedU32 {
         &self.next
     }
 
@@ -38,14 +38,14 @@ impl ArenaRecord {
 /// A heap's arenas that have free pools, by how many they have.
 pub(crate) struct Arenas {
     /// `first[n - 1]`: the first arena with `n` free pools.
-    first: [Cell<u32>; POOLS_PER_ARENA],
+    first: [WatchedU32; POOLS_PER_ARENA],
     /// Bit `n - 1` is set if there is one.
-    nonempty: Cell<u64>,
+    nonempty: WatchedU64,
 }
 
 impl Arenas {
     pub(crate) const fn new() -> Self {
-        Self { first: [const { Cell::new(NONE) }; POOLS_PER_ARENA], nonempty: Cell::new(0) }
+        Self { first: [const { WatchedU32::new(NONE) }; POOLS_PER_ARENA], nonempty: WatchedU64::new(0) }
     }
 
     /// Adds a wholly free arena that nobody else owns.

@@ -89,6 +89,7 @@ mod statics;
 mod stats;
 mod sync;
 mod tls;
+mod watched;
 
 pub use global::PoolMalloc;
 pub use stats::{ArenaStats, ClassStats, HeapStats, LargeStats, RegionStats, SmallStats, Stats, stats};

@@ -16,10 +16,8 @@
 //! once, so that both fast paths leave it alone without a test of its own. Nothing is ever written to it.
 
 use crate::size_class::SizeClass;
-use crate::sync::{AtomicU32, AtomicU64, Ordering};
-use core::cell::Cell;
+use crate::watched::{WatchedPtr, WatchedU32, WatchedU64};
 use core::ptr;
-use core::sync::atomic::AtomicPtr;
 use static_assertions::const_assert_eq;
 
 /// Slots of a magazine.
@@ -32,7 +30,7 @@ const LOADED_BYTES: usize = 8 * 1024;
 pub(crate) const MAGAZINE_BYTES: usize = 512;
 
 /// One cached block.
-pub(crate) type Slot = Cell<*mut u8>;
+pub(crate) type Slot = WatchedPtr<u8>;
 
 /// An array of cached blocks; how many it holds is known by who holds its top.
 #[repr(C, align(512))]
@@ -42,11 +40,8 @@ pub(crate) struct Magazine {
 
 const_assert_eq!(size_of::<Magazine>(), MAGAZINE_BYTES);
 
-// SAFETY: a magazine's slots are touched by the owner of its heap alone; `ABSENT` is never written (Magazine invariant 3).
-unsafe impl Sync for Magazine {}
-
 /// What a head without a magazine points into (Magazine invariant 3).
-static ABSENT: Magazine = Magazine { slots: [const { Cell::new(ptr::null_mut()) }; SLOTS] };
+static ABSENT: Magazine = Magazine { slots: [const { Slot::null() }; SLOTS] };
 
 /// The top of a head without a magazine.
 pub(crate) const fn absent() -> *mut Slot {
@@ -109,23 +104,23 @@ pub(crate) unsafe fn blocks<'a>(top: *mut Slot, class: SizeClass) -> &'a [Slot] 
 /// Only the owner writes; others read for statistics. Relaxed everywhere: each value stands for itself.
 #[repr(C)]
 pub(crate) struct Head {
-    top: AtomicPtr<Slot>,
-    frees: AtomicU64,
+    top: WatchedPtr<Slot>,
+    frees: WatchedU64,
 }
 
 impl Head {
     pub(crate) const fn new() -> Self {
-        Self { top: AtomicPtr::new(absent()), frees: AtomicU64::new(0) }
+        Self { top: WatchedPtr::new(absent()), frees: WatchedU64::new(0) }
     }
 
     /// Takes the newest cached block; null if there is none.
     #[inline(always)]
     pub(crate) fn pop(&self) -> *mut u8 {
-        let top = self.top.load(Ordering::Relaxed);
+        let top = self.top.get();
         // SAFETY: a top always points to a slot of a magazine that lives for ever.
         let block = unsafe { (*top).get() };
         if !block.is_null() {
-            self.top.store(top.wrapping_sub(1), Ordering::Relaxed);
+            self.top.set(top.wrapping_sub(1));
         }
         block
     }
@@ -133,13 +128,13 @@ impl Head {
     /// Caches a freed block and counts the free. False, and nothing done, if the magazine is full or absent.
     #[inline(always)]
     pub(crate) fn push(&self, block: *mut u8) -> bool {
-        let next = self.top.load(Ordering::Relaxed).wrapping_add(1);
+        let next = self.top.get().wrapping_add(1);
         if next.addr() % MAGAZINE_BYTES == 0 {
             return false;
         }
         // SAFETY: `next` is no multiple of 512, so it is a slot of the magazine (Magazine invariant 2).
         unsafe { (*next).set(block) };
-        self.top.store(next, Ordering::Relaxed);
+        self.top.set(next);
         self.count_free();
         true
     }
@@ -147,23 +142,23 @@ impl Head {
     /// Counts a free. One writer, so no read-modify-write.
     #[inline(always)]
     pub(crate) fn count_free(&self) {
-        self.frees.store(self.frees.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+        self.frees.set(self.frees.get().wrapping_add(1));
     }
 
     #[inline]
     pub(crate) fn top(&self) -> *mut Slot {
-        self.top.load(Ordering::Relaxed)
+        self.top.get()
     }
 
     /// Loads another magazine. Only the owner may call this.
     #[inline]
     pub(crate) fn load(&self, top: *mut Slot) {
-        self.top.store(top, Ordering::Relaxed);
+        self.top.set(top);
     }
 
     /// Blocks of this heap's own pools that it freed; only grows.
     pub(crate) fn frees(&self) -> u64 {
-        self.frees.load(Ordering::Relaxed)
+        self.frees.get()
     }
 }
 
@@ -177,17 +172,17 @@ const DEPOT_BYTES: usize = 32 * 1024;
 ///
 /// Depot invariant 1: every magazine in it is full. Only the owner writes; others read the length.
 pub(crate) struct Depot {
-    ring: [Cell<*mut Slot>; DEPOT_SLOTS],
-    oldest: Cell<u32>,
-    length: AtomicU32,
+    ring: [WatchedPtr<Slot>; DEPOT_SLOTS],
+    oldest: WatchedU32,
+    length: WatchedU32,
 }
 
 impl Depot {
     pub(crate) const fn new() -> Self {
         Self {
-            ring: [const { Cell::new(ptr::null_mut()) }; DEPOT_SLOTS],
-            oldest: Cell::new(0),
-            length: AtomicU32::new(0),
+            ring: [const { WatchedPtr::null() }; DEPOT_SLOTS],
+            oldest: WatchedU32::new(0),
+            length: WatchedU32::new(0),
         }
     }
 
@@ -197,10 +192,10 @@ impl Depot {
     }
 
     pub(crate) fn length(&self) -> usize {
-        self.length.load(Ordering::Relaxed) as usize
+        self.length.get() as usize
     }
 
-    fn slot(&self, position: usize) -> &Cell<*mut Slot> {
+    fn slot(&self, position: usize) -> &WatchedPtr<Slot> {
         &self.ring[(self.oldest.get() as usize + position) % DEPOT_SLOTS]
     }
 
@@ -208,13 +203,13 @@ impl Depot {
     pub(crate) fn push_newest(&self, top: *mut Slot) {
         debug_assert!(top.addr() == start(top).addr() + LAST_SLOT * size_of::<Slot>(), "Depot invariant 1");
         self.slot(self.length()).set(top);
-        self.length.store(self.length() as u32 + 1, Ordering::Relaxed);
+        self.length.set(self.length() as u32 + 1);
     }
 
     /// Takes the magazine that came last.
     pub(crate) fn pop_newest(&self) -> Option<*mut Slot> {
         let last = self.length().checked_sub(1)?;
-        self.length.store(last as u32, Ordering::Relaxed);
+        self.length.set(last as u32);
         Some(self.slot(last).get())
     }
 
@@ -223,7 +218,7 @@ impl Depot {
         let last = self.length().checked_sub(1)?;
         let top = self.slot(0).get();
         self.oldest.set((self.oldest.get() + 1) % DEPOT_SLOTS as u32);
-        self.length.store(last as u32, Ordering::Relaxed);
+        self.length.set(last as u32);
         Some(top)
     }
 }
@@ -233,7 +228,7 @@ mod tests {
     use super::*;
 
     fn leaked() -> *mut Slot {
-        let magazine = Box::leak(Box::new(Magazine { slots: [const { Cell::new(ptr::null_mut()) }; SLOTS] }));
+        let magazine = Box::leak(Box::new(Magazine { slots: [const { Slot::null() }; SLOTS] }));
         (&raw const magazine.slots[0]).cast_mut()
     }
 

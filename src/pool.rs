@@ -9,7 +9,7 @@
 use crate::magazine::Slot;
 use crate::region::{PoolId, Region};
 use crate::size_class::{CLASS_STEP, SizeClass, WORD_BYTES, WORDS_PER_POOL};
-use core::cell::Cell;
+use crate::watched::{WatchedU8, WatchedU32};
 
 /// Marks the end of a list of pools or arenas.
 pub(crate) const NONE: u32 = u32::MAX;
@@ -28,37 +28,45 @@ pub(crate) enum PoolState {
 /// Pool invariant 1: a bit of the pool's words in the free map is set only where a block of its class begins.
 /// Pool invariant 2: the state is `Listed` exactly if one of those bits is set, and then the pool is on its class's list.
 pub(crate) struct PoolRecord {
-    previous: Cell<u32>,
-    next: Cell<u32>,
-    class: Cell<SizeClass>,
-    state: Cell<PoolState>,
+    previous: WatchedU32,
+    next: WatchedU32,
+    class: WatchedU8,
+    state: WatchedU8,
 }
 
 impl PoolRecord {
     pub(crate) fn class(&self) -> SizeClass {
-        self.class.get()
+        SizeClass::new(self.class.get() as usize)
     }
 
     pub(crate) fn state(&self) -> PoolState {
-        self.state.get()
+        match self.state.get() {
+            0 => PoolState::Free,
+            1 => PoolState::Taken,
+            _ => PoolState::Listed,
+        }
+    }
+
+    fn set_state(&self, state: PoolState) {
+        self.state.set(state as u8);
     }
 
     /// The pool becomes one of this class, with no block in the free map.
     pub(crate) fn take(&self, class: SizeClass) {
-        debug_assert_eq!(self.state.get(), PoolState::Free);
-        self.class.set(class);
-        self.state.set(PoolState::Taken);
+        debug_assert_eq!(self.state(), PoolState::Free);
+        self.class.set(class.index() as u8);
+        self.set_state(PoolState::Taken);
     }
 }
 
 /// The pools of one class that have blocks in the free map, the one that had none most recently first.
 pub(crate) struct PoolList {
-    first: Cell<u32>,
+    first: WatchedU32,
 }
 
 impl PoolList {
     pub(crate) const fn new() -> Self {
-        Self { first: Cell::new(NONE) }
+        Self { first: WatchedU32::new(NONE) }
     }
 
     #[inline]
@@ -76,8 +84,8 @@ impl PoolList {
     /// Puts a taken pool at the front.
     pub(crate) fn link(&self, region: &Region, pool: PoolId) {
         let record = region.pool_record(pool);
-        debug_assert_eq!(record.state.get(), PoolState::Taken, "Pool invariant 2");
-        record.state.set(PoolState::Listed);
+        debug_assert_eq!(record.state(), PoolState::Taken, "Pool invariant 2");
+        record.set_state(PoolState::Listed);
         record.previous.set(NONE);
         record.next.set(self.first.get());
         if self.first.get() != NONE {
@@ -89,8 +97,8 @@ impl PoolList {
     /// Takes a pool off the list; it becomes `Taken`.
     pub(crate) fn unlink(&self, region: &Region, pool: PoolId) {
         let record = region.pool_record(pool);
-        debug_assert_eq!(record.state.get(), PoolState::Listed, "Pool invariant 2");
-        record.state.set(PoolState::Taken);
+        debug_assert_eq!(record.state(), PoolState::Listed, "Pool invariant 2");
+        record.set_state(PoolState::Taken);
         let (previous, next) = (record.previous.get(), record.next.get());
         if next != NONE {
             region.pool_record(PoolId(next)).previous.set(previous);
@@ -179,13 +187,12 @@ pub(crate) fn give_up(region: &Region, pool: PoolId) {
     for position in 0..WORDS_PER_POOL as u32 {
         region.free_word(pool.first_word() + position).set(0);
     }
-    region.pool_record(pool).state.set(PoolState::Free);
+    region.pool_record(pool).set_state(PoolState::Free);
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use core::ptr;
 
     fn taken_pool(class: SizeClass) -> (Region, PoolId) {
         let region = Region::reserve(1 << 20).unwrap();
@@ -205,7 +212,7 @@ mod tests {
             let blocks = class.blocks_per_pool();
             free_blocks_from(&region, pool, 3);
             assert!(!is_wholly_free(&region, pool));
-            let slots = vec![const { Cell::new(ptr::null_mut()) }; 512];
+            let slots = [const { Slot::null() }; 512];
             let last = (&raw const slots[511]).cast_mut();
             let mut found = Vec::new();
             loop {
@@ -225,7 +232,7 @@ mod tests {
     fn a_bit_between_blocks_is_reported() {
         let (region, pool) = taken_pool(SizeClass::of_block(48));
         region.free_word(pool.first_word() + 1).set(1);
-        let slot = Cell::new(ptr::null_mut());
+        let slot = Slot::null();
         // SAFETY: this test owns pool and slot.
         let result = unsafe { take_blocks(&region, pool, (&raw const slot).cast_mut(), 1) };
         assert_eq!(result, Err(NoBlock { address: region.block(9 * 4096 + 512).addr() }));
@@ -237,7 +244,7 @@ mod tests {
             let (region, pool) = taken_pool(class);
             free_blocks_from(&region, pool, 0);
             assert!(is_wholly_free(&region, pool));
-            let slot = Cell::new(ptr::null_mut());
+            let slot = Slot::null();
             // SAFETY: this test owns pool and slot.
             let taken = unsafe { take_blocks(&region, pool, (&raw const slot).cast_mut(), 1) }.unwrap();
             assert_eq!(taken, (1, false));

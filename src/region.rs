@@ -22,7 +22,7 @@ use crate::pool::PoolRecord;
 use crate::remote::RemoteMap;
 use crate::size_class::{ARENA_BYTES, POOL_BYTES, POOLS_PER_ARENA, WORD_BYTES, WORDS_PER_POOL};
 use crate::sync::{AtomicU32, AtomicU64, Exclusive};
-use core::cell::Cell;
+use crate::watched::WatchedU64;
 use core::ptr::NonNull;
 use static_assertions::{const_assert, const_assert_eq};
 
@@ -131,7 +131,7 @@ impl<T> Table<T> {
 pub(crate) struct Region {
     blocks: Table<u8>,
     tags: Table<AtomicU32>,
-    free_map: Table<Cell<u64>>,
+    free_map: Table<WatchedU64>,
     remote_map: Table<AtomicU64>,
     links: Table<Exclusive>,
     pools: Table<PoolRecord>,
@@ -320,14 +320,14 @@ impl Region {
 
     /// A word of the free map. Region invariant 2 says whose it is.
     #[inline]
-    pub(crate) fn free_word(&self, index: u32) -> &Cell<u64> {
+    pub(crate) fn free_word(&self, index: u32) -> &WatchedU64 {
         // SAFETY: Region invariants 1 and 2.
         unsafe { self.free_map.entry(index as usize).as_ref() }
     }
 
     /// Where a word of the free map lies, for a prefetch.
     #[inline]
-    pub(crate) fn free_word_address(&self, index: u32) -> *const Cell<u64> {
+    pub(crate) fn free_word_address(&self, index: u32) -> *const WatchedU64 {
         self.free_map.start.as_ptr().wrapping_add(index as usize)
     }
 

@@ -1,34 +1,36 @@
 //! The atomics that the shared protocols use. The models in `loom-tests` compile the protocol files against a `sync` of
 //! their own, made of loom's types, so those files name atomics and shared plain memory only through this module.
 
-use core::cell::UnsafeCell;
 pub(crate) use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// Spins, then yields the processor: for a wait that another thread ends soon.
 pub(crate) use crossbeam_utils::Backoff;
 
+use crate::watched::WatchedU32;
+
 /// Sleeps a moment, for a wait that yielding the processor did not end.
 pub(crate) use crate::os::nap;
 
-/// Plain memory that one thread at a time uses, as follows from a protocol. All zero is 0.
+/// What one thread at a time uses, as follows from a protocol: the models check it as plain memory. Here others may
+/// [`peek`](Self::peek). All zero is 0.
 #[repr(transparent)]
-pub(crate) struct Exclusive(UnsafeCell<u32>);
-
-// SAFETY: the users of `get` and `set` promise that they are alone.
-unsafe impl Sync for Exclusive {}
+pub(crate) struct Exclusive(WatchedU32);
 
 impl Exclusive {
     /// # Safety
     /// * Every write to it happened before, and no other thread writes it meanwhile.
     pub(crate) unsafe fn get(&self) -> u32 {
-        // SAFETY: the caller's promise.
-        unsafe { *self.0.get() }
+        self.0.get()
     }
 
     /// # Safety
     /// * Every other use of it happened before, and no other thread uses it meanwhile.
     pub(crate) unsafe fn set(&self, value: u32) {
-        // SAFETY: the caller's promise.
-        unsafe { *self.0.get() = value }
+        self.0.set(value);
+    }
+
+    /// What it holds now, for a check of the heap.
+    pub(crate) fn peek(&self) -> u32 {
+        self.0.get()
     }
 }

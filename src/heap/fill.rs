@@ -7,7 +7,6 @@ use crate::pool::{self, PoolState};
 use crate::region::PoolId;
 use crate::size_class::{POOL_BYTES, POOLS_PER_ARENA, SizeClass};
 use crate::sync::Ordering;
-use core::cell::Cell;
 use core::ptr;
 
 /// Words of remote frees collected before a fill looks again: it stops when it has found enough, so that it does not
@@ -63,16 +62,20 @@ impl OwnedHeap<'_> {
         let taken = unsafe { self.take(supply, class, empty.wrapping_add(wanted), wanted) };
         if taken < wanted {
             // They lie too high; the slot above the bottom is where they belong.
-            let from = empty.wrapping_add(1 + wanted - taken);
-            // SAFETY: both ranges lie in the magazine.
-            unsafe { ptr::copy(from, empty.wrapping_add(1), taken) };
+            let from = empty.wrapping_add(wanted - taken);
+            for number in 1..=taken {
+                // SAFETY: a slot of the magazine, between the wanted ones.
+                let block = unsafe { (*from.wrapping_add(number)).get() };
+                // SAFETY: as above.
+                unsafe { (*empty.wrapping_add(number)).set(block) };
+            }
         }
         head.load(empty.wrapping_add(taken));
     }
 
     /// A block without a magazine: the stragglers' way, and the last one when no magazine can be had.
     fn alloc_one(self, supply: &impl Supply, class: SizeClass) -> *mut u8 {
-        let slot = Cell::new(ptr::null_mut());
+        let slot = Slot::null();
         // SAFETY: one slot, on this stack.
         unsafe { self.take(supply, class, (&raw const slot).cast_mut(), 1) };
         slot.get()
@@ -130,10 +133,12 @@ impl OwnedHeap<'_> {
         let state = self.class(class);
         state.pools.add(1);
         let taken = wanted.min(class.blocks_per_pool());
-        let start = self.region.block(pool.0 as usize * POOL_BYTES);
-        for number in 0..taken {
+        let (mut block, mut slot) = (self.region.block(pool.0 as usize * POOL_BYTES), first);
+        let end = first.wrapping_sub(taken);
+        while !ptr::eq(slot, end) {
             // SAFETY: `taken` is at most `wanted`, and the caller promises so many slots.
-            unsafe { (*first.wrapping_sub(number)).set(start.wrapping_add(number * class.bytes())) };
+            unsafe { (*slot).set(block) };
+            (block, slot) = (block.wrapping_add(class.bytes()), slot.wrapping_sub(1));
         }
         if taken < class.blocks_per_pool() {
             pool::free_blocks_from(&self.region, pool, taken);

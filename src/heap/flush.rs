@@ -10,7 +10,6 @@ use crate::region::PoolId;
 use crate::remote::{self, Combined, END};
 use crate::size_class::{CLASS_STEP, SizeClass, WORD_BYTES};
 use crate::sync::Ordering;
-use core::cell::Cell;
 
 /// How many blocks ahead a flush fetches the words that it will need: they are its cache misses.
 const PREFETCH_AHEAD: usize = 8;
@@ -56,7 +55,7 @@ impl OwnedHeap<'_> {
                 None => {
                     // No magazine by design, or none to be had: straight to the pool.
                     head.count_free();
-                    self.flush(class, &[Cell::new(block)]);
+                    self.flush(class, &[Slot::new(block)]);
                     self.search_if_much_was_freed(supply);
                     return;
                 }

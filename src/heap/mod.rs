@@ -22,12 +22,11 @@ use crate::region::{ArenaId, Region};
 use crate::remote::{Combined, END, PendingList};
 use crate::size_class::{CLASSES, SizeClass};
 use crate::sync::{AtomicU64, Ordering};
+use crate::watched::{WatchedPtr, WatchedU32, WatchedU64, WatchedUsize};
 use core::cell::Cell;
 use core::marker::PhantomData;
 use core::ops::Deref;
-use core::ptr;
 use core::ptr::NonNull;
-use core::sync::atomic::AtomicPtr;
 use crossbeam_utils::CachePadded;
 use static_assertions::const_assert;
 
@@ -89,14 +88,14 @@ impl LargeCounters {
 /// A heap's slow half of one class.
 pub(crate) struct ClassState {
     /// Top of the previous magazine: full, empty, or absent.
-    previous: AtomicPtr<Slot>,
+    previous: WatchedPtr<Slot>,
     pub(crate) depot: Depot,
     /// Blocks that the next fill asks for: doubles up to a whole magazine.
     next_fill: Cell<usize>,
     /// The class's pools with blocks in the free map.
     partial: PoolList,
     /// Frees of other heaps' blocks of this class that are not posted yet.
-    combined: Cell<Combined>,
+    combined: WatchedCombined,
     /// Pools of this class that the heap has now.
     pub(crate) pools: Counter,
     /// Blocks moved out of pools, in all.
@@ -112,11 +111,11 @@ pub(crate) struct ClassState {
 impl ClassState {
     const fn new() -> Self {
         Self {
-            previous: AtomicPtr::new(absent()),
+            previous: WatchedPtr::new(absent()),
             depot: Depot::new(),
             next_fill: Cell::new(fill::FIRST_FILL),
             partial: PoolList::new(),
-            combined: Cell::new(Combined::NONE),
+            combined: WatchedCombined::new(),
             pools: Counter::new(),
             filled: Counter::new(),
             flushed: Counter::new(),
@@ -127,11 +126,32 @@ impl ClassState {
 
     /// Top of the previous magazine.
     pub(crate) fn previous(&self) -> *mut Slot {
-        self.previous.load(Ordering::Relaxed)
+        self.previous.get()
     }
 
     fn set_previous(&self, top: *mut Slot) {
-        self.previous.store(top, Ordering::Relaxed);
+        self.previous.set(top);
+    }
+}
+
+/// Frees of neighbouring blocks of another heap that are not posted yet, where others may look at them.
+struct WatchedCombined {
+    index: WatchedU32,
+    bits: WatchedU64,
+}
+
+impl WatchedCombined {
+    const fn new() -> Self {
+        Self { index: WatchedU32::new(Combined::NONE.index), bits: WatchedU64::new(Combined::NONE.bits) }
+    }
+
+    fn get(&self) -> Combined {
+        Combined { index: self.index.get(), bits: self.bits.get() }
+    }
+
+    fn set(&self, combined: Combined) {
+        self.index.set(combined.index);
+        self.bits.set(combined.bits);
     }
 }
 
@@ -150,13 +170,13 @@ struct SinceSearch {
 struct Own {
     arenas: Arenas,
     /// Empty magazines, each linked to the next by its slot 0.
-    spare: Cell<*mut Slot>,
+    spare: WatchedPtr<Slot>,
     /// Pools that have a class.
-    pools: Cell<usize>,
+    pools: WatchedUsize,
     /// Since the last search for wholly free pools.
     since_search: Cell<SinceSearch>,
     /// Words taken off the pending list and not collected yet.
-    taken: Cell<u32>,
+    taken: WatchedU32,
     /// Whether blocks are cached. The stragglers' heap caches none, since its caller changes with every call.
     has_magazines: Cell<bool>,
 }
@@ -204,10 +224,10 @@ impl Heap {
         unsafe { (&raw mut (*heap).large).write(LargeCounters::new()) };
         let own = Own {
             arenas: Arenas::new(),
-            spare: Cell::new(ptr::null_mut()),
-            pools: Cell::new(0),
+            spare: WatchedPtr::null(),
+            pools: WatchedUsize::new(0),
             since_search: Cell::new(SinceSearch::default()),
-            taken: Cell::new(END),
+            taken: WatchedU32::new(END),
             has_magazines: Cell::new(true),
         };
         // SAFETY: as above.

@@ -27,7 +27,7 @@ rows! {
     ZEROED_48                1000      64293   "alloc_zeroed and free of 48 bytes"
     SWAP                     1000      58623   "alloc and free of 48 bytes, in waves of 250 that reach the depot"
     FILL                     1008      48492   "alloc of 48 bytes, from pools in part used"
-    FRESH                    1008      54107   "alloc of 256 bytes, from pools never used"
+    FRESH                    1008      62740   "alloc of 256 bytes, from pools never used"
     FLUSH                    1008      60632   "free of 48 bytes, into pools that stay in part used"
     FLUSH_WHOLE              1008      59989   "free of 48 bytes, into pools that become empty"
     REMOTE_FREE              1008     104125   "free of another thread's 48 bytes, neighbour after neighbour"
