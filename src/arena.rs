@@ -25,12 +25,22 @@ impl ArenaRecord {
         self.free_pools.set(u64::MAX);
     }
 
-    /// The arena below this one on the shared list; meaningful only for the holder of the shared lock.
-    pub(crate) fn shared_next(&self) -> &WatchedU32 {
+    /// The arena behind this one on its list. That of the shared list is for the holder of the shared lock.
+    pub(crate) fn next(&self) -> &WatchedU32 {
         &self.next
     }
 
-    fn free_count(&self) -> usize {
+    /// A bit for each pool without a class.
+    pub(crate) fn free_pools(&self) -> u64 {
+        self.free_pools.get()
+    }
+
+    /// The arena before this one on a heap's list, else [`NONE`].
+    pub(crate) fn previous(&self) -> u32 {
+        self.previous.get()
+    }
+
+    pub(crate) fn free_count(&self) -> usize {
         self.free_pools.get().count_ones() as usize
     }
 }
@@ -95,6 +105,11 @@ impl Arenas {
         }
         self.unlink(region, ArenaId(arena), POOLS_PER_ARENA);
         Some(ArenaId(arena))
+    }
+
+    /// The first arena with `free` free pools, else [`NONE`], and whether the heap believes that there is one.
+    pub(crate) fn with_free(&self, free: usize) -> (u32, bool) {
+        (self.first[free - 1].get(), self.nonempty.get() >> (free - 1) & 1 == 1)
     }
 
     fn link(&self, region: &Region, arena: ArenaId, free: usize) {

@@ -89,7 +89,9 @@ mod statics;
 mod stats;
 mod sync;
 mod tls;
+mod verify;
 mod watched;
 
 pub use global::PoolMalloc;
 pub use stats::{ArenaStats, ClassStats, HeapStats, LargeStats, RegionStats, SmallStats, Stats, stats};
+pub use verify::{Violation, check_heap};

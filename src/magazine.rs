@@ -163,7 +163,7 @@ impl Head {
 }
 
 /// Most full magazines that a depot keeps.
-const DEPOT_SLOTS: usize = 16;
+pub(crate) const DEPOT_SLOTS: usize = 16;
 /// Bytes of blocks that a depot keeps per class, about. More saves little more work, and costs locality: blocks come
 /// out in the order of their frees, where a fill would hand them out in the order of their addresses.
 const DEPOT_BYTES: usize = 32 * 1024;
@@ -193,6 +193,11 @@ impl Depot {
 
     pub(crate) fn length(&self) -> usize {
         self.length.get() as usize
+    }
+
+    /// The top of the magazine at a position, the oldest first.
+    pub(crate) fn top(&self, position: usize) -> *mut Slot {
+        self.slot(position).get()
     }
 
     fn slot(&self, position: usize) -> &WatchedPtr<Slot> {

@@ -8,7 +8,7 @@
 
 use crate::magazine::Slot;
 use crate::region::{PoolId, Region};
-use crate::size_class::{CLASS_STEP, SizeClass, WORD_BYTES, WORDS_PER_POOL};
+use crate::size_class::{CLASS_STEP, CLASSES, SizeClass, WORD_BYTES, WORDS_PER_POOL};
 use crate::watched::{WatchedU8, WatchedU32};
 
 /// Marks the end of a list of pools or arenas.
@@ -45,6 +45,17 @@ impl PoolRecord {
             1 => PoolState::Taken,
             _ => PoolState::Listed,
         }
+    }
+
+    /// The class, if what is written there is one.
+    pub(crate) fn known_class(&self) -> Option<SizeClass> {
+        let index = self.class.get() as usize;
+        (index < CLASSES).then(|| SizeClass::new(index))
+    }
+
+    /// The pool before this one on its class's list, else [`NONE`].
+    pub(crate) fn previous(&self) -> u32 {
+        self.previous.get()
     }
 
     fn set_state(&self, state: PoolState) {

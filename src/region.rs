@@ -350,6 +350,12 @@ impl Region {
         self.heaps.entry(index)
     }
 
+    /// Number of the magazine that an address, a multiple of 8, lies in.
+    pub(crate) fn magazine_of(&self, address: usize) -> Option<usize> {
+        let number = address.wrapping_sub(self.magazines.start.addr().get()) / size_of::<Magazine>();
+        (number < self.magazines.entries && address % size_of::<Slot>() == 0).then_some(number)
+    }
+
     /// The top of an empty magazine, open if its index is below the number made.
     pub(crate) fn magazine(&self, index: usize) -> *mut Slot {
         self.magazines.entry(index).as_ptr().cast()

@@ -61,9 +61,14 @@ impl PendingList {
         Self { head: AtomicU32::new(END) }
     }
 
-    /// Whether no word is on the list now. A hint for others than the owner. Relaxed: nothing is read on its strength.
+    /// Whether no word is on the list now. A hint for others than the owner.
     pub(crate) fn is_empty(&self) -> bool {
-        self.head.load(Ordering::Relaxed) == END
+        self.first() == END
+    }
+
+    /// The word queued last, else [`END`]. A hint too. Relaxed: nothing is read on its strength.
+    pub(crate) fn first(&self) -> u32 {
+        self.head.load(Ordering::Relaxed)
     }
 
     fn queue(&self, map: &impl RemoteMap, index: u32) {

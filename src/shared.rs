@@ -10,6 +10,7 @@ use crate::region::{ArenaId, PoolId, Region};
 use crate::size_class::ARENA_BYTES;
 use crate::stats::Stats;
 use crate::sync::{AtomicU32, Ordering};
+use crate::verify::{Place, View, Violation, demand};
 use core::cell::UnsafeCell;
 use core::ptr::NonNull;
 use static_assertions::const_assert_eq;
@@ -65,6 +66,8 @@ struct State {
     settled: HeapList,
     /// Settled heaps that have had their turn in this round.
     looked_at: HeapList,
+    /// Heaps that were made before the last fork that this process is a child of.
+    heaps_before_fork: usize,
     magazines: usize,
     magazines_open: usize,
     stragglers: Option<NonNull<Heap>>,
@@ -113,6 +116,7 @@ impl Shared {
                 parked: HeapList::new(),
                 settled: HeapList::new(),
                 looked_at: HeapList::new(),
+                heaps_before_fork: 0,
                 magazines: 0,
                 magazines_open: 0,
                 stragglers: None,
@@ -242,6 +246,28 @@ impl Shared {
         stats
     }
 
+    /// Walks everything and holds each invariant against what is there; `own` is the calling thread's heap.
+    pub(crate) fn check_heap(&self, own: Option<OwnedHeap<'_>>) -> Result<(), Violation> {
+        // What the stragglers' heap does is not quiet either.
+        let _guard = self.stragglers_lock.lock(|| self.after_fork_in_child());
+        self.with_state(|state| {
+            let Some(region) = state.region else { return Ok(()) };
+            state.check_parked_heaps()?;
+            let view = View {
+                region,
+                carved: state.carved,
+                open: state.open,
+                heaps: state.heaps,
+                magazines: state.magazines,
+                free_arenas: state.free_arenas,
+                free_arena_count: state.free_arena_count,
+                heaps_before_fork: state.heaps_before_fork,
+                own,
+            };
+            view.check()
+        })
+    }
+
     /// There is no handler in the children of forks. Then one of them may wait for ever for a lock that was held when the
     /// fork came.
     pub(crate) fn without_fork_handler(&self) {
@@ -263,6 +289,7 @@ impl Shared {
         let stragglers_lost = self.stragglers_lock.take_from_the_dead();
         let state_lost = self.lock.take_from_the_dead();
         self.with_state(|state| {
+            state.heaps_before_fork = state.heaps;
             if state_lost {
                 state.give_up_lists();
             }
@@ -346,13 +373,31 @@ impl State {
         None
     }
 
+    /// Holds the lists of parked heaps against their lengths.
+    fn check_parked_heaps(&self) -> Result<(), Violation> {
+        let mut parked = self.straggler_places;
+        for list in [&self.parked, &self.settled, &self.looked_at] {
+            parked += list.length;
+            demand(parked <= self.heaps, "more heaps are parked than there are", Place::Process)?;
+            let (mut next, mut found) = (list.first, 0);
+            while let (Some(heap), true) = (next, found < list.length) {
+                // SAFETY: heaps are never unmapped.
+                next = unsafe { heap.as_ref() }.parked_next.get();
+                found += 1;
+            }
+            let is_whole = next.is_none() && found == list.length;
+            demand(is_whole, "a list of parked heaps is not as long as its count", Place::Process)?;
+        }
+        Ok(())
+    }
+
     /// Takes an arena from the shared list.
     fn take_free_arena(&mut self) -> Option<ArenaId> {
         if self.free_arenas == NONE {
             return None;
         }
         let arena = ArenaId(self.free_arenas);
-        self.free_arenas = self.region?.arena_record(arena).shared_next().get();
+        self.free_arenas = self.region?.arena_record(arena).next().get();
         self.free_arena_count -= 1;
         Some(arena)
     }
@@ -411,7 +456,7 @@ impl Supply for Shared {
 
     fn give_arena(&self, region: &Region, arena: ArenaId) {
         self.with_state(|state| {
-            region.arena_record(arena).shared_next().set(state.free_arenas);
+            region.arena_record(arena).next().set(state.free_arenas);
             state.free_arenas = arena.0;
             state.free_arena_count += 1;
         });
@@ -450,4 +495,4 @@ impl HeapList {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

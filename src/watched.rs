@@ -13,6 +13,7 @@ macro_rules! watched {
         pub(crate) struct $name($atomic);
 
         impl $name {
+            #[allow(dead_code, reason = "fields of tables begin as zero memory")]
             pub(crate) const fn new(value: $value) -> Self {
                 Self(<$atomic>::new(value))
             }

@@ -20,7 +20,7 @@ const COLLECTED_BY_SETTLING: usize = 16 * 512;
 impl Heap {
     /// Word of the maps and bit in it for the block at an offset.
     #[inline]
-    fn word_and_bit(offset: usize) -> (u32, u64) {
+    pub(crate) fn word_and_bit(offset: usize) -> (u32, u64) {
         ((offset / WORD_BYTES) as u32, 1 << (offset / CLASS_STEP % 64))
     }
 }

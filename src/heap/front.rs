@@ -1,6 +1,6 @@
 //! The front of a heap: all that the two fast paths read, and nothing else.
 
-use crate::magazine::Head;
+use crate::magazine::{Head, is_absent};
 use crate::region::Region;
 use crate::size_class::{CLASS_STEP, CLASSES, POOL_BYTES, SMALL_MAX, SizeClass};
 use crate::sync::{AtomicU32, Ordering};
@@ -51,7 +51,7 @@ impl Front {
             base: region.base().addr().get(),
             bytes: region.bytes(),
             tags: Some(region.tags()),
-            owner: (index + 1) << HEAD_BITS,
+            owner: owner(index),
             heads: [const { Head::new() }; CLASSES + 1],
         }
     }
@@ -119,6 +119,25 @@ impl Front {
     pub(crate) fn tag(&self, class: SizeClass) -> u32 {
         (self.owner | ((class.index() + 1) * HEAD_BYTES)) as u32
     }
+
+    /// The tag of pools of a class that the heap with this index owns.
+    pub(crate) fn tag_of(index: usize, class: SizeClass) -> u32 {
+        (owner(index) | ((class.index() + 1) * HEAD_BYTES)) as u32
+    }
+
+    /// Whether this is what [`new`](Self::new) made.
+    pub(crate) fn is_of(&self, region: &Region, index: usize) -> bool {
+        self.base == region.base().addr().get()
+            && self.bytes == region.bytes()
+            && self.tags == Some(region.tags())
+            && self.owner == owner(index)
+            && is_absent(self.heads[0].top())
+    }
+}
+
+/// The part of a tag that names the heap with this index.
+fn owner(index: usize) -> usize {
+    (index + 1) << HEAD_BITS
 }
 
 /// Whether what remains of a tag after exclusive-or with the own id is the offset of a head.
@@ -127,9 +146,9 @@ fn is_head(rest: usize) -> bool {
     rest < 1 << HEAD_BITS
 }
 
-/// Index of the heap that owns a pool with this tag, not [`TAG_FREE`].
+/// Index of the heap that owns a pool with this tag; for [`TAG_FREE`], one that no heap has.
 pub(crate) fn heap_of_tag(tag: u32) -> usize {
-    (tag >> HEAD_BITS) as usize - 1
+    ((tag >> HEAD_BITS) as usize).wrapping_sub(1)
 }
 
 /// Bytes of a block of the pool with this tag; 0 if the pool is free.

@@ -281,6 +281,36 @@ impl Heap {
         &self.classes[class.index()]
     }
 
+    /// Frees of other heaps' blocks of a class that are not posted yet.
+    pub(crate) fn combined(&self, class: SizeClass) -> Option<Combined> {
+        self.class(class).combined.get().take()
+    }
+
+    /// The pools of a class with blocks in the free map.
+    pub(crate) fn partial(&self, class: SizeClass) -> &PoolList {
+        &self.class(class).partial
+    }
+
+    /// The arenas with free pools.
+    pub(crate) fn arenas(&self) -> &Arenas {
+        &self.own.arenas
+    }
+
+    /// Pools that have a class.
+    pub(crate) fn pools(&self) -> usize {
+        self.own.pools.get()
+    }
+
+    /// The first word taken off the pending list and not collected yet, else [`END`].
+    pub(crate) fn taken_words(&self) -> u32 {
+        self.own.taken.get()
+    }
+
+    /// The first of the empty magazines, else null.
+    pub(crate) fn spare(&self) -> *mut Slot {
+        self.own.spare.get()
+    }
+
     /// Where other threads queue words for this heap.
     pub(crate) fn pending(&self) -> &PendingList {
         &self.pending

@@ -8,11 +8,11 @@ use core::ffi::c_void;
 unsafe extern "C" fn nothing(_: *mut c_void) {}
 
 /// Pools in a region of 1 MiB: four arenas, 256 pools.
-fn shared() -> &'static Shared {
+pub(crate) fn shared() -> &'static Shared {
     Box::leak(Box::new(Shared::new(|| 1 << 20, || ThreadExitKey::new(nothing))))
 }
 
-fn heap(shared: &Shared) -> (NonNull<Heap>, OwnedHeap<'static>) {
+pub(crate) fn heap(shared: &Shared) -> (NonNull<Heap>, OwnedHeap<'static>) {
     let (heap, _) = shared.take_heap().unwrap();
     // SAFETY: heaps are never unmapped.
     let view = unsafe { heap.as_ref() };
@@ -21,7 +21,7 @@ fn heap(shared: &Shared) -> (NonNull<Heap>, OwnedHeap<'static>) {
 }
 
 /// Allocates until nothing is left, or `most` blocks.
-fn allocate(shared: &Shared, heap: OwnedHeap<'_>, bytes: usize, most: usize) -> Vec<*mut u8> {
+pub(crate) fn allocate(shared: &Shared, heap: OwnedHeap<'_>, bytes: usize, most: usize) -> Vec<*mut u8> {
     let class = SizeClass::of_block(bytes);
     let next = || {
         let cached = heap.head(class).pop();
@@ -30,13 +30,14 @@ fn allocate(shared: &Shared, heap: OwnedHeap<'_>, bytes: usize, most: usize) -> 
     (0..most).map(|_| next()).take_while(|block| !block.is_null()).collect()
 }
 
-fn free(shared: &Shared, heap: OwnedHeap<'_>, blocks: &[*mut u8]) {
+pub(crate) fn free(shared: &Shared, heap: OwnedHeap<'_>, blocks: &[*mut u8]) {
     for block in blocks {
         heap.free(shared, heap.region.offset_of(block.addr()).unwrap());
     }
 }
 
 fn consistent(shared: &Shared) -> Stats {
+    shared.check_heap(None).unwrap();
     let stats = shared.stats();
     for class in &stats.classes {
         let blocks = class.pools * (POOL_BYTES as u64 / class.block_bytes);

@@ -2,7 +2,7 @@
 
 use std::alloc::Layout;
 
-use poolmalloc::{Stats, stats};
+use poolmalloc::{Stats, check_heap, stats};
 
 pub(crate) const CLASSES: usize = 32;
 pub(crate) const POOL_BYTES: u64 = 4096;
@@ -81,8 +81,11 @@ fn small_figures(stats: &Stats) -> [i128; 10] {
     .map(i128::from)
 }
 
-/// `stats()`, checked.
+/// `stats()`, checked, and the heap with it.
 pub(crate) fn consistent_stats() -> Stats {
+    if let Err(violation) = check_heap() {
+        panic!("{violation}");
+    }
     let stats = stats();
     assert_consistent(&stats);
     stats

@@ -1,0 +1,281 @@
+//! One heap: its front, magazines and lists.
+
+use super::{Place, Sums, View, Violation, demand};
+use crate::heap::{Heap, TAG_FREE, heap_of_tag};
+use crate::magazine::{self, Slot, capacity, is_absent};
+use crate::pool::{NONE, PoolState};
+use crate::region::{ArenaId, PoolId};
+use crate::remote::{END, RemoteMap};
+use crate::size_class::{CLASS_STEP, POOLS_PER_ARENA, SizeClass, WORD_BYTES, WORDS_PER_POOL};
+use crate::sync::Ordering;
+
+/// Most magazines of a class in a heap: the loaded one, the previous one and the depot's.
+const MAGAZINES: usize = 2 + magazine::DEPOT_SLOTS;
+
+/// Room for the blocks of a class's magazines, with some to spare: a power of two.
+const SEEN: usize = (MAGAZINES * magazine::SLOTS).next_power_of_two();
+
+/// The blocks that a class's magazines hold, by address.
+struct Cached {
+    /// Open addressing; 0 is a free place.
+    addresses: [usize; SEEN],
+    length: usize,
+}
+
+impl Cached {
+    fn new() -> Self {
+        Self { addresses: [0; SEEN], length: 0 }
+    }
+
+    /// Where an address is, or would be.
+    fn place(&self, address: usize) -> usize {
+        let mut place = (address / CLASS_STEP).wrapping_mul(0x9E37_79B9_7F4A_7C15) % SEEN;
+        while self.addresses[place] != 0 && self.addresses[place] != address {
+            place = (place + 1) % SEEN;
+        }
+        place
+    }
+
+    fn has(&self, address: usize) -> bool {
+        self.addresses[self.place(address)] == address
+    }
+
+    /// False if it is there already. Less than all places are ever used: the heap has too few magazines.
+    fn add(&mut self, address: usize) -> bool {
+        let place = self.place(address);
+        let is_new = self.addresses[place] == 0;
+        self.addresses[place] = address;
+        self.length += usize::from(is_new);
+        is_new
+    }
+}
+
+impl View<'_> {
+    pub(super) fn check_one_heap(&self, index: usize, heap: &Heap, sums: &mut Sums) -> Result<(), Violation> {
+        let place = Place::Heap { index };
+        demand(heap.front.is_of(&self.region, index), "Front invariant 1: the front has changed", place)?;
+        let mut pools = 0;
+        for class in SizeClass::all() {
+            self.check_magazines(index, heap, class, sums)?;
+            self.check_partial(index, heap, class, sums)?;
+            pools += heap.class(class).pools.value();
+            count(heap, class, sums);
+        }
+        demand(pools == heap.pools() as u64, "the pools of all classes are not the pools of the heap", place)?;
+        self.check_arenas(index, heap, sums)?;
+        self.check_pending(index, heap, sums)?;
+        self.check_spare(index, heap, sums)
+    }
+
+    /// Magazines of a class: each block in them is one of the heap's own, and is there once and nowhere else.
+    fn check_magazines(&self, index: usize, heap: &Heap, class: SizeClass, sums: &mut Sums) -> Result<(), Violation> {
+        let place = Place::Class { heap: index, block_bytes: class.bytes() };
+        let state = heap.class(class);
+        let mut cached = Cached::new();
+        let loaded = heap.head(class).top();
+        let previous = state.previous();
+        demand(is_absent(previous) || !is_absent(loaded), "a heap has a previous magazine and no loaded one", place)?;
+        let depot = state.depot.length();
+        demand(depot <= magazine::DEPOT_SLOTS, "a depot holds more than it has room for", place)?;
+        let in_depot = (0..depot).map(|position| state.depot.top(position));
+        for (number, top) in [loaded, previous].into_iter().chain(in_depot).enumerate() {
+            if is_absent(top) {
+                demand(number < 2, "a depot holds no magazine where it should", place)?;
+                continue;
+            }
+            demand(self.is_magazine(top), "a magazine is none of the table's", place)?;
+            let is_above = top.addr() >= magazine::bottom(top, class).addr();
+            demand(is_above, "Magazine invariant 1: a top is below the bottom", place)?;
+            let held = magazine::count(top, class);
+            let is_previous_right = number != 1 || held == 0 || held == capacity(class);
+            demand(is_previous_right, "a previous magazine is neither full nor empty", place)?;
+            demand(
+                number < 2 || held == capacity(class),
+                "Depot invariant 1: a magazine in a depot is not full",
+                place,
+            )?;
+            // SAFETY: a slot of a magazine in use, which are atomics and never unmapped.
+            let bottom = unsafe { (*magazine::bottom(top, class)).get() };
+            demand(bottom.is_null(), "Magazine invariant 1: the slot at the bottom of a magazine is not null", place)?;
+            sums.magazines += 1;
+            self.check_cached_blocks(index, class, top, held, &mut cached)?;
+        }
+        self.check_combined(index, class, &cached)?;
+        sums.classes[class.index()].cached += cached.length as u64;
+        Ok(())
+    }
+
+    fn check_cached_blocks(
+        &self,
+        index: usize,
+        class: SizeClass,
+        top: *mut Slot,
+        held: usize,
+        cached: &mut Cached,
+    ) -> Result<(), Violation> {
+        for number in 0..held {
+            // SAFETY: a slot of a magazine in use, which are atomics and never unmapped.
+            let block = unsafe { (*top.wrapping_sub(number)).get() };
+            let place = Place::Block { address: block.addr(), block_bytes: class.bytes() };
+            let Some(offset) = self.region.offset_of(block.addr()) else {
+                return Err(Violation::new("a magazine holds what is no block", place));
+            };
+            let (word, bit) = Heap::word_and_bit(offset);
+            let pool = PoolId::of_word(word);
+            demand(self.is_pool_of(pool, index, class), "a magazine holds a block of another heap or class", place)?;
+            let mask = class.block_mask()[word as usize % WORDS_PER_POOL];
+            let begins = mask & bit != 0 && offset % CLASS_STEP == 0;
+            demand(begins, "a magazine holds a pointer into a block: free of an interior pointer", place)?;
+            let free = self.region.free_word(word).get() & bit == 0;
+            demand(free, "a block is in a magazine and free in its pool: freed twice", place)?;
+            let waits = self.region.word(word).load(Ordering::Relaxed) & bit == 0;
+            demand(waits, "a block is in a magazine and waits as a remote free: freed twice", place)?;
+            demand(cached.add(block.addr()), "a block is in magazines twice: freed twice", place)?;
+        }
+        Ok(())
+    }
+
+    /// What threads have combined of this heap's blocks: nowhere else, and combined once.
+    fn check_combined(&self, index: usize, class: SizeClass, cached: &Cached) -> Result<(), Violation> {
+        let combined_by =
+            |by: usize| self.heap(by)?.combined(class).filter(|combined| self.owner_of(combined.index) == Some(index));
+        for by in 0..self.heaps {
+            let Some(combined) = combined_by(by) else { continue };
+            let word = combined.index;
+            let mask = class.block_mask()[word as usize % WORDS_PER_POOL];
+            let known = self.region.free_word(word).get() | self.region.word(word).load(Ordering::Relaxed);
+            for bit in (0..64).filter(|bit| combined.bits >> bit & 1 == 1) {
+                let address = self.region.block(word as usize * WORD_BYTES + bit * CLASS_STEP).addr();
+                let place = Place::Block { address, block_bytes: class.bytes() };
+                let is_of_class = self.is_pool_of(PoolId::of_word(word), index, class) && mask >> bit & 1 == 1;
+                demand(is_of_class, "a remote free is of no block of its class: free of an interior pointer", place)?;
+                demand(
+                    known >> bit & 1 == 0 && !cached.has(address),
+                    "a remote free is of a free block: freed twice",
+                    place,
+                )?;
+                let others = (by + 1..self.heaps).filter_map(combined_by);
+                let is_only = others.into_iter().all(|other| other.index != word || other.bits >> bit & 1 == 0);
+                demand(is_only, "two threads have freed a block: freed twice", place)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Index of the heap that owns the pool of a word in use.
+    fn owner_of(&self, word: u32) -> Option<usize> {
+        let pool = PoolId::of_word(word);
+        if pool.0 as usize >= self.carved * POOLS_PER_ARENA {
+            return None;
+        }
+        let tag = self.region.tag(pool).load(Ordering::Relaxed);
+        (tag != TAG_FREE).then(|| heap_of_tag(tag))
+    }
+
+    /// The class's list of partly used pools.
+    fn check_partial(&self, index: usize, heap: &Heap, class: SizeClass, sums: &mut Sums) -> Result<(), Violation> {
+        let place = Place::Class { heap: index, block_bytes: class.bytes() };
+        let list = heap.partial(class);
+        let (mut previous, mut next) = (NONE, list.first());
+        for _ in 0..=self.carved * POOLS_PER_ARENA {
+            let Some(pool) = next else { return Ok(()) };
+            demand(self.is_pool_of(pool, index, class), "a class's list names a pool of another heap or class", place)?;
+            let record = self.region.pool_record(pool);
+            demand(
+                record.state() == PoolState::Listed,
+                "Pool invariant 2: a pool on a class's list has no free block",
+                place,
+            )?;
+            demand(
+                record.previous() == previous,
+                "a class's list of pools is not linked backwards as forwards",
+                place,
+            )?;
+            sums.listed_pools[1] += 1;
+            previous = pool.0;
+            next = list.after(&self.region, pool);
+        }
+        Err(Violation::new("a class's list of pools does not end", place))
+    }
+
+    /// The heap's arenas with free pools, by how many they have.
+    fn check_arenas(&self, index: usize, heap: &Heap, sums: &mut Sums) -> Result<(), Violation> {
+        let place = Place::Heap { index };
+        for free in 1..=POOLS_PER_ARENA {
+            let (first, is_marked) = heap.arenas().with_free(free);
+            demand(is_marked == (first != NONE), "a list of arenas is empty and marked as not, or the reverse", place)?;
+            let (mut previous, mut next, mut length) = (NONE, first, 0);
+            while next != NONE {
+                demand((next as usize) < self.carved && length < self.carved, "a list of arenas does not end", place)?;
+                let record = self.region.arena_record(ArenaId(next));
+                let place = self.arena_place(ArenaId(next));
+                demand(
+                    record.free_count() == free,
+                    "Arena invariant 2: an arena is on the list for another number of pools",
+                    place,
+                )?;
+                demand(record.previous() == previous, "a list of arenas is not linked backwards as forwards", place)?;
+                let taken = record.free_pools().trailing_ones();
+                let is_own =
+                    free == POOLS_PER_ARENA || self.owner_of(ArenaId(next).pool(taken).first_word()) == Some(index);
+                demand(is_own, "Arena invariant 2: an arena is on the list of a heap that does not own it", place)?;
+                sums.listed_arenas += 1;
+                length += 1;
+                (previous, next) = (next, record.next().get());
+            }
+        }
+        Ok(())
+    }
+
+    /// Words with remote frees for the heap.
+    fn check_pending(&self, index: usize, heap: &Heap, sums: &mut Sums) -> Result<(), Violation> {
+        let place = Place::Heap { index };
+        let words = self.carved * POOLS_PER_ARENA * WORDS_PER_POOL;
+        for first in [heap.taken_words(), heap.pending().first()] {
+            let (mut next, mut length) = (first, 0);
+            while next != END {
+                demand((next as usize) < words && length < words, "a pending list does not end", place)?;
+                let waits = self.region.word(next).load(Ordering::Relaxed) != 0;
+                demand(waits, "Remote invariant 1: a word on a pending list is zero", place)?;
+                demand(self.owner_of(next) == Some(index), "a pending list has a word of another heap", place)?;
+                sums.waiting_words[1] += 1;
+                length += 1;
+                next = self.region.link(next).peek();
+            }
+        }
+        Ok(())
+    }
+
+    /// Empty magazines, each linked to the next by its slot 0.
+    fn check_spare(&self, index: usize, heap: &Heap, sums: &mut Sums) -> Result<(), Violation> {
+        let place = Place::Heap { index };
+        let (mut next, mut length) = (heap.spare(), 0);
+        while !next.is_null() {
+            demand(self.is_magazine(next), "a spare magazine is none of the table's", place)?;
+            demand(length < self.magazines, "the list of spare magazines does not end", place)?;
+            sums.magazines += 1;
+            length += 1;
+            // SAFETY: a slot of a magazine in use, which are atomics and never unmapped.
+            next = unsafe { (*magazine::start(next)).get() }.cast();
+        }
+        Ok(())
+    }
+
+    /// Whether a pointer is to a slot of a magazine that some heap has got.
+    fn is_magazine(&self, slot: *mut Slot) -> bool {
+        self.region.magazine_of(slot.addr()).is_some_and(|number| number < self.magazines)
+    }
+}
+
+/// Adds what a heap has counted of a class.
+fn count(heap: &Heap, class: SizeClass, sums: &mut Sums) {
+    let state = heap.class(class);
+    let sums = &mut sums.classes[class.index()];
+    sums.pools[1] += state.pools.value() as usize;
+    // A sum may go below zero before all heaps are in: a block taken by one owner of a pool comes back to the next.
+    let back = state.flushed.value().wrapping_add(state.collected.value());
+    sums.taken[1] = sums.taken[1].wrapping_add(state.filled.value()).wrapping_sub(back);
+    sums.waiting[1] = sums.waiting[1].wrapping_add(state.remote_frees.value()).wrapping_sub(state.collected.value());
+    let combined = heap.combined(class).map_or(0, |combined| combined.bits.count_ones());
+    sums.waiting[0] += u64::from(combined);
+}

@@ -1,0 +1,302 @@
+//! A heap in all states passes, and each damage is found and named.
+
+use crate::heap::{Heap, OwnedHeap, Supply, TAG_FREE};
+use crate::magazine::{self, absent, capacity};
+use crate::pool::PoolState;
+use crate::region::PoolId;
+use crate::remote::{END, RemoteMap};
+use crate::shared::Shared;
+use crate::shared::tests::{allocate, free, heap, shared};
+use crate::size_class::{POOLS_PER_ARENA, SizeClass};
+use crate::sync::Ordering;
+
+/// Two heaps with blocks live, cached, free, combined and waiting, and an arena that nobody owns.
+struct Scene {
+    shared: &'static Shared,
+    owner: OwnedHeap<'static>,
+    other: OwnedHeap<'static>,
+    /// Live blocks of the owner.
+    live: Vec<*mut u8>,
+}
+
+const BYTES: usize = 48;
+
+fn class() -> SizeClass {
+    SizeClass::of_block(BYTES)
+}
+
+impl Scene {
+    fn new() -> Self {
+        let shared = shared();
+        let (_, owner) = heap(shared);
+        let (_, other) = heap(shared);
+        // Enough for previous magazine, depot and free map.
+        let mut live = allocate(shared, owner, BYTES, 3000);
+        let freed: Vec<_> = live.drain(..2000).collect();
+        free(shared, owner, &freed);
+        // Two words that wait, and one block that is combined.
+        let remote: Vec<_> = live.drain(..40).collect();
+        free(shared, other, &remote);
+        // A whole arena comes back.
+        let large = allocate(shared, other, 256, 16 * POOLS_PER_ARENA * 2);
+        free(shared, other, &large);
+        other.settle(shared);
+        let scene = Self { shared, owner, other, live };
+        assert!(scene.owner.class(class()).depot.length() > 0);
+        assert!(scene.owner.partial(class()).first().is_some());
+        assert!(scene.other.combined(class()).is_some());
+        assert!(scene.owner.pending().first() != END);
+        assert!(shared.stats().arenas.free > 0);
+        scene.assert_finds("");
+        scene
+    }
+
+    /// Fails unless the check finds something whose text begins so; or finds nothing, if the text is empty.
+    #[track_caller]
+    fn assert_finds(&self, text: &str) {
+        match self.shared.check_heap(None) {
+            Ok(()) => assert!(text.is_empty(), "not found: {text}"),
+            Err(found) => {
+                let found = found.to_string();
+                assert!(!text.is_empty() && found.starts_with(text), "found {found:?} for {text:?}");
+            }
+        }
+    }
+
+    fn offset(&self, block: *mut u8) -> usize {
+        self.owner.region.offset_of(block.addr()).unwrap()
+    }
+
+    fn word_and_bit(&self, block: *mut u8) -> (u32, u64) {
+        Heap::word_and_bit(self.offset(block))
+    }
+
+    fn pool_of(&self, block: *mut u8) -> PoolId {
+        PoolId::of_offset(self.offset(block))
+    }
+}
+
+#[test]
+fn a_heap_is_valid_from_its_first_block_to_its_last() {
+    let scene = Scene::new();
+    let Scene { shared, owner, other, live } = &scene;
+    for blocks in live.chunks(7) {
+        free(shared, *other, blocks);
+        scene.assert_finds("");
+        let again = allocate(shared, *owner, BYTES, 5);
+        scene.assert_finds("");
+        free(shared, *owner, &again);
+    }
+    other.post_all();
+    owner.settle(*shared);
+    other.settle(*shared);
+    scene.assert_finds("");
+    assert_eq!(shared.stats().small.live_blocks, 0);
+}
+
+#[test]
+fn damage_to_the_maps_is_found() {
+    let scene = Scene::new();
+    let region = &scene.owner.region;
+    let (word, bit) = scene.word_and_bit(scene.live[20]);
+    let free_word = region.free_word(word);
+    let before = free_word.get();
+    free_word.set(before | bit);
+    let is_listed = region.pool_record(scene.pool_of(scene.live[20])).state() == PoolState::Listed;
+    scene.assert_finds(if is_listed { "live, cached and free blocks do not fill" } else { "Pool invariant 2" });
+    free_word.set(before | bit << 1);
+    scene.assert_finds("Pool invariant 1: the free map has a bit where no block begins");
+    free_word.set(before);
+    region.word(word).store(bit << 1, Ordering::Relaxed);
+    scene.assert_finds("the remote map has a bit where no block begins");
+    region.word(word).store(bit, Ordering::Relaxed);
+    scene.assert_finds("some word with remote frees is on no pending list");
+    free_word.set(before | bit);
+    scene.assert_finds("a block is free and waits as a remote free");
+    free_word.set(before);
+    region.word(word).store(0, Ordering::Relaxed);
+    scene.assert_finds("");
+}
+
+#[test]
+fn damage_to_tags_and_records_is_found() {
+    let scene = Scene::new();
+    let region = &scene.owner.region;
+    let pool = scene.pool_of(scene.live[0]);
+    let tag = region.tag(pool);
+    let right = tag.load(Ordering::Relaxed);
+    for (wrong, text) in [
+        (TAG_FREE, "Arena invariant 1"),
+        (9 << 10 | 16, "a tag names a heap that was never made"),
+        (16, "a tag names a heap that was never made"),
+        (scene.owner.front.tag(SizeClass::new(0)), "a pool's tag and record have two classes"),
+    ] {
+        tag.store(wrong, Ordering::Relaxed);
+        scene.assert_finds(text);
+    }
+    // Not the first of its arena, which decides whose the arena is.
+    assert!(pool.position() > 0);
+    tag.store(scene.other.front.tag(class()), Ordering::Relaxed);
+    scene.assert_finds("two heaps own pools of an arena");
+    tag.store(right, Ordering::Relaxed);
+    scene.assert_finds("");
+}
+
+#[test]
+fn damage_to_magazines_is_found() {
+    let scene = Scene::new();
+    let (head, state) = (scene.owner.head(class()), scene.owner.class(class()));
+    let top = head.top();
+    // SAFETY: a slot of the heap's own magazine, which this test owns.
+    let slot = unsafe { &*state.depot.top(0) };
+    let (block, live, foreign) = (slot.get(), scene.live[30], allocate(scene.shared, scene.other, BYTES, 1)[0]);
+    let (word, bit) = scene.word_and_bit(block);
+    slot.set(std::ptr::null_mut());
+    scene.assert_finds("a magazine holds what is no block");
+    slot.set(foreign);
+    scene.assert_finds("a magazine holds a block of another heap or class");
+    slot.set(live.wrapping_add(8));
+    scene.assert_finds("a magazine holds a pointer into a block");
+    slot.set(block);
+    // SAFETY: as above.
+    let below = unsafe { (*state.depot.top(0).wrapping_sub(1)).get() };
+    slot.set(below);
+    scene.assert_finds("a block is in magazines twice");
+    slot.set(block);
+    let free_word = scene.owner.region.free_word(word);
+    let before = free_word.get();
+    free_word.set(before | bit);
+    let is_listed = scene.owner.region.pool_record(scene.pool_of(block)).state() == PoolState::Listed;
+    scene.assert_finds(if is_listed { "a block is in a magazine and free" } else { "Pool invariant 2" });
+    free_word.set(before);
+    scene.owner.region.word(word).store(bit, Ordering::Relaxed);
+    scene.assert_finds("a block is in a magazine and waits");
+    scene.owner.region.word(word).store(0, Ordering::Relaxed);
+    head.load(scene.other.head(class()).top().wrapping_add(1));
+    scene.assert_finds("a magazine holds a block of another heap");
+    head.load(magazine::start(top).wrapping_sub(100_000));
+    scene.assert_finds("a magazine is none of the table's");
+    head.load(top);
+    // SAFETY: as above.
+    let bottom = unsafe { &*magazine::bottom(top, class()) };
+    bottom.set(block);
+    scene.assert_finds("Magazine invariant 1: the slot at the bottom");
+    bottom.set(std::ptr::null_mut());
+    let newest = state.depot.pop_newest().unwrap();
+    scene.assert_finds("some magazine is lost");
+    state.depot.push_newest(newest);
+    head.load(absent());
+    scene.assert_finds("a heap has a previous magazine and no loaded one");
+    head.load(top);
+    scene.assert_finds("");
+}
+
+#[test]
+fn a_top_below_the_bottom_is_found() {
+    let scene = Scene::new();
+    let large = SizeClass::of_block(256);
+    assert!(capacity(large) < magazine::SLOTS - 2);
+    let head = scene.other.head(large);
+    head.load(magazine::bottom(head.top(), large).wrapping_sub(1));
+    scene.assert_finds("Magazine invariant 1: a top is below the bottom");
+}
+
+#[test]
+fn damage_to_what_is_combined_is_found() {
+    let scene = Scene::new();
+    let combined = scene.other.combined(class()).unwrap();
+    let first = combined.bits.trailing_zeros();
+    scene.owner.region.word(combined.index).fetch_or(1 << first, Ordering::Relaxed);
+    scene.assert_finds("a remote free is of a free block");
+    scene.owner.region.word(combined.index).fetch_and(!(1 << first), Ordering::Relaxed);
+    scene.assert_finds("");
+    // The last block freed by another thread, freed once more by a third.
+    let (_, third) = heap(scene.shared);
+    let offset = combined.index as usize * 512 + first as usize * 8;
+    third.free(scene.shared, offset);
+    scene.assert_finds("two threads have freed a block");
+}
+
+#[test]
+fn an_interior_pointer_that_is_combined_is_found() {
+    let scene = Scene::new();
+    scene.other.free(scene.shared, scene.offset(scene.live[5]) + 8);
+    scene.assert_finds("a remote free is of no block of its class");
+}
+
+#[test]
+fn damage_to_lists_is_found() {
+    let scene = Scene::new();
+    let region = &scene.owner.region;
+    let first = scene.owner.partial(class()).first().unwrap();
+    // Unlinked by hand: the state says that it is on no list, the map that it should be.
+    scene.owner.partial(class()).unlink(region, first);
+    scene.assert_finds("Pool invariant 2");
+    scene.owner.partial(class()).link(region, first);
+    scene.assert_finds("");
+    let word = scene.owner.pending().first();
+    let waiting = region.word(word).swap(0, Ordering::Relaxed);
+    scene.assert_finds("Remote invariant 1");
+    region.word(word).store(waiting, Ordering::Relaxed);
+    // SAFETY: nobody else uses the list.
+    let link = unsafe { region.link(word).get() };
+    // SAFETY: as above.
+    unsafe { region.link(word).set(word) };
+    scene.assert_finds("a pending list does not end");
+    // SAFETY: as above.
+    unsafe { region.link(word).set(u32::MAX - 1) };
+    scene.assert_finds("a pending list does not end");
+    // SAFETY: as above.
+    unsafe { region.link(word).set(link) };
+    scene.assert_finds("");
+}
+
+#[test]
+fn damage_to_arenas_is_found() {
+    let scene = Scene::new();
+    let region = &scene.owner.region;
+    let arena = scene.pool_of(scene.live[0]).arena();
+    let record = region.arena_record(arena);
+    let next = record.next().get();
+    record.next().set(arena.0);
+    scene.assert_finds("a list of arenas is not linked backwards");
+    record.next().set(99);
+    scene.assert_finds("a list of arenas does not end");
+    record.next().set(next);
+    scene.assert_finds("");
+    let taken = scene.shared.take_arena().unwrap();
+    scene.assert_finds("some arena is lost");
+    assert_eq!(region.arena_record(taken).free_count(), POOLS_PER_ARENA);
+    scene.owner.arenas().add(region, taken);
+    scene.assert_finds("");
+    scene.other.arenas().add(region, taken);
+    scene.assert_finds("some arena is lost, or has two owners");
+}
+
+#[test]
+fn wrong_counts_are_found() {
+    let scene = Scene::new();
+    let state = scene.owner.class(class());
+    state.filled.add(1);
+    scene.assert_finds("live, cached and free blocks do not fill the pools");
+    state.flushed.add(1);
+    scene.assert_finds("");
+    state.remote_frees.add(1);
+    scene.assert_finds("the count of remote frees");
+    state.remote_frees.subtract(1);
+    state.pools.add(1);
+    scene.assert_finds("the pools of all classes are not the pools of the heap");
+}
+
+#[test]
+fn a_violation_names_its_place_in_one_line() {
+    let scene = Scene::new();
+    let pool = scene.pool_of(scene.live[0]);
+    scene.owner.region.tag(pool).store(TAG_FREE, Ordering::Relaxed);
+    let text = scene.shared.check_heap(None).unwrap_err().to_string();
+    let address = scene.owner.region.block(pool.0 as usize * 4096).addr();
+    assert_eq!(
+        text,
+        format!("Arena invariant 1: a pool has a class and is free, or neither, in the pool at {address:#x}")
+    );
+}
