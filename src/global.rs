@@ -8,6 +8,7 @@ use crate::heap::{Counter, LargeCounters, tag_block_bytes};
 use crate::size_class::{SMALL_MAX, SizeClass, block_bytes};
 use crate::statics::SHARED;
 use crate::tls::{self, Entry};
+use crate::watch::Watch;
 use core::alloc::{GlobalAlloc, Layout};
 use core::ptr;
 use std::alloc::System;
@@ -152,12 +153,19 @@ fn alloc_from_pools(bytes: usize) -> *mut u8 {
     }
 }
 
-/// Counts what goes to the backend: in the calling thread's heap as its single writer, else in what all share.
+/// Counts what goes to the backend: in the calling thread's heap as its single writer, else in what all share. A watch
+/// over the thread notes it too.
 #[inline]
-fn count_large(change: impl Fn(&LargeCounters, fn(&Counter, usize))) {
-    match tls::current() {
-        Some(heap) => change(&heap.large, Counter::add),
-        None => change(&SHARED.large, Counter::add_shared),
+fn count_large(change: impl Fn(&LargeCounters, fn(&Counter, usize)), note: impl Fn(&Watch)) {
+    if let Some(heap) = tls::unwatched() {
+        return change(&heap.large, Counter::add);
+    }
+    if let Some(watch) = tls::watched() {
+        note(watch);
+    }
+    match tls::enter() {
+        Entry::Heap(heap) => change(&heap.large, Counter::add),
+        _ => change(&SHARED.large, Counter::add_shared),
     }
 }
 
@@ -175,6 +183,9 @@ impl<B: GlobalAlloc> PoolMalloc<B> {
             // The region is used up, or there is none.
             // SAFETY: the caller's promises.
             return unsafe { self.alloc_large(size, align) };
+        }
+        if let Some(watch) = tls::watched() {
+            watch.allocated(size, bytes);
         }
         block
     }
@@ -214,9 +225,15 @@ impl<B: GlobalAlloc> PoolMalloc<B> {
     unsafe fn dealloc_without_heap(&self, block: *mut u8, layout: Layout) {
         if let Entry::Heap(heap) = tls::enter() {
             if let Some(offset) = heap.region.offset_of(block.addr()) {
+                if let Some(watch) = tls::watched() {
+                    watch.freed(tag_block_bytes(heap.front.tag_at(offset)));
+                }
                 return heap.free(&SHARED, offset);
             }
-        } else if let Some((offset, _)) = SHARED.locate(block.addr()) {
+        } else if let Some((offset, tag)) = SHARED.locate(block.addr()) {
+            if let Some(watch) = tls::watched() {
+                watch.freed(tag_block_bytes(tag));
+            }
             // A block of the region without memory for the stragglers' heap stays live: there is nobody to free it.
             SHARED.with_stragglers(|heap| heap.free(&SHARED, offset));
             return;
@@ -228,10 +245,11 @@ impl<B: GlobalAlloc> PoolMalloc<B> {
     #[inline]
     unsafe fn dealloc_backend(&self, block: *mut u8, layout: Layout) {
         let bytes = layout.size();
-        count_large(|large, add| {
+        let change = |large: &LargeCounters, add: fn(&Counter, usize)| {
             add(&large.frees, 1);
             add(&large.bytes_out, bytes);
-        });
+        };
+        count_large(change, |watch| watch.freed(bytes));
         // SAFETY: the caller promises that the block is the backend's.
         unsafe { self.backend.dealloc(block, layout) }
     }
@@ -248,6 +266,7 @@ impl<B: GlobalAlloc> PoolMalloc<B> {
             unsafe { ptr::copy_nonoverlapping(block, new, bytes.min(new_size)) };
             // SAFETY: the caller gives the old block up.
             unsafe { self.dealloc(block, layout) };
+            count_moved();
         }
         new
     }
@@ -258,6 +277,9 @@ impl<B: GlobalAlloc> PoolMalloc<B> {
             if let Some((_, tag)) = locate_without_heap(block) {
                 let bytes = tag_block_bytes(tag);
                 if block_bytes(new_size, layout.align()) == bytes {
+                    if let Some(watch) = tls::watched() {
+                        watch.resized(new_size, bytes, bytes);
+                    }
                     return block;
                 }
                 // SAFETY: the caller's promises; `bytes` is the block's true size.
@@ -273,18 +295,19 @@ impl<B: GlobalAlloc> PoolMalloc<B> {
         // SAFETY: not in the region, so the backend's, with the layout that it was asked for.
         let new = unsafe { self.backend.realloc(block, layout, new_size) };
         if !new.is_null() {
-            count_large(|large, add| {
+            let change = |large: &LargeCounters, add: fn(&Counter, usize)| {
                 add(&large.reallocations, 1);
                 add(&large.bytes_in, new_size);
                 add(&large.bytes_out, layout.size());
-            });
+            };
+            count_large(change, |watch| watch.resized(new_size, layout.size(), new_size));
         }
         new
     }
 
     /// Moves a block of the backend into a pool; `None` if the pools cannot serve it.
     unsafe fn move_to_pool(&self, block: *mut u8, layout: Layout, new_size: usize) -> Option<*mut u8> {
-        let new = alloc_from_pools_or_magazine(block_bytes(new_size, layout.align()));
+        let new = alloc_from_pools_or_magazine(new_size, layout.align());
         if new.is_null() {
             return None;
         }
@@ -292,13 +315,28 @@ impl<B: GlobalAlloc> PoolMalloc<B> {
         unsafe { ptr::copy_nonoverlapping(block, new, layout.size().min(new_size)) };
         // SAFETY: the caller gives the old block, the backend's, up.
         unsafe { self.dealloc_backend(block, layout) };
+        count_moved();
         Some(new)
     }
 }
 
-fn alloc_from_pools_or_magazine(bytes: usize) -> *mut u8 {
+fn alloc_from_pools_or_magazine(size: usize, align: usize) -> *mut u8 {
+    let bytes = block_bytes(size, align);
     let block = tls::front().head_of_block(bytes).pop();
-    if block.is_null() { alloc_from_pools(bytes) } else { block }
+    if !block.is_null() {
+        return block;
+    }
+    let block = alloc_from_pools(bytes);
+    if let (false, Some(watch)) = (block.is_null(), tls::watched()) {
+        watch.allocated(size, bytes);
+    }
+    block
+}
+
+/// Counts a block that `realloc` moved from a pool, or to one.
+#[inline]
+fn count_moved() {
+    count_large(|counters, add| add(&counters.moved, 1), |_| ());
 }
 
 /// Offset and tag of a block for a thread whose front knows no region.
@@ -315,8 +353,9 @@ fn count_allocation(block: *mut u8, bytes: usize) {
     if block.is_null() {
         return;
     }
-    count_large(|large, add| {
+    let change = |large: &LargeCounters, add: fn(&Counter, usize)| {
         add(&large.allocations, 1);
         add(&large.bytes_in, bytes);
-    });
+    };
+    count_large(change, |watch| watch.allocated(bytes, bytes));
 }

@@ -74,10 +74,12 @@
 
 mod arena;
 mod check;
+mod delta;
 mod global;
 mod heap;
 mod lock;
 mod magazine;
+mod measure;
 mod os;
 mod pool;
 mod region;
@@ -88,10 +90,15 @@ mod size_class;
 mod statics;
 mod stats;
 mod sync;
+mod thread_stats;
 mod tls;
 mod verify;
+mod watch;
 mod watched;
 
+pub use delta::{ClassDelta, Delta, LargeDelta, SmallDelta};
 pub use global::PoolMalloc;
+pub use measure::{Peak, measure, measure_peak};
 pub use stats::{ArenaStats, ClassStats, HeapStats, LargeStats, RegionStats, SmallStats, Stats, stats};
+pub use thread_stats::{ThreadClassStats, ThreadLargeStats, ThreadSmallStats, ThreadStats, thread_stats};
 pub use verify::{Violation, check_heap};

@@ -58,7 +58,6 @@ impl Stats {
         let arena_bytes = self.arenas.open * ARENA_BYTES as u64;
         let unused_pools = self.unused_pools();
         let unused_bytes = unused_pools * POOL_BYTES as u64;
-        let rounding: u64 = self.classes.iter().map(|c| c.pools * (POOL_BYTES as u64 % c.block_bytes.max(1))).sum();
         line(f, "heaps in use", self.heaps.in_use)?;
         line(f, "heaps parked", self.heaps.parked)?;
         line(f, "arenas open", self.arenas.open)?;
@@ -69,12 +68,14 @@ impl Stats {
         line(f, "bytes in cached blocks", self.small.cached_bytes)?;
         line(f, "bytes in free blocks", self.small.free_bytes)?;
         counted(f, unused_pools, "unused pools", POOL_BYTES, unused_bytes)?;
-        line(f, "bytes lost to rounding at the ends of pools", rounding)?;
-        let sum = self.small.live_bytes + self.small.cached_bytes + self.small.free_bytes + unused_bytes + rounding;
+        line(f, "bytes lost to rounding at the ends of pools", self.small.rounding_bytes)?;
+        let small = &self.small;
+        let sum = small.live_bytes + small.cached_bytes + small.free_bytes + small.rounding_bytes + unused_bytes;
         line(f, "total", sum)?;
         writeln!(f)?;
-        line(f, "bytes of metadata, if all touched", self.region.metadata_bytes)?;
-        line(f, "bytes of region opened", self.region.open_bytes)?;
+        line(f, "bytes of arenas opened", self.region.open_bytes)?;
+        line(f, "bytes of tables opened", self.region.metadata_bytes)?;
+        line(f, "  of both, bytes in memory", self.region.resident_bytes)?;
         line(f, "bytes of region reserved", self.region.reserved_bytes)
     }
 }

@@ -4,7 +4,7 @@
 use crate::heap::{Heap, LargeCounters, OwnedHeap, Supply};
 use crate::lock::Lock;
 use crate::magazine::{Magazine, Slot};
-use crate::os::{ThreadExitKey, process_id};
+use crate::os::{self, ThreadExitKey, process_id};
 use crate::pool::NONE;
 use crate::region::{ArenaId, PoolId, Region};
 use crate::size_class::ARENA_BYTES;
@@ -224,6 +224,7 @@ impl Shared {
     /// What the heap holds now.
     pub(crate) fn stats(&self) -> Stats {
         let mut stats = Stats::new();
+        let mut opened = None;
         self.with_state(|state| {
             stats.add_large(&self.large);
             let Some(region) = state.region else { return };
@@ -240,8 +241,15 @@ impl Shared {
             stats.arenas.free = state.free_arena_count as u64;
             stats.region.reserved_bytes = region.bytes() as u64;
             stats.region.open_bytes = (state.open * ARENA_BYTES) as u64;
-            stats.region.metadata_bytes = Region::metadata_bytes(state.carved, state.heaps, state.magazines) as u64;
+            let tables = region.open_tables(state.open, state.heaps, state.magazines_open);
+            stats.region.metadata_bytes = tables.iter().map(|(_, bytes)| *bytes as u64).sum();
+            opened = Some((region.open_blocks(state.open), tables));
         });
+        // Without the lock: the kernel walks its own tables for it.
+        if let Some((blocks, tables)) = opened {
+            let resident = |(start, bytes)| os::resident_bytes(start, bytes) as u64;
+            stats.region.resident_bytes = resident(blocks) + tables.into_iter().map(resident).sum::<u64>();
+        }
         stats.sum();
         stats
     }

@@ -5,8 +5,7 @@
 //! plus live.
 
 use crate::heap::{Heap, LargeCounters};
-use crate::magazine::{capacity, count};
-use crate::size_class::{CLASSES, SizeClass};
+use crate::size_class::{CLASSES, POOL_BYTES, SizeClass};
 use crate::statics::SHARED;
 use crate::tls;
 
@@ -17,8 +16,10 @@ use crate::tls;
 ///
 /// * for each class, `live + cached + free` blocks fill its pools: `pools * (4096 / block_bytes)`;
 /// * `allocations - frees` is `live`, for each class, for [`small`](Self::small), and for [`large`](Self::large);
-/// * `arenas.open` times 256 KiB is the bytes of all live, cached and free blocks, plus what the ends of pools lose to
-///   rounding, plus the pools without a class ([`unused_pools`](Self::unused_pools)) at 4096 bytes each.
+/// * `arenas.open` times 256 KiB is `live_bytes + cached_bytes + free_bytes + rounding_bytes` of [`small`](Self::small),
+///   plus the pools without a class ([`unused_pools`](Self::unused_pools)) at 4096 bytes each;
+/// * `region.open_bytes + region.metadata_bytes` is all that was taken from the system for small blocks: the open
+///   arenas, those opened ahead of use, and the tables. What the backend takes, it alone knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Stats {
@@ -26,6 +27,9 @@ pub struct Stats {
     pub small: SmallStats,
     /// What the backend served.
     pub large: LargeStats,
+    /// Blocks that `realloc` moved to another size class, or between a pool and the backend. Each is an allocation and
+    /// a free too. Only grows.
+    pub moved: u64,
     /// Arenas of 256 KiB.
     pub arenas: ArenaStats,
     /// Threads' heaps.
@@ -61,6 +65,8 @@ pub struct SmallStats {
     pub free_blocks: u64,
     /// Bytes of those blocks.
     pub free_bytes: u64,
+    /// Bytes at the ends of pools that are too few for a block. Goes up and down.
+    pub rounding_bytes: u64,
 }
 
 /// One size class.
@@ -133,15 +139,19 @@ pub struct RegionStats {
     pub reserved_bytes: u64,
     /// The part of them opened for use. Only grows.
     pub open_bytes: u64,
-    /// Bytes that the tables for the arenas in use, the heaps and the magazines take when all of them is touched.
-    /// Only grows.
+    /// Bytes of the tables opened for those arenas, for the heaps and for the magazines, in whole system pages. Only
+    /// grows.
     pub metadata_bytes: u64,
+    /// The part of `open_bytes` and `metadata_bytes` that is in memory now, as the kernel says (`mincore`): pages that
+    /// were touched and not given back or swapped out. 0 where the system does not say. Goes up and down.
+    pub resident_bytes: u64,
 }
 
 /// What the allocator holds and has done so far, in the whole process.
 ///
-/// Reads the figures of 32 classes of each heap there is, under the lock that guards new arenas, so its cost grows with
-/// the number of threads and not with what is live. It never allocates. The statistics cost the fast paths one increment for each free.
+/// Reads the figures of 32 classes of each heap there is, under the lock that guards new arenas, and asks the kernel
+/// which of the opened pages are in memory: its cost grows with the number of threads and with the arenas, not with the
+/// number of blocks. It never allocates. The statistics cost the fast paths one increment for each free.
 ///
 /// # Examples
 /// ```
@@ -188,9 +198,7 @@ impl Stats {
     pub(crate) fn add_heap(&mut self, heap: &Heap) {
         for class in SizeClass::all() {
             let (head, state, sum) = (heap.head(class), heap.class(class), &mut self.classes[class.index()]);
-            let in_magazines = (count(head.top(), class)
-                + count(state.previous(), class)
-                + state.depot.length() * capacity(class)) as u64;
+            let in_magazines = heap.cached_blocks(class) as u64;
             let (filled, flushed, collected) = (state.filled.value(), state.flushed.value(), state.collected.value());
             let remote_frees = state.remote_frees.value();
             let pools = state.pools.value();
@@ -209,6 +217,7 @@ impl Stats {
         self.large.allocations += large.allocations.value();
         self.large.frees += large.frees.value();
         self.large.reallocations += large.reallocations.value();
+        self.moved += large.moved.value();
         add(&mut self.large.live_bytes, large.bytes_in.value(), large.bytes_out.value());
     }
 
@@ -232,6 +241,7 @@ impl Stats {
             small.waiting_blocks += class.waiting_blocks;
             small.free_blocks += class.free_blocks;
             small.free_bytes += class.free_blocks * class.block_bytes;
+            small.rounding_bytes += class.pools * (POOL_BYTES as u64 % class.block_bytes);
         }
         not_negative(&mut self.large.live_bytes);
         self.large.live_blocks = self.large.allocations.saturating_sub(self.large.frees);

@@ -15,12 +15,13 @@
 use crate::heap::{Front, Heap, OwnedHeap};
 use crate::shared::NoHeap;
 use crate::statics::{ENDED, NO_HEAP, SHARED};
+use crate::watch::Watch;
 use core::cell::Cell;
 use core::ffi::c_void;
 use core::ptr::{self, NonNull};
 
 thread_local! {
-    /// TLS invariant 1: points to a front that lives for ever; if it has a heap, this thread owns that heap.
+    /// TLS invariant 1: points to a front that lives for ever, or to that of a watch that is on; if it has a heap, this thread owns that heap.
     static FRONT: Cell<*const Front> = const { Cell::new(&raw const NO_HEAP) };
 }
 
@@ -31,6 +32,42 @@ pub(crate) fn front() -> &'static Front {
     let front = FRONT.with(Cell::get);
     // SAFETY: TLS invariant 1.
     unsafe { &*front }
+}
+
+/// As [`front`], for who keeps it.
+pub(crate) fn front_pointer() -> *const Front {
+    FRONT.with(Cell::get)
+}
+
+/// The watch over the calling thread's requests, if there is one.
+pub(crate) fn watched<'w>() -> Option<&'w Watch> {
+    let front = FRONT.with(Cell::get);
+    // SAFETY: TLS invariant 1.
+    if !unsafe { &*front }.is_watched() {
+        return None;
+    }
+    // SAFETY: such a front is the first field of a watch, which outlives its time as front (Watch invariant 1).
+    Some(unsafe { &*front.cast::<Watch>() })
+}
+
+/// A watch that is on; it goes off when this is dropped.
+pub(crate) struct On<'w> {
+    watch: &'w Watch,
+}
+
+/// Puts a watch in front of the calling thread's heap, which [`front_pointer`] gave.
+pub(crate) fn watch(watch: &Watch) -> On<'_> {
+    FRONT.set((&raw const *watch).cast());
+    On { watch }
+}
+
+impl Drop for On<'_> {
+    fn drop(&mut self) {
+        FRONT.set(self.watch.below());
+        if let Some(outer) = watched() {
+            outer.add(&self.watch.seen());
+        }
+    }
 }
 
 /// What serves a thread's small requests.
@@ -46,8 +83,19 @@ pub(crate) enum Entry {
 /// The heap of the calling thread, if it has one by now.
 #[inline]
 pub(crate) fn current() -> Option<OwnedHeap<'static>> {
-    let front = FRONT.with(Cell::get);
-    // SAFETY: TLS invariant 1.
+    unwatched().or_else(below_watches)
+}
+
+/// The heap of the calling thread, if it has one by now and no watch is in front of it.
+#[inline]
+pub(crate) fn unwatched() -> Option<OwnedHeap<'static>> {
+    heap_of(FRONT.with(Cell::get))
+}
+
+/// The heap of one of this thread's fronts, the one there is now or one below a watch, if it has one.
+#[inline]
+fn heap_of(front: *const Front) -> Option<OwnedHeap<'static>> {
+    // SAFETY: TLS invariant 1, and Watch invariant 1 for those below.
     if !unsafe { &*front }.has_heap() {
         return None;
     }
@@ -57,6 +105,34 @@ pub(crate) fn current() -> Option<OwnedHeap<'static>> {
     Some(unsafe { heap.owned() })
 }
 
+/// The heap below the watches over the calling thread, if there are any and it has one.
+#[cold]
+#[inline(never)]
+fn below_watches() -> Option<OwnedHeap<'static>> {
+    heap_of(lowest_front())
+}
+
+/// The front below all watches.
+fn lowest_front() -> *const Front {
+    let mut front = FRONT.with(Cell::get);
+    loop {
+        // SAFETY: TLS invariant 1, and Watch invariant 1 for those below.
+        if !unsafe { &*front }.is_watched() {
+            return front;
+        }
+        // SAFETY: such a front is the first field of a watch (Watch invariant 1).
+        front = unsafe { &*front.cast::<Watch>() }.below();
+    }
+}
+
+/// The calling thread's own heap, taken now if it can be.
+pub(crate) fn enter_own() -> Option<OwnedHeap<'static>> {
+    match enter() {
+        Entry::Heap(heap) => Some(heap),
+        _ => None,
+    }
+}
+
 /// What serves the calling thread, which takes a heap now if it can.
 #[cold]
 #[inline(never)]
@@ -64,18 +140,22 @@ pub(crate) fn enter() -> Entry {
     if let Some(heap) = current() {
         return Entry::Heap(heap);
     }
-    if ptr::eq(FRONT.with(Cell::get), &raw const ENDED) {
+    let below = lowest_front();
+    if ptr::eq(below, &raw const ENDED) || !ptr::eq(below, FRONT.with(Cell::get)) {
+        // A thread that could take no heap when a watch went on takes none until it is off.
         return Entry::Stragglers;
     }
     match SHARED.take_heap() {
         Ok((heap, key)) => {
-            // First, since arming may make the C library allocate, and that may come back here.
+            // SAFETY: heaps are never unmapped.
+            let view = unsafe { heap.as_ref() };
+            // SAFETY: Heap invariant 1: just taken.
+            let owned = unsafe { view.owned() };
+            owned.begin_thread();
+            // Before arming, which may make the C library allocate, and that may come back here.
             FRONT.set(heap.as_ptr().cast_const().cast());
             if key.arm(heap.as_ptr().cast()) {
-                // SAFETY: heaps are never unmapped.
-                let heap = unsafe { heap.as_ref() };
-                // SAFETY: TLS invariant 1.
-                return Entry::Heap(unsafe { heap.owned() });
+                return Entry::Heap(owned);
             }
             leave(heap);
             Entry::Stragglers

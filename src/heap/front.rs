@@ -45,6 +45,11 @@ impl Front {
         Self { base: 0, bytes: 0, tags: None, owner: 0, heads: [const { Head::new() }; CLASSES + 1] }
     }
 
+    /// The front of a thread whose requests are watched one by one: as without a heap, but told apart.
+    pub(crate) const fn watched() -> Self {
+        Self { owner: WATCHED, ..Self::without_heap() }
+    }
+
     /// The front of the heap with this index.
     pub(super) fn new(region: &Region, index: usize) -> Self {
         Self {
@@ -60,6 +65,12 @@ impl Front {
     #[inline(always)]
     pub(crate) fn has_heap(&self) -> bool {
         self.bytes != 0
+    }
+
+    /// Whether this front is part of a [`Watch`](crate::watch::Watch).
+    #[inline]
+    pub(crate) fn is_watched(&self) -> bool {
+        self.owner == WATCHED
     }
 
     /// Offset of an address in the region, if it lies there and this front has a heap.
@@ -134,6 +145,9 @@ impl Front {
             && is_absent(self.heads[0].top())
     }
 }
+
+/// In place of an owner. Tags of heaps have other bits set.
+const WATCHED: usize = 1;
 
 /// The part of a tag that names the heap with this index.
 fn owner(index: usize) -> usize {

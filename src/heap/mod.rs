@@ -16,12 +16,13 @@ mod front;
 pub(crate) use front::{Front, TAG_FREE, heap_of_tag, size_class_of_tag, tag_block_bytes};
 
 use crate::arena::Arenas;
-use crate::magazine::{Depot, Head, Slot, absent};
+use crate::magazine::{Depot, Head, Slot, absent, capacity, count};
 use crate::pool::PoolList;
 use crate::region::{ArenaId, Region};
 use crate::remote::{Combined, END, PendingList};
 use crate::size_class::{CLASSES, SizeClass};
 use crate::sync::{AtomicU64, Ordering};
+use crate::thread_stats::Counts;
 use crate::watched::{WatchedPtr, WatchedU32, WatchedU64, WatchedUsize};
 use core::cell::Cell;
 use core::marker::PhantomData;
@@ -61,7 +62,7 @@ impl Counter {
     }
 }
 
-/// What went to the backend.
+/// What went to the backend, and what moved.
 #[derive(Default)]
 pub(crate) struct LargeCounters {
     pub(crate) allocations: Counter,
@@ -71,6 +72,8 @@ pub(crate) struct LargeCounters {
     pub(crate) bytes_in: Counter,
     /// Bytes given back, in all.
     pub(crate) bytes_out: Counter,
+    /// Blocks that `realloc` moved from a pool, or to one.
+    pub(crate) moved: Counter,
 }
 
 impl LargeCounters {
@@ -81,6 +84,7 @@ impl LargeCounters {
             reallocations: Counter::new(),
             bytes_in: Counter::new(),
             bytes_out: Counter::new(),
+            moved: Counter::new(),
         }
     }
 }
@@ -177,6 +181,8 @@ struct Own {
     since_search: Cell<SinceSearch>,
     /// Words taken off the pending list and not collected yet.
     taken: WatchedU32,
+    /// What the heap's earlier threads have done.
+    counts_at_start: Cell<Counts>,
     /// Whether blocks are cached. The stragglers' heap caches none, since its caller changes with every call.
     has_magazines: Cell<bool>,
 }
@@ -228,6 +234,7 @@ impl Heap {
             pools: WatchedUsize::new(0),
             since_search: Cell::new(SinceSearch::default()),
             taken: WatchedU32::new(END),
+            counts_at_start: Cell::new(Counts::ZERO),
             has_magazines: Cell::new(true),
         };
         // SAFETY: as above.
@@ -291,6 +298,12 @@ impl Heap {
         &self.class(class).partial
     }
 
+    /// Blocks of a class in magazines.
+    pub(crate) fn cached_blocks(&self, class: SizeClass) -> usize {
+        let state = self.class(class);
+        count(self.head(class).top(), class) + count(state.previous(), class) + state.depot.length() * capacity(class)
+    }
+
     /// The arenas with free pools.
     pub(crate) fn arenas(&self) -> &Arenas {
         &self.own.arenas
@@ -322,6 +335,18 @@ impl Heap {
 pub(crate) struct OwnedHeap<'h> {
     heap: &'h Heap,
     _not_send: PhantomData<*mut ()>,
+}
+
+impl OwnedHeap<'_> {
+    /// A thread begins to use the heap: what others did with it before is not counted as the thread's.
+    pub(crate) fn begin_thread(self) {
+        self.own.counts_at_start.set(Counts::of(&self));
+    }
+
+    /// What the heap's earlier threads have done.
+    pub(crate) fn counts_at_start(self) -> Counts {
+        self.own.counts_at_start.get()
+    }
 }
 
 impl Deref for OwnedHeap<'_> {

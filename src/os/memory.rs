@@ -122,6 +122,27 @@ fn errno_location() -> *mut i32 {
     }
 }
 
+/// Bytes of a page-aligned range that are in memory now; 0 where the system does not say.
+pub(crate) fn resident_bytes(start: NonNull<u8>, bytes: usize) -> usize {
+    /// Pages asked about at once.
+    const AT_ONCE: usize = 1024;
+    let _errno = KeepErrno::new();
+    let page = page_bytes();
+    let mut answer = [0; AT_ONCE];
+    let mut resident = 0;
+    for first in (0..bytes).step_by(AT_ONCE * page) {
+        let part = (bytes - first).min(AT_ONCE * page);
+        let from = start.as_ptr().wrapping_add(first).cast::<c_void>();
+        // SAFETY: a question about addresses changes nothing; there is room for an answer for each page.
+        let status = unsafe { libc::mincore(from, part, answer.as_mut_ptr().cast()) };
+        if status == 0 {
+            // The other bits are reserved, or have other meanings.
+            resident += answer[..part.div_ceil(page)].iter().filter(|flags| **flags & 1 == 1).count() * page;
+        }
+    }
+    resident
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -132,8 +153,10 @@ mod tests {
         let start = reserve(8 * page).unwrap();
         // SAFETY: inside the reservation.
         assert!(unsafe { open(start, page) });
+        assert_eq!(resident_bytes(start, 8 * page), 0);
         // SAFETY: just opened.
         unsafe { start.as_ptr().wrapping_add(page - 1).write(7) };
+        assert_eq!(resident_bytes(start, 8 * page), page);
         // SAFETY: ours, and unused from here on.
         unsafe { unreserve(start, 8 * page) };
     }

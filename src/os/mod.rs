@@ -7,6 +7,6 @@ mod process;
 
 pub(crate) use hint::prefetch_write;
 pub(crate) use memory::{
-    address_space_limit, open, page_bytes, physical_memory, prefer_small_pages, reserve, unreserve,
+    address_space_limit, open, page_bytes, physical_memory, prefer_small_pages, reserve, resident_bytes, unreserve,
 };
 pub(crate) use process::{ThreadExitKey, abort, in_child_of_fork, nap, process_id, write_stderr};

@@ -34,7 +34,7 @@ rows! {
     REMOTE_FREE_STRIDE       1008     112522   "free of another thread's 48 bytes, each in another pool than the last"
     COLLECT                  1008      51236   "alloc of 48 bytes, from blocks another thread freed"
     REALLOC_IN_PLACE         1000      31158   "realloc between 41 and 48 bytes, one size class"
-    REALLOC_MOVE             1000      96438   "realloc between 48 and 64 bytes"
+    REALLOC_MOVE             1000     100519   "realloc between 48 and 64 bytes"
     REALLOC_LARGE            1000     228057   "realloc between 256 and 512 bytes, pool and backend"
     LARGE                    1000     225640   "alloc and free of 1 KiB by the backend"
 

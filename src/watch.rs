@@ -1,0 +1,90 @@
+//! A thread's requests watched one by one, for what the counts cannot tell: bytes as requested, and high-water marks.
+//!
+//! While a watch is on, the thread's front is the watch's: it has no heap, so both fast paths leave every request to
+//! their slow halves, which serve it from the thread's own heap and note it here. Off, a watch costs nothing, since there is
+//! no test for it that was not made anyway.
+
+use crate::heap::Front;
+use core::cell::Cell;
+
+/// What a watch has seen. Bytes live count small blocks at block size, others as requested.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Seen {
+    pub(crate) requested_bytes: u64,
+    pub(crate) largest_bytes: usize,
+    pub(crate) live_bytes: i64,
+    pub(crate) live_blocks: i64,
+    pub(crate) peak_bytes: i64,
+    pub(crate) peak_blocks: i64,
+}
+
+/// The front of a thread whose requests are watched, and what was seen.
+///
+/// Watch invariant 1: `below` is the front that was there before; it is put back before the watch goes away.
+#[repr(C)]
+pub(crate) struct Watch {
+    /// First, so that a pointer to it is one to the watch.
+    front: Front,
+    below: Cell<*const Front>,
+    seen: Cell<Seen>,
+}
+
+impl Watch {
+    pub(crate) fn new(below: *const Front) -> Self {
+        Self { front: Front::watched(), below: Cell::new(below), seen: Cell::new(Seen::default()) }
+    }
+
+    pub(crate) fn below(&self) -> *const Front {
+        self.below.get()
+    }
+
+    pub(crate) fn seen(&self) -> Seen {
+        self.seen.get()
+    }
+
+    /// A request of `requested` bytes was served by a block that counts as `bytes`.
+    pub(crate) fn allocated(&self, requested: usize, bytes: usize) {
+        let mut seen = self.seen.get();
+        seen.requested_bytes = seen.requested_bytes.wrapping_add(requested as u64);
+        seen.largest_bytes = seen.largest_bytes.max(requested);
+        seen.change(1, bytes as i64);
+        self.seen.set(seen);
+    }
+
+    /// A block that counts as `bytes` was freed.
+    pub(crate) fn freed(&self, bytes: usize) {
+        let mut seen = self.seen.get();
+        seen.change(-1, -(bytes as i64));
+        self.seen.set(seen);
+    }
+
+    /// A block was resized where it is, from one that counts as `from` bytes to one that counts as `to`.
+    pub(crate) fn resized(&self, requested: usize, from: usize, to: usize) {
+        let mut seen = self.seen.get();
+        seen.requested_bytes = seen.requested_bytes.wrapping_add(requested as u64);
+        seen.largest_bytes = seen.largest_bytes.max(requested);
+        seen.change(0, to as i64 - from as i64);
+        self.seen.set(seen);
+    }
+
+    /// Adds what an inner watch has seen, which began when this one saw its last request.
+    pub(crate) fn add(&self, inner: &Seen) {
+        let mut seen = self.seen.get();
+        seen.requested_bytes = seen.requested_bytes.wrapping_add(inner.requested_bytes);
+        seen.largest_bytes = seen.largest_bytes.max(inner.largest_bytes);
+        seen.peak_bytes = seen.peak_bytes.max(seen.live_bytes + inner.peak_bytes);
+        seen.peak_blocks = seen.peak_blocks.max(seen.live_blocks + inner.peak_blocks);
+        seen.live_bytes += inner.live_bytes;
+        seen.live_blocks += inner.live_blocks;
+        self.seen.set(seen);
+    }
+}
+
+impl Seen {
+    fn change(&mut self, blocks: i64, bytes: i64) {
+        self.live_blocks += blocks;
+        self.live_bytes += bytes;
+        self.peak_blocks = self.peak_blocks.max(self.live_blocks);
+        self.peak_bytes = self.peak_bytes.max(self.live_bytes);
+    }
+}
