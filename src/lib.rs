@@ -75,6 +75,7 @@
 mod arena;
 mod check;
 mod delta;
+mod generation;
 mod global;
 mod heap;
 mod lock;

@@ -1,7 +1,8 @@
 //! A lock for the rare moments when heaps share: opening arenas, starting and ending threads.
 //!
-//! No user's code runs under it. It is not held across a fork: the child gets it as it is, and mends what it guards if a
-//! thread held it that is not there any more.
+//! No user's code runs under it. It is not held across a fork: the child gets a copy of it as it is. So it names the
+//! generation of its holder, which differs in each copy of the memory: who finds an older one takes the lock over, and is
+//! told to mend what it guards.
 //!
 //! # Ordering
 //! * **L** (lock): the compare-exchange is `Acquire` and pairs with the U before it: what the last holder wrote is seen.
@@ -9,7 +10,7 @@
 
 use crate::sync::{AtomicU32, Backoff, Ordering, nap};
 
-/// Lock invariant 1: the word is 1 while somebody holds the lock, else 0.
+/// Lock invariant 1: the word is 0 while the lock is free, else the generation of the thread that holds it.
 pub(crate) struct Lock {
     word: AtomicU32,
 }
@@ -17,6 +18,8 @@ pub(crate) struct Lock {
 /// Proof that a lock is held; unlocks when dropped.
 pub(crate) struct Guard<'a> {
     lock: &'a Lock,
+    /// Whether a fork copied the lock while another thread held it: what it guards may be half-changed.
+    pub(crate) is_inherited: bool,
 }
 
 impl Lock {
@@ -25,29 +28,23 @@ impl Lock {
         Self { word }
     }
 
-    /// Waits until the lock is free and takes it. Spins first, then yields the processor, then sleeps: the holder may
-    /// be a thread that runs only when this one does not. Before it sleeps it calls `in_vain`, which may find that the
-    /// holder is not there any more.
-    pub(crate) fn lock(&self, in_vain: impl Fn()) -> Guard<'_> {
+    /// Waits until the lock is free and takes it for a thread of `generation`, not 0. Spins first, then yields the
+    /// processor, then sleeps: the holder may be a thread that runs only when this one does not. A holder of another
+    /// generation is not there any more: the lock is taken from it.
+    pub(crate) fn lock(&self, generation: u32) -> Guard<'_> {
         let backoff = Backoff::new();
-        // Ordering L.
-        while self.word.compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed).is_err() {
-            if backoff.is_completed() {
-                in_vain();
-                nap();
-            } else {
-                backoff.snooze();
+        let mut expected = 0;
+        loop {
+            // Ordering L.
+            match self.word.compare_exchange(expected, generation, Ordering::Acquire, Ordering::Relaxed) {
+                Ok(_) => return Guard { lock: self, is_inherited: expected != 0 },
+                Err(holder) if holder != generation => expected = holder,
+                Err(_) => {
+                    expected = 0;
+                    if backoff.is_completed() { nap() } else { backoff.snooze() }
+                }
             }
         }
-        Guard { lock: self }
-    }
-
-    /// For the only thread there is, the one that a fork left: whether some other thread held the lock. Frees it then.
-    pub(crate) fn take_from_the_dead(&self) -> bool {
-        // Relaxed: the fork has copied what other threads wrote, in whatever state it was.
-        let was_held = self.word.load(Ordering::Relaxed) != 0;
-        self.word.store(0, Ordering::Relaxed);
-        was_held
     }
 }
 

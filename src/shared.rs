@@ -1,10 +1,11 @@
 //! What all heaps share: the region, the arenas that nobody owns, the heaps without a thread. One lock guards it; a
 //! running program takes it once for each new arena (256 KiB) and at the start and end of each thread.
 
+use crate::generation::Generation;
 use crate::heap::{Heap, LargeCounters, OwnedHeap, Supply};
-use crate::lock::Lock;
+use crate::lock::{Guard, Lock};
 use crate::magazine::{Magazine, Slot};
-use crate::os::{self, ThreadExitKey, process_id};
+use crate::os::{self, ThreadExitKey};
 use crate::pool::NONE;
 use crate::region::{ArenaId, PoolId, Region};
 use crate::size_class::ARENA_BYTES;
@@ -13,6 +14,7 @@ use crate::sync::{AtomicU32, Ordering};
 use crate::verify::{Place, View, Violation, demand};
 use core::cell::UnsafeCell;
 use core::ptr::NonNull;
+use core::sync::atomic::compiler_fence;
 use static_assertions::const_assert_eq;
 
 /// Arenas opened first: 2 MiB of addresses.
@@ -32,9 +34,6 @@ const NEW: u32 = 0;
 const READY: u32 = 1;
 /// The system refused a region: everything goes to the backend.
 const REFUSED: u32 = 2;
-
-/// In place of a process's number: a child would not be told that it is one, so nobody may conclude it later.
-const UNTOLD: u32 = u32::MAX;
 
 /// Why a thread gets no heap.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -66,6 +65,8 @@ struct State {
     settled: HeapList,
     /// Settled heaps that have had their turn in this round.
     looked_at: HeapList,
+    /// The copy of the memory that last took the lock.
+    generation: u32,
     /// Heaps that were made before the last fork that this process is a child of.
     heaps_before_fork: usize,
     magazines: usize,
@@ -80,7 +81,7 @@ struct State {
 /// One set of pools for any number of threads.
 pub(crate) struct Shared {
     lock: Lock,
-    /// Shared invariant 1: touched only by the holder of `lock`, or by the only thread that a fork has left.
+    /// Shared invariant 1: touched only by the holder of `lock`.
     state: UnsafeCell<State>,
     /// Set once, under the lock. `Release` with `Acquire`: whoever sees it not `NEW` sees what was decided.
     phase: AtomicU32,
@@ -88,9 +89,8 @@ pub(crate) struct Shared {
     stragglers_lock: Lock,
     /// What went to the backend for threads without a heap.
     pub(crate) large: LargeCounters,
-    /// Process that the state belongs to; another one than the running process in a child that has not been mended yet.
-    /// Relaxed: it changes only before there are threads that could see it change.
-    process: AtomicU32,
+    /// By which a child of a fork knows that it is one.
+    generation: Generation,
     /// Bytes to reserve.
     bytes: fn() -> usize,
     /// Runs once, when the region has been reserved.
@@ -116,6 +116,7 @@ impl Shared {
                 parked: HeapList::new(),
                 settled: HeapList::new(),
                 looked_at: HeapList::new(),
+                generation: 0,
                 heaps_before_fork: 0,
                 magazines: 0,
                 magazines_open: 0,
@@ -126,26 +127,44 @@ impl Shared {
             phase: AtomicU32::new(NEW),
             stragglers_lock: Lock::new(AtomicU32::new(0)),
             large: LargeCounters::new(),
-            process: AtomicU32::new(0),
+            generation: Generation::new(),
             bytes,
             start,
         }
     }
 
     /// Runs `body` with the state, locked. No body calls back into here.
+    ///
+    /// No lock is held across a fork: a handler that did so would run before those of libraries that registered earlier,
+    /// and their handlers may wait for a thread that waits for the lock. So in a child the state may be what another thread
+    /// was in the middle of changing: whoever gets the lock first there mends it.
     fn with_state<R>(&self, body: impl FnOnce(&mut State) -> R) -> R {
-        let _guard = self.lock.lock(|| self.after_fork_in_child());
+        let generation = self.generation.number();
+        let guard = self.lock.lock(generation);
         // SAFETY: Shared invariant 1, and no body makes a second reference.
-        body(unsafe { &mut *self.state.get() })
+        let state = unsafe { &mut *self.state.get() };
+        if guard.is_inherited {
+            state.give_up_lists(self.phase.load(Ordering::Relaxed) == NEW);
+        }
+        if state.generation != generation {
+            (state.generation, state.heaps_before_fork) = (generation, state.heaps);
+        }
+        body(state)
+    }
+
+    /// Takes the lock of the stragglers' heap. In a child it gives that heap up if another thread was just using it.
+    fn lock_stragglers(&self) -> Guard<'_> {
+        let guard = self.stragglers_lock.lock(self.generation.number());
+        if guard.is_inherited {
+            self.with_state(|state| (state.stragglers, state.is_reserved_place_lost) = (None, true));
+        }
+        guard
     }
 
     /// A heap for a thread: a parked one if there is one, else a new one. The key tells of the thread's end.
     pub(crate) fn take_heap(&self) -> Result<(NonNull<Heap>, ThreadExitKey), NoHeap> {
         if self.phase.load(Ordering::Acquire) == REFUSED {
             return Err(NoHeap::NoRegion);
-        }
-        if self.process.load(Ordering::Relaxed) == 0 {
-            self.process.store(process_id(), Ordering::Relaxed);
         }
         self.with_state(|state| {
             let region = self.started(state).ok_or(NoHeap::NoRegion)?;
@@ -196,7 +215,7 @@ impl Shared {
         if self.phase.load(Ordering::Acquire) == REFUSED {
             return None;
         }
-        let _guard = self.stragglers_lock.lock(|| self.after_fork_in_child());
+        let _guard = self.lock_stragglers();
         let heap = self.with_state(|state| {
             let region = self.started(state)?;
             state.stragglers_heap(&region)
@@ -224,16 +243,9 @@ impl Shared {
     /// What the heap holds now.
     pub(crate) fn stats(&self) -> Stats {
         let mut stats = Stats::new();
-        let mut opened = None;
-        self.with_state(|state| {
-            stats.add_large(&self.large);
-            let Some(region) = state.region else { return };
-            for index in 0..state.heaps {
-                // SAFETY: so many are open, for ever; only their atomics are read, and what never changes.
-                if let Some(heap) = unsafe { Heap::in_place(region.heap(index)) } {
-                    stats.add_heap(heap);
-                }
-            }
+        stats.add_large(&self.large);
+        let opened = self.with_state(|state| {
+            let region = state.region?;
             let parked = state.parked.length + state.settled.length + state.looked_at.length;
             stats.heaps.in_use = state.heaps.saturating_sub(parked + state.straggler_places) as u64;
             stats.heaps.parked = parked as u64;
@@ -243,10 +255,19 @@ impl Shared {
             stats.region.open_bytes = (state.open * ARENA_BYTES) as u64;
             let tables = region.open_tables(state.open, state.heaps, state.magazines_open);
             stats.region.metadata_bytes = tables.iter().map(|(_, bytes)| *bytes as u64).sum();
-            opened = Some((region.open_blocks(state.open), tables));
+            // The reserved place may be written for the first time once the lock is free.
+            let is_reserved_place_made = state.stragglers.is_some() || state.is_reserved_place_lost;
+            let places = usize::from(!is_reserved_place_made)..state.heaps;
+            Some((region, places, region.open_blocks(state.open), tables))
         });
-        // Without the lock: the kernel walks its own tables for it.
-        if let Some((blocks, tables)) = opened {
+        // The rest without the lock, for which threads that start or end wait.
+        if let Some((region, places, blocks, tables)) = opened {
+            for index in places {
+                // SAFETY: so many are open, for ever; only their atomics are read, and what never changes.
+                if let Some(heap) = unsafe { Heap::in_place(region.heap(index)) } {
+                    stats.add_heap(heap);
+                }
+            }
             let resident = |(start, bytes)| os::resident_bytes(start, bytes) as u64;
             stats.region.resident_bytes = resident(blocks) + tables.into_iter().map(resident).sum::<u64>();
         }
@@ -257,7 +278,7 @@ impl Shared {
     /// Walks everything and holds each invariant against what is there; `own` is the calling thread's heap.
     pub(crate) fn check_heap(&self, own: Option<OwnedHeap<'_>>) -> Result<(), Violation> {
         // What the stragglers' heap does is not quiet either.
-        let _guard = self.stragglers_lock.lock(|| self.after_fork_in_child());
+        let _guard = self.lock_stragglers();
         self.with_state(|state| {
             let Some(region) = state.region else { return Ok(()) };
             state.check_parked_heaps()?;
@@ -275,49 +296,23 @@ impl Shared {
             view.check()
         })
     }
-
-    /// There is no handler in the children of forks. Then one of them may wait for ever for a lock that was held when the
-    /// fork came.
-    pub(crate) fn without_fork_handler(&self) {
-        self.process.store(UNTOLD, Ordering::Relaxed);
-    }
-
-    /// In the child of a fork, which has one thread: gives up what another thread was changing when the fork came.
-    /// Elsewhere, and the second time, it does nothing.
-    ///
-    /// No lock is held across the fork: a handler that did so would run before those of libraries that registered
-    /// earlier, and their handlers may wait for a thread that waits for the lock. In the child theirs run earlier too,
-    /// and may allocate; so whoever waits in vain for a lock comes here as well.
-    pub(crate) fn after_fork_in_child(&self) {
-        let (process, known) = (process_id(), self.process.load(Ordering::Relaxed));
-        if known == process || known == 0 || known == UNTOLD {
-            return;
-        }
-        self.process.store(process, Ordering::Relaxed);
-        let stragglers_lost = self.stragglers_lock.take_from_the_dead();
-        let state_lost = self.lock.take_from_the_dead();
-        self.with_state(|state| {
-            state.heaps_before_fork = state.heaps;
-            if state_lost {
-                state.give_up_lists();
-            }
-            if stragglers_lost {
-                (state.stragglers, state.is_reserved_place_lost) = (None, true);
-            }
-        });
-    }
 }
 
 impl State {
     /// Forgets what another thread may have left half-changed: the lists, and what is at the border of what is in use.
     /// Blocks stay where they are, and are freed as before.
-    fn give_up_lists(&mut self) {
+    fn give_up_lists(&mut self, is_new: bool) {
+        if is_new {
+            // Another thread was just starting: this process starts anew.
+            (self.region, self.key, self.heaps, self.straggler_places) = (None, None, 0, 0);
+            return;
+        }
         (self.free_arenas, self.free_arena_count) = (NONE, 0);
         (self.parked, self.settled, self.looked_at) = (HeapList::new(), HeapList::new(), HeapList::new());
         self.carved = self.open;
         self.magazines = self.magazines_open;
         let Some(region) = self.region else { return };
-        if self.stragglers.is_none() && self.heaps > 0 {
+        if self.stragglers.is_none() && !self.is_reserved_place_lost && self.heaps > 0 {
             // SAFETY: the place has been open since the start, and whoever was making a heap in it is gone.
             unsafe { Heap::clear(region.heap(0)) };
         }
@@ -339,6 +334,8 @@ impl State {
         }
         // SAFETY: just opened, and the index grows with each heap.
         let heap = unsafe { Heap::create(region, self.heaps) };
+        // In this order too when a fork looks on.
+        compiler_fence(Ordering::Release);
         self.heaps += 1;
         Some(heap)
     }

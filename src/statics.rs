@@ -1,7 +1,7 @@
 //! The process's one set of pools, and the fronts of threads without a heap. With `tls`, the only statics there are.
 
 use crate::heap::Front;
-use crate::os::{ThreadExitKey, in_child_of_fork};
+use crate::os::ThreadExitKey;
 use crate::region::Region;
 use crate::shared::Shared;
 use crate::tls;
@@ -17,13 +17,5 @@ pub(crate) static ENDED: Front = Front::without_heap();
 
 /// Runs once, under the lock of [`SHARED`], when it has got its region.
 fn start() -> Option<ThreadExitKey> {
-    // Refused only for want of memory.
-    if !in_child_of_fork(after_fork_in_child) {
-        SHARED.without_fork_handler();
-    }
     ThreadExitKey::new(tls::thread_exit)
-}
-
-unsafe extern "C" fn after_fork_in_child() {
-    SHARED.after_fork_in_child();
 }

@@ -17,6 +17,9 @@ const PREFETCH_AHEAD: usize = 8;
 /// Words that a parked heap collects at a time when it settles: those of sixteen arenas.
 const COLLECTED_BY_SETTLING: usize = 16 * 512;
 
+/// Pools that a settling heap's search may look at for each block freed since the last one.
+const POOLS_LOOKED_AT_A_FREE: usize = 8;
+
 impl Heap {
     /// Word of the maps and bit in it for the block at an offset.
     #[inline]
@@ -223,7 +226,10 @@ impl OwnedHeap<'_> {
         if self.own.taken.get() != END {
             return;
         }
-        self.search_wholly_free_pools(supply);
+        // A search looks at every partly used pool: frees have to pay for it here too.
+        if self.own.since_search.get().freed_blocks * POOLS_LOOKED_AT_A_FREE >= self.own.pools.get() {
+            self.search_wholly_free_pools(supply);
+        }
         while let Some(arena) = self.own.arenas.take_wholly_free(&self.region, 0) {
             supply.give_arena(&self.region, arena);
         }

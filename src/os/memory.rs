@@ -98,6 +98,27 @@ impl Drop for KeepErrno {
     }
 }
 
+/// Room for a word that is zero in each child of a fork until it is set there; a child that shares the memory shares the
+/// word. `None` where the system has no such thing.
+pub(crate) fn word_wiped_on_fork() -> Option<NonNull<u8>> {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    {
+        let _errno = KeepErrno::new();
+        let page = page_bytes();
+        let start = reserve(page)?;
+        // SAFETY: just reserved; the advice changes no content.
+        let advise = |advice| unsafe { libc::madvise(start.as_ptr().cast(), page, advice) == 0 };
+        // An emulator may accept any advice, and do nothing about it.
+        // SAFETY: just reserved.
+        if !advise(-1) && advise(libc::MADV_WIPEONFORK) && unsafe { open(start, page) } {
+            return Some(start);
+        }
+        // SAFETY: just reserved, and not used.
+        unsafe { unreserve(start, page) };
+    }
+    None
+}
+
 /// Where the C library keeps this thread's `errno`.
 fn errno_location() -> *mut i32 {
     #[cfg(target_os = "linux")]
@@ -128,13 +149,13 @@ pub(crate) fn resident_bytes(start: NonNull<u8>, bytes: usize) -> usize {
     const AT_ONCE: usize = 1024;
     let _errno = KeepErrno::new();
     let page = page_bytes();
-    let mut answer = [0; AT_ONCE];
+    let mut answer = [0u8; AT_ONCE];
     let mut resident = 0;
     for first in (0..bytes).step_by(AT_ONCE * page) {
         let part = (bytes - first).min(AT_ONCE * page);
         let from = start.as_ptr().wrapping_add(first).cast::<c_void>();
         // SAFETY: a question about addresses changes nothing; there is room for an answer for each page.
-        let status = unsafe { libc::mincore(from, part, answer.as_mut_ptr().cast()) };
+        let status = unsafe { libc::mincore(from, part, answer.as_mut_ptr()) };
         if status == 0 {
             // The other bits are reserved, or have other meanings.
             resident += answer[..part.div_ceil(page)].iter().filter(|flags| **flags & 1 == 1).count() * page;
@@ -152,11 +173,16 @@ mod tests {
         let page = page_bytes();
         let start = reserve(8 * page).unwrap();
         // SAFETY: inside the reservation.
-        assert!(unsafe { open(start, page) });
+        assert!(unsafe { open(start, 6 * page) });
         assert_eq!(resident_bytes(start, 8 * page), 0);
         // SAFETY: just opened.
         unsafe { start.as_ptr().wrapping_add(page - 1).write(7) };
         assert_eq!(resident_bytes(start, 8 * page), page);
+        for number in 2..6 {
+            // SAFETY: just opened.
+            unsafe { start.as_ptr().wrapping_add(number * page).write(7) };
+        }
+        assert_eq!(resident_bytes(start, 8 * page), 5 * page);
         // SAFETY: ours, and unused from here on.
         unsafe { unreserve(start, 8 * page) };
     }

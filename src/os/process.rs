@@ -1,4 +1,4 @@
-//! Thread exit, fork, and the last words of a process.
+//! Thread exit, waiting, and the last words of a process.
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
 use super::memory::KeepErrno;
@@ -26,12 +26,6 @@ impl ThreadExitKey {
         // SAFETY: the key was made by `new` and is never deleted.
         unsafe { libc::pthread_setspecific(self.0, value) == 0 }
     }
-}
-
-/// Has `handler` called in the child of each `fork`, before `fork` returns there.
-pub(crate) fn in_child_of_fork(handler: unsafe extern "C" fn()) -> bool {
-    // SAFETY: the function has the type that is asked for and lives as long as this code.
-    unsafe { libc::pthread_atfork(None, None, Some(handler)) == 0 }
 }
 
 /// Sleeps for 50 microseconds, so that threads of any priority may run. Keeps `errno`, and is no cancellation point.

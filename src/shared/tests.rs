@@ -184,3 +184,63 @@ fn a_request_finds_its_blocks_behind_those_of_other_classes() {
     assert!(found >= 64, "{found}");
     assert_eq!(consistent(shared).classes[31].live_blocks, 0);
 }
+
+/// Leaves a lock as a fork does when another thread of the parent held it.
+fn leave_behind(shared: &Shared, lock: &Lock) {
+    shared.with_state(|state| state.generation = u32::MAX);
+    core::mem::forget(lock.lock(u32::MAX));
+}
+
+#[test]
+fn what_a_fork_left_half_changed_is_given_up() {
+    let shared = shared();
+    let (parked, _) = heap(shared);
+    let (_, own) = heap(shared);
+    shared.park(parked);
+    let blocks = allocate(shared, own, 48, 1000);
+    leave_behind(shared, &shared.lock);
+    let stats = consistent(shared);
+    assert_eq!((stats.heaps.parked, stats.arenas.free, stats.arenas.open), (0, 0, 4));
+    assert_eq!(stats.small.live_blocks, 1000);
+    free(shared, own, &blocks);
+    assert_eq!(consistent(shared).small.live_blocks, 0);
+    assert_ne!(shared.take_heap().unwrap().0, parked);
+}
+
+#[test]
+fn a_stragglers_heap_that_a_fork_left_is_replaced_and_its_blocks_stay() {
+    let shared = shared();
+    let class = SizeClass::of_block(40);
+    let alloc = || shared.with_stragglers(|heap| heap.alloc(shared, class)).unwrap();
+    let blocks: Vec<_> = (0..500).map(|_| alloc()).collect();
+    leave_behind(shared, &shared.stragglers_lock);
+    alloc();
+    assert_eq!(shared.stats().small.live_blocks, 501);
+    // A second fork, before and after there is another one.
+    shared.with_state(|state| state.stragglers = None);
+    leave_behind(shared, &shared.lock);
+    assert_eq!(shared.stats().small.live_blocks, 501);
+    let (_, other) = heap(shared);
+    free(shared, other, &blocks);
+    other.post_all();
+    let stats = shared.stats();
+    assert_eq!((stats.small.live_blocks, stats.small.waiting_blocks), (1, 500));
+}
+
+#[test]
+fn a_thread_does_not_take_its_own_lock_for_a_dead_ones() {
+    let shared = shared();
+    let class = SizeClass::of_block(40);
+    shared.with_stragglers(|heap| heap.alloc(shared, class)).unwrap();
+    leave_behind(shared, &shared.lock);
+    shared.with_stragglers(|heap| heap.alloc(shared, class)).unwrap();
+    shared.with_state(|state| assert!(!state.is_reserved_place_lost));
+}
+
+#[test]
+fn a_fork_in_the_middle_of_the_start_starts_anew() {
+    let shared = Shared::new(|| 1 << 20, || ThreadExitKey::new(nothing));
+    leave_behind(&shared, &shared.lock);
+    assert!(shared.take_heap().is_ok());
+    assert_eq!(shared.stats().heaps.in_use, 1);
+}

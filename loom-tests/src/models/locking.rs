@@ -14,7 +14,7 @@ fn holders_see_each_others_writes() {
     loom::model(|| {
         let shared = Arc::new((Lock::new(AtomicU32::new(0)), UnsafeCell::new(Vec::new())));
         let enter = |shared: &(Lock, UnsafeCell<Vec<usize>>), me| {
-            let _guard = shared.0.lock(|| ());
+            let _guard = shared.0.lock(1);
             // SAFETY: the lock; loom checks it.
             shared.1.with_mut(|list| unsafe { (*list).push(me) });
         };
@@ -24,7 +24,7 @@ fn holders_see_each_others_writes() {
         };
         enter(&shared, 1);
         other.join().unwrap();
-        let _guard = shared.0.lock(|| ());
+        let _guard = shared.0.lock(1);
         // SAFETY: the lock; loom checks it.
         SEEN.note(shared.1.with(|list| unsafe { (*list).clone() }));
     });

@@ -125,13 +125,13 @@ fn a_parked_heap_is_taken_over_while_a_block_is_freed() {
             thread::spawn(move || {
                 let mut back = [0; WORDS * BLOCKS];
                 heap.collect(&mut back);
-                let _guard = shared.0.lock(|| ());
+                let _guard = shared.0.lock(1);
                 // SAFETY: the lock; loom checks it.
                 shared.1.with_mut(|parked| unsafe { *parked = (true, back) });
             })
         };
         let taken = {
-            let _guard = shared.0.lock(|| ());
+            let _guard = shared.0.lock(1);
             // SAFETY: the lock; loom checks it.
             shared.1.with_mut(|parked| take_parked(unsafe { &mut *parked }))
         };
