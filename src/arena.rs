@@ -107,6 +107,30 @@ impl Arenas {
         Some(ArenaId(arena))
     }
 
+    /// Gives the memory of free pools back to the system. Returns the bytes that were in memory.
+    ///
+    /// # Safety
+    /// * The caller owns the arenas.
+    pub(crate) unsafe fn release(&self, region: &Region) -> usize {
+        let mut bytes = 0;
+        for first in &self.first {
+            let mut next = first.get();
+            while next != NONE {
+                let arena = ArenaId(next);
+                let mut free = region.arena_record(arena).free_pools.get();
+                while free != 0 {
+                    let start = free.trailing_zeros();
+                    let length = (free >> start).trailing_ones();
+                    // SAFETY: the caller owns the arena, and a set bit is a pool without a class (Arena invariant 1).
+                    bytes += unsafe { region.release(arena.pool(start), length as usize) };
+                    free &= u64::MAX.checked_shl(start + length).unwrap_or(0);
+                }
+                next = region.arena_record(arena).next.get();
+            }
+        }
+        bytes
+    }
+
     /// The first arena with `free` free pools, else [`NONE`], and whether the heap believes that there is one.
     pub(crate) fn with_free(&self, free: usize) -> (u32, bool) {
         (self.first[free - 1].get(), self.nonempty.get() >> (free - 1) & 1 == 1)

@@ -12,6 +12,7 @@ use core::ops::Sub;
 /// Every figure is signed: the later moment may be the one subtracted, and a thread may free more than it allocates.
 /// `live_blocks` is `allocations - frees` everywhere. Differences never overflow; nothing here panics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct Delta {
     /// Requests served from pools, all size classes together. Bytes are counted at block size.
@@ -27,6 +28,7 @@ pub struct Delta {
 
 /// The part of a [`Delta`] that pools served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct SmallDelta {
     /// Requests served.
@@ -43,6 +45,7 @@ pub struct SmallDelta {
 
 /// The part of a [`Delta`] that the backend served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct LargeDelta {
     /// Requests served.
@@ -59,6 +62,7 @@ pub struct LargeDelta {
 
 /// The part of a [`Delta`] that one size class served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct ClassDelta {
     /// Bytes of a block: 8, 16, ... 256.

@@ -30,6 +30,7 @@ pub fn measure<R>(f: impl FnOnce() -> R) -> (R, Delta) {
 
 /// What [`measure_peak`] tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct Peak {
     /// What was allocated and freed, as [`measure`] tells it.

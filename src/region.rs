@@ -310,6 +310,21 @@ impl Region {
         ]
     }
 
+    /// Gives the memory of a run of `pools` back to the system, as far as they are whole system pages. Returns the bytes
+    /// that were in memory.
+    ///
+    /// # Safety
+    /// * The caller owns the pools, and they have no class.
+    pub(crate) unsafe fn release(&self, first: PoolId, pools: usize) -> usize {
+        let start = (first.0 as usize * POOL_BYTES).next_multiple_of(self.page);
+        let end = (first.0 as usize + pools) * POOL_BYTES / self.page * self.page;
+        if start >= end {
+            return 0;
+        }
+        // SAFETY: inside the region, and the pools are in use, hence open; nobody has a block of them.
+        unsafe { os::release(self.blocks.entry(start), end - start) }
+    }
+
     /// Bytes of the first `arenas` arenas.
     pub(crate) fn open_blocks(&self, arenas: usize) -> (NonNull<u8>, usize) {
         (self.blocks.start, arenas * ARENA_BYTES)

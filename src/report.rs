@@ -9,7 +9,8 @@ use core::fmt::{self, Display, Formatter};
 const LABEL: usize = 44;
 
 impl Display for Stats {
-    /// Prints one line for each class that has pools or was used, then the sums. Does not allocate.
+    /// Prints one line for each class that has pools or was used (`{:#}`: for each class), then the sums. Does not
+    /// allocate.
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         writeln!(f, "Small block threshold = {SMALL_MAX}, in {CLASSES} size classes.\n")?;
         self.write_classes(f)?;
@@ -23,7 +24,7 @@ impl Stats {
         writeln!(f, "class  size    pools   live blocks        cached          free   allocations         frees")?;
         writeln!(f, "-----  ----  -------  ------------  ------------  ------------  ------------  ------------")?;
         for (index, class) in self.classes.iter().enumerate() {
-            if class.pools == 0 && class.frees == 0 {
+            if !f.alternate() && class.pools == 0 && class.frees == 0 {
                 continue;
             }
             writeln!(
@@ -49,6 +50,7 @@ impl Stats {
         line(f, "large allocations (backend)", self.large.allocations)?;
         line(f, "large frees", self.large.frees)?;
         line(f, "large reallocations", self.large.reallocations)?;
+        line(f, "blocks moved by realloc", self.moved)?;
         line(f, "large blocks live", self.large.live_blocks)?;
         line(f, "bytes in live large blocks, as requested", self.large.live_bytes)?;
         writeln!(f)

@@ -8,7 +8,8 @@ use crate::magazine::{Magazine, Slot};
 use crate::os::{self, ThreadExitKey};
 use crate::pool::NONE;
 use crate::region::{ArenaId, PoolId, Region};
-use crate::size_class::ARENA_BYTES;
+use crate::release::Released;
+use crate::size_class::{ARENA_BYTES, POOLS_PER_ARENA};
 use crate::stats::Stats;
 use crate::sync::{AtomicU32, Ordering};
 use crate::verify::{Place, View, Violation, demand};
@@ -273,6 +274,54 @@ impl Shared {
         }
         stats.sum();
         stats
+    }
+
+    /// Gives memory that holds no block back to the system: of `own`, the calling thread's heap, of parked heaps, and
+    /// of the arenas that nobody owns.
+    pub(crate) fn release(&self, own: Option<OwnedHeap<'_>>) -> Released {
+        let mut released = Released::default();
+        if let Some(own) = own {
+            released += Released::of_pools(own.release(self));
+        }
+        self.with_state(|state| {
+            while let Some(heap) = state.looked_at.pop() {
+                state.settled.push(heap);
+            }
+        });
+        // One at a time, so that a thread which starts meanwhile finds the others.
+        while let Some(heap) = self.with_state(|state| state.parked.pop().or_else(|| state.settled.pop())) {
+            // SAFETY: heaps are never unmapped.
+            let view = unsafe { heap.as_ref() };
+            // SAFETY: Heap invariant 1: taken off the list.
+            released += Released::of_pools(unsafe { view.owned() }.release(self));
+            self.with_state(|state| state.looked_at.push(heap));
+        }
+        let stragglers = self.with_state(|state| state.stragglers.is_some());
+        if stragglers {
+            released += Released::of_pools(self.with_stragglers(|heap| heap.release(self)).unwrap_or(0));
+        }
+        released += Released::of_arenas(self.release_free_arenas());
+        released
+    }
+
+    /// Gives the memory of the arenas that nobody owns back to the system. Returns the bytes that were in memory.
+    fn release_free_arenas(&self) -> usize {
+        let mut bytes = 0;
+        // Taken off the list one at a time and kept on one of our own, so that the lock is not held for long.
+        let (mut own, mut region) = (NONE, None);
+        while let Some((of, arena)) = self.with_state(|state| Some((state.region?, state.take_free_arena()?))) {
+            // SAFETY: taken off the list, so this thread's alone, and wholly free (Arena invariant 2).
+            bytes += unsafe { of.release(arena.pool(0), POOLS_PER_ARENA) };
+            of.arena_record(arena).next().set(own);
+            (own, region) = (arena.0, Some(of));
+        }
+        let Some(region) = region else { return bytes };
+        while own != NONE {
+            let arena = ArenaId(own);
+            own = region.arena_record(arena).next().get();
+            self.give_arena(&region, arena);
+        }
+        bytes
     }
 
     /// Walks everything and holds each invariant against what is there; `own` is the calling thread's heap.

@@ -21,6 +21,7 @@ use crate::tls;
 /// * `region.open_bytes + region.metadata_bytes` is all that was taken from the system for small blocks: the open
 ///   arenas, those opened ahead of use, and the tables. What the backend takes, it alone knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct Stats {
     /// Sums over all size classes.
@@ -42,6 +43,7 @@ pub struct Stats {
 
 /// Requests served from pools, of all size classes. Bytes are counted at block size: a 20-byte request adds 24.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct SmallStats {
     /// Requests served. A `realloc` that moves a block adds one here and one to `frees`; one in place adds nothing.
@@ -71,6 +73,7 @@ pub struct SmallStats {
 
 /// One size class.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct ClassStats {
     /// Bytes of a block: 8, 16, ... 256.
@@ -95,6 +98,7 @@ pub struct ClassStats {
 
 /// What the backend served: requests over 256 bytes, and small ones when there was no memory for pools.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct LargeStats {
     /// Requests served, `realloc` from a small block included. Only grows.
@@ -111,6 +115,7 @@ pub struct LargeStats {
 
 /// Arenas: 256 KiB each, 64 pools.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct ArenaStats {
     /// Arenas in use by heaps or kept for them. They are kept until the process ends, so this is their high-water mark
@@ -122,6 +127,7 @@ pub struct ArenaStats {
 
 /// Heaps: one for each thread that has allocated or freed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct HeapStats {
     /// Heaps of running threads. After a `fork`, the child counts for ever those of the parent's other threads, and
@@ -133,6 +139,7 @@ pub struct HeapStats {
 
 /// Addresses and tables. None of it counts as resident before it is touched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct RegionStats {
     /// Bytes of addresses reserved for arenas: a power of two; 0 if nothing was allocated yet or the system refused.

@@ -9,6 +9,7 @@ use crate::tls;
 /// All figures only grow. A thread may free what others allocated, so it has no figure of live blocks;
 /// `allocations - frees` of all threads together is what is live.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct ThreadStats {
     /// Requests served from pools, all size classes together. Bytes are counted at block size.
@@ -24,6 +25,7 @@ pub struct ThreadStats {
 
 /// What pools served to a thread.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct ThreadSmallStats {
     /// Requests served.
@@ -40,6 +42,7 @@ pub struct ThreadSmallStats {
 
 /// What the backend served to a thread.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct ThreadLargeStats {
     /// Requests served.
@@ -56,6 +59,7 @@ pub struct ThreadLargeStats {
 
 /// What pools of one size class served to a thread.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct ThreadClassStats {
     /// Bytes of a block: 8, 16, ... 256.

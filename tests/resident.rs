@@ -1,4 +1,5 @@
-//! What blocks cost in resident memory, tables included: at most 1.06 times their size rounded up to 8 bytes.
+//! What blocks cost in resident memory, tables included: at most 1.06 times their size rounded up to 8 bytes; and what
+//! `release_unused` gives back of it.
 //!
 //! Each figure is of a process of its own: a million blocks of one size, their first and last bytes written, and what that
 //! adds to the process's resident size. The test prints the same for the system's malloc beside it.
@@ -12,7 +13,7 @@ mod support;
 use std::alloc::{GlobalAlloc, System};
 use std::fs;
 
-use poolmalloc::PoolMalloc;
+use poolmalloc::{PoolMalloc, check_heap, release_unused, stats};
 
 use support::block::layout;
 use support::process::{command, role, say, succeed};
@@ -68,10 +69,58 @@ fn bytes_a_block_are_bounded() {
     }
 }
 
+/// Holds a million blocks, some by threads that have ended, frees nearly all, and says what that and a release did.
+fn release() {
+    let fill = |count: usize| -> Vec<Box<[u8; 56]>> { (0..count).map(|n| Box::new([n as u8; 56])).collect() };
+    let of_others: Vec<_> =
+        (0..4).map(|_| std::thread::spawn(move || fill(BLOCKS / 8)).join().expect("a thread")).collect();
+    let mut own = fill(BLOCKS / 2);
+    let full = stats().region.resident_bytes;
+    // Every hundredth pool of the own blocks keeps one.
+    let mut number = 0;
+    own.retain(|_| {
+        number += 1;
+        number % 7_300 == 0
+    });
+    drop(of_others);
+    let (before, resident) = (stats().region.resident_bytes, resident_bytes().expect("the resident size"));
+    assert!(before + (1 << 20) > full, "nothing goes back by itself: {before} of {full}");
+    let released = release_unused();
+    let (after, resident_after) = (stats().region.resident_bytes, resident_bytes().expect("the resident size"));
+    // Emptying magazines may touch a page of the tables.
+    let less = before - after;
+    assert!(less <= released.bytes && less + (64 << 10) > released.bytes, "{less}: {released}");
+    assert_eq!(released.bytes, released.arena_bytes + released.pool_bytes);
+    assert!(released.pool_bytes > 0 && released.arena_bytes > 0, "{released}");
+    // A tenth may stay: the tables, and the pools of what is live.
+    assert!(after < full / 10, "{after} of {full} stay: {released}");
+    let gone = resident.saturating_sub(resident_after);
+    assert!(gone * 10 > released.bytes * 9, "{released}, but the process has only {gone} less");
+    check_heap().expect("a valid heap");
+    // What is live is as it was, and all is usable again.
+    assert!(own.iter().all(|block| block.iter().all(|byte| *byte == block[0])));
+    let again = fill(BLOCKS);
+    assert!(again.iter().enumerate().all(|(n, block)| block.iter().all(|byte| *byte == n as u8)));
+    check_heap().expect("a valid heap");
+    say("released");
+}
+
+fn unused_memory_can_be_released() {
+    if resident_bytes().is_some() {
+        assert_eq!(succeed(&mut command("release")), "released");
+    }
+}
+
 fn main() {
     let Some(role) = role() else {
-        return support::run(&[("bytes_a_block_are_bounded", bytes_a_block_are_bounded)]);
+        return support::run(&[
+            ("bytes_a_block_are_bounded", bytes_a_block_are_bounded),
+            ("unused_memory_can_be_released", unused_memory_can_be_released),
+        ]);
     };
+    if role == "release" {
+        return release();
+    }
     let (allocator, size) = role.split_once(' ').expect("an allocator and a size");
     let size = size.parse().expect("a size");
     if allocator == "pool" { hold(&ALLOC, size) } else { hold(&System, size) }

@@ -235,6 +235,22 @@ impl OwnedHeap<'_> {
         }
     }
 
+    /// Gives up all that holds no live block: nothing stays cached, what is wholly free goes back to `supply`, and the
+    /// memory of the pools that are left without a class to the system. Returns the bytes of that memory.
+    pub(crate) fn release(self, supply: &impl Supply) -> usize {
+        self.post_all();
+        for class in SizeClass::all() {
+            self.empty_class(class);
+        }
+        self.collect(usize::MAX);
+        self.search_wholly_free_pools(supply);
+        while let Some(arena) = self.own.arenas.take_wholly_free(&self.region, 0) {
+            supply.give_arena(&self.region, arena);
+        }
+        // SAFETY: Heap invariant 1.
+        unsafe { self.own.arenas.release(&self.region) }
+    }
+
     /// Whether there are remote frees to collect.
     pub(crate) fn has_waiting(self) -> bool {
         self.own.taken.get() != END || !self.pending().is_empty()

@@ -143,6 +143,36 @@ fn errno_location() -> *mut i32 {
     }
 }
 
+/// Gives the memory behind a page-aligned range back; the range stays open and reads as zero. Returns the bytes that
+/// were in memory.
+///
+/// # Safety
+/// * The range lies in what [`reserve`] returned and is open, and nobody uses what it holds.
+pub(crate) unsafe fn release(start: NonNull<u8>, bytes: usize) -> usize {
+    let _errno = KeepErrno::new();
+    let before = resident_bytes(start, bytes);
+    if before == 0 {
+        return 0;
+    }
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    let advice = libc::MADV_DONTNEED;
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    let advice = libc::MADV_FREE;
+    // SAFETY: the caller promises that nobody needs the content.
+    let status = unsafe { libc::madvise(start.as_ptr().cast::<c_void>(), bytes, advice) };
+    if status == 0 { before } else { 0 }
+}
+
+/// Asks the C library to give back what it can of malloc's free memory. Whether it did.
+pub(crate) fn trim_backend() -> bool {
+    let _errno = KeepErrno::new();
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    // SAFETY: no preconditions.
+    return unsafe { libc::malloc_trim(0) } == 1;
+    #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+    false
+}
+
 /// Bytes of a page-aligned range that are in memory now; 0 where the system does not say.
 pub(crate) fn resident_bytes(start: NonNull<u8>, bytes: usize) -> usize {
     /// Pages asked about at once.

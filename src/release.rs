@@ -1,0 +1,70 @@
+//! Giving memory back to the system, when the program asks for it.
+
+use crate::os;
+use crate::statics::SHARED;
+use crate::tls;
+use core::fmt::{self, Display, Formatter};
+use core::ops::AddAssign;
+
+/// What [`release_unused`] gave back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
+pub struct Released {
+    /// Bytes of arenas that were in memory and are no longer: whole system pages.
+    pub bytes: u64,
+    /// The part of `bytes` in arenas that no heap owned, or that parked heaps and this thread's gave up.
+    pub arena_bytes: u64,
+    /// The part of `bytes` in pools without a class, of arenas that hold live blocks elsewhere.
+    pub pool_bytes: u64,
+    /// Whether the C library was asked to give back free memory of large blocks, and says that it did. It does not say
+    /// how much.
+    pub backend: bool,
+}
+
+impl AddAssign for Released {
+    fn add_assign(&mut self, more: Self) {
+        self.bytes += more.bytes;
+        self.arena_bytes += more.arena_bytes;
+        self.pool_bytes += more.pool_bytes;
+        self.backend |= more.backend;
+    }
+}
+
+impl Released {
+    pub(crate) fn of_arenas(bytes: usize) -> Self {
+        Self { bytes: bytes as u64, arena_bytes: bytes as u64, ..Self::default() }
+    }
+
+    pub(crate) fn of_pools(bytes: usize) -> Self {
+        Self { bytes: bytes as u64, pool_bytes: bytes as u64, ..Self::default() }
+    }
+}
+
+impl Display for Released {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Self { bytes, arena_bytes, pool_bytes, backend } = self;
+        let backend = if *backend { ", and some of the backend's" } else { "" };
+        write!(f, "{bytes} bytes released: {arena_bytes} in arenas, {pool_bytes} in pools{backend}")
+    }
+}
+
+/// Gives memory that holds no block back to the system, and says how much.
+///
+/// Nothing is given back otherwise: freed memory is kept for later requests, which is what makes them fast. Call this
+/// when a phase of many small blocks is over and the program will wait, or need its memory for something else.
+///
+/// It empties the caches of the calling thread and of all ended threads, collects what others have freed of their blocks,
+/// and releases all arenas that are then wholly free, and the whole system pages in their other arenas that have no block.
+/// Other running threads keep what they have: their heaps are theirs alone. Then it asks the C library for the same
+/// (`malloc_trim`, glibc only), since that serves the large blocks.
+///
+/// Everything stays usable, and a released page costs a page fault when it is used again. The cost is that of
+/// looking at the pools of those heaps, and a system call for each run of pages. It never allocates. `stats().region.resident_bytes` is
+/// less by `bytes` after it, if other threads are quiet and but for pages of tables that it touches; the arenas stay open,
+/// so `arenas.open` does not change.
+pub fn release_unused() -> Released {
+    let mut released = SHARED.release(tls::current());
+    released.backend = os::trim_backend();
+    released
+}
