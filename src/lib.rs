@@ -79,6 +79,7 @@ mod export;
 mod generation;
 mod global;
 mod heap;
+mod heap_map;
 mod lock;
 mod magazine;
 mod measure;
@@ -101,6 +102,7 @@ mod watched;
 
 pub use delta::{ClassDelta, Delta, LargeDelta, SmallDelta};
 pub use global::PoolMalloc;
+pub use heap_map::{ArenaMap, PoolMap, arenas, heap_map, pinned};
 pub use measure::{Peak, measure, measure_peak};
 pub use release::{Released, release_unused};
 pub use stats::{ArenaStats, ClassStats, HeapStats, LargeStats, RegionStats, SmallStats, Stats, stats};

@@ -276,6 +276,11 @@ impl Shared {
         stats
     }
 
+    /// The region, and how many of its arenas are in use.
+    pub(crate) fn arenas_in_use(&self) -> Option<(Region, usize)> {
+        self.with_state(|state| Some((state.region?, state.carved)))
+    }
+
     /// Gives memory that holds no block back to the system: of `own`, the calling thread's heap, of parked heaps, and
     /// of the arenas that nobody owns.
     pub(crate) fn release(&self, own: Option<OwnedHeap<'_>>) -> Released {
