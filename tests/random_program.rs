@@ -15,13 +15,13 @@ use std::alloc::Layout;
 
 use poolmalloc::PoolMalloc;
 use poolmalloc_oracle::shadow::random_step;
-use poolmalloc_oracle::{Live, Shadow, Step, Turn, program};
+use poolmalloc_oracle::{Counts, Shadow, Step, Turn, program};
 use proptest::prelude::*;
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 
 use support::block::layout;
-use support::oracle::{consistent_stats, held};
+use support::oracle::{consistent_stats, counted};
 use support::scaled;
 
 fn some_size() -> impl Strategy<Value = usize> {
@@ -58,9 +58,9 @@ fn some_turn() -> impl Strategy<Value = Turn> {
     ]
 }
 
-/// What is held, less what was held `before` by programs that failed and are being shrunk.
-fn held_since(before: &Live) -> Live {
-    held(&consistent_stats()).since(before)
+/// What has been counted since `before`: what programs that failed have left, while they are shrunk, is not in it.
+fn counted_since(before: &Counts) -> Counts {
+    counted(&consistent_stats()).since(before)
 }
 
 proptest! {
@@ -71,15 +71,15 @@ proptest! {
     })]
 
     fn short_programs(turns in prop::collection::vec(some_turn(), 1..300)) {
-        let before = held(&consistent_stats());
-        program::run::<PoolMalloc>(&turns, |live| assert_eq!(held_since(&before), *live));
+        let before = counted(&consistent_stats());
+        program::run::<PoolMalloc>(&turns, |counts| assert_eq!(counted_since(&before), *counts));
     }
 }
 
 /// Waves of few and of many live blocks, so that pools empty, change their class and fill again.
 fn long_program() {
     let mut random = SmallRng::seed_from_u64(1);
-    let before = held(&consistent_stats());
+    let before = counted(&consistent_stats());
     let mut shadow = Shadow::<PoolMalloc>::new();
     for wave in 0..10 {
         let target = if wave % 2 == 0 { 10_000 } else { 100 };
@@ -88,10 +88,10 @@ fn long_program() {
             shadow.take_step(&step);
         }
         shadow.check();
-        assert_eq!(held_since(&before), *shadow.live());
+        assert_eq!(counted_since(&before), *shadow.counts());
     }
     shadow.finish();
-    assert_eq!(held_since(&before), *shadow.live());
+    assert_eq!(counted_since(&before), *shadow.counts());
 }
 
 fn main() {

@@ -1,7 +1,7 @@
 //! The documented rules, restated here so that the library is not its own judge.
 
 use poolmalloc::{Stats, check_heap, stats};
-use poolmalloc_oracle::Live;
+use poolmalloc_oracle::Counts;
 pub(crate) use poolmalloc_oracle::shadow::{CLASSES, block_bytes, class_of};
 
 pub(crate) const POOL_BYTES: u64 = 4096;
@@ -93,12 +93,14 @@ pub(crate) fn live(stats: &Stats) -> [u64; 4] {
     [stats.small.live_blocks, stats.small.live_bytes, stats.large.live_blocks, stats.large.live_bytes]
 }
 
-/// What the program holds, in the words of the engine of random programs.
-pub(crate) fn held(stats: &Stats) -> Live {
-    Live {
+/// What the statistics say, in the words of the engine of random programs.
+pub(crate) fn counted(stats: &Stats) -> Counts {
+    Counts {
         small_blocks: stats.classes.map(|class| class.live_blocks),
+        small_frees: stats.classes.map(|class| class.frees),
         large_blocks: stats.large.live_blocks,
         large_bytes: stats.large.live_bytes,
+        large_frees: stats.large.frees,
     }
 }
 

@@ -19,4 +19,4 @@ pub mod soak;
 
 pub use block::{Block, Global};
 pub use program::Turn;
-pub use shadow::{Live, Shadow, Step};
+pub use shadow::{Counts, Shadow, Step};

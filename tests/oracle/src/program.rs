@@ -9,7 +9,7 @@ use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::sync::{Mutex, PoisonError};
 use std::thread::{self, Scope, ScopedJoinHandle};
 
-use crate::shadow::{Live, Shadow, Step};
+use crate::shadow::{Counts, Shadow, Step};
 
 /// Threads that a program may name. Number 0 is the one that runs the program; it does not end with it.
 pub const THREADS: usize = 4;
@@ -87,12 +87,12 @@ fn take_turns<A: GlobalAlloc + Default>(shadow: &Mutex<Shadow<A>>, turns: &[Turn
     }
 }
 
-/// Runs a program, then frees what it left. `audit` is called when all threads of the program are quiet, with what has to
-/// be live: after the last turn, while they run, and when they have ended and all is freed.
+/// Runs a program, then frees what it left. `audit` is called when all threads of the program are quiet, with what the
+/// statistics have to say: after the last turn, while they run, and when they have ended and all is freed.
 ///
 /// # Panics
 /// Where the allocator does not do what a heap has to.
-pub fn run<A: GlobalAlloc + Default>(turns: &[Turn], audit: impl Fn(&Live)) {
+pub fn run<A: GlobalAlloc + Default>(turns: &[Turn], audit: impl Fn(&Counts)) {
     let shadow = Mutex::new(Shadow::<A>::new());
     thread::scope(|scope| {
         let mut threads: [Option<Running<'_, '_>>; THREADS] = [const { None }; THREADS];
@@ -114,10 +114,10 @@ pub fn run<A: GlobalAlloc + Default>(turns: &[Turn], audit: impl Fn(&Live)) {
                 place.take().into_iter().for_each(Running::end);
             }
         }
-        audit(shadow.lock().unwrap_or_else(PoisonError::into_inner).live());
+        audit(shadow.lock().unwrap_or_else(PoisonError::into_inner).counts());
         threads.into_iter().flatten().for_each(Running::end);
     });
     let mut shadow = shadow.into_inner().unwrap_or_else(PoisonError::into_inner);
     shadow.finish();
-    audit(shadow.live());
+    audit(shadow.counts());
 }

@@ -25,46 +25,76 @@ pub const fn block_bytes(class: usize) -> usize {
     8 * (class + 1)
 }
 
-/// How much is live. What one thread allocates and another frees makes a figure of the second wrap below zero; sums over
-/// all threads are exact.
+/// What the statistics have to say. A block that one thread allocates and another frees makes a figure of the second one
+/// wrap below zero; sums over all threads are exact.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Live {
-    /// Blocks of each size class.
+pub struct Counts {
+    /// Live blocks of each size class.
     pub small_blocks: [u64; CLASSES],
-    /// Blocks of the backend.
+    /// Frees of each size class, by `realloc` too if it has to change the class.
+    pub small_frees: [u64; CLASSES],
+    /// Live blocks of the backend.
     pub large_blocks: u64,
     /// Bytes of those blocks, as requested.
     pub large_bytes: u64,
+    /// Frees of such blocks, by `realloc` too if it makes a small one of it.
+    pub large_frees: u64,
 }
 
-impl Live {
-    fn combine(&mut self, other: &Self, operation: fn(u64, u64) -> u64) {
-        for (mine, theirs) in self.small_blocks.iter_mut().zip(other.small_blocks) {
-            *mine = operation(*mine, theirs);
-        }
-        self.large_blocks = operation(self.large_blocks, other.large_blocks);
-        self.large_bytes = operation(self.large_bytes, other.large_bytes);
-    }
-
+impl Counts {
     /// Adds what another thread counted.
     pub fn add(&mut self, other: &Self) {
         self.combine(other, u64::wrapping_add);
     }
 
-    /// What came to be live after `before`.
+    /// What has been counted since `before`.
     #[must_use]
     pub fn since(mut self, before: &Self) -> Self {
         self.combine(before, u64::wrapping_sub);
         self
     }
 
+    fn combine(&mut self, other: &Self, operation: fn(u64, u64) -> u64) {
+        let mine = self.small_blocks.iter_mut().chain(&mut self.small_frees);
+        let theirs = other.small_blocks.iter().chain(&other.small_frees);
+        mine.zip(theirs).for_each(|(mine, theirs)| *mine = operation(*mine, *theirs));
+        self.large_blocks = operation(self.large_blocks, other.large_blocks);
+        self.large_bytes = operation(self.large_bytes, other.large_bytes);
+        self.large_frees = operation(self.large_frees, other.large_frees);
+    }
+
     #[inline]
-    fn change(&mut self, layout: Layout, change: fn(u64, u64) -> u64) {
-        match class_of(layout) {
-            Some(class) => self.small_blocks[class] = change(self.small_blocks[class], 1),
-            None => {
-                self.large_blocks = change(self.large_blocks, 1);
-                self.large_bytes = change(self.large_bytes, layout.size() as u64);
+    fn allocate(&mut self, layout: Layout) {
+        let (blocks, bytes) = match class_of(layout) {
+            Some(class) => (&mut self.small_blocks[class], 0),
+            None => (&mut self.large_blocks, layout.size() as u64),
+        };
+        *blocks = blocks.wrapping_add(1);
+        self.large_bytes = self.large_bytes.wrapping_add(bytes);
+    }
+
+    #[inline]
+    fn free(&mut self, layout: Layout) {
+        let (blocks, frees, bytes) = match class_of(layout) {
+            Some(class) => (&mut self.small_blocks[class], &mut self.small_frees[class], 0),
+            None => (&mut self.large_blocks, &mut self.large_frees, layout.size() as u64),
+        };
+        *blocks = blocks.wrapping_sub(1);
+        *frees += 1;
+        self.large_bytes = self.large_bytes.wrapping_sub(bytes);
+    }
+
+    #[inline]
+    fn resize(&mut self, before: Layout, after: Layout) {
+        match (class_of(before), class_of(after)) {
+            (None, None) => {
+                let bytes = self.large_bytes.wrapping_add(after.size() as u64);
+                self.large_bytes = bytes.wrapping_sub(before.size() as u64);
+            }
+            (before, after) if before == after => {}
+            _ => {
+                self.free(before);
+                self.allocate(after);
             }
         }
     }
@@ -160,13 +190,13 @@ mod bytes {
     }
 }
 
-/// The live blocks, in no order, and how many that makes of each class.
+/// The live blocks, in no order, and what the statistics have to say.
 pub struct Shadow<A> {
     blocks: Vec<Block<A>>,
     /// Sizes by address, where it is worth the time to look for blocks that share a byte. Without it such a pair is found
     /// as soon as the content of either is checked.
     sizes: Option<BTreeMap<usize, usize>>,
-    live: Live,
+    counts: Counts,
     made: usize,
     operations: u64,
 }
@@ -182,7 +212,7 @@ impl<A: GlobalAlloc + Default> Shadow<A> {
     /// a block is made from the number of blocks that were made before it.
     #[must_use]
     pub fn with_room(blocks: usize) -> Self {
-        Self { blocks: Vec::with_capacity(blocks), sizes: None, live: Live::default(), made: 0, operations: 0 }
+        Self { blocks: Vec::with_capacity(blocks), sizes: None, counts: Counts::default(), made: 0, operations: 0 }
     }
 
     /// Number of live blocks.
@@ -191,10 +221,10 @@ impl<A: GlobalAlloc + Default> Shadow<A> {
         self.blocks.len()
     }
 
-    /// What is live by the steps taken, whether or not by this shadow's own blocks.
+    /// What the steps taken come to.
     #[must_use]
-    pub fn live(&self) -> &Live {
-        &self.live
+    pub fn counts(&self) -> &Counts {
+        &self.counts
     }
 
     /// Calls of the allocator so far.
@@ -213,9 +243,11 @@ impl<A: GlobalAlloc + Default> Shadow<A> {
             }
             Step::Realloc { pick, size } => {
                 if let Some(mut block) = self.take(pick) {
-                    self.live.change(block.layout(), u64::wrapping_sub);
+                    let before = block.layout();
                     block.resize(size);
-                    self.begin(block);
+                    self.counts.resize(before, block.layout());
+                    self.operations += 1;
+                    self.put(block);
                 }
             }
             Step::Free { pick } => self.free(pick),
@@ -223,7 +255,7 @@ impl<A: GlobalAlloc + Default> Shadow<A> {
             Step::FreeMany { count, pick, stride } => {
                 for number in 0..count {
                     let last = self.blocks.len().wrapping_sub(1);
-                    self.free(if stride == 0 { last } else { pick + number * stride });
+                    self.free(if stride == 0 { last } else { pick.wrapping_add(number * stride) });
                 }
             }
         }
@@ -234,19 +266,19 @@ impl<A: GlobalAlloc + Default> Shadow<A> {
         self.begin(block);
     }
 
-    fn free(&mut self, pick: usize) {
-        if let Some(block) = self.take(pick) {
-            self.live.change(block.layout(), u64::wrapping_sub);
-            self.operations += 1;
-            block.free();
-        }
-    }
-
     fn begin(&mut self, block: Block<A>) {
-        self.live.change(block.layout(), u64::wrapping_add);
+        self.counts.allocate(block.layout());
         self.made += 1;
         self.operations += 1;
         self.put(block);
+    }
+
+    fn free(&mut self, pick: usize) {
+        if let Some(block) = self.take(pick) {
+            self.counts.free(block.layout());
+            self.operations += 1;
+            block.free();
+        }
     }
 
     /// Takes a live block over, from whichever shadow; fails if a byte of it belongs to another one.

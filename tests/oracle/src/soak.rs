@@ -26,7 +26,7 @@ use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
 use crate::block::{Block, layout};
-use crate::shadow::{Live, Shadow, Step, random_pick, random_step};
+use crate::shadow::{Counts, Shadow, Step, random_pick, random_step};
 
 /// Most blocks that a worker keeps between its bursts.
 const TARGET_MOST: usize = 5000;
@@ -53,8 +53,8 @@ pub struct Soak {
 /// What is known at a quiet point.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Quiet {
-    /// What has to be live.
-    pub live: Live,
+    /// What the statistics have to say.
+    pub counts: Counts,
     /// Calls of the allocator so far.
     pub operations: u64,
     /// Blocks that went from a worker to another one, or back to itself.
@@ -67,7 +67,7 @@ pub struct Quiet {
 
 impl Quiet {
     fn add(&mut self, other: &Self) {
-        self.live.add(&other.live);
+        self.counts.add(&other.counts);
         self.operations += other.operations;
         self.handed_over += other.handed_over;
         self.bursts += other.bursts;
@@ -212,7 +212,7 @@ impl<A: GlobalAlloc + Default> Worker<A> {
 
     fn known(&self) -> Quiet {
         Quiet {
-            live: *self.shadow.live(),
+            counts: *self.shadow.counts(),
             operations: self.shadow.operations(),
             handed_over: self.handed_over,
             bursts: self.bursts,
@@ -324,7 +324,7 @@ pub fn run<A: GlobalAlloc + Default>(soak: Soak, mut at_quiet_point: impl FnMut(
     let mut rest = Shadow::<A>::with_room(SLOTS);
     shared.slots.iter().filter_map(|slot| slot.exchange(None)).for_each(|block| rest.put(block));
     rest.finish();
-    shared.add(&Quiet { live: *rest.live(), operations: rest.operations(), ..Quiet::default() });
+    shared.add(&Quiet { counts: *rest.counts(), operations: rest.operations(), ..Quiet::default() });
     // Over, whatever it says.
     let _ = at_quiet_point(&shared.take_sum());
 }
