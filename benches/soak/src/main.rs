@@ -30,7 +30,7 @@ struct Options {
     /// How many at a time, 2 to 16.
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u8).range(2..=16))]
     threads: u8,
-    /// Where all that is random starts from. What each thread does follows from it; when, does not.
+    /// Where all that is random starts from. Two runs still differ: threads meet as the system has it.
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// Steps of each thread between two quiet points.

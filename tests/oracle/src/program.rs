@@ -32,6 +32,22 @@ pub enum Turn {
     },
 }
 
+/// A program made of all the bytes that a fuzzer gives: `Vec` would ask it at each turn whether there is another.
+#[cfg(feature = "arbitrary")]
+#[derive(Debug)]
+pub struct Program(pub Vec<Turn>);
+
+#[cfg(feature = "arbitrary")]
+impl<'a> arbitrary::Arbitrary<'a> for Program {
+    fn arbitrary(bytes: &mut arbitrary::Unstructured<'a>) -> arbitrary::Result<Self> {
+        let mut turns = Vec::new();
+        while !bytes.is_empty() {
+            turns.push(bytes.arbitrary()?);
+        }
+        Ok(Self(turns))
+    }
+}
+
 impl Turn {
     fn thread(&self) -> usize {
         let (Self::Step { thread, .. } | Self::End { thread }) = self;

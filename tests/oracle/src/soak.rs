@@ -227,6 +227,8 @@ impl<A: GlobalAlloc + Default> Worker<A> {
             // Joined, so that the thread's end is over before the worker meets again.
             thread::scope(|scope| scope.spawn(|| self.live(shared)).join())
                 .unwrap_or_else(|panic| resume_unwind(panic));
+            // Its heap stays parked for a while: others may need what it holds.
+            thread::sleep(Duration::from_millis(self.random.random_range(0..20)));
         }
         self.shadow.finish();
         shared.add(&self.known());
