@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use pulldown_cmark::{Event, Parser, Tag};
 
 /// Folders that a path in a code span may begin with to be taken for one of the repository.
-const FOLDERS: [&str; 7] = ["src/", "docs/", "tests/", "benches/", "loom-tests/", "examples/", ".ci/"];
+const FOLDERS: [&str; 8] = ["src/", "docs/", "tests/", "benches/", "loom-tests/", "examples/", "fuzz/", ".ci/"];
 
 fn markdown_files(folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).expect("the folder can be read").flatten() {

@@ -1,103 +1,28 @@
-//! Random programs against a shadow of the heap: which bytes are live and what each of them holds.
+//! Random programs against a shadow of the heap: which bytes are live, what each of them holds, and exact counts.
 //!
-//! Short programs come from proptest, which shrinks what fails to the fewest operations; long ones from a fixed seed; and in the last
-//! test other threads check and free the blocks. The shadow itself lives in the heap under test.
+//! Short programs come from proptest, which shrinks what fails to the fewest turns; up to four threads take them, one after
+//! another. A long one comes from a fixed seed. The engine is that of the fuzz target and of the soak. The allocator is used
+//! directly: the shadow lives in the system's heap, so that what is counted is the programs' doing.
 //!
-//! To see it fail: hand a block out twice (leave a bit of the free map set when a block is taken); put a remote free's bit one place
-//! too far; copy too little in `realloc`; drop the zeroing.
+//! To see it fail: hand a block out twice (leave a bit of the free map set when a block is taken); put a remote free's bit one
+//! place too far; copy too little in `realloc`; drop the zeroing; count an allocation twice.
 //!
 //! `cargo test --test random_program`
 
 mod support;
 
 use std::alloc::Layout;
-use std::collections::BTreeMap;
-use std::sync::mpsc;
-use std::thread;
 
 use poolmalloc::PoolMalloc;
+use poolmalloc_oracle::shadow::random_step;
+use poolmalloc_oracle::{Counts, Shadow, Step, Turn, program};
 use proptest::prelude::*;
+use rand::SeedableRng;
 use rand::rngs::SmallRng;
-use rand::{RngExt, SeedableRng};
 
-use support::block::{Block, layout};
+use support::block::layout;
+use support::oracle::{consistent_stats, counted};
 use support::scaled;
-
-#[global_allocator]
-static ALLOC: PoolMalloc = PoolMalloc::new();
-
-/// One step of a program. `pick` chooses among the blocks that are live by then.
-#[derive(Debug, Clone)]
-enum Step {
-    Alloc(Layout),
-    Zeroed(Layout),
-    Realloc { pick: usize, size: usize },
-    Free { pick: usize },
-}
-
-/// The live blocks, and their spans by address.
-#[derive(Default)]
-struct Shadow {
-    blocks: Vec<Block>,
-    sizes: BTreeMap<usize, usize>,
-    made: usize,
-}
-
-impl Shadow {
-    fn take_step(&mut self, step: &Step) {
-        match *step {
-            Step::Alloc(layout) => {
-                let block = Block::new(layout, self.made);
-                self.insert(block);
-            }
-            Step::Zeroed(layout) => {
-                let block = Block::zeroed(layout, self.made);
-                self.insert(block);
-            }
-            Step::Realloc { pick, size } => {
-                if let Some(mut block) = self.remove(pick) {
-                    block.resize(size);
-                    self.insert(block);
-                }
-            }
-            Step::Free { pick } => {
-                if let Some(block) = self.remove(pick) {
-                    block.free();
-                }
-            }
-        }
-    }
-
-    /// Adds a live block; fails if a byte of it belongs to another one.
-    fn insert(&mut self, block: Block) {
-        let (start, size) = (block.address(), block.layout().size());
-        let before = self.sizes.range(..start + size).next_back();
-        if let Some((&other, &other_size)) = before {
-            assert!(other + other_size <= start, "{block:?} overlaps the {other_size} bytes at {other:#x}");
-        }
-        self.sizes.insert(start, size);
-        self.blocks.push(block);
-        self.made += 1;
-    }
-
-    fn remove(&mut self, pick: usize) -> Option<Block> {
-        if self.blocks.is_empty() {
-            return None;
-        }
-        let block = self.blocks.swap_remove(pick % self.blocks.len());
-        self.sizes.remove(&block.address());
-        Some(block)
-    }
-
-    fn check(&self) {
-        self.blocks.iter().for_each(Block::check);
-    }
-
-    fn finish(self) {
-        self.check();
-        self.blocks.into_iter().for_each(Block::free);
-    }
-}
 
 fn some_size() -> impl Strategy<Value = usize> {
     prop_oneof![6 => 1_usize..=256, 2 => 248_usize..=264, 2 => 257_usize..=5000, 1 => 5001_usize..=300_000]
@@ -107,13 +32,35 @@ fn some_layout() -> impl Strategy<Value = Layout> {
     (some_size(), prop_oneof![4 => 0_u32..=4, 1 => 5_u32..=12]).prop_map(|(size, power)| layout(size, 1 << power))
 }
 
+fn some_small_layout() -> impl Strategy<Value = Layout> {
+    (1_usize..=256, 0_u32..=8).prop_map(|(size, power)| layout(size, 1 << power))
+}
+
 fn some_step() -> impl Strategy<Value = Step> {
+    let pick = any::<usize>;
     prop_oneof![
-        4 => some_layout().prop_map(Step::Alloc),
-        1 => some_layout().prop_map(Step::Zeroed),
-        2 => (any::<usize>(), some_size()).prop_map(|(pick, size)| Step::Realloc { pick, size }),
-        3 => any::<usize>().prop_map(|pick| Step::Free { pick }),
+        8 => some_layout().prop_map(Step::Alloc),
+        2 => some_layout().prop_map(Step::Zeroed),
+        4 => (pick(), some_size()).prop_map(|(pick, size)| Step::Realloc { pick, size }),
+        6 => pick().prop_map(|pick| Step::Free { pick }),
+        1 => (0_usize..300, some_small_layout()).prop_map(|(count, layout)| Step::AllocMany { count, layout }),
+        1 => (0_usize..300, pick(), 0_usize..10)
+            .prop_map(|(count, pick, stride)| Step::FreeMany { count, pick, stride }),
     ]
+}
+
+/// Half of the turns are those of the thread that runs the program.
+fn some_turn() -> impl Strategy<Value = Turn> {
+    let thread = || prop_oneof![Just(0), 1..program::THREADS as u8];
+    prop_oneof![
+        30 => (thread(), some_step()).prop_map(|(thread, step)| Turn::Step { thread, step }),
+        1 => thread().prop_map(|thread| Turn::End { thread }),
+    ]
+}
+
+/// What has been counted since `before`: what programs that failed have left, while they are shrunk, is not in it.
+fn counted_since(before: &Counts) -> Counts {
+    counted(&consistent_stats()).since(before)
 }
 
 proptest! {
@@ -123,91 +70,30 @@ proptest! {
         ..ProptestConfig::default()
     })]
 
-    #[test]
-    fn short_programs(steps in prop::collection::vec(some_step(), 1..300)) {
-        let mut shadow = Shadow::default();
-        steps.iter().for_each(|step| shadow.take_step(step));
-        shadow.finish();
-    }
-}
-
-/// A step that tends to keep about `target` blocks live.
-fn seeded_step(random: &mut SmallRng, live: usize, target: usize) -> Step {
-    let size = |random: &mut SmallRng| match random.random_range(0..100) {
-        0..85 => random.random_range(1..=256),
-        85..99 => random.random_range(1..=1024),
-        _ => random.random_range(1..=20_000),
-    };
-    let pick = random.random_range(0..usize::MAX);
-    let is_growing = random.random_range(0..2 * target) >= live;
-    match random.random_range(0..10) {
-        0..6 if is_growing => {
-            let layout = layout(size(random), 1 << random.random_range(0..7));
-            if random.random_ratio(1, 4) { Step::Zeroed(layout) } else { Step::Alloc(layout) }
-        }
-        0..6 => Step::Free { pick },
-        6..8 => Step::Realloc { pick, size: size(random) },
-        _ => Step::Free { pick },
+    fn short_programs(turns in prop::collection::vec(some_turn(), 1..300)) {
+        let before = counted(&consistent_stats());
+        program::run::<PoolMalloc>(&turns, |counts| assert_eq!(counted_since(&before), *counts));
     }
 }
 
 /// Waves of few and of many live blocks, so that pools empty, change their class and fill again.
-#[test]
 fn long_program() {
     let mut random = SmallRng::seed_from_u64(1);
-    let mut shadow = Shadow::default();
+    let before = counted(&consistent_stats());
+    let mut shadow = Shadow::<PoolMalloc>::new();
     for wave in 0..10 {
         let target = if wave % 2 == 0 { 10_000 } else { 100 };
         for _ in 0..scaled(400_000, 20) {
-            let step = seeded_step(&mut random, shadow.blocks.len(), target);
+            let step = random_step(&mut random, shadow.length(), target);
             shadow.take_step(&step);
         }
         shadow.check();
+        assert_eq!(counted_since(&before), *shadow.counts());
     }
     shadow.finish();
+    assert_eq!(counted_since(&before), *shadow.counts());
 }
 
-/// Four threads run programs of their own; what a program frees goes to the next thread, which resizes some and frees all.
-#[test]
-fn other_threads_free() {
-    const THREADS: usize = 4;
-    let (senders, receivers): (Vec<_>, Vec<_>) = (0..THREADS).map(|_| mpsc::sync_channel::<Block>(500)).unzip();
-    let threads: Vec<_> = receivers
-        .into_iter()
-        .enumerate()
-        .map(|(index, receiver)| {
-            let next = senders[(index + 1) % THREADS].clone();
-            thread::spawn(move || {
-                let mut random = SmallRng::seed_from_u64(index as u64);
-                let mut shadow = Shadow::default();
-                let free_received = |mut block: Block, count: usize| {
-                    if count.is_multiple_of(3) {
-                        block.resize(1 + count % 400);
-                    }
-                    block.free();
-                };
-                for count in 0..scaled(500_000, 10) {
-                    match seeded_step(&mut random, shadow.blocks.len(), 1000) {
-                        Step::Free { pick } => {
-                            // A full queue means that the next thread is behind; waiting for it here could be a ring of waits.
-                            if let Some(Err(mpsc::TrySendError::Full(block))) =
-                                shadow.remove(pick).map(|block| next.try_send(block))
-                            {
-                                block.free();
-                            }
-                        }
-                        step => shadow.take_step(&step),
-                    }
-                    receiver.try_iter().for_each(|block| free_received(block, count));
-                }
-                shadow.finish();
-                drop(next);
-                receiver.iter().for_each(|block| free_received(block, 1));
-            })
-        })
-        .collect();
-    drop(senders);
-    for thread in threads {
-        thread.join().expect("a thread of the program");
-    }
+fn main() {
+    support::run(&[("short_programs", short_programs), ("long_program", long_program)]);
 }

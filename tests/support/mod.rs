@@ -1,7 +1,7 @@
 //! What the test files share: blocks that know their content, the rules the statistics obey, processes and threads.
 //!
 //! Nothing here installs an allocator; each test file does that itself.
-#![allow(dead_code, reason = "each test file uses its own part")]
+#![allow(dead_code, unused_imports, reason = "each test file uses its own part")]
 
 pub(crate) mod block;
 pub(crate) mod oracle;

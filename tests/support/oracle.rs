@@ -1,25 +1,12 @@
 //! The documented rules, restated here so that the library is not its own judge.
 
-use std::alloc::Layout;
-
 use poolmalloc::{Stats, check_heap, stats};
+use poolmalloc_oracle::Counts;
+pub(crate) use poolmalloc_oracle::shadow::{CLASSES, block_bytes, class_of};
 
-pub(crate) const CLASSES: usize = 32;
 pub(crate) const POOL_BYTES: u64 = 4096;
 pub(crate) const POOLS_PER_ARENA: u64 = 64;
 pub(crate) const ARENA_BYTES: u64 = POOL_BYTES * POOLS_PER_ARENA;
-
-/// Size class that serves `layout`, or `None` where the backend does.
-pub(crate) fn class_of(layout: Layout) -> Option<usize> {
-    let mask = layout.align().max(8) - 1;
-    let block_bytes = layout.size().checked_add(mask)? & !mask;
-    (8..=256).contains(&block_bytes).then(|| block_bytes / 8 - 1)
-}
-
-/// Bytes of a block of `class`.
-pub(crate) const fn block_bytes(class: usize) -> usize {
-    8 * (class + 1)
-}
 
 /// Fails unless all that the documentation says adds up does so. The other threads must be quiet.
 pub(crate) fn assert_consistent(stats: &Stats) {
@@ -104,6 +91,17 @@ pub(crate) fn held_arenas(stats: &Stats) -> u64 {
 /// What the program holds: small blocks, small bytes, large blocks, large bytes.
 pub(crate) fn live(stats: &Stats) -> [u64; 4] {
     [stats.small.live_blocks, stats.small.live_bytes, stats.large.live_blocks, stats.large.live_bytes]
+}
+
+/// What the statistics say, in the words of the engine of random programs.
+pub(crate) fn counted(stats: &Stats) -> Counts {
+    Counts {
+        small_blocks: stats.classes.map(|class| class.live_blocks),
+        small_frees: stats.classes.map(|class| class.frees),
+        large_blocks: stats.large.live_blocks,
+        large_bytes: stats.large.live_bytes,
+        large_frees: stats.large.frees,
+    }
 }
 
 /// Fails unless `test` frees all that it allocates, the standard library's one-time allocations aside.
