@@ -73,6 +73,7 @@
 //! this allocator inside must not be unloaded (`dlclose`) while threads that used it run.
 
 mod arena;
+mod at_exit;
 mod check;
 mod delta;
 mod export;

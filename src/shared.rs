@@ -276,6 +276,11 @@ impl Shared {
         stats
     }
 
+    /// Whether anything was ever asked of it.
+    pub(crate) fn is_in_use(&self) -> bool {
+        self.phase.load(Ordering::Acquire) != NEW
+    }
+
     /// The region, and how many of its arenas are in use.
     pub(crate) fn arenas_in_use(&self) -> Option<(Region, usize)> {
         self.with_state(|state| Some((state.region?, state.carved)))

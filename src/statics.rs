@@ -1,7 +1,7 @@
 //! The process's one set of pools, and the fronts of threads without a heap. With `tls`, the only statics there are.
 
 use crate::heap::Front;
-use crate::os::ThreadExitKey;
+use crate::os::{ThreadExitKey, name_exit_entry};
 use crate::region::Region;
 use crate::shared::Shared;
 use crate::tls;
@@ -17,5 +17,6 @@ pub(crate) static ENDED: Front = Front::without_heap();
 
 /// Runs once, under the lock of [`SHARED`], when it has got its region.
 fn start() -> Option<ThreadExitKey> {
+    name_exit_entry();
     ThreadExitKey::new(tls::thread_exit)
 }

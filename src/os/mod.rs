@@ -1,10 +1,12 @@
 //! What the allocator asks of the operating system and the processor: address ranges, the page size, thread exit,
 //! fork, a line on stderr. All knowledge of platforms is in here.
 
+mod exit;
 mod hint;
 mod memory;
 mod process;
 
+pub(crate) use exit::{Output, environment, name_exit_entry};
 pub(crate) use hint::prefetch_write;
 pub(crate) use memory::{
     address_space_limit, open, page_bytes, physical_memory, prefer_small_pages, release, reserve, resident_bytes,

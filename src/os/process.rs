@@ -53,15 +53,7 @@ pub(crate) fn process_id() -> u32 {
 
 /// Writes to standard error without allocating or locking. A failure cannot be reported, so it is not.
 pub(crate) fn write_stderr(text: &[u8]) {
-    let mut rest = text;
-    while !rest.is_empty() {
-        // SAFETY: the buffer is valid for its length.
-        let written = unsafe { libc::write(libc::STDERR_FILENO, rest.as_ptr().cast(), rest.len()) };
-        match usize::try_from(written) {
-            Ok(count) if count > 0 => rest = &rest[count.min(rest.len())..],
-            _ => return,
-        }
-    }
+    super::exit::Output::stderr().write(text);
 }
 
 /// Ends the process with `SIGABRT`.

@@ -1,0 +1,155 @@
+//! The report that a program prints at its end if the environment asks for it: `POOLMALLOC_STATS`.
+
+use crate::os::{self, Output};
+use crate::statics::SHARED;
+use crate::stats::{Stats, stats};
+use core::fmt::{self, Write};
+
+/// What the variable asks for.
+#[derive(Debug, PartialEq, Eq)]
+enum Wanted<'a> {
+    Nothing,
+    /// The report, or JSON, on standard error.
+    Stderr {
+        is_json: bool,
+    },
+    /// The report, or JSON, in a file whose path may contain `%p`.
+    File {
+        path: &'a [u8],
+        is_json: bool,
+    },
+}
+
+/// Reads the variable's value.
+fn wanted(value: Option<&[u8]>) -> Wanted<'_> {
+    match value {
+        None | Some(b"" | b"0") => Wanted::Nothing,
+        Some(b"1") => Wanted::Stderr { is_json: false },
+        Some(b"json") => Wanted::Stderr { is_json: true },
+        Some(path) => Wanted::File { path, is_json: path.ends_with(b".json") },
+    }
+}
+
+/// Runs when the process ends by `exit` or by a return from `main`. Nothing allocates here.
+pub(crate) extern "C" fn report_at_exit() {
+    // A program that only has this library in it, and another allocator, has nothing to report.
+    if !SHARED.is_in_use() {
+        return;
+    }
+    let (output, is_json) = match wanted(os::environment(c"POOLMALLOC_STATS")) {
+        Wanted::Nothing => return,
+        Wanted::Stderr { is_json } => (Output::stderr(), is_json),
+        Wanted::File { path, is_json } => match Path::of(path, os::process_id()).and_then(|path| path.create()) {
+            Some(file) => (file, is_json),
+            None => {
+                os::write_stderr(b"poolmalloc: the file that POOLMALLOC_STATS names cannot be written; no report\n");
+                return;
+            }
+        },
+    };
+    let mut out = Buffered { output, bytes: [0; 1024], length: 0 };
+    // A failure cannot be reported, so it is not.
+    let _ = write_report(&stats(), is_json, &mut out);
+    out.flush();
+}
+
+fn write_report(stats: &Stats, is_json: bool, out: &mut dyn Write) -> fmt::Result {
+    if is_json {
+        stats.write_json(out)?;
+        return out.write_char('\n');
+    }
+    write!(out, "{stats}")
+}
+
+/// A path that ends in a zero byte, put together without allocating.
+struct Path {
+    bytes: [u8; 1024],
+    length: usize,
+}
+
+impl Path {
+    /// The path with each `%p` replaced by the process's number; `None` if it is too long.
+    fn of(pattern: &[u8], process: u32) -> Option<Self> {
+        let mut path = Self { bytes: [0; 1024], length: 0 };
+        let mut rest = pattern;
+        while let Some((&first, after)) = rest.split_first() {
+            if let Some(after) = rest.strip_prefix(b"%p") {
+                write!(path, "{process}").ok()?;
+                rest = after;
+            } else {
+                path.push(first)?;
+                rest = after;
+            }
+        }
+        Some(path)
+    }
+
+    fn push(&mut self, byte: u8) -> Option<()> {
+        // The last byte stays zero.
+        let last = self.bytes.len() - 1;
+        *self.bytes[..last].get_mut(self.length)? = byte;
+        self.length += 1;
+        Some(())
+    }
+
+    fn create(&self) -> Option<Output> {
+        Output::create(core::ffi::CStr::from_bytes_until_nul(&self.bytes).ok()?)
+    }
+}
+
+impl Write for Path {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        text.bytes().try_for_each(|byte| self.push(byte)).ok_or(fmt::Error)
+    }
+}
+
+/// Collects short pieces of text into few writes.
+struct Buffered {
+    output: Output,
+    bytes: [u8; 1024],
+    length: usize,
+}
+
+impl Buffered {
+    fn flush(&mut self) {
+        self.output.write(&self.bytes[..self.length]);
+        self.length = 0;
+    }
+}
+
+impl Write for Buffered {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for part in text.as_bytes().chunks(self.bytes.len()) {
+            if self.length + part.len() > self.bytes.len() {
+                self.flush();
+            }
+            self.bytes[self.length..self.length + part.len()].copy_from_slice(part);
+            self.length += part.len();
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_of_the_variable() {
+        for nothing in [None, Some(&b""[..]), Some(b"0")] {
+            assert_eq!(wanted(nothing), Wanted::Nothing);
+        }
+        assert_eq!(wanted(Some(b"1")), Wanted::Stderr { is_json: false });
+        assert_eq!(wanted(Some(b"json")), Wanted::Stderr { is_json: true });
+        assert_eq!(wanted(Some(b"/tmp/x")), Wanted::File { path: b"/tmp/x", is_json: false });
+        assert_eq!(wanted(Some(b"x.%p.json")), Wanted::File { path: b"x.%p.json", is_json: true });
+    }
+
+    #[test]
+    fn the_process_number_goes_into_the_path() {
+        let path = Path::of(b"a%p-%p%.txt", 1234).unwrap();
+        assert_eq!(&path.bytes[..=path.length], b"a1234-1234%.txt\0");
+        assert!(Path::of(&[b'x'; 1023], 1).is_some());
+        assert!(Path::of(&[b'x'; 1024], 1).is_none());
+    }
+}
