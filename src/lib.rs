@@ -73,6 +73,7 @@
 //! this allocator inside must not be unloaded (`dlclose`) while threads that used it run.
 
 mod arena;
+mod assert;
 mod at_exit;
 mod check;
 mod delta;
@@ -101,6 +102,9 @@ mod verify;
 mod watch;
 mod watched;
 
+#[doc(hidden)]
+pub use assert::__assert_count;
+pub use assert::{assert_no_alloc, assert_no_leaks};
 pub use delta::{ClassDelta, Delta, LargeDelta, SmallDelta};
 pub use global::PoolMalloc;
 pub use heap_map::{ArenaMap, PoolMap, arenas, heap_map, pinned};
