@@ -41,9 +41,9 @@
 //! beside the arenas, found by a shift of the address. So no overrun of the program can damage the allocator, a block
 //! of 24 bytes costs 24.6, and a free finds its block's class and owner without trusting the `Layout`. The drawback is
 //! that memory once used for small blocks is kept: it serves other classes when 4 KiB of it are wholly free, other
-//! threads when 256 KiB are, but does not go back to the system. A program with one short phase of many small blocks
-//! keeps that phase's memory. And a thread that waits does not collect what others free of its blocks: that memory
-//! serves nobody until the thread allocates again or ends.
+//! threads when 256 KiB are, but goes back to the system only when the program calls [`release_unused`]. A program with
+//! one short phase of many small blocks keeps that phase's memory until then. And a thread that waits does not collect
+//! what others free of its blocks: that memory serves nobody until the thread allocates again or ends.
 //!
 //! # Words
 //! | word | means |
@@ -63,6 +63,8 @@
 //! | remote free | a free by a thread that does not own the block's pool |
 //! | fill, flush | from pools to a magazine, from a magazine to pools |
 //! | collect | the owner takes its remote frees |
+//! | watch | notes each request of a thread, for `measure_peak` |
+//! | release | give memory back to the system |
 //! | park, take over | what happens to a heap when its thread ends, and after |
 //! | live, cached, free | held by the program; in a magazine or waiting as remote frees; in a pool |
 //!
