@@ -7,7 +7,7 @@ use core::fmt::{self, Display, Formatter};
 use core::ops::Sub;
 
 /// What happened between two moments: [`Stats`] less earlier [`Stats`], or [`ThreadStats`] less earlier ones, as
-/// [`measure`](crate::measure) returns.
+/// [`measure`](crate::measure()) returns.
 ///
 /// Every figure is signed: the later moment may be the one subtracted, and a thread may free more than it allocates.
 /// `live_blocks` is `allocations - frees` everywhere. Differences never overflow; nothing here panics.
