@@ -13,7 +13,7 @@ mod support;
 
 use std::alloc::Layout;
 
-use poolmalloc::PoolMalloc;
+use poolmalloc::{Delta, PoolMalloc, measure, stats, thread_stats};
 use poolmalloc_oracle::shadow::random_step;
 use poolmalloc_oracle::{Counts, Shadow, Step, Turn, program};
 use proptest::prelude::*;
@@ -94,6 +94,42 @@ fn long_program() {
     assert_eq!(counted_since(&before), *shadow.counts());
 }
 
+/// A difference in the form of the engine's counts.
+fn counts_of(delta: &Delta) -> Counts {
+    let mut counts = Counts {
+        large_blocks: delta.large.live_blocks as u64,
+        large_bytes: delta.large.live_bytes as u64,
+        large_frees: delta.large.frees as u64,
+        ..Counts::default()
+    };
+    for (class, delta) in delta.classes.iter().enumerate() {
+        counts.small_blocks[class] = delta.live_blocks as u64;
+        counts.small_frees[class] = delta.frees as u64;
+    }
+    counts
+}
+
+/// The process's figures, the thread's, and those of a measurement, all three after each step.
+fn every_step_is_counted_three_times() {
+    let mut random = SmallRng::seed_from_u64(2);
+    let (process, thread) = (stats(), thread_stats());
+    let mut shadow = Shadow::<PoolMalloc>::new();
+    for number in 0..scaled(20_000, 10) {
+        let target = if number / 1000 % 2 == 0 { 500 } else { 20 };
+        let (before, step) = (*shadow.counts(), random_step(&mut random, shadow.length(), target));
+        let ((), delta) = measure(|| shadow.take_step(&step));
+        assert_eq!(counts_of(&delta), shadow.counts().since(&before), "{step:?}");
+        assert_eq!(counts_of(&(thread_stats() - thread)), *shadow.counts(), "{step:?}");
+        assert_eq!(counts_of(&(stats() - process)), *shadow.counts(), "{step:?}");
+    }
+    shadow.finish();
+    assert_eq!(counts_of(&(stats() - process)), *shadow.counts());
+}
+
 fn main() {
-    support::run(&[("short_programs", short_programs), ("long_program", long_program)]);
+    support::run(&[
+        ("short_programs", short_programs),
+        ("long_program", long_program),
+        ("every_step_is_counted_three_times", every_step_is_counted_three_times),
+    ]);
 }
