@@ -5,7 +5,7 @@
 //! request may come from a thread for which some constructor waits, while the loader's lock is held for that
 //! constructor; and a program that is about to ask `dlerror` may allocate before it does.
 //!
-//! musl and macOS unload no such library by themselves, and a static program has none.
+//! musl unloads nothing, and a static program loads nothing.
 
 /// Has no effect, but that a linker which takes from a static library only what is named takes the entry below, too.
 pub(super) fn name_entry() {

@@ -38,6 +38,10 @@ pub(crate) fn address_space_limit() -> Option<usize> {
 
 /// Reserves `bytes` of addresses, a multiple of the system page, without memory behind them.
 pub(crate) fn reserve(bytes: usize) -> Option<NonNull<u8>> {
+    // FreeBSD promises no memory for what cannot be used, and has no such flag.
+    #[cfg(any(target_os = "freebsd", target_os = "dragonfly"))]
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANON;
+    #[cfg(not(any(target_os = "freebsd", target_os = "dragonfly")))]
     let flags = libc::MAP_PRIVATE | libc::MAP_ANON | libc::MAP_NORESERVE;
     let _errno = KeepErrno::new();
     // SAFETY: a fresh anonymous mapping at an address of the kernel's choice touches nothing that exists.
