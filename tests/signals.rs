@@ -123,12 +123,15 @@ fn hold_the_lock() {
     }
 }
 
+/// Threads that make the rain.
+const RAIN: usize = 3;
+
 /// Runs `test` while signals rain and the library's lock is hard to get.
 fn in_the_rain(test: impl FnOnce()) {
     install_handlers();
     assert_nothing_left(|| {
         IS_OVER.store(false, Ordering::Relaxed);
-        let others = [thread::spawn(bombard), thread::spawn(hold_the_lock), thread::spawn(hold_the_lock)];
+        let others: [_; RAIN] = [bombard, hold_the_lock, hold_the_lock].map(|body: fn()| thread::spawn(body));
         test();
         IS_OVER.store(true, Ordering::Relaxed);
         for other in others {
@@ -200,7 +203,10 @@ fn threads_end_among_signals() {
             });
         }
         free_slots();
-        assert!(heaps(&stats()) <= heaps(&before) + THREADS as u64 + 1, "{:?}, then {:?}", before.heaps, stats().heaps);
+        let after = stats();
+        // Those of the rain, of the threads that run together, and one that late requests share.
+        let most = heaps(&before) + RAIN as u64 + THREADS as u64 + 1;
+        assert!(heaps(&after) <= most, "{:?}, then {:?}", before.heaps, after.heaps);
         assert!(SIGNALS.load(Ordering::Relaxed) > scaled(10_000, 100), "{SIGNALS:?} signals");
     });
     consistent_stats();
