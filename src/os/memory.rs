@@ -27,13 +27,19 @@ pub(crate) fn physical_memory() -> Option<usize> {
 
 /// The process's limit on its address space in bytes (`RLIMIT_AS`); `None` if there is none.
 pub(crate) fn address_space_limit() -> Option<usize> {
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: `limit` is a valid place for the answer.
-    let status = unsafe { libc::getrlimit(libc::RLIMIT_AS, &raw mut limit) };
-    if status != 0 || limit.rlim_cur == libc::RLIM_INFINITY {
-        return None;
+    #[cfg(not(target_os = "openbsd"))]
+    {
+        let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+        // SAFETY: `limit` is a valid place for the answer.
+        let status = unsafe { libc::getrlimit(libc::RLIMIT_AS, &raw mut limit) };
+        if status != 0 || limit.rlim_cur == libc::RLIM_INFINITY {
+            return None;
+        }
+        usize::try_from(limit.rlim_cur).ok()
     }
-    usize::try_from(limit.rlim_cur).ok()
+    // It has no such limit.
+    #[cfg(target_os = "openbsd")]
+    None
 }
 
 /// Reserves `bytes` of addresses, a multiple of the system page, without memory behind them.
