@@ -5,7 +5,7 @@
 //! parent sees the signal.
 //!
 //! To see it fail: do not mend one of the locks in the child; let a child's new thread take over the heap of a thread that did not
-//! come along; mend once and not again in a child's child.
+//! come along; take a child's child for the child.
 //!
 //! `cargo test --test fork`
 
@@ -20,7 +20,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
 use std::thread;
 
-use poolmalloc::{PoolMalloc, stats};
+use poolmalloc::{PoolMalloc, check_heap, stats};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
@@ -31,7 +31,8 @@ use support::{raw_thread, scaled, words};
 #[global_allocator]
 static ALLOC: PoolMalloc = PoolMalloc::new();
 
-/// Runs `child` in a forked process and fails unless it returns there within twenty seconds, which a busy machine may need.
+/// Runs `child` in a forked process and fails unless it returns there, with a valid heap, within twenty seconds, which a busy machine may
+/// need.
 fn in_child(child: impl FnOnce() + std::panic::UnwindSafe) {
     // SAFETY: the child calls only what this test is about (the allocator, which promises to work there), threads of libc, and
     // `_exit`. A panic in it prints and is caught.
@@ -40,7 +41,15 @@ fn in_child(child: impl FnOnce() + std::panic::UnwindSafe) {
         0 => {
             // SAFETY: no preconditions. No handler is installed: the signal ends the process.
             unsafe { libc::alarm(20) };
-            let code = i32::from(catch_unwind(child).is_err());
+            let code = i32::from(
+                catch_unwind(|| {
+                    child();
+                    if let Err(violation) = check_heap() {
+                        panic!("{violation}");
+                    }
+                })
+                .is_err(),
+            );
             // SAFETY: no preconditions. Nothing of the parent's is run at the end.
             unsafe { libc::_exit(code) }
         }

@@ -49,8 +49,10 @@ fn errno() -> c_int {
 /// Elsewhere than on Linux no test here runs.
 #[cfg(target_os = "linux")]
 fn set_errno(errno: c_int) {
+    // SAFETY: no preconditions.
+    let location = unsafe { libc::__errno_location() };
     // SAFETY: the location is this thread's own.
-    unsafe { *libc::__errno_location() = errno };
+    unsafe { *location = errno };
 }
 
 #[cfg(not(target_os = "linux"))]
@@ -71,8 +73,9 @@ fn thread_number() -> c_int {
 /// Sends a signal to the thread with this number, if there is one in this process.
 #[cfg(target_os = "linux")]
 fn send(signal: c_int, number: c_int) {
+    let process = std::process::id();
     // SAFETY: no preconditions; the handlers are installed.
-    unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), number, signal) };
+    unsafe { libc::syscall(libc::SYS_tgkill, process, number, signal) };
 }
 
 #[cfg(not(target_os = "linux"))]
@@ -223,8 +226,10 @@ static HAVE_WORKED: AtomicUsize = AtomicUsize::new(0);
 ///
 /// glibc unwinds this frame: it owns nothing.
 extern "C-unwind" fn work_cancelled(_: *mut c_void) -> *mut c_void {
+    // SAFETY: no preconditions.
+    let this = unsafe { libc::pthread_self() };
     // SAFETY: a running thread. It takes effect at the next cancellation point.
-    let error = unsafe { pthread_cancel(libc::pthread_self()) };
+    let error = unsafe { pthread_cancel(this) };
     assert_eq!(error, 0, "pthread_cancel");
     work(100);
     for _ in 0..20 {

@@ -8,7 +8,7 @@ use std::ffi::c_void;
 use std::hint::black_box;
 use std::ptr;
 
-use poolmalloc::{PoolMalloc, stats};
+use poolmalloc::{PoolMalloc, check_heap, stats};
 
 #[global_allocator]
 static ALLOC: PoolMalloc = PoolMalloc::new();
@@ -35,9 +35,12 @@ pub unsafe extern "C" fn plugin_free(block: *mut u8, bytes: usize) {
     }
 }
 
-/// Small blocks that are live in this copy of the library.
+/// Small blocks that are live in this copy of the library; `u64::MAX` if its heap is not valid.
 #[unsafe(no_mangle)]
 pub extern "C" fn plugin_live_blocks() -> u64 {
+    if check_heap().is_err() {
+        return u64::MAX;
+    }
     stats().small.live_blocks
 }
 

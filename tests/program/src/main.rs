@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 use std::{ptr, thread};
 
-use poolmalloc::{PoolMalloc, Stats, stats};
+use poolmalloc::{PoolMalloc, Stats, check_heap, stats};
 
 #[global_allocator]
 static ALLOC: PoolMalloc = PoolMalloc::new();
@@ -98,6 +98,7 @@ fn fork() {
         unsafe { libc::alarm(60) };
         check_all(blocks);
         thread::spawn(|| check_all(make_all())).join().expect("a thread of the child");
+        check_heap().expect("a valid heap in the child");
         // SAFETY: no preconditions. A panic above has ended the child with another code, or a signal.
         unsafe { libc::_exit(0) };
     }
@@ -126,6 +127,7 @@ static BEFORE_MAIN: extern "C" fn() = {
     extern "C" fn free_late() {
         // SAFETY: `allocate_early` leaked this box for this one call.
         check_all(*unsafe { Box::from_raw(EARLY.load(Ordering::Relaxed)) });
+        check_heap().expect("a valid heap after main");
         println!("and after main");
     }
     allocate_early
@@ -142,6 +144,7 @@ fn main() {
     every_class();
     threads();
     fork();
+    check_heap().expect("a valid heap");
     AT_END.set(Some(AtEnd(make_all())));
     println!("done");
 }
