@@ -242,7 +242,8 @@ extern "C-unwind" fn work_cancelled(_: *mut c_void) -> *mut c_void {
     let error = unsafe { pthread_cancel(this) };
     assert_eq!(error, 0, "pthread_cancel");
     work(100);
-    for _ in 0..20 {
+    // Each waits for the lock, some of them long enough to sleep.
+    for _ in 0..scaled(1000, 4) {
         let _ = stats();
     }
     arm_late(1);
