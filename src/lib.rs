@@ -71,8 +71,12 @@
 //! # Threads, forks, exits
 //! A thread gets a heap at its first small request and gives it back at its end, after the destructors of its
 //! thread-locals; destructors that come later still are served, more slowly. A child of `fork` goes on with the heap of
-//! the thread that forked. Allocating in a signal handler is no more allowed than with malloc. A shared library that has
-//! this allocator inside must not be unloaded (`dlclose`) while threads that used it run.
+//! the thread that forked. Allocating in a signal handler is no more allowed than with malloc.
+//!
+//! A shared library that has this allocator inside stays loaded after `dlclose`, since each thread that used it calls it
+//! once more at its end: it takes a handle of itself when it is loaded (glibc, Android and FreeBSD; musl unloads nothing
+//! anyway, and elsewhere it must not be unloaded while threads that used it run). Opened again it is the same one, with
+//! what it had; a copy of its file is another one, with pools of its own.
 
 mod arena;
 mod assert;

@@ -5,20 +5,22 @@
 //! parent sees the signal.
 //!
 //! To see it fail: do not mend one of the locks in the child; let a child's new thread take over the heap of a thread that did not
-//! come along.
+//! come along; take a child's child for the child.
 //!
 //! `cargo test --test fork`
 
 mod support;
 
 use std::ffi::c_void;
+use std::os::unix::process::CommandExt;
 use std::panic::catch_unwind;
+use std::process::Command;
 use std::ptr::{self, NonNull};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
 use std::thread;
 
-use poolmalloc::{PoolMalloc, stats};
+use poolmalloc::{PoolMalloc, check_heap, stats};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
@@ -29,7 +31,8 @@ use support::{raw_thread, scaled, words};
 #[global_allocator]
 static ALLOC: PoolMalloc = PoolMalloc::new();
 
-/// Runs `child` in a forked process and fails unless it returns there within five seconds.
+/// Runs `child` in a forked process and fails unless it returns there, with a valid heap, within twenty seconds, which a busy machine may
+/// need.
 fn in_child(child: impl FnOnce() + std::panic::UnwindSafe) {
     // SAFETY: the child calls only what this test is about (the allocator, which promises to work there), threads of libc, and
     // `_exit`. A panic in it prints and is caught.
@@ -37,8 +40,16 @@ fn in_child(child: impl FnOnce() + std::panic::UnwindSafe) {
         -1 => panic!("fork: {}", std::io::Error::last_os_error()),
         0 => {
             // SAFETY: no preconditions. No handler is installed: the signal ends the process.
-            unsafe { libc::alarm(5) };
-            let code = i32::from(catch_unwind(child).is_err());
+            unsafe { libc::alarm(20) };
+            let code = i32::from(
+                catch_unwind(|| {
+                    child();
+                    if let Err(violation) = check_heap() {
+                        panic!("{violation}");
+                    }
+                })
+                .is_err(),
+            );
             // SAFETY: no preconditions. Nothing of the parent's is run at the end.
             unsafe { libc::_exit(code) }
         }
@@ -113,8 +124,8 @@ fn be_busy(seed: usize) {
     blocks.into_iter().flatten().for_each(words::free);
 }
 
-/// Runs `forks` children, one after another, while three threads allocate and free.
-fn fork_among_busy_threads(forks: usize, child: fn()) {
+/// Runs `test` while three threads allocate and free.
+fn among_busy_threads(test: impl FnOnce()) {
     assert_nothing_left(|| {
         IS_OVER.store(false, Ordering::Relaxed);
         let busy: [_; 3] = std::array::from_fn(|seed| thread::spawn(move || be_busy(seed)));
@@ -122,36 +133,94 @@ fn fork_among_busy_threads(forks: usize, child: fn()) {
         while STEPS.load(Ordering::Relaxed) < steps_before + 10 {
             thread::yield_now();
         }
-        for _ in 0..forks {
-            in_child(child);
-        }
+        test();
         IS_OVER.store(true, Ordering::Relaxed);
         for thread in busy {
             thread.join().expect("a busy thread");
         }
-        (0..SLOTS.len()).filter_map(|slot| exchange(slot, None)).for_each(words::free);
+        free_slots();
     });
+}
+
+fn free_slots() {
+    (0..SLOTS.len()).filter_map(|slot| exchange(slot, None)).for_each(words::free);
 }
 
 /// P17: the child frees blocks of threads that it does not have, and allocates.
 fn fork_while_busy() {
-    fork_among_busy_threads(scaled(1000, 3), || {
-        work(100);
-        (0..SLOTS.len()).filter_map(|slot| exchange(slot, None)).for_each(words::free);
-        work(400);
-        // While other threads were at work the figures may be of different moments; but they come.
-        let _ = stats();
+    among_busy_threads(|| {
+        for _ in 0..scaled(1000, 3) {
+            in_child(|| {
+                work(100);
+                free_slots();
+                work(400);
+                // While other threads were at work the figures may be of different moments; but they come.
+                let _ = stats();
+            });
+        }
     });
 }
 
 /// Threads of the child, which take heaps; none may be one that was in the middle of a change.
 fn fork_child_starts_threads() {
-    fork_among_busy_threads(scaled(400, 4), || {
-        raw_thread::run(4, &|index| {
-            work(200);
-            (index * 16..(index + 1) * 16).filter_map(|slot| exchange(slot, None)).for_each(words::free);
-            work(200);
+    among_busy_threads(|| {
+        for _ in 0..scaled(400, 4) {
+            in_child(|| {
+                raw_thread::run(4, &|index| {
+                    work(200);
+                    (index * 16..(index + 1) * 16).filter_map(|slot| exchange(slot, None)).for_each(words::free);
+                    work(200);
+                });
+            });
+        }
+    });
+}
+
+/// Several threads fork at the same time, and a thread of each child forks in its turn while another one holds the lock most of
+/// the time.
+fn forks_from_several_threads() {
+    among_busy_threads(|| {
+        raw_thread::run(4, &|_| {
+            for _ in 0..scaled(50, 2) {
+                in_child(|| {
+                    free_slots();
+                    let is_over = AtomicBool::new(false);
+                    raw_thread::run(2, &|index| {
+                        if index == 0 {
+                            (0..4).for_each(|_| in_child(|| raw_thread::run(2, &|_| work(100))));
+                            is_over.store(true, Ordering::Relaxed);
+                        }
+                        while !is_over.load(Ordering::Relaxed) {
+                            let _ = stats();
+                        }
+                    });
+                });
+            }
         });
+    });
+}
+
+/// Programs started among busy threads: by `posix_spawn`, whose child runs in its parent's memory as that of `vfork` does, and by `fork`
+/// with a closure that allocates in the child.
+fn programs_among_busy_threads() {
+    among_busy_threads(|| {
+        for number in 0..scaled(200, 4) {
+            let mut program = Command::new("true");
+            program.arg(number.to_string()).env("NUMBER", number.to_string());
+            if number % 2 == 1 {
+                let allocate = || {
+                    // SAFETY: no preconditions. The alarm outlives the start of the program.
+                    unsafe { libc::alarm(20) };
+                    work(200);
+                    free_slots();
+                    Ok(())
+                };
+                // SAFETY: it uses nothing but the allocator, which promises to work there.
+                unsafe { program.pre_exec(allocate) };
+            }
+            let status = program.status().expect("starting a program");
+            assert!(status.success(), "{status}");
+        }
     });
 }
 
@@ -226,5 +295,7 @@ fn main() {
         ("fork_child_usable", fork_child_usable),
         ("fork_while_busy", fork_while_busy),
         ("fork_child_starts_threads", fork_child_starts_threads),
+        ("forks_from_several_threads", forks_from_several_threads),
+        ("programs_among_busy_threads", programs_among_busy_threads),
     ]);
 }

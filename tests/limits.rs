@@ -21,7 +21,7 @@ use std::{fmt, io};
 use poolmalloc::{PoolMalloc, stats};
 
 use support::block::{Block, fill, is_filled, layout};
-use support::oracle::{CLASSES, assert_nothing_left, block_bytes, consistent_stats, live};
+use support::oracle::{CLASSES, assert_nothing_left, block_bytes, consistent_stats, live, start_a_thread};
 use support::process::{ROLE, command, role, say, succeed};
 
 #[global_allocator]
@@ -182,6 +182,7 @@ impl Hoard {
 
 /// Out of memory twice: after the first time by freeing, after the second by raising the limit, work goes on.
 fn work_to_exhaustion(limited: Limited, bytes: usize) {
+    start_a_thread();
     let before = consistent_stats();
     let mut hoard = Hoard::new();
     hoard.use_up(bytes);
@@ -221,6 +222,10 @@ fn work_after_raising(limited: Limited, hoard: &mut Hoard) {
 
 /// Everything comes from the backend, goes back there, and is counted there.
 fn work_without_region() {
+    // What was refused once stays refused; a thread needs more than there is.
+    set_soft_limit(Limited::AddressSpace, libc::RLIM_INFINITY).expect("raising the limit");
+    start_a_thread();
+    leave_one_mib();
     assert_no_pools();
     let before = consistent_stats();
     for align in [1, 8, 64, 256, 4096] {
@@ -279,12 +284,16 @@ static BEFORE_MAIN: extern "C" fn() = {
         // SAFETY: the environment's strings end in a zero byte and live as long as it.
         let role = unsafe { std::ffi::CStr::from_ptr(role) };
         if role.to_bytes() == REFUSED.as_bytes() {
-            let bytes = address_space_in_use() + (1 << 20);
-            set_soft_limit(Limited::AddressSpace, bytes).expect("setting the limit");
+            leave_one_mib();
         }
     }
     limit_the_refused_child
 };
+
+fn leave_one_mib() {
+    let bytes = address_space_in_use() + (1 << 20);
+    set_soft_limit(Limited::AddressSpace, bytes).expect("setting the limit");
+}
 
 /// Bytes of address space that this process has mapped, read without a request to the allocator.
 fn address_space_in_use() -> libc::rlim_t {

@@ -1,8 +1,8 @@
 //! The last moments of a thread: destructors that allocate and free before, between and after the library's own.
 //!
 //! Covers P14 tls_dtor_alloc: thread-local destructors registered before and after the thread's first request, nested ones,
-//! and pthread keys made before and after the library's, each in all of the rounds that the system grants. The threads are raw ones,
-//! which have not used the allocator when the test begins.
+//! destructors of C++, and pthread keys made before and after the library's, each in all of the rounds that the system grants. The
+//! threads are raw ones, which have not used the allocator when the test begins.
 //!
 //! To see it fail: make a heap anew for each late request (the heaps grow with the threads); never arm the key again after its
 //! first round; drop what a late free counted; leave a free word of combined frees behind.
@@ -163,20 +163,24 @@ const ROUNDS: u32 = 4;
 /// in every round.
 static EARLY_KEY: OnceLock<libc::pthread_key_t> = OnceLock::new();
 
+/// Another one made as early, for [`first_request_in_each_round`].
+static EARLY_WAITING_KEY: OnceLock<libc::pthread_key_t> = OnceLock::new();
+
 #[used]
 #[cfg_attr(any(target_os = "linux", target_os = "freebsd"), unsafe(link_section = ".init_array"))]
 #[cfg_attr(target_os = "macos", unsafe(link_section = "__DATA,__mod_init_func"))]
 static BEFORE_MAIN: extern "C" fn() = {
     extern "C" fn make_early_key() {
-        EARLY_KEY.set(make_key()).expect("called once");
+        EARLY_KEY.set(make_key(destroy)).expect("called once");
+        EARLY_WAITING_KEY.set(make_key(wait_then_work)).expect("called once");
     }
     make_early_key
 };
 
-fn make_key() -> libc::pthread_key_t {
+fn make_key(destructor: unsafe extern "C" fn(*mut c_void)) -> libc::pthread_key_t {
     let mut key = 0;
-    // SAFETY: `key` is writable, and the destructor takes what `arm` stores.
-    let error = unsafe { libc::pthread_key_create(&raw mut key, Some(destroy)) };
+    // SAFETY: `key` is writable, and the destructors here take what is stored under their keys.
+    let error = unsafe { libc::pthread_key_create(&raw mut key, Some(destructor)) };
     assert_eq!(error, 0, "pthread_key_create");
     key
 }
@@ -220,7 +224,7 @@ extern "C" fn destroy(rounds: *mut c_void) {
 /// Keys on both sides of the library's, alone and together, in threads with and without thread-local destructors; each key uses
 /// all four rounds, the last of which comes when the library cannot be called again.
 fn pthread_key_destructors() {
-    let (early, late) = (*EARLY_KEY.get().expect("the key made before main"), make_key());
+    let (early, late) = (*EARLY_KEY.get().expect("the key made before main"), make_key(destroy));
     ROUNDS_RUN.store(0, Ordering::Relaxed);
     in_many_threads(|index| {
         if index % 4 < 3 {
@@ -237,6 +241,103 @@ fn pthread_key_destructors() {
     let expected = (THREADS + AT_A_TIME) / 4 * keys_per_four_threads * ROUNDS as usize;
     assert_eq!(ROUNDS_RUN.load(Ordering::Relaxed), expected, "rounds of destructors");
 }
+
+/// What is stored under the keys of [`first_request_in_each_round`]: which of them it is, and the rounds to wait.
+static WAITS: [[Wait; ROUNDS as usize]; 2] = {
+    const fn waits(is_early: bool) -> [Wait; ROUNDS as usize] {
+        [
+            Wait { is_early, rounds: 0 },
+            Wait { is_early, rounds: 1 },
+            Wait { is_early, rounds: 2 },
+            Wait { is_early, rounds: 3 },
+        ]
+    }
+    [waits(false), waits(true)]
+};
+static LATE_WAITING_KEY: OnceLock<libc::pthread_key_t> = OnceLock::new();
+
+struct Wait {
+    is_early: bool,
+    rounds: usize,
+}
+
+impl Wait {
+    fn arm(&'static self) {
+        let key = if self.is_early { &EARLY_WAITING_KEY } else { &LATE_WAITING_KEY };
+        // SAFETY: the key was made, and is never deleted.
+        let error = unsafe { libc::pthread_setspecific(*key.get().expect("a key"), (&raw const *self).cast()) };
+        assert_eq!(error, 0, "pthread_setspecific");
+    }
+}
+
+unsafe extern "C" fn wait_then_work(wait: *mut c_void) {
+    // SAFETY: `Wait::arm` stored an element of `WAITS`.
+    let wait = unsafe { &*wait.cast::<Wait>() };
+    match wait.rounds.checked_sub(1) {
+        Some(rounds) => WAITS[usize::from(wait.is_early)][rounds].arm(),
+        None => {
+            work();
+            ROUNDS_RUN.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Threads whose very first request comes from a key's destructor, in each of the four rounds, of a key on either side of the
+/// library's. In the first two the thread's heap comes back; later the library may not be called again, and the heap stays.
+fn first_request_in_each_round() {
+    LATE_WAITING_KEY.get_or_init(|| make_key(wait_then_work));
+    ROUNDS_RUN.store(0, Ordering::Relaxed);
+    in_many_threads(|index| WAITS[index % 2][index / 2 % 2].arm());
+    assert_eq!(ROUNDS_RUN.load(Ordering::Relaxed), THREADS + AT_A_TIME);
+    assert_nothing_left(|| {
+        let before = consistent_stats();
+        raw_thread::run(4, &|index| WAITS[index % 2][2 + index / 2].arm());
+        free_handed_over();
+        let after = consistent_stats();
+        assert!(heaps(&after) <= heaps(&before) + 4, "{:?}, then {:?}", before.heaps, after.heaps);
+    });
+    assert_eq!(ROUNDS_RUN.load(Ordering::Relaxed), THREADS + AT_A_TIME + 4);
+}
+
+/// Destructors that C++ registers for its thread-locals, before the thread's first request and after it, and from one another.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+fn destructors_of_cxx() {
+    unsafe extern "C" {
+        static __dso_handle: u8;
+        fn __cxa_thread_atexit_impl(
+            destructor: unsafe extern "C" fn(*mut c_void),
+            object: *mut c_void,
+            library: *mut c_void,
+        ) -> libc::c_int;
+    }
+    fn register(block: *mut u64) {
+        let library = (&raw const __dso_handle).cast_mut().cast();
+        // SAFETY: the destructor takes a block or a null, and belongs to this program, as the handle does.
+        let error = unsafe { __cxa_thread_atexit_impl(destroy, block.cast(), library) };
+        assert_eq!(error, 0, "__cxa_thread_atexit_impl");
+    }
+    unsafe extern "C" fn destroy(block: *mut c_void) {
+        ROUNDS_RUN.fetch_add(1, Ordering::Relaxed);
+        work();
+        match NonNull::new(block.cast()) {
+            Some(block) => words::free(block),
+            // Once more, with a block this time.
+            None => register(words::make(7).as_ptr()),
+        }
+    }
+    ROUNDS_RUN.store(0, Ordering::Relaxed);
+    in_many_threads(|_| {
+        register(ptr::null_mut());
+        register(words::make(20).as_ptr());
+        work();
+        register(words::make(30).as_ptr());
+    });
+    assert_eq!(ROUNDS_RUN.load(Ordering::Relaxed), 4 * (THREADS + AT_A_TIME), "destructors");
+}
+
+/// glibc alone has them; elsewhere C++ has its own.
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+fn destructors_of_cxx() {}
 
 /// Threads that only free, from their body, a thread-local destructor or a key's destructor.
 fn threads_that_only_free() {
@@ -320,6 +421,8 @@ fn main() {
         ("thread_local_destructors", thread_local_destructors),
         ("nested_destructors", nested_destructors),
         ("pthread_key_destructors", pthread_key_destructors),
+        ("first_request_in_each_round", first_request_in_each_round),
+        ("destructors_of_cxx", destructors_of_cxx),
         ("threads_that_only_free", threads_that_only_free),
     ]);
 }

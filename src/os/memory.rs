@@ -27,17 +27,27 @@ pub(crate) fn physical_memory() -> Option<usize> {
 
 /// The process's limit on its address space in bytes (`RLIMIT_AS`); `None` if there is none.
 pub(crate) fn address_space_limit() -> Option<usize> {
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: `limit` is a valid place for the answer.
-    let status = unsafe { libc::getrlimit(libc::RLIMIT_AS, &raw mut limit) };
-    if status != 0 || limit.rlim_cur == libc::RLIM_INFINITY {
-        return None;
+    #[cfg(not(target_os = "openbsd"))]
+    {
+        let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+        // SAFETY: `limit` is a valid place for the answer.
+        let status = unsafe { libc::getrlimit(libc::RLIMIT_AS, &raw mut limit) };
+        if status != 0 || limit.rlim_cur == libc::RLIM_INFINITY {
+            return None;
+        }
+        usize::try_from(limit.rlim_cur).ok()
     }
-    usize::try_from(limit.rlim_cur).ok()
+    // It has no such limit.
+    #[cfg(target_os = "openbsd")]
+    None
 }
 
 /// Reserves `bytes` of addresses, a multiple of the system page, without memory behind them.
 pub(crate) fn reserve(bytes: usize) -> Option<NonNull<u8>> {
+    // FreeBSD promises no memory for what cannot be used, and has no such flag.
+    #[cfg(any(target_os = "freebsd", target_os = "dragonfly"))]
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANON;
+    #[cfg(not(any(target_os = "freebsd", target_os = "dragonfly")))]
     let flags = libc::MAP_PRIVATE | libc::MAP_ANON | libc::MAP_NORESERVE;
     let _errno = KeepErrno::new();
     // SAFETY: a fresh anonymous mapping at an address of the kernel's choice touches nothing that exists.

@@ -1,8 +1,9 @@
 //! What the allocator asks of the operating system and the processor: address ranges, the page size, thread exit,
-//! fork, a line on stderr. All knowledge of platforms is in here.
+//! fork, staying loaded, a line on stderr. All knowledge of platforms is in here.
 
 mod exit;
 mod hint;
+mod loaded;
 mod memory;
 mod process;
 

@@ -15,6 +15,8 @@ pub(crate) struct ThreadExitKey(libc::pthread_key_t);
 impl ThreadExitKey {
     /// `None` if the process has no key left.
     pub(crate) fn new(destructor: unsafe extern "C" fn(*mut c_void)) -> Option<Self> {
+        // A destructor must not be unloaded.
+        super::loaded::name_entry();
         let mut key = 0;
         // SAFETY: `key` is a valid place for the answer; the destructor has the type that is asked for.
         let status = unsafe { libc::pthread_key_create(&raw mut key, Some(destructor)) };

@@ -1,0 +1,65 @@
+//! One program (tests/program), built in the ways in which programs are shipped: it runs to its end in each.
+//!
+//! What the allocator relies on may depend on how it was built: inlining across crates, what a linker keeps or drops, thread-locals
+//! and constructors in a static program, assertions that a release build leaves out.
+//!
+//! To see it fail: do something needed inside a `debug_assert!`.
+//!
+//! `cargo test --test builds`
+
+mod support;
+
+use std::path::Path;
+use std::process::Command;
+
+use support::cargo::build;
+use support::process::succeed;
+
+/// Builds the program in a profile of its own, with settings for cargo, runs it, and compares how it says it was built.
+fn assert_works(profile: &str, settings: &[&str], built: &str) {
+    let settings: Vec<_> = settings.iter().map(|setting| format!("--config=profile.{profile}.{setting}")).collect();
+    let mut arguments = vec!["--profile", profile];
+    arguments.extend(settings.iter().map(String::as_str));
+    assert_runs(&build("program", &arguments).join(profile), built);
+}
+
+fn assert_runs(folder: &Path, built: &str) {
+    let said = succeed(&mut Command::new(folder.join("poolmalloc-program")));
+    assert_eq!(said, format!("{built}\ndone\nand after main\n"));
+}
+
+fn debug() {
+    assert_works("unoptimised", &["inherits='dev'", "debug=0"], "debug: true, abort: false, static: false");
+}
+
+fn smallest() {
+    let settings = ["inherits='release'", "opt-level='z'", "panic='abort'", "strip=true"];
+    assert_works("smallest", &settings, "debug: false, abort: true, static: false");
+}
+
+fn fat_lto() {
+    let settings = ["inherits='release'", "lto='fat'", "codegen-units=1", "panic='abort'"];
+    assert_works("fat", &settings, "debug: false, abort: true, static: false");
+}
+
+/// A position-independent program that loads nothing: the C library is in it.
+fn static_pie() {
+    let found = Command::new("cc").arg("--print-file-name=libc.a").output().expect("asking the C compiler");
+    if found.stdout == b"libc.a\n" {
+        println!("there is no static C library on this machine; nothing is tested");
+        return;
+    }
+    let arguments = [
+        "--profile",
+        "static",
+        "--config=profile.static.inherits='release'",
+        "--config=build.rustflags='-Ctarget-feature=+crt-static'",
+    ];
+    assert_runs(&build("program", &arguments).join("static"), "debug: false, abort: false, static: true");
+}
+
+fn main() {
+    if cfg!(all(target_os = "linux", target_env = "gnu", not(target_feature = "crt-static"))) {
+        support::run(&[("debug", debug), ("smallest", smallest), ("fat_lto", fat_lto), ("static_pie", static_pie)]);
+    }
+}

@@ -1,0 +1,36 @@
+//! Builds of this workspace's small packages under tests/, made by the test that needs them.
+
+use std::env::consts::{DLL_PREFIX, DLL_SUFFIX};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::process::told;
+
+/// Builds the package in `tests/<name>` with further arguments for cargo, and returns the folder below which its results lie
+/// in one folder for each profile.
+///
+/// It works offline, since the packages need nothing that the library does not. Flags meant for the tests are not passed on.
+pub(crate) fn build(name: &str, arguments: &[&str]) -> PathBuf {
+    let to = Path::new(env!("CARGO_TARGET_TMPDIR")).join("built");
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(name).join("Cargo.toml");
+    let output = Command::new(env!("CARGO"))
+        .args(["build", "--quiet", "--offline", "--manifest-path"])
+        .arg(manifest)
+        .arg("--target-dir")
+        .arg(&to)
+        .args(arguments)
+        .env_remove("RUSTFLAGS")
+        .env_remove("CARGO_ENCODED_RUSTFLAGS")
+        .env_remove("CARGO_BUILD_TARGET")
+        .output()
+        .expect("starting cargo");
+    assert!(output.status.success(), "building {name} {arguments:?}: {}", told(&output));
+    to
+}
+
+/// Builds the shared library in `tests/<name>`, as optimised as this test, and returns its path.
+pub(crate) fn build_library(name: &str) -> PathBuf {
+    let (profile, folder) = if cfg!(debug_assertions) { ("dev", "debug") } else { ("release", "release") };
+    let file = format!("{DLL_PREFIX}poolmalloc_{name}{DLL_SUFFIX}");
+    build(name, &["--profile", profile]).join(folder).join(file)
+}
