@@ -87,6 +87,8 @@ impl Process {
 
 /// The child takes both locks, wherever the other thread was, and is told which that one held: what it is not told of is
 /// whole. It is told once. The outcome is of which locks it was told.
+///
+/// Mutants: no-lock, no-unlock, leave-the-dead, never-told, always-told.
 #[test]
 fn the_child_takes_over_what_the_other_thread_held() {
     explore(&[(false, false), (true, false), (true, true)], || {
@@ -108,6 +110,8 @@ fn the_child_takes_over_what_the_other_thread_held() {
 
 /// The child has two threads by the time the lock is wanted that a thread of its parent held. One of them is told; and
 /// neither takes the lock from the other, who lives. The outcome is who was told.
+///
+/// Mutants: L-acquire, U-release, no-lock, no-unlock, leave-the-dead, rob-the-living, never-told, always-told.
 #[test]
 fn the_living_are_not_taken_for_the_dead() {
     explore(&[false, true], || {

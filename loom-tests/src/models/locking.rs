@@ -8,6 +8,8 @@ use loom::sync::Arc;
 use loom::thread;
 
 /// Two threads change what the lock guards, in either order.
+///
+/// Mutants: L-acquire, U-release, no-lock, no-unlock, rob-the-living.
 #[test]
 fn holders_see_each_others_writes() {
     explore(&[vec![1, 2], vec![2, 1]], || {
@@ -32,6 +34,8 @@ fn holders_see_each_others_writes() {
 /// Two late threads use the stragglers' heap, one after the other, each taking arenas under the inner lock meanwhile; a
 /// third thread takes the inner lock alone, at any moment. Nobody waits for ever. The outcome is who held the inner lock
 /// when.
+///
+/// Mutants: L-acquire, U-release, no-lock, no-unlock, rob-the-living.
 #[test]
 fn the_outer_lock_is_taken_before_the_inner_one() {
     struct Guarded {

@@ -83,6 +83,9 @@ impl Ended {
 
 /// The owner collects a last time and parks its heap while a block of it is freed; a new thread takes the heap over if
 /// it is there, and collects. The block comes back to the old owner, to the new one, or waits for the next collect.
+///
+/// Mutants: Q-release, T-acquire, no-link, wrong-end, unseen-end, keep-head, never-queue, queue-first, L-acquire,
+/// U-release, no-lock, no-unlock, rob-the-living, push-no-length, no-add.
 #[test]
 fn the_owner_parks_while_a_block_is_freed() {
     let block = back(0, 0);
@@ -112,6 +115,9 @@ fn the_owner_parks_while_a_block_is_freed() {
 
 /// Two new threads want the one parked heap, while a block of it is freed. One gets it; a free that comes before, during
 /// or after finds its way to that one. The outcome is who got it, and whether the free came in time for its first collect.
+///
+/// Mutants: Q-release, T-acquire, no-link, wrong-end, unseen-end, keep-head, never-queue, queue-first, L-acquire,
+/// U-release, no-lock, no-unlock, rob-the-living, push-no-length, pop-keeps, no-add.
 #[test]
 fn a_parked_heap_is_taken_over_once() {
     explore(&[(0, false), (0, true), (1, false), (1, true)], || {

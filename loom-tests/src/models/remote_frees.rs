@@ -23,6 +23,8 @@ fn while_the_owner_collects(threads: &[fn(&Heaps)], all: Back) -> Back {
 }
 
 /// One block, one free, one collect at any moment.
+///
+/// Mutants: Q-release, T-acquire, no-link, wrong-end, unseen-end, keep-head, never-queue, queue-first.
 #[test]
 fn a_remote_free_reaches_its_owner() {
     let block = back(0, 1);
@@ -30,6 +32,9 @@ fn a_remote_free_reaches_its_owner() {
 }
 
 /// Two threads free a block each into one word: the first queues the word, and the other's block comes with it.
+///
+/// Mutants: P-release, P-acquire, Q-release, T-acquire, C-acquire, C-release, no-link, link-after-C, wrong-end,
+/// unseen-end, keep-head, always-queue, never-queue, queue-first, keep-word.
 #[test]
 fn two_threads_post_to_one_word() {
     let (first, second) = (back(0, 0), back(0, 1));
@@ -39,6 +44,9 @@ fn two_threads_post_to_one_word() {
 }
 
 /// Two threads queue a word each on one list.
+///
+/// Mutants: Q-release, T-acquire, no-link, lost-rest, stale-head, wrong-end, unseen-end, keep-head, never-queue,
+/// queue-first.
 #[test]
 fn two_threads_post_to_two_words_of_a_pool() {
     let (first, second) = (back(0, 0) | back(0, 1), back(1, 0) | back(1, 1));
@@ -48,6 +56,9 @@ fn two_threads_post_to_two_words_of_a_pool() {
 }
 
 /// One thread posts to a word again while the owner is walking a list with that word on it.
+///
+/// Mutants: P-release, P-acquire, Q-release, T-acquire, C-acquire, C-release, no-link, link-after-C, lost-rest,
+/// wrong-end, unseen-end, keep-head, always-queue, never-queue, queue-first, keep-word.
 #[test]
 fn a_word_is_posted_again_while_the_owner_collects() {
     let waiting = back(0, 0) | back(1, 0);
@@ -71,6 +82,10 @@ fn a_word_is_posted_again_while_the_owner_collects() {
 /// One thread frees two neighbours and a block elsewhere, another two more neighbours; each posts once for a word. The
 /// block elsewhere may come back before the neighbours that were freed earlier: while the other thread is about to queue
 /// their word, nobody else does. But it does not come back before them when theirs was the post that queued the word.
+///
+/// Mutants: P-release, P-acquire, Q-release, T-acquire, C-acquire, C-release, no-link, link-after-C, lost-rest,
+/// stale-head, wrong-end, unseen-end, keep-head, always-queue, never-queue, queue-first, keep-word, no-combine,
+/// lost-combine, combine-all.
 #[test]
 fn neighbours_are_combined() {
     let (first, second, elsewhere) = (back(0, 0) | back(0, 1), back(0, 2) | back(0, 3), back(1, 0));
@@ -98,6 +113,9 @@ fn neighbours_are_combined() {
 /// Two threads free the last two blocks of a pool. As soon as both are back the owner gives the pool to another heap,
 /// whose block of it is then freed to that heap: whoever freed the last one is not about to queue it any more, and does
 /// not look at the tag when the pool may have changed hands.
+///
+/// Mutants: P-release, P-acquire, Q-release, T-acquire, C-acquire, C-release, no-link, link-after-C, wrong-end,
+/// unseen-end, keep-head, always-queue, never-queue, early-owner, queue-first, keep-word.
 #[test]
 fn the_last_remote_free_empties_the_pool() {
     explore(&[false, true], || {
@@ -124,6 +142,8 @@ fn the_last_remote_free_empties_the_pool() {
 }
 
 /// A block freed twice by two threads at once is seen by the second.
+///
+/// Mutants: queue-first, no-report.
 #[test]
 fn a_double_free_by_two_threads_is_seen() {
     explore(&[false, true], || {
@@ -140,6 +160,8 @@ fn a_double_free_by_two_threads_is_seen() {
 }
 
 /// A block freed twice by one thread is seen while it is combined; an honest free beside it is not blamed.
+///
+/// Mutants: no-combine, lost-combine, combine-all, combine-twice, take-twice.
 #[test]
 fn a_double_free_of_a_combined_block_is_seen() {
     let mut combined = Combined::NONE;

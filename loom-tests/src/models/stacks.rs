@@ -81,6 +81,9 @@ impl Arenas {
 /// Two threads take an arena each, use it and give it back, while a third gives one: at first one is free. Each arena has
 /// one owner at a time, who sees what the last one did, and in the end both are free. The outcome is what each of the two
 /// got, and which arena lies on top.
+///
+/// Mutants: L-acquire, U-release, no-lock, no-unlock, rob-the-living, push-unlinked, push-no-below, push-no-top,
+/// push-no-length, pop-keeps, pop-all, pop-no-length.
 #[test]
 fn free_arenas_pass_among_three_threads() {
     let (a, b) = (Some(0), Some(1));

@@ -66,6 +66,9 @@ impl Process {
 
 /// Two threads need the region first, and a third looks for it without the lock. The outcome is who opened it, and what
 /// the third found.
+///
+/// Mutants: L-acquire, U-release, no-lock, no-unlock, rob-the-living, D-release, S-acquire, phase-first, start-twice,
+/// not-ready.
 #[test]
 fn two_threads_open_the_region() {
     explore(&[(1, None), (1, Some(Some(1))), (2, None), (2, Some(Some(2)))], || {
@@ -84,6 +87,8 @@ fn two_threads_open_the_region() {
 }
 
 /// As above, but the system refuses a region to both.
+///
+/// Mutants: L-acquire, U-release, no-lock, no-unlock, rob-the-living, refuse-twice, not-decided, never-refused.
 #[test]
 fn two_threads_are_refused_a_region() {
     explore(&[None, Some(None)], || {

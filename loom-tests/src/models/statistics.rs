@@ -40,6 +40,8 @@ fn read_twice(changes: [fn(&Counter); 2], last: u64) -> (u64, u64) {
 }
 
 /// A counter never goes backwards, and each figure is a whole one.
+///
+/// Mutants: half-a-count, count-from-0, no-add.
 #[test]
 fn a_counter_never_goes_backwards() {
     explore(&[(0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2)], || {
@@ -48,6 +50,8 @@ fn a_counter_never_goes_backwards() {
 }
 
 /// A counter that also shrinks shows figures that it had, in their order, and no others.
+///
+/// Mutants: half-a-count, no-subtract, no-add.
 #[test]
 fn a_counter_that_shrinks_shows_what_it_was() {
     explore(&[(0, 0), (0, 2), (0, 1), (2, 2), (2, 1), (1, 1)], || {
@@ -57,6 +61,8 @@ fn a_counter_that_shrinks_shows_what_it_was() {
 
 /// A block is moved out of a pool and back; a report reads the two figures in either order. It may find that more came
 /// back than went out, whichever it reads first: so no sum of two figures is exact before the writer is quiet. Then it is.
+///
+/// Mutants: no-add.
 #[test]
 fn two_counters_may_be_of_different_moments() {
     for is_later_read_first in [false, true] {
@@ -88,6 +94,8 @@ fn two_counters_may_be_of_different_moments() {
 }
 
 /// Two threads without a heap count into one counter while a third reads: nothing is lost.
+///
+/// Mutants: lost-count.
 #[test]
 fn a_shared_counter_loses_nothing() {
     explore(&[0, 1, 2], || {
