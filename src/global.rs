@@ -4,7 +4,8 @@
 //! A hit costs no locked instruction, no touch of the block and no test for "is there a heap". The slow halves are out
 //! of line, so that no register has to be saved on the fast ones.
 
-use crate::heap::{Counter, LargeCounters, tag_block_bytes};
+use crate::counter::Counter;
+use crate::heap::{LargeCounters, tag_block_bytes};
 use crate::size_class::{SMALL_MAX, SizeClass, block_bytes};
 use crate::statics::SHARED;
 use crate::tls::{self, Entry};

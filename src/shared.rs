@@ -5,13 +5,15 @@ use crate::generation::Generation;
 use crate::heap::{Heap, LargeCounters, OwnedHeap, Supply};
 use crate::lock::{Guard, Lock};
 use crate::magazine::{Magazine, Slot};
+use crate::once::{Decision, Once};
 use crate::os::{self, ThreadExitKey};
 use crate::pool::NONE;
 use crate::region::{ArenaId, PoolId, Region};
 use crate::release::Released;
 use crate::size_class::{ARENA_BYTES, POOLS_PER_ARENA};
+use crate::stack::{Links, Stack};
 use crate::stats::Stats;
-use crate::sync::{AtomicU32, Ordering};
+use crate::sync::{AtomicU32, Guarded, Ordering};
 use crate::verify::{Place, View, Violation, demand};
 use core::cell::UnsafeCell;
 use core::ptr::NonNull;
@@ -29,13 +31,6 @@ const MAGAZINES_AT_ONCE: usize = 8;
 
 const_assert_eq!(MAGAZINES_AT_ONCE * size_of::<Magazine>(), 4096);
 
-/// Not started: no thread has needed a heap yet.
-const NEW: u32 = 0;
-/// There is a region.
-const READY: u32 = 1;
-/// The system refused a region: everything goes to the backend.
-const REFUSED: u32 = 2;
-
 /// Why a thread gets no heap.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum NoHeap {
@@ -46,26 +41,30 @@ pub(crate) enum NoHeap {
     Share,
 }
 
+/// What is there from the first request of all on.
+struct Start {
+    region: Region,
+    /// Tells of the ends of threads; `None` if the process has no key left.
+    key: Option<ThreadExitKey>,
+}
+
 /// What the lock guards.
 struct State {
-    region: Option<Region>,
-    key: Option<ThreadExitKey>,
     /// Arenas carved from the region so far; each is owned by a heap or on the shared list.
     carved: usize,
     /// Arenas whose memory is open.
     open: usize,
     /// The shared list: wholly free arenas that nobody owns.
-    free_arenas: u32,
-    free_arena_count: usize,
+    free_arenas: Stack<ArenaId>,
     /// Heaps whose memory is open. The first place is kept for the stragglers' heap, so that there is room for it even
     /// when there is none for others.
     heaps: usize,
     /// Heaps whose threads have ended, with what their magazines held then: the next thread goes on with that.
-    parked: HeapList,
+    parked: Stack<NonNull<Heap>>,
     /// Parked heaps that have given up all they could, [`OwnedHeap::settle`].
-    settled: HeapList,
+    settled: Stack<NonNull<Heap>>,
     /// Settled heaps that have had their turn in this round.
-    looked_at: HeapList,
+    looked_at: Stack<NonNull<Heap>>,
     /// The copy of the memory that last took the lock.
     generation: u32,
     /// Heaps that were made before the last fork that this process is a child of.
@@ -84,8 +83,8 @@ pub(crate) struct Shared {
     lock: Lock,
     /// Shared invariant 1: touched only by the holder of `lock`.
     state: UnsafeCell<State>,
-    /// Set once, under the lock. `Release` with `Acquire`: whoever sees it not `NEW` sees what was decided.
-    phase: AtomicU32,
+    /// Decided once, under the lock; refused if the system refuses a region: then everything goes to the backend.
+    start: Once<Start>,
     /// Shared invariant 2: the holder of `stragglers_lock` owns the stragglers' heap. Taken before `lock`, never after.
     stragglers_lock: Lock,
     /// What went to the backend for threads without a heap.
@@ -95,28 +94,25 @@ pub(crate) struct Shared {
     /// Bytes to reserve.
     bytes: fn() -> usize,
     /// Runs once, when the region has been reserved.
-    start: fn() -> Option<ThreadExitKey>,
+    on_start: fn() -> Option<ThreadExitKey>,
 }
 
 // SAFETY: Shared invariants 1 and 2.
 unsafe impl Sync for Shared {}
 
 impl Shared {
-    /// Pools in a region of `bytes`, reserved when the first heap is asked for; then `start` runs once.
-    pub(crate) const fn new(bytes: fn() -> usize, start: fn() -> Option<ThreadExitKey>) -> Self {
+    /// Pools in a region of `bytes`, reserved when the first heap is asked for; then `on_start` runs once.
+    pub(crate) const fn new(bytes: fn() -> usize, on_start: fn() -> Option<ThreadExitKey>) -> Self {
         Self {
             lock: Lock::new(AtomicU32::new(0)),
             state: UnsafeCell::new(State {
-                region: None,
-                key: None,
                 carved: 0,
                 open: 0,
-                free_arenas: NONE,
-                free_arena_count: 0,
+                free_arenas: Stack::new(),
                 heaps: 0,
-                parked: HeapList::new(),
-                settled: HeapList::new(),
-                looked_at: HeapList::new(),
+                parked: Stack::new(),
+                settled: Stack::new(),
+                looked_at: Stack::new(),
                 generation: 0,
                 heaps_before_fork: 0,
                 magazines: 0,
@@ -125,12 +121,12 @@ impl Shared {
                 is_reserved_place_lost: false,
                 straggler_places: 0,
             }),
-            phase: AtomicU32::new(NEW),
+            start: Once::new(AtomicU32::new(0), Guarded::new(None)),
             stragglers_lock: Lock::new(AtomicU32::new(0)),
             large: LargeCounters::new(),
             generation: Generation::new(),
             bytes,
-            start,
+            on_start,
         }
     }
 
@@ -145,7 +141,7 @@ impl Shared {
         // SAFETY: Shared invariant 1, and no body makes a second reference.
         let state = unsafe { &mut *self.state.get() };
         if guard.is_inherited {
-            state.give_up_lists(self.phase.load(Ordering::Relaxed) == NEW);
+            state.give_up_lists(self.region());
         }
         if state.generation != generation {
             (state.generation, state.heaps_before_fork) = (generation, state.heaps);
@@ -164,40 +160,42 @@ impl Shared {
 
     /// A heap for a thread: a parked one if there is one, else a new one. The key tells of the thread's end.
     pub(crate) fn take_heap(&self) -> Result<(NonNull<Heap>, ThreadExitKey), NoHeap> {
-        if self.phase.load(Ordering::Acquire) == REFUSED {
+        if matches!(self.start.see(), Decision::Refused) {
             return Err(NoHeap::NoRegion);
         }
         self.with_state(|state| {
-            let region = self.started(state).ok_or(NoHeap::NoRegion)?;
-            let key = state.key.ok_or(NoHeap::Share)?;
-            let heap = state.unpark().or_else(|| state.make_heap(&region)).ok_or(NoHeap::Share)?;
+            let start = self.started(state).ok_or(NoHeap::NoRegion)?;
+            let key = start.key.ok_or(NoHeap::Share)?;
+            let heap = state.unpark().or_else(|| state.make_heap(&start.region)).ok_or(NoHeap::Share)?;
             Ok((heap, key))
         })
     }
 
-    /// The region, reserved now if this is the first time.
-    fn started(&self, state: &mut State) -> Option<Region> {
-        if self.phase.load(Ordering::Relaxed) == NEW {
+    /// The region with what comes with it, reserved now if this is the first time.
+    fn started(&self, state: &mut State) -> Option<&Start> {
+        let make = || {
             // Without memory for the stragglers' heap late frees would have nowhere to go: then no pools at all.
-            state.region = Region::reserve((self.bytes)()).filter(|region| region.open_heaps(0, 1));
-            if state.region.is_some() {
-                (state.heaps, state.straggler_places) = (1, 1);
-                state.key = (self.start)();
-            }
-            self.phase.store(if state.region.is_some() { READY } else { REFUSED }, Ordering::Release);
-        }
-        state.region
+            let region = Region::reserve((self.bytes)()).filter(|region| region.open_heaps(0, 1))?;
+            (state.heaps, state.straggler_places) = (1, 1);
+            Some(Start { region, key: (self.on_start)() })
+        };
+        // SAFETY: the lock, which whoever has the state holds (Shared invariant 1).
+        unsafe { self.start.decide(make) }
+    }
+
+    /// The region, if there is one by now.
+    fn region(&self) -> Option<&Region> {
+        self.start.value().map(|start| &start.region)
     }
 
     /// Has the end of this thread told once more, with `value`. False if that cannot be.
     pub(crate) fn arm_again(&self, value: *mut core::ffi::c_void) -> bool {
-        let key = self.with_state(|state| state.key);
-        key.is_some_and(|key| key.arm(value))
+        self.start.value().and_then(|start| start.key).is_some_and(|key| key.arm(value))
     }
 
     /// Takes back the heap of a thread that has ended; the caller owns it no longer.
     pub(crate) fn park(&self, heap: NonNull<Heap>) {
-        self.with_state(|state| state.parked.push(heap));
+        self.with_state(|state| state.parked.push(&Parked, heap));
     }
 
     /// Has one parked heap give up its cached blocks and its free arenas, if there is one that may have any.
@@ -207,19 +205,23 @@ impl Shared {
         let view = unsafe { heap.as_ref() };
         // SAFETY: Heap invariant 1: taken off the list.
         unsafe { view.owned() }.settle(self);
-        // Behind all others, so that one that many free to does not hide them.
-        self.with_state(|state| state.looked_at.push(heap));
+        self.put_back(heap);
+    }
+
+    /// Gives a heap back that was looked at; behind all others, so that one that many free to does not hide them.
+    fn put_back(&self, heap: NonNull<Heap>) {
+        self.with_state(|state| state.looked_at.push(&Parked, heap));
     }
 
     /// Runs `body` with the heap that threads without one share; `None` if there are no pools.
     pub(crate) fn with_stragglers<R>(&self, body: impl FnOnce(OwnedHeap<'_>) -> R) -> Option<R> {
-        if self.phase.load(Ordering::Acquire) == REFUSED {
+        if matches!(self.start.see(), Decision::Refused) {
             return None;
         }
         let _guard = self.lock_stragglers();
         let heap = self.with_state(|state| {
-            let region = self.started(state)?;
-            state.stragglers_heap(&region)
+            let start = self.started(state)?;
+            state.stragglers_heap(&start.region)
         })?;
         // SAFETY: heaps are never unmapped.
         let heap = unsafe { heap.as_ref() };
@@ -233,10 +235,7 @@ impl Shared {
 
     /// Offset of an address and the tag of its pool; `None` if it is not in the region.
     pub(crate) fn locate(&self, address: usize) -> Option<(usize, u32)> {
-        if self.phase.load(Ordering::Acquire) != READY {
-            return None;
-        }
-        let region = self.with_state(|state| state.region)?;
+        let region = self.region()?;
         let offset = region.offset_of(address)?;
         Some((offset, region.tag(PoolId::of_offset(offset)).load(Ordering::Relaxed)))
     }
@@ -246,12 +245,12 @@ impl Shared {
         let mut stats = Stats::new();
         stats.add_large(&self.large);
         let opened = self.with_state(|state| {
-            let region = state.region?;
-            let parked = state.parked.length + state.settled.length + state.looked_at.length;
+            let region = self.region()?;
+            let parked = state.parked.length() + state.settled.length() + state.looked_at.length();
             stats.heaps.in_use = state.heaps.saturating_sub(parked + state.straggler_places) as u64;
             stats.heaps.parked = parked as u64;
             stats.arenas.open = state.carved as u64;
-            stats.arenas.free = state.free_arena_count as u64;
+            stats.arenas.free = state.free_arenas.length() as u64;
             stats.region.reserved_bytes = region.bytes() as u64;
             stats.region.open_bytes = (state.open * ARENA_BYTES) as u64;
             let tables = region.open_tables(state.open, state.heaps, state.magazines_open);
@@ -278,12 +277,12 @@ impl Shared {
 
     /// Whether anything was ever asked of it.
     pub(crate) fn is_in_use(&self) -> bool {
-        self.phase.load(Ordering::Acquire) != NEW
+        !matches!(self.start.see(), Decision::New)
     }
 
     /// The region, and how many of its arenas are in use.
     pub(crate) fn arenas_in_use(&self) -> Option<(Region, usize)> {
-        self.with_state(|state| Some((state.region?, state.carved)))
+        self.region().map(|region| (*region, self.with_state(|state| state.carved)))
     }
 
     /// Gives memory that holds no block back to the system: of `own`, the calling thread's heap, of parked heaps, and
@@ -294,17 +293,18 @@ impl Shared {
             released += Released::of_pools(own.release(self));
         }
         self.with_state(|state| {
-            while let Some(heap) = state.looked_at.pop() {
-                state.settled.push(heap);
+            while let Some(heap) = state.looked_at.pop(&Parked) {
+                state.settled.push(&Parked, heap);
             }
         });
         // One at a time, so that a thread which starts meanwhile finds the others.
-        while let Some(heap) = self.with_state(|state| state.parked.pop().or_else(|| state.settled.pop())) {
+        while let Some(heap) = self.with_state(|state| state.parked.pop(&Parked).or_else(|| state.settled.pop(&Parked)))
+        {
             // SAFETY: heaps are never unmapped.
             let view = unsafe { heap.as_ref() };
             // SAFETY: Heap invariant 1: taken off the list.
             released += Released::of_pools(unsafe { view.owned() }.release(self));
-            self.with_state(|state| state.looked_at.push(heap));
+            self.put_back(heap);
         }
         let stragglers = self.with_state(|state| state.stragglers.is_some());
         if stragglers {
@@ -316,20 +316,16 @@ impl Shared {
 
     /// Gives the memory of the arenas that nobody owns back to the system. Returns the bytes that were in memory.
     fn release_free_arenas(&self) -> usize {
-        let mut bytes = 0;
+        let Some(region) = self.region() else { return 0 };
+        let (mut bytes, mut own) = (0, Stack::new());
         // Taken off the list one at a time and kept on one of our own, so that the lock is not held for long.
-        let (mut own, mut region) = (NONE, None);
-        while let Some((of, arena)) = self.with_state(|state| Some((state.region?, state.take_free_arena()?))) {
+        while let Some(arena) = self.with_state(|state| state.free_arenas.pop(region)) {
             // SAFETY: taken off the list, so this thread's alone, and wholly free (Arena invariant 2).
-            bytes += unsafe { of.release(arena.pool(0), POOLS_PER_ARENA) };
-            of.arena_record(arena).next().set(own);
-            (own, region) = (arena.0, Some(of));
+            bytes += unsafe { region.release(arena.pool(0), POOLS_PER_ARENA) };
+            own.push(region, arena);
         }
-        let Some(region) = region else { return bytes };
-        while own != NONE {
-            let arena = ArenaId(own);
-            own = region.arena_record(arena).next().get();
-            self.give_arena(&region, arena);
+        while let Some(arena) = own.pop(region) {
+            self.give_arena(region, arena);
         }
         bytes
     }
@@ -337,9 +333,9 @@ impl Shared {
     /// Walks everything and holds each invariant against what is there; `own` is the calling thread's heap.
     pub(crate) fn check_heap(&self, own: Option<OwnedHeap<'_>>) -> Result<(), Violation> {
         // What the stragglers' heap does is not quiet either.
-        let _guard = self.lock_stragglers();
+        let _quiet = self.lock_stragglers();
         self.with_state(|state| {
-            let Some(region) = state.region else { return Ok(()) };
+            let Some(&region) = self.region() else { return Ok(()) };
             state.check_parked_heaps()?;
             let view = View {
                 region,
@@ -347,8 +343,8 @@ impl Shared {
                 open: state.open,
                 heaps: state.heaps,
                 magazines: state.magazines,
-                free_arenas: state.free_arenas,
-                free_arena_count: state.free_arena_count,
+                free_arenas: state.free_arenas.top().map_or(NONE, |arena| arena.0),
+                free_arena_count: state.free_arenas.length(),
                 heaps_before_fork: state.heaps_before_fork,
                 own,
             };
@@ -360,17 +356,16 @@ impl Shared {
 impl State {
     /// Forgets what another thread may have left half-changed: the lists, and what is at the border of what is in use.
     /// Blocks stay where they are, and are freed as before.
-    fn give_up_lists(&mut self, is_new: bool) {
-        if is_new {
+    fn give_up_lists(&mut self, region: Option<&Region>) {
+        let Some(region) = region else {
             // Another thread was just starting: this process starts anew.
-            (self.region, self.key, self.heaps, self.straggler_places) = (None, None, 0, 0);
+            (self.heaps, self.straggler_places) = (0, 0);
             return;
-        }
-        (self.free_arenas, self.free_arena_count) = (NONE, 0);
-        (self.parked, self.settled, self.looked_at) = (HeapList::new(), HeapList::new(), HeapList::new());
+        };
+        self.free_arenas = Stack::new();
+        (self.parked, self.settled, self.looked_at) = (Stack::new(), Stack::new(), Stack::new());
         self.carved = self.open;
         self.magazines = self.magazines_open;
-        let Some(region) = self.region else { return };
         if self.stragglers.is_none() && !self.is_reserved_place_lost && self.heaps > 0 {
             // SAFETY: the place has been open since the start, and whoever was making a heap in it is gone.
             unsafe { Heap::clear(region.heap(0)) };
@@ -384,7 +379,7 @@ impl State {
 
     /// Takes a parked heap for a new thread: the last one parked, for its blocks are most likely in the cache.
     fn unpark(&mut self) -> Option<NonNull<Heap>> {
-        self.parked.pop().or_else(|| self.settled.pop()).or_else(|| self.looked_at.pop())
+        self.parked.pop(&Parked).or_else(|| self.settled.pop(&Parked)).or_else(|| self.looked_at.pop(&Parked))
     }
 
     fn make_heap(&mut self, region: &Region) -> Option<NonNull<Heap>> {
@@ -417,22 +412,22 @@ impl State {
     /// Takes a parked heap that may have something to give up: one that has not settled, or whose blocks others have
     /// freed since.
     fn take_unsettled(&mut self) -> Option<NonNull<Heap>> {
-        if let Some(heap) = self.parked.pop() {
+        if let Some(heap) = self.parked.pop(&Parked) {
             return Some(heap);
         }
         for _ in 0..SETTLED_LOOKED_AT {
-            if self.settled.length == 0 {
+            if self.settled.length() == 0 {
                 // Everyone has had a turn: from the beginning.
                 core::mem::swap(&mut self.settled, &mut self.looked_at);
             }
-            let heap = self.settled.pop()?;
+            let heap = self.settled.pop(&Parked)?;
             // SAFETY: heaps are never unmapped.
             let view = unsafe { heap.as_ref() };
             // SAFETY: Heap invariant 1: taken off the list.
             if unsafe { view.owned() }.has_waiting() {
                 return Some(heap);
             }
-            self.looked_at.push(heap);
+            self.looked_at.push(&Parked, heap);
         }
         None
     }
@@ -441,38 +436,25 @@ impl State {
     fn check_parked_heaps(&self) -> Result<(), Violation> {
         let mut parked = self.straggler_places;
         for list in [&self.parked, &self.settled, &self.looked_at] {
-            parked += list.length;
+            parked += list.length();
             demand(parked <= self.heaps, "more heaps are parked than there are", Place::Process)?;
-            let (mut next, mut found) = (list.first, 0);
-            while let (Some(heap), true) = (next, found < list.length) {
-                // SAFETY: heaps are never unmapped.
-                next = unsafe { heap.as_ref() }.parked_next.get();
+            let (mut next, mut found) = (list.top(), 0);
+            while let (Some(heap), true) = (next, found < list.length()) {
+                next = Parked.below(heap);
                 found += 1;
             }
-            let is_whole = next.is_none() && found == list.length;
+            let is_whole = next.is_none() && found == list.length();
             demand(is_whole, "a list of parked heaps is not as long as its count", Place::Process)?;
         }
         Ok(())
     }
 
-    /// Takes an arena from the shared list.
-    fn take_free_arena(&mut self) -> Option<ArenaId> {
-        if self.free_arenas == NONE {
-            return None;
-        }
-        let arena = ArenaId(self.free_arenas);
-        self.free_arenas = self.region?.arena_record(arena).next().get();
-        self.free_arena_count -= 1;
-        Some(arena)
-    }
-
     /// Takes an arena from the shared list, else carves a new one.
-    fn take_arena(&mut self) -> Option<ArenaId> {
-        let region = self.region?;
-        if let Some(arena) = self.take_free_arena() {
+    fn take_arena(&mut self, region: &Region) -> Option<ArenaId> {
+        if let Some(arena) = self.free_arenas.pop(region) {
             return Some(arena);
         }
-        if self.carved == self.open && !self.open_more(&region) {
+        if self.carved == self.open && !self.open_more(region) {
             return None;
         }
         self.carved += 1;
@@ -493,8 +475,7 @@ impl State {
         false
     }
 
-    fn take_magazines(&mut self, each: &mut dyn FnMut(*mut Slot)) {
-        let Some(region) = self.region else { return };
+    fn take_magazines(&mut self, region: &Region, each: &mut dyn FnMut(*mut Slot)) {
         let end = (self.magazines + MAGAZINES_AT_ONCE).min(region.max_magazines());
         if end > self.magazines_open {
             if !region.open_magazines(self.magazines_open, end) {
@@ -510,51 +491,48 @@ impl State {
 
 impl Supply for Shared {
     fn take_arena(&self) -> Option<ArenaId> {
-        if let Some(arena) = self.with_state(State::take_free_arena) {
+        let region = self.region()?;
+        if let Some(arena) = self.with_state(|state| state.free_arenas.pop(region)) {
             return Some(arena);
         }
         // What ended threads have left lies idle in parked heaps: look there before the region grows.
         self.settle_one();
-        self.with_state(State::take_arena)
+        self.with_state(|state| state.take_arena(region))
     }
 
     fn give_arena(&self, region: &Region, arena: ArenaId) {
-        self.with_state(|state| {
-            region.arena_record(arena).next().set(state.free_arenas);
-            state.free_arenas = arena.0;
-            state.free_arena_count += 1;
-        });
+        self.with_state(|state| state.free_arenas.push(region, arena));
     }
 
     fn take_magazines(&self, each: &mut dyn FnMut(*mut Slot)) {
-        self.with_state(|state| state.take_magazines(each));
+        let Some(region) = self.region() else { return };
+        self.with_state(|state| state.take_magazines(region, each));
     }
 }
 
-/// Heaps without a thread, last in first out, linked through themselves.
-struct HeapList {
-    first: Option<NonNull<Heap>>,
-    length: usize,
+impl Links<ArenaId> for Region {
+    fn below(&self, arena: ArenaId) -> Option<ArenaId> {
+        let below = self.arena_record(arena).next().get();
+        (below != NONE).then_some(ArenaId(below))
+    }
+
+    fn set_below(&self, arena: ArenaId, below: Option<ArenaId>) {
+        self.arena_record(arena).next().set(below.map_or(NONE, |arena| arena.0));
+    }
 }
 
-impl HeapList {
-    const fn new() -> Self {
-        Self { first: None, length: 0 }
+/// Heaps without a thread are linked through themselves.
+struct Parked;
+
+impl Links<NonNull<Heap>> for Parked {
+    fn below(&self, heap: NonNull<Heap>) -> Option<NonNull<Heap>> {
+        // SAFETY: heaps are never unmapped.
+        unsafe { heap.as_ref() }.parked_next.get()
     }
 
-    fn push(&mut self, heap: NonNull<Heap>) {
+    fn set_below(&self, heap: NonNull<Heap>, below: Option<NonNull<Heap>>) {
         // SAFETY: heaps are never unmapped.
-        unsafe { heap.as_ref() }.parked_next.set(self.first);
-        self.first = Some(heap);
-        self.length += 1;
-    }
-
-    fn pop(&mut self) -> Option<NonNull<Heap>> {
-        let heap = self.first?;
-        // SAFETY: heaps are never unmapped.
-        self.first = unsafe { heap.as_ref() }.parked_next.take();
-        self.length -= 1;
-        Some(heap)
+        unsafe { heap.as_ref() }.parked_next.set(below);
     }
 }
 

@@ -1,6 +1,7 @@
 //! The atomics that the shared protocols use. The models in `loom-tests` compile the protocol files against a `sync` of
 //! their own, made of loom's types, so those files name atomics and shared plain memory only through this module.
 
+use core::cell::UnsafeCell;
 pub(crate) use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// Spins, then yields the processor: for a wait that another thread ends soon.
@@ -32,5 +33,28 @@ impl Exclusive {
     /// What it holds now, for a check of the heap.
     pub(crate) fn peek(&self) -> u32 {
         self.0.get()
+    }
+}
+
+/// Plain memory that is written by one thread at a time, as follows from a protocol, and read when that is over.
+pub(crate) struct Guarded<T>(UnsafeCell<T>);
+
+impl<T> Guarded<T> {
+    pub(crate) const fn new(value: T) -> Self {
+        Self(UnsafeCell::new(value))
+    }
+
+    /// # Safety
+    /// * Every write to it happened before, and no thread writes it while the result lives.
+    pub(crate) unsafe fn get(&self) -> &T {
+        // SAFETY: the caller's promise.
+        unsafe { &*self.0.get() }
+    }
+
+    /// # Safety
+    /// * Every other use of it happened before, and no other thread uses it meanwhile.
+    pub(crate) unsafe fn set(&self, value: T) {
+        // SAFETY: the caller's promise.
+        unsafe { *self.0.get() = value }
     }
 }

@@ -3,7 +3,7 @@
 use loom::cell::UnsafeCell;
 pub(crate) use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-/// Waits by telling loom that another thread has to run.
+/// Every wait is in vain at once: whoever finds a lock taken looks whether its holder is gone, then naps.
 pub(crate) struct Backoff;
 
 impl Backoff {
@@ -12,16 +12,18 @@ impl Backoff {
     }
 
     pub(crate) fn snooze(&self) {
-        loom::thread::yield_now();
+        nap();
     }
 
     pub(crate) fn is_completed(&self) -> bool {
-        false
+        true
     }
 }
 
-/// As a snooze.
+/// Another thread has to run. How long the wait then is makes no difference, so that is not explored: loom tries the
+/// execution in which this thread comes later.
 pub(crate) fn nap() {
+    loom::skip_branch();
     loom::thread::yield_now();
 }
 
@@ -39,6 +41,25 @@ impl Exclusive {
     }
 
     pub(crate) unsafe fn set(&self, value: u32) {
+        // SAFETY: loom checks that nobody uses it meanwhile.
+        self.0.with_mut(|place| unsafe { *place = value });
+    }
+}
+
+/// Plain memory that one thread at a time writes and others read after; loom checks that it is so.
+pub(crate) struct Guarded<T>(UnsafeCell<T>);
+
+impl<T> Guarded<T> {
+    pub(crate) fn new(value: T) -> Self {
+        Self(UnsafeCell::new(value))
+    }
+
+    pub(crate) unsafe fn get(&self) -> &T {
+        // SAFETY: loom checks that every write happened before; the caller promises that there are no more.
+        self.0.with(|value| unsafe { &*value })
+    }
+
+    pub(crate) unsafe fn set(&self, value: T) {
         // SAFETY: loom checks that nobody uses it meanwhile.
         self.0.with_mut(|place| unsafe { *place = value });
     }

@@ -16,12 +16,13 @@ mod front;
 pub(crate) use front::{Front, TAG_FREE, heap_of_tag, size_class_of_tag, tag_block_bytes};
 
 use crate::arena::Arenas;
+use crate::counter::Counter;
 use crate::magazine::{Depot, Head, Slot, absent, capacity, count};
 use crate::pool::PoolList;
 use crate::region::{ArenaId, Region};
 use crate::remote::{Combined, END, PendingList};
 use crate::size_class::{CLASSES, SizeClass};
-use crate::sync::{AtomicU64, Ordering};
+use crate::sync::AtomicU64;
 use crate::thread_stats::Counts;
 use crate::watched::{WatchedPtr, WatchedU32, WatchedU64, WatchedUsize};
 use core::cell::Cell;
@@ -31,39 +32,14 @@ use core::ptr::NonNull;
 use crossbeam_utils::CachePadded;
 use static_assertions::const_assert;
 
-/// A figure that only grows. Relaxed: it stands for itself.
-#[derive(Default)]
-pub(crate) struct Counter(AtomicU64);
-
 impl Counter {
+    /// A counter at 0.
     pub(crate) const fn new() -> Self {
-        Self(AtomicU64::new(0))
-    }
-
-    /// Adds for a single writer: no read-modify-write.
-    #[inline]
-    pub(crate) fn add(&self, count: usize) {
-        self.0.store(self.value().wrapping_add(count as u64), Ordering::Relaxed);
-    }
-
-    /// Subtracts for a single writer, for the few figures that also shrink.
-    pub(crate) fn subtract(&self, count: usize) {
-        self.0.store(self.value().wrapping_sub(count as u64), Ordering::Relaxed);
-    }
-
-    /// Adds for many writers.
-    pub(crate) fn add_shared(&self, count: usize) {
-        self.0.fetch_add(count as u64, Ordering::Relaxed);
-    }
-
-    #[inline]
-    pub(crate) fn value(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+        Self::around(AtomicU64::new(0))
     }
 }
 
 /// What went to the backend, and what moved.
-#[derive(Default)]
 pub(crate) struct LargeCounters {
     pub(crate) allocations: Counter,
     pub(crate) frees: Counter,

@@ -130,7 +130,8 @@ fn stragglers_share_a_heap_that_caches_nothing() {
 #[test]
 fn without_a_region_there_is_no_heap() {
     let shared = Shared::new(|| 0, || None);
-    shared.phase.store(REFUSED, Ordering::Relaxed);
+    // SAFETY: no other thread knows it.
+    assert!(unsafe { shared.start.decide(|| None) }.is_none());
     assert_eq!(shared.take_heap().map(|_| ()), Err(NoHeap::NoRegion));
     assert!(shared.with_stragglers(|_| ()).is_none());
     assert_eq!(shared.stats().region.reserved_bytes, 0);

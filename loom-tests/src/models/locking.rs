@@ -1,17 +1,18 @@
-//! The lock excludes, and publishes what its holder wrote.
+//! The locks exclude, publish what their holders wrote, and are taken in one order.
 
-use super::Seen;
+use super::explore;
 use crate::lock::Lock;
 use crate::sync::AtomicU32;
 use loom::cell::UnsafeCell;
 use loom::sync::Arc;
 use loom::thread;
 
-/// Two threads change what the lock guards, in either order. Fails under L-acquire and U-release.
+/// Two threads change what the lock guards, in either order.
+///
+/// Mutants: L-acquire, U-release, no-lock, no-unlock, rob-the-living.
 #[test]
 fn holders_see_each_others_writes() {
-    static SEEN: std::sync::LazyLock<Seen<Vec<usize>>> = std::sync::LazyLock::new(Seen::new);
-    loom::model(|| {
+    explore(&[vec![1, 2], vec![2, 1]], || {
         let shared = Arc::new((Lock::new(AtomicU32::new(0)), UnsafeCell::new(Vec::new())));
         let enter = |shared: &(Lock, UnsafeCell<Vec<usize>>), me| {
             let _guard = shared.0.lock(1);
@@ -26,7 +27,53 @@ fn holders_see_each_others_writes() {
         other.join().unwrap();
         let _guard = shared.0.lock(1);
         // SAFETY: the lock; loom checks it.
-        SEEN.note(shared.1.with(|list| unsafe { (*list).clone() }));
+        shared.1.with(|list| unsafe { (*list).clone() })
     });
-    SEEN.assert_exactly(&[vec![1, 2], vec![2, 1]]);
+}
+
+/// Two late threads use the stragglers' heap, one after the other, each taking arenas under the inner lock meanwhile; a
+/// third thread takes the inner lock alone, at any moment. Nobody waits for ever. The outcome is who held the inner lock
+/// when.
+///
+/// Mutants: L-acquire, U-release, no-lock, no-unlock, rob-the-living.
+#[test]
+fn the_outer_lock_is_taken_before_the_inner_one() {
+    struct Guarded {
+        outer: Lock,
+        inner: Lock,
+        heap: UnsafeCell<usize>,
+        arenas: UnsafeCell<Vec<usize>>,
+    }
+    fn take_arena(guarded: &Guarded, me: usize) {
+        let _inner = guarded.inner.lock(1);
+        // SAFETY: the inner lock; loom checks it.
+        guarded.arenas.with_mut(|arenas| unsafe { (*arenas).push(me) });
+    }
+    fn be_late(guarded: &Guarded, me: usize) {
+        let _outer = guarded.outer.lock(1);
+        // SAFETY: the outer lock; loom checks it.
+        guarded.heap.with_mut(|heap| unsafe { *heap += 1 });
+        take_arena(guarded, me);
+    }
+    let expected = [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]].map(Vec::from);
+    explore(&expected, || {
+        let guarded = Arc::new(Guarded {
+            outer: Lock::new(AtomicU32::new(0)),
+            inner: Lock::new(AtomicU32::new(0)),
+            heap: UnsafeCell::new(0),
+            arenas: UnsafeCell::new(Vec::new()),
+        });
+        let late: Vec<_> = [1, 2]
+            .map(|me| {
+                let guarded = guarded.clone();
+                thread::spawn(move || be_late(&guarded, me))
+            })
+            .into();
+        take_arena(&guarded, 0);
+        late.into_iter().for_each(|thread| thread.join().unwrap());
+        // SAFETY: the other threads are gone; loom checks it.
+        assert_eq!(guarded.heap.with(|heap| unsafe { *heap }), 2);
+        // SAFETY: as above.
+        guarded.arenas.with(|arenas| unsafe { (*arenas).clone() })
+    });
 }

@@ -1,0 +1,127 @@
+//! Wholly free arenas that nobody owns, on the stack that all heaps share.
+
+use super::explore;
+use crate::lock::Lock;
+use crate::stack::{Links, Stack};
+use crate::sync::AtomicU32;
+use loom::cell::UnsafeCell;
+use loom::sync::Arc;
+use loom::thread;
+
+const ARENAS: usize = 2;
+
+/// Arenas with what their last owner has left in each, and the stack of those that nobody owns.
+struct Arenas {
+    lock: Lock,
+    free: UnsafeCell<Stack<usize>>,
+    records: Records,
+    /// How many owners each arena has had.
+    owners: [UnsafeCell<usize>; ARENAS],
+}
+
+struct Records([UnsafeCell<Option<usize>>; ARENAS]);
+
+impl Links<usize> for Records {
+    fn below(&self, arena: usize) -> Option<usize> {
+        // SAFETY: Stack invariant 1; loom checks it.
+        self.0[arena].with(|below| unsafe { *below })
+    }
+
+    fn set_below(&self, arena: usize, below: Option<usize>) {
+        // SAFETY: Stack invariant 1; loom checks it.
+        self.0[arena].with_mut(|place| unsafe { *place = below });
+    }
+}
+
+impl Arenas {
+    /// None of them is free.
+    fn new() -> Self {
+        Self {
+            lock: Lock::new(AtomicU32::new(0)),
+            free: UnsafeCell::new(Stack::new()),
+            // Links that would show if they were followed.
+            records: Records(std::array::from_fn(|arena| UnsafeCell::new(Some(arena)))),
+            owners: std::array::from_fn(|_| UnsafeCell::new(0)),
+        }
+    }
+
+    fn take(&self) -> Option<usize> {
+        let _guard = self.lock.lock(1);
+        // SAFETY: the lock; loom checks it.
+        self.free.with_mut(|free| unsafe { &mut *free }.pop(&self.records))
+    }
+
+    fn give(&self, arena: usize) {
+        let _guard = self.lock.lock(1);
+        // SAFETY: the lock; loom checks it.
+        self.free.with_mut(|free| unsafe { &mut *free }.push(&self.records, arena));
+    }
+
+    /// What an owner does with its arena, and no one else meanwhile.
+    fn own(&self, arena: usize) {
+        // SAFETY: an arena has one owner; loom checks it.
+        self.owners[arena].with_mut(|owners| unsafe { *owners += 1 });
+    }
+
+    /// Takes an arena, uses it and gives it back; which it was.
+    fn use_one(&self) -> Option<usize> {
+        let arena = self.take()?;
+        self.own(arena);
+        self.give(arena);
+        Some(arena)
+    }
+
+    fn length(&self) -> usize {
+        let _guard = self.lock.lock(1);
+        // SAFETY: the lock; loom checks it.
+        self.free.with(|free| unsafe { &*free }.length())
+    }
+}
+
+/// Two threads take an arena each, use it and give it back, while a third gives one: at first one is free. Each arena has
+/// one owner at a time, who sees what the last one did, and in the end both are free. The outcome is what each of the two
+/// got, and which arena lies on top.
+///
+/// Mutants: L-acquire, U-release, no-lock, no-unlock, rob-the-living, push-unlinked, push-no-below, push-no-top,
+/// push-no-length, pop-keeps, pop-all, pop-no-length.
+#[test]
+fn free_arenas_pass_among_three_threads() {
+    let (a, b) = (Some(0), Some(1));
+    let expected = [
+        // One after the other, before the other arena comes, or with it below or above.
+        ([a, a], a),
+        ([a, a], b),
+        ([b, b], b),
+        // Both at once, and back in either order.
+        ([a, b], a),
+        ([a, b], b),
+        ([b, a], a),
+        ([b, a], b),
+        // One comes while the other has the only one.
+        ([a, None], a),
+        ([a, None], b),
+        ([None, a], a),
+        ([None, a], b),
+    ];
+    explore(&expected, move || {
+        let arenas = Arc::new(Arenas::new());
+        arenas.give(0);
+        let others = [(); 2].map(|()| {
+            let arenas = arenas.clone();
+            thread::spawn(move || arenas.use_one())
+        });
+        arenas.own(1);
+        arenas.give(1);
+        let got = others.map(|thread| thread.join().unwrap());
+        assert_eq!(arenas.length(), 2);
+        let free = [arenas.take(), arenas.take()];
+        assert!(free == [a, b] || free == [b, a], "{free:?}");
+        assert_eq!((arenas.take(), arenas.length()), (None, 0));
+        for (arena, owners) in arenas.owners.iter().enumerate() {
+            // SAFETY: the other threads are gone; loom checks it.
+            let owners = owners.with(|owners| unsafe { *owners });
+            assert_eq!(owners, arena + got.iter().filter(|&&one| one == Some(arena)).count());
+        }
+        (got, free[0])
+    });
+}
