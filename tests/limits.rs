@@ -11,18 +11,18 @@
 
 mod support;
 
-use std::alloc::{Layout, alloc, alloc_zeroed, dealloc};
+use std::alloc::alloc_zeroed;
 use std::hint::black_box;
 use std::os::unix::process::CommandExt;
-use std::ptr::NonNull;
 use std::thread;
 use std::{fmt, io};
 
 use poolmalloc::{PoolMalloc, stats};
 
-use support::block::{Block, fill, is_filled, layout};
+use support::block::{Block, layout};
+use support::chain::Chain;
 use support::oracle::{CLASSES, assert_nothing_left, block_bytes, consistent_stats, live};
-use support::process::{ROLE, command, role, say, succeed};
+use support::process::{command, role, role_before_main, say, succeed};
 
 #[global_allocator]
 static ALLOC: PoolMalloc = PoolMalloc::new();
@@ -59,61 +59,6 @@ fn give_up(message: fmt::Arguments<'_>) -> ! {
     panic!("{message}");
 }
 
-/// Blocks of one layout, each holding the address of the next, so that the list needs no memory of its own.
-struct Chain {
-    layout: Layout,
-    first: Option<NonNull<u8>>,
-    count: usize,
-}
-
-impl Chain {
-    /// Bytes at the start of a block that are written: the link, then a pattern. More would make large blocks resident.
-    const WRITTEN: usize = 64;
-
-    fn new(size: usize) -> Self {
-        assert!(size >= Self::WRITTEN);
-        Self { layout: layout(size, 8), first: None, count: 0 }
-    }
-
-    /// Adds blocks up to the first null, but no more than `most`; whether there was a null.
-    fn grow(&mut self, most: usize) -> bool {
-        for _ in 0..most {
-            // SAFETY: the size is not zero.
-            let start = black_box(unsafe { alloc(self.layout) });
-            let Some(start) = NonNull::new(start) else {
-                return true;
-            };
-            // SAFETY: the block is long enough and aligned for a pointer.
-            unsafe { start.cast::<Option<NonNull<u8>>>().write(self.first) };
-            // SAFETY: the block is `WRITTEN` bytes long or longer.
-            let rest = unsafe { start.add(size_of::<usize>()) };
-            // SAFETY: as above; nobody else refers to it.
-            let rest = unsafe { std::slice::from_raw_parts_mut(rest.as_ptr(), Self::WRITTEN - size_of::<usize>()) };
-            fill(rest, start.addr().get());
-            self.first = Some(start);
-            self.count += 1;
-        }
-        false
-    }
-
-    /// Checks and frees every block.
-    fn free(&mut self) {
-        while let Some(start) = self.first {
-            // SAFETY: `grow` wrote the link.
-            self.first = unsafe { start.cast::<Option<NonNull<u8>>>().read() };
-            // SAFETY: the block is `WRITTEN` bytes long or longer.
-            let rest = unsafe { start.add(size_of::<usize>()) };
-            // SAFETY: as above, and `grow` wrote it.
-            let rest = unsafe { std::slice::from_raw_parts(rest.as_ptr(), Self::WRITTEN - size_of::<usize>()) };
-            assert!(is_filled(rest, start.addr().get()), "content lost in a block of {:?}", self.layout);
-            // SAFETY: `grow` allocated it with this layout, and the list has lost it.
-            unsafe { dealloc(start.as_ptr(), self.layout) };
-            self.count -= 1;
-        }
-        assert_eq!(self.count, 0);
-    }
-}
-
 /// All that a limited child holds.
 struct Hoard {
     /// One block of every class and eight larger ones, to be resized.
@@ -145,11 +90,11 @@ impl Hoard {
     fn use_up(&mut self, bytes: usize) {
         let is_fully_used = bytes <= FULLY_USED;
         for chain in self.chains() {
-            let most = bytes / chain.layout.size() + 1;
-            let is_small = chain.layout.size() < 256;
+            let most = bytes / chain.layout().size() + 1;
+            let is_small = chain.layout().size() < 256;
             let is_refused = chain.grow(if is_fully_used || !is_small { most } else { 50_000 });
             if !is_refused && (is_fully_used || !is_small) {
-                give_up(format_args!("{} of {:?} in {bytes} bytes", chain.count, chain.layout));
+                give_up(format_args!("{} of {:?} in {bytes} bytes", chain.count(), chain.layout()));
             }
         }
         for victim in &mut self.victims {
@@ -164,7 +109,7 @@ impl Hoard {
             give_up(format_args!("200 bytes for each victim in {bytes} bytes, when there were none"));
         }
         // SAFETY: the size is not zero.
-        let zeroed = black_box(unsafe { alloc_zeroed(self.large.layout) });
+        let zeroed = black_box(unsafe { alloc_zeroed(self.large.layout()) });
         if !zeroed.is_null() {
             give_up(format_args!("1 MiB of zeroes in {bytes} bytes, when there were none"));
         }
@@ -186,13 +131,13 @@ fn work_to_exhaustion(limited: Limited, bytes: usize) {
     let mut hoard = Hoard::new();
     hoard.use_up(bytes);
     consistent_stats();
-    let had = hoard.chains().map(|chain| chain.count);
+    let had = hoard.chains().map(|chain| chain.count());
     hoard.free_chains();
     // Not the large ones: the pools, and the backend's fragments, may keep what they have.
     let [_, medium, small] = had;
     for (chain, had) in [(&mut hoard.medium, medium), (&mut hoard.small, small)] {
         if chain.grow(100.min(had / 2)) {
-            give_up(format_args!("{:?} after all was freed", chain.layout));
+            give_up(format_args!("{:?} after all was freed", chain.layout()));
         }
     }
     hoard.use_up(bytes);
@@ -205,7 +150,7 @@ fn work_to_exhaustion(limited: Limited, bytes: usize) {
 fn work_after_raising(limited: Limited, hoard: &mut Hoard) {
     set_soft_limit(limited, libc::RLIM_INFINITY).expect("raising the limit");
     for chain in hoard.chains() {
-        assert!(!chain.grow(100), "{:?} without a limit", chain.layout);
+        assert!(!chain.grow(100), "{:?} without a limit", chain.layout());
     }
     for victim in &mut hoard.victims {
         let size = victim.layout().size();
@@ -269,16 +214,7 @@ fn assert_no_pools() {
 #[cfg_attr(target_os = "linux", unsafe(link_section = ".init_array"))]
 static BEFORE_MAIN: extern "C" fn() = {
     extern "C" fn limit_the_refused_child() {
-        let mut name = [0; 64];
-        name[..ROLE.len()].copy_from_slice(ROLE.as_bytes());
-        // SAFETY: `name` ends in a zero byte; no other thread exists yet.
-        let role = unsafe { libc::getenv(name.as_ptr().cast()) };
-        if role.is_null() {
-            return;
-        }
-        // SAFETY: the environment's strings end in a zero byte and live as long as it.
-        let role = unsafe { std::ffi::CStr::from_ptr(role) };
-        if role.to_bytes() == REFUSED.as_bytes() {
+        if role_before_main() == Some(REFUSED) {
             let bytes = address_space_in_use() + (1 << 20);
             set_soft_limit(Limited::AddressSpace, bytes).expect("setting the limit");
         }

@@ -4,6 +4,7 @@
 #![allow(dead_code, unused_imports, reason = "each test file uses its own part")]
 
 pub(crate) mod block;
+pub(crate) mod chain;
 pub(crate) mod oracle;
 pub(crate) mod process;
 pub(crate) mod raw_thread;
