@@ -1,8 +1,8 @@
 //! Out of memory, and without a region: null, nothing lost, and work goes on when there is memory again.
 //!
-//! Covers P18 oom_mmap_fails. Children run under `RLIMIT_AS` (the region is small or refused, the backend fails) and
+//! Children run under `RLIMIT_AS` (the region is small or refused, the backend fails) and
 //! `RLIMIT_DATA` (the region is there, but opening it fails), allocate until null, and go on. In one child the limit is in force before the
-//! first request, so that the region is refused for certain and the backend serves everything.
+//! first request, so that the region is refused for certain and the backend serves everything; in one it is lowered while the program runs.
 //!
 //! To see it fail: abort where the reservation or the opening of an arena fails; do not fall back to the backend; free by size instead of
 //! address; free the old block before a failed `realloc` is noticed; keep a failed opening as if it were open.
@@ -29,6 +29,8 @@ static ALLOC: PoolMalloc = PoolMalloc::new();
 
 /// The child whose region is refused.
 const REFUSED: &str = "refused";
+/// The child whose limit comes late.
+const LOWERED: &str = "lowered";
 
 /// Up to this limit a child uses all of its memory in small blocks too; beyond, that takes long and shows nothing new.
 const FULLY_USED: usize = 64 << 20;
@@ -128,6 +130,9 @@ impl Hoard {
 /// Out of memory twice: after the first time by freeing, after the second by raising the limit, work goes on.
 fn work_to_exhaustion(limited: Limited, bytes: usize) {
     let before = consistent_stats();
+    if matches!(limited, Limited::AddressSpace) {
+        assert_fair(before.region.reserved_bytes as usize, bytes);
+    }
     let mut hoard = Hoard::new();
     hoard.use_up(bytes);
     consistent_stats();
@@ -144,6 +149,38 @@ fn work_to_exhaustion(limited: Limited, bytes: usize) {
     work_after_raising(limited, &mut hoard);
     hoard.free();
     assert_eq!(live(&consistent_stats()), live(&before));
+}
+
+/// The region is a quarter of the limit at most, for the program needs addresses too; and a tenth where that is worth it.
+fn assert_fair(region: usize, limit: usize) {
+    assert!(region * 4 <= limit, "a region of {region} bytes in {limit}");
+    assert!(region * 10 >= limit || limit < 32 << 20, "a region of {region} bytes in {limit}");
+}
+
+/// The limit comes when the region is there: the backend has no more memory, and the pools go on.
+fn work_while_lowered() {
+    let before = consistent_stats();
+    for more in [0, 1 << 20, 64 << 20] {
+        let mut hoard = Hoard::new();
+        set_soft_limit(Limited::AddressSpace, address_space_in_use() + more).expect("setting the limit");
+        if !hoard.large.grow(1000) || !hoard.medium.grow(200_000) {
+            give_up(format_args!("no null with {more} bytes more"));
+        }
+        let from_pools = stats().small.allocations;
+        if hoard.small.grow(50_000) || stats().small.allocations != from_pools + 50_000 {
+            give_up(format_args!("no blocks of the pools, whose addresses are reserved, with {more} bytes more"));
+        }
+        for victim in &mut hoard.victims {
+            if victim.try_resize(128 << 20) {
+                give_up(format_args!("128 MiB for {victim:?} with {more} bytes more"));
+            }
+        }
+        consistent_stats();
+        hoard.medium.free_to(100);
+        work_after_raising(Limited::AddressSpace, &mut hoard);
+        hoard.free();
+        assert_eq!(live(&consistent_stats()), live(&before));
+    }
 }
 
 /// Raises the limit; then every request that failed succeeds.
@@ -244,6 +281,8 @@ fn address_space_in_use() -> libc::rlim_t {
 fn run_child(role: &str) {
     if role == REFUSED {
         work_without_region();
+    } else if role == LOWERED {
+        work_while_lowered();
     } else {
         let (limited, bytes) = role.split_once(' ').expect("two words");
         let limited = if limited == "as" { Limited::AddressSpace } else { Limited::Data };
@@ -264,14 +303,14 @@ fn assert_survives(limited: Limited, mib: usize) {
     assert_eq!(succeed(&mut child), "done\n");
 }
 
-/// P18, by the size of the address space.
+/// By the size of the address space.
 fn address_space_limit() {
-    for mib in [32, 64, 128, 256, 512, 1024] {
+    for mib in [8, 12, 16, 24, 32, 64, 128, 256, 512, 1024, 2048, 4096] {
         assert_survives(Limited::AddressSpace, mib);
     }
 }
 
-/// P18, by the bytes that may be written: the reservation succeeds, and arenas can be opened for a while.
+/// By the bytes that may be written: the reservation succeeds, and arenas can be opened for a while.
 fn data_limit() {
     for mib in [16, 48, 512] {
         assert_survives(Limited::Data, mib);
@@ -282,6 +321,10 @@ fn refused_region() {
     assert_eq!(succeed(&mut command(REFUSED)), "done\n");
 }
 
+fn lowered_limit() {
+    assert_eq!(succeed(&mut command(LOWERED)), "done\n");
+}
+
 fn main() {
     if let Some(role) = role() {
         return run_child(&role);
@@ -289,6 +332,7 @@ fn main() {
     if cfg!(target_os = "linux") {
         support::run(&[
             ("address_space_limit", address_space_limit),
+            ("lowered_limit", lowered_limit),
             ("data_limit", data_limit),
             ("refused_region", refused_region),
         ]);
