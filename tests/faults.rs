@@ -1,7 +1,7 @@
 //! The system refuses: each single call that the library makes of it, all from some call on, and each n-th.
 //!
 //! A fixed program makes every kind of call: it starts, opens arenas in growing steps, magazines and heaps, has threads
-//! that free each other's blocks and end, late destructors, and forks. For each kind of call, each number of it in the program
+//! that free each other's blocks and end, late destructors, gives memory back, and forks. For each kind of call, each number of it in the program
 //! and each way of refusing, a process of its own runs the program. Requests may then be served by the backend, or get
 //! null where the backend has no memory either. Nothing else may change: contents, counts and lists are exact at each
 //! quiet point, and all works again when the system relents.
@@ -21,7 +21,7 @@ use std::ptr;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use poolmalloc::stats;
+use poolmalloc::{release_unused, stats};
 
 use support::block::{Block, layout};
 use support::chain::Chain;
@@ -141,6 +141,7 @@ fn arm_late(round: usize) {
 fn program() {
     grow(0, 600);
     assert_exact(&[]);
+    system::inside(release_unused);
     // A thread that leaves blocks, the last of them after its heap.
     raw_thread::run(1, &|_| {
         arm_late(1);
@@ -238,7 +239,9 @@ fn work_again(plan: Plan) {
     assert!(has_region || may_lack_region, "{plan:?}: no region");
     let is_munmap_refused = plan.call.is_none_or(|call| call == Call::Munmap);
     if !has_region && !is_munmap_refused {
-        assert_eq!(system::reserved_bytes(), 0, "{plan:?}: without a region its addresses are given back");
+        // One page may stay, which tells a process from its forks.
+        let reserved = system::reserved_bytes();
+        assert!(reserved <= 1 << 16, "{plan:?}: without a region its addresses are given back, {reserved} bytes");
     }
 }
 
@@ -366,11 +369,11 @@ fn name(call: Option<Call>) -> &'static str {
         Some(Call::Munmap) => "munmap",
         Some(Call::Mprotect) => "mprotect",
         Some(Call::Madvise) => "madvise",
+        Some(Call::Mincore) => "mincore",
         Some(Call::Sysconf) => "sysconf",
         Some(Call::Getrlimit) => "getrlimit",
         Some(Call::KeyCreate) => "pthread_key_create",
         Some(Call::SetSpecific) => "pthread_setspecific",
-        Some(Call::AtFork) => "pthread_atfork",
     }
 }
 
@@ -389,11 +392,11 @@ fn main() {
             ("munmap", || assert_survives(Some(Call::Munmap))),
             ("mprotect", || assert_survives(Some(Call::Mprotect))),
             ("madvise", || assert_survives(Some(Call::Madvise))),
+            ("mincore", || assert_survives(Some(Call::Mincore))),
             ("sysconf", || assert_survives(Some(Call::Sysconf))),
             ("getrlimit", || assert_survives(Some(Call::Getrlimit))),
             ("pthread_key_create", || assert_survives(Some(Call::KeyCreate))),
             ("pthread_setspecific", || assert_survives(Some(Call::SetSpecific))),
-            ("pthread_atfork", || assert_survives(Some(Call::AtFork))),
             ("any_call", || assert_survives(None)),
         ]);
     }

@@ -17,7 +17,7 @@ use std::ptr::{self, NonNull};
 use std::sync::{Barrier, Mutex};
 use std::thread;
 
-use poolmalloc::stats;
+use poolmalloc::{release_unused, stats};
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 
@@ -65,11 +65,28 @@ fn work_with_page(bytes: usize) {
         assert!(!chain.grow(20_000));
         consistent_stats();
         chain.free();
+        release_between_blocks();
     });
     let stats = consistent_stats();
     assert!(stats.region.open_bytes > start.open_bytes, "{:?}, then {:?}", start, stats.region);
     assert_eq!(system::misplaced(), 0, "calls between pages of {bytes} bytes");
     assert!(system::made(None) > 0, "no call of the library was seen");
+}
+
+/// Gives memory back while blocks live here and there between it: they stay as they are.
+fn release_between_blocks() {
+    const ISLANDS: usize = 40;
+    let mut chains = [(); 2].map(|()| Chain::new(256));
+    let [kept, dropped] = &mut chains;
+    for _ in 0..ISLANDS {
+        assert!(!kept.grow(1) && !dropped.grow(499));
+    }
+    dropped.free();
+    let released = system::inside(release_unused);
+    assert!(released.pool_bytes > 0, "{released}");
+    consistent_stats();
+    assert!(!dropped.grow(ISLANDS * 499));
+    chains.iter_mut().for_each(Chain::free);
 }
 
 /// So many threads at a time make blocks of random sizes and free those of the next one, while all go on.

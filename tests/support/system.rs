@@ -24,11 +24,11 @@ pub(crate) enum Call {
     Munmap,
     Mprotect,
     Madvise,
+    Mincore,
     Sysconf,
     Getrlimit,
     KeyCreate,
     SetSpecific,
-    AtFork,
 }
 
 impl Call {
@@ -37,11 +37,11 @@ impl Call {
         Self::Munmap,
         Self::Mprotect,
         Self::Madvise,
+        Self::Mincore,
         Self::Sysconf,
         Self::Getrlimit,
         Self::KeyCreate,
         Self::SetSpecific,
-        Self::AtFork,
     ];
 }
 
@@ -156,8 +156,8 @@ pub(crate) struct Watched;
 
 static POOLS: PoolMalloc<Backend> = PoolMalloc::with_backend(Backend);
 
-/// Runs `request` with the calls of this thread taken for the library's.
-fn inside<R>(request: impl FnOnce() -> R) -> R {
+/// Runs `request`, to the library, with the calls of this thread taken for the library's.
+pub(crate) fn inside<R>(request: impl FnOnce() -> R) -> R {
     IS_INSIDE.set(true);
     let result = request();
     IS_INSIDE.set(false);
@@ -222,16 +222,6 @@ mod stand_ins {
     use std::mem::transmute;
     use std::ptr;
     use std::sync::atomic::Ordering;
-
-    unsafe extern "C" {
-        /// What the static half of the C library makes of `pthread_atfork`.
-        fn __register_atfork(
-            prepare: Option<unsafe extern "C" fn()>,
-            parent: Option<unsafe extern "C" fn()>,
-            child: Option<unsafe extern "C" fn()>,
-            object: *mut c_void,
-        ) -> c_int;
-    }
 
     fn set_errno(error: c_int) {
         // SAFETY: no preconditions; the place is this thread's own.
@@ -330,6 +320,32 @@ mod stand_ins {
     }
 
     #[unsafe(no_mangle)]
+    unsafe extern "C" fn mincore(start: *mut c_void, length: size_t, answer: *mut u8) -> c_int {
+        let ask = |start: *mut c_void, length: size_t, answer: *mut u8| {
+            // SAFETY: the caller's promises, or room on the stack for as many pages.
+            unsafe { libc::syscall(libc::SYS_mincore, start, length, answer) as c_int }
+        };
+        let checked = in_pages(start, length);
+        if (IS_INSIDE.get() && is_refused(Call::Mincore)) || checked.is_err() {
+            set_errno(if checked.is_err() { libc::EINVAL } else { libc::EAGAIN });
+            return -1;
+        }
+        let Some(page) = page().filter(|_| IS_INSIDE.get()) else {
+            return ask(start, length, answer);
+        };
+        for (number, offset) in (0..length).step_by(page).enumerate() {
+            let mut parts = [0; 64];
+            if ask(start.wrapping_byte_add(offset), page, parts.as_mut_ptr()) != 0 {
+                return -1;
+            }
+            let is_resident = parts.iter().any(|flags| flags & 1 == 1);
+            // SAFETY: the caller promises room for as many pages as its range has.
+            unsafe { answer.add(number).write(u8::from(is_resident)) };
+        }
+        0
+    }
+
+    #[unsafe(no_mangle)]
     unsafe extern "C" fn sysconf(name: c_int) -> c_long {
         // SAFETY: this is its type.
         let original = unsafe { transmute::<*mut c_void, unsafe extern "C" fn(c_int) -> c_long>(original(c"sysconf")) };
@@ -393,18 +409,5 @@ mod stand_ins {
         let original = unsafe { transmute::<*mut c_void, Original>(original(c"pthread_setspecific")) };
         // SAFETY: the caller's promises.
         unsafe { original(key, value) }
-    }
-
-    #[unsafe(no_mangle)]
-    unsafe extern "C" fn pthread_atfork(
-        prepare: Option<unsafe extern "C" fn()>,
-        parent: Option<unsafe extern "C" fn()>,
-        child: Option<unsafe extern "C" fn()>,
-    ) -> c_int {
-        if IS_INSIDE.get() && is_refused(Call::AtFork) {
-            return ENOMEM;
-        }
-        // SAFETY: the caller's promises; the executable is never unloaded.
-        unsafe { __register_atfork(prepare, parent, child, ptr::null_mut()) }
     }
 }
