@@ -186,7 +186,7 @@ impl Region {
     /// The size to ask for: the machine's memory, and with its tables no more than a quarter of the process's limit on
     /// addresses, which the program needs for its large blocks, threads and files.
     pub(crate) fn bytes_wanted() -> usize {
-        let memory = os::physical_memory().unwrap_or(64 << 30).next_power_of_two();
+        let memory = os::physical_memory().unwrap_or(64 << 30).min(REGION_MAX).next_power_of_two();
         match os::address_space_limit() {
             // The tables take a tenth more, so a fifth for the region.
             Some(limit) => memory.min(1 << (limit / 5).max(1).ilog2()),
@@ -220,6 +220,18 @@ impl Region {
         // SAFETY: the tables take at most `tables` bytes.
         region.blocks.start = unsafe { start.add(tables) };
         Some(region)
+    }
+
+    /// Gives all of it back to the system.
+    ///
+    /// # Safety
+    /// * Nobody uses it any more.
+    pub(crate) unsafe fn unreserve(self) {
+        // The heaps' table comes first, the blocks last.
+        let start = self.heaps.start.cast::<u8>();
+        let bytes = self.blocks.start.addr().get() + self.blocks.entries - start.addr().get();
+        // SAFETY: all that `reserve_exactly` kept; unused, as the caller promises.
+        unsafe { os::unreserve(start, bytes) };
     }
 
     /// Places the tables for a region of `bytes`; returns the bytes that they take.

@@ -24,6 +24,9 @@ use static_assertions::const_assert_eq;
 const FIRST_STEP: usize = 8;
 /// Most arenas opened at once: 64 MiB, which a system that counts opened memory has to promise.
 const LARGEST_STEP: usize = 256;
+/// Requests for memory that are not passed on after the system has refused one: where memory has run out each small
+/// request comes to some, and would cost several system calls.
+const WAIT_AFTER_REFUSAL: u32 = 63;
 /// Settled heaps looked at for blocks that others have freed, before the region grows by an arena.
 const SETTLED_LOOKED_AT: usize = 64;
 /// Magazines that a heap gets at once: one 4 KiB page of them.
@@ -54,6 +57,8 @@ struct State {
     carved: usize,
     /// Arenas whose memory is open.
     open: usize,
+    /// Requests for memory that the system will not be asked for, since it has refused one.
+    wait: u32,
     /// The shared list: wholly free arenas that nobody owns.
     free_arenas: Stack<ArenaId>,
     /// Heaps whose memory is open. The first place is kept for the stragglers' heap, so that there is room for it even
@@ -109,6 +114,7 @@ impl Shared {
                 carved: 0,
                 open: 0,
                 free_arenas: Stack::new(),
+                wait: 0,
                 heaps: 0,
                 parked: Stack::new(),
                 settled: Stack::new(),
@@ -175,7 +181,12 @@ impl Shared {
     fn started(&self, state: &mut State) -> Option<&Start> {
         let make = || {
             // Without memory for the stragglers' heap late frees would have nowhere to go: then no pools at all.
-            let region = Region::reserve((self.bytes)()).filter(|region| region.open_heaps(0, 1))?;
+            let region = Region::reserve((self.bytes)())?;
+            if !region.open_heaps(0, 1) {
+                // SAFETY: nobody else has seen it.
+                unsafe { region.unreserve() };
+                return None;
+            }
             (state.heaps, state.straggler_places) = (1, 1);
             Some(Start { region, key: (self.on_start)() })
         };
@@ -383,7 +394,7 @@ impl State {
     }
 
     fn make_heap(&mut self, region: &Region) -> Option<NonNull<Heap>> {
-        if self.heaps == region.max_heaps() || !region.open_heaps(self.heaps, self.heaps + 1) {
+        if self.heaps == region.max_heaps() || !self.ask(|state| region.open_heaps(state.heaps, state.heaps + 1)) {
             return None;
         }
         // SAFETY: just opened, and the index grows with each heap.
@@ -454,11 +465,24 @@ impl State {
         if let Some(arena) = self.free_arenas.pop(region) {
             return Some(arena);
         }
-        if self.carved == self.open && !self.open_more(region) {
+        if self.carved == self.open && !self.ask(|state| state.open_more(region)) {
             return None;
         }
         self.carved += 1;
         Some(ArenaId(self.carved as u32 - 1))
+    }
+
+    /// Runs `open`, which asks the system for memory, or not if the system has just refused some. False without it.
+    fn ask(&mut self, open: impl FnOnce(&mut Self) -> bool) -> bool {
+        if self.wait > 0 {
+            self.wait -= 1;
+            return false;
+        }
+        let is_open = open(self);
+        if !is_open {
+            self.wait = WAIT_AFTER_REFUSAL;
+        }
+        is_open
     }
 
     /// Opens more arenas: an eighth more than there are, within bounds; fewer if the system refuses so many.
@@ -478,7 +502,7 @@ impl State {
     fn take_magazines(&mut self, region: &Region, each: &mut dyn FnMut(*mut Slot)) {
         let end = (self.magazines + MAGAZINES_AT_ONCE).min(region.max_magazines());
         if end > self.magazines_open {
-            if !region.open_magazines(self.magazines_open, end) {
+            if !self.ask(|state| region.open_magazines(state.magazines_open, end)) {
                 return;
             }
             self.magazines_open = end;

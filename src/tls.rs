@@ -158,6 +158,8 @@ pub(crate) fn enter() -> Entry {
                 return Entry::Heap(owned);
             }
             leave(heap);
+            // The system may relent: the thread's next request tries again.
+            FRONT.set(&raw const NO_HEAP);
             Entry::Stragglers
         }
         Err(NoHeap::Share) => Entry::Stragglers,

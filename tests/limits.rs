@@ -1,8 +1,8 @@
 //! Out of memory, and without a region: null, nothing lost, and work goes on when there is memory again.
 //!
-//! Covers P18 oom_mmap_fails. Children run under `RLIMIT_AS` (the region is small or refused, the backend fails) and
+//! Children run under `RLIMIT_AS` (the region is small or refused, the backend fails) and
 //! `RLIMIT_DATA` (the region is there, but opening it fails), allocate until null, and go on. In one child the limit is in force before the
-//! first request, so that the region is refused for certain and the backend serves everything.
+//! first request, so that the region is refused for certain and the backend serves everything; in one it is lowered while the program runs.
 //!
 //! To see it fail: abort where the reservation or the opening of an arena fails; do not fall back to the backend; free by size instead of
 //! address; free the old block before a failed `realloc` is noticed; keep a failed opening as if it were open.
@@ -11,24 +11,26 @@
 
 mod support;
 
-use std::alloc::{Layout, alloc, alloc_zeroed, dealloc};
+use std::alloc::alloc_zeroed;
 use std::hint::black_box;
 use std::os::unix::process::CommandExt;
-use std::ptr::NonNull;
 use std::thread;
 use std::{fmt, io};
 
 use poolmalloc::{PoolMalloc, stats};
 
-use support::block::{Block, fill, is_filled, layout};
+use support::block::{Block, layout};
+use support::chain::Chain;
 use support::oracle::{CLASSES, assert_nothing_left, block_bytes, consistent_stats, live, start_a_thread};
-use support::process::{ROLE, command, role, say, succeed};
+use support::process::{command, role, role_before_main, say, succeed};
 
 #[global_allocator]
 static ALLOC: PoolMalloc = PoolMalloc::new();
 
 /// The child whose region is refused.
 const REFUSED: &str = "refused";
+/// The child whose limit comes late.
+const LOWERED: &str = "lowered";
 
 /// Up to this limit a child uses all of its memory in small blocks too; beyond, that takes long and shows nothing new.
 const FULLY_USED: usize = 64 << 20;
@@ -57,61 +59,6 @@ fn give_up(message: fmt::Arguments<'_>) -> ! {
         set_soft_limit(limited, libc::RLIM_INFINITY).expect("raising the limit");
     }
     panic!("{message}");
-}
-
-/// Blocks of one layout, each holding the address of the next, so that the list needs no memory of its own.
-struct Chain {
-    layout: Layout,
-    first: Option<NonNull<u8>>,
-    count: usize,
-}
-
-impl Chain {
-    /// Bytes at the start of a block that are written: the link, then a pattern. More would make large blocks resident.
-    const WRITTEN: usize = 64;
-
-    fn new(size: usize) -> Self {
-        assert!(size >= Self::WRITTEN);
-        Self { layout: layout(size, 8), first: None, count: 0 }
-    }
-
-    /// Adds blocks up to the first null, but no more than `most`; whether there was a null.
-    fn grow(&mut self, most: usize) -> bool {
-        for _ in 0..most {
-            // SAFETY: the size is not zero.
-            let start = black_box(unsafe { alloc(self.layout) });
-            let Some(start) = NonNull::new(start) else {
-                return true;
-            };
-            // SAFETY: the block is long enough and aligned for a pointer.
-            unsafe { start.cast::<Option<NonNull<u8>>>().write(self.first) };
-            // SAFETY: the block is `WRITTEN` bytes long or longer.
-            let rest = unsafe { start.add(size_of::<usize>()) };
-            // SAFETY: as above; nobody else refers to it.
-            let rest = unsafe { std::slice::from_raw_parts_mut(rest.as_ptr(), Self::WRITTEN - size_of::<usize>()) };
-            fill(rest, start.addr().get());
-            self.first = Some(start);
-            self.count += 1;
-        }
-        false
-    }
-
-    /// Checks and frees every block.
-    fn free(&mut self) {
-        while let Some(start) = self.first {
-            // SAFETY: `grow` wrote the link.
-            self.first = unsafe { start.cast::<Option<NonNull<u8>>>().read() };
-            // SAFETY: the block is `WRITTEN` bytes long or longer.
-            let rest = unsafe { start.add(size_of::<usize>()) };
-            // SAFETY: as above, and `grow` wrote it.
-            let rest = unsafe { std::slice::from_raw_parts(rest.as_ptr(), Self::WRITTEN - size_of::<usize>()) };
-            assert!(is_filled(rest, start.addr().get()), "content lost in a block of {:?}", self.layout);
-            // SAFETY: `grow` allocated it with this layout, and the list has lost it.
-            unsafe { dealloc(start.as_ptr(), self.layout) };
-            self.count -= 1;
-        }
-        assert_eq!(self.count, 0);
-    }
 }
 
 /// All that a limited child holds.
@@ -145,11 +92,11 @@ impl Hoard {
     fn use_up(&mut self, bytes: usize) {
         let is_fully_used = bytes <= FULLY_USED;
         for chain in self.chains() {
-            let most = bytes / chain.layout.size() + 1;
-            let is_small = chain.layout.size() < 256;
+            let most = bytes / chain.layout().size() + 1;
+            let is_small = chain.layout().size() < 256;
             let is_refused = chain.grow(if is_fully_used || !is_small { most } else { 50_000 });
             if !is_refused && (is_fully_used || !is_small) {
-                give_up(format_args!("{} of {:?} in {bytes} bytes", chain.count, chain.layout));
+                give_up(format_args!("{} of {:?} in {bytes} bytes", chain.count(), chain.layout()));
             }
         }
         for victim in &mut self.victims {
@@ -164,7 +111,7 @@ impl Hoard {
             give_up(format_args!("200 bytes for each victim in {bytes} bytes, when there were none"));
         }
         // SAFETY: the size is not zero.
-        let zeroed = black_box(unsafe { alloc_zeroed(self.large.layout) });
+        let zeroed = black_box(unsafe { alloc_zeroed(self.large.layout()) });
         if !zeroed.is_null() {
             give_up(format_args!("1 MiB of zeroes in {bytes} bytes, when there were none"));
         }
@@ -184,16 +131,19 @@ impl Hoard {
 fn work_to_exhaustion(limited: Limited, bytes: usize) {
     start_a_thread();
     let before = consistent_stats();
+    if matches!(limited, Limited::AddressSpace) {
+        assert_fair(before.region.reserved_bytes as usize, bytes);
+    }
     let mut hoard = Hoard::new();
     hoard.use_up(bytes);
     consistent_stats();
-    let had = hoard.chains().map(|chain| chain.count);
+    let had = hoard.chains().map(|chain| chain.count());
     hoard.free_chains();
     // Not the large ones: the pools, and the backend's fragments, may keep what they have.
     let [_, medium, small] = had;
     for (chain, had) in [(&mut hoard.medium, medium), (&mut hoard.small, small)] {
         if chain.grow(100.min(had / 2)) {
-            give_up(format_args!("{:?} after all was freed", chain.layout));
+            give_up(format_args!("{:?} after all was freed", chain.layout()));
         }
     }
     hoard.use_up(bytes);
@@ -202,11 +152,43 @@ fn work_to_exhaustion(limited: Limited, bytes: usize) {
     assert_eq!(live(&consistent_stats()), live(&before));
 }
 
+/// The region is a quarter of the limit at most, for the program needs addresses too; and a tenth where that is worth it.
+fn assert_fair(region: usize, limit: usize) {
+    assert!(region * 4 <= limit, "a region of {region} bytes in {limit}");
+    assert!(region * 10 >= limit || limit < 32 << 20, "a region of {region} bytes in {limit}");
+}
+
+/// The limit comes when the region is there: the backend has no more memory, and the pools go on.
+fn work_while_lowered() {
+    let before = consistent_stats();
+    for more in [0, 1 << 20, 64 << 20] {
+        let mut hoard = Hoard::new();
+        set_soft_limit(Limited::AddressSpace, address_space_in_use() + more).expect("setting the limit");
+        if !hoard.large.grow(1000) || !hoard.medium.grow(200_000) {
+            give_up(format_args!("no null with {more} bytes more"));
+        }
+        let from_pools = stats().small.allocations;
+        if hoard.small.grow(50_000) || stats().small.allocations != from_pools + 50_000 {
+            give_up(format_args!("no blocks of the pools, whose addresses are reserved, with {more} bytes more"));
+        }
+        for victim in &mut hoard.victims {
+            if victim.try_resize(128 << 20) {
+                give_up(format_args!("128 MiB for {victim:?} with {more} bytes more"));
+            }
+        }
+        consistent_stats();
+        hoard.medium.free_to(100);
+        work_after_raising(Limited::AddressSpace, &mut hoard);
+        hoard.free();
+        assert_eq!(live(&consistent_stats()), live(&before));
+    }
+}
+
 /// Raises the limit; then every request that failed succeeds.
 fn work_after_raising(limited: Limited, hoard: &mut Hoard) {
     set_soft_limit(limited, libc::RLIM_INFINITY).expect("raising the limit");
     for chain in hoard.chains() {
-        assert!(!chain.grow(100), "{:?} without a limit", chain.layout);
+        assert!(!chain.grow(100), "{:?} without a limit", chain.layout());
     }
     for victim in &mut hoard.victims {
         let size = victim.layout().size();
@@ -274,17 +256,9 @@ fn assert_no_pools() {
 #[cfg_attr(target_os = "linux", unsafe(link_section = ".init_array"))]
 static BEFORE_MAIN: extern "C" fn() = {
     extern "C" fn limit_the_refused_child() {
-        let mut name = [0; 64];
-        name[..ROLE.len()].copy_from_slice(ROLE.as_bytes());
-        // SAFETY: `name` ends in a zero byte; no other thread exists yet.
-        let role = unsafe { libc::getenv(name.as_ptr().cast()) };
-        if role.is_null() {
-            return;
-        }
-        // SAFETY: the environment's strings end in a zero byte and live as long as it.
-        let role = unsafe { std::ffi::CStr::from_ptr(role) };
-        if role.to_bytes() == REFUSED.as_bytes() {
-            leave_one_mib();
+        if role_before_main() == Some(REFUSED) {
+            let bytes = address_space_in_use() + (1 << 20);
+            set_soft_limit(Limited::AddressSpace, bytes).expect("setting the limit");
         }
     }
     limit_the_refused_child
@@ -317,6 +291,8 @@ fn address_space_in_use() -> libc::rlim_t {
 fn run_child(role: &str) {
     if role == REFUSED {
         work_without_region();
+    } else if role == LOWERED {
+        work_while_lowered();
     } else {
         let (limited, bytes) = role.split_once(' ').expect("two words");
         let limited = if limited == "as" { Limited::AddressSpace } else { Limited::Data };
@@ -337,14 +313,14 @@ fn assert_survives(limited: Limited, mib: usize) {
     assert_eq!(succeed(&mut child), "done\n");
 }
 
-/// P18, by the size of the address space.
+/// By the size of the address space.
 fn address_space_limit() {
-    for mib in [32, 64, 128, 256, 512, 1024] {
+    for mib in [8, 12, 16, 24, 32, 64, 128, 256, 512, 1024, 2048, 4096] {
         assert_survives(Limited::AddressSpace, mib);
     }
 }
 
-/// P18, by the bytes that may be written: the reservation succeeds, and arenas can be opened for a while.
+/// By the bytes that may be written: the reservation succeeds, and arenas can be opened for a while.
 fn data_limit() {
     for mib in [16, 48, 512] {
         assert_survives(Limited::Data, mib);
@@ -355,6 +331,10 @@ fn refused_region() {
     assert_eq!(succeed(&mut command(REFUSED)), "done\n");
 }
 
+fn lowered_limit() {
+    assert_eq!(succeed(&mut command(LOWERED)), "done\n");
+}
+
 fn main() {
     if let Some(role) = role() {
         return run_child(&role);
@@ -362,6 +342,7 @@ fn main() {
     if cfg!(target_os = "linux") {
         support::run(&[
             ("address_space_limit", address_space_limit),
+            ("lowered_limit", lowered_limit),
             ("data_limit", data_limit),
             ("refused_region", refused_region),
         ]);

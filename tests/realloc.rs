@@ -1,7 +1,5 @@
 //! `realloc` keeps the content, the alignment and the counts, wherever the block comes from and goes to.
 //!
-//! Covers P5 realloc_preserves, P6 realloc_over_aligned and P7 huge_request.
-//!
 //! To see it fail: copy one byte too few; move although the class stays the same; find the new class by the size alone;
 //! free the old block before a failed allocation is noticed; count a `realloc` in place.
 //!
@@ -77,12 +75,12 @@ fn walk(aligns: &[usize], steps: usize) {
     });
 }
 
-/// P5: alignments that every block has.
+/// Alignments that every block has.
 fn realloc_preserves() {
     walk(&[1, 2, 4, 8, 16], scaled(400_000, 10));
 }
 
-/// P6: alignments above that of any word.
+/// Alignments above that of any word.
 fn realloc_over_aligned() {
     walk(&[32, 64, 128, 256, 512, 1024, 4096], scaled(400_000, 10));
 }
@@ -138,23 +136,44 @@ fn vector_grows_and_shrinks() {
     });
 }
 
-/// P7: what no machine can give is answered with null, by every entry point, and nothing changes.
+/// Fails unless `alloc` and `alloc_zeroed` answer with null, and count nothing.
+fn assert_refused(huge: Layout) {
+    let before = stats();
+    // SAFETY: the size is not zero.
+    let block = black_box(unsafe { alloc(huge) });
+    // SAFETY: the size is not zero.
+    let zeroed = black_box(unsafe { alloc_zeroed(huge) });
+    assert!(block.is_null() && zeroed.is_null(), "{huge:?}");
+    assert_eq!(stats(), before, "a request that fails counts nothing: {huge:?}");
+}
+
+/// What no machine can give is answered with null, by every entry point, and nothing changes: sizes up to the largest
+/// that a `Layout` may have, at every alignment that it may have.
 fn huge_request() {
-    for align in [1, 8, 16, 256, 4096, 1 << 20] {
+    for align in (0..usize::BITS - 1).map(|power| 1_usize << power) {
+        let largest = isize::MAX as usize - (align - 1);
+        // The neighbours of the largest, where rounding up comes close to the end of the numbers, and less.
+        let sizes = [0, 1, 7, 8, 9, 255, 256, 257, 4096].map(|less| largest - less);
+        for size in sizes.into_iter().chain([largest / 2 + 1]) {
+            assert_refused(layout(size, align));
+        }
+        // More than the addresses of any process.
+        if align >= 1 << 57 {
+            for size in [1, 8, 256, 257, 1 << 20] {
+                assert_refused(layout(size, align));
+            }
+        }
+    }
+    for align in (0..=26).map(|power| 1_usize << power) {
         let huge = layout(isize::MAX as usize - (align - 1), align);
-        let before = consistent_stats();
-        // SAFETY: the size is not zero.
-        let block = black_box(unsafe { alloc(huge) });
-        // SAFETY: the size is not zero.
-        let zeroed = black_box(unsafe { alloc_zeroed(huge) });
-        assert!(block.is_null() && zeroed.is_null(), "{huge:?}");
-        assert_eq!(stats(), before, "a request that fails counts nothing: {huge:?}");
         for size in [1, 8, 100, 256, 257, 4096, 1 << 20] {
             let mut block = Block::new(layout(size, align), size);
-            let (address, before) = (block.address(), stats());
-            assert!(!block.try_resize(huge.size()), "{size} bytes to {huge:?}");
-            assert_eq!(block.address(), address);
-            assert_eq!(stats(), before, "a realloc that fails counts nothing: {size} bytes to {huge:?}");
+            for less in [0, 1, 8, 255, 256, 257, huge.size() / 2] {
+                let (address, before) = (block.address(), stats());
+                assert!(!block.try_resize(huge.size() - less), "{size} bytes to {huge:?} less {less}");
+                assert_eq!(block.address(), address);
+                assert_eq!(stats(), before, "a realloc that fails counts nothing: {size} bytes to {huge:?}");
+            }
             block.resize(2 * size);
             block.free();
         }

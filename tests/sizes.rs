@@ -1,7 +1,5 @@
 //! Every size and alignment gives a block of its own, where it was asked to be, with nothing shared and nothing lost.
 //!
-//! Covers P1 size_matrix, P2 align_matrix, P3 boundary_256, P4 zeroed_after_dirty and P8 zst_and_empty.
-//!
 //! To see it fail: round the block size up by the size alone and not by the alignment; make the free map's first word of a
 //! pool one bit too long; serve 256 bytes by the backend; return an unzeroed block from `alloc_zeroed`; count an empty
 //! request.
@@ -14,68 +12,15 @@ use std::alloc::{alloc, dealloc};
 use std::hint::black_box;
 
 use poolmalloc::{PoolMalloc, stats};
-use rand::SeedableRng;
-use rand::rngs::SmallRng;
-use rand::seq::SliceRandom;
 
-use support::block::{Block, assert_disjoint, layout};
+use support::block::{Block, layout};
+use support::matrix::{align_matrix, every_small_size_and_alignment, powers_of_two, size_matrix};
 use support::oracle::{CLASSES, assert_nothing_left, block_bytes, class_of, consistent_stats};
 
 #[global_allocator]
 static ALLOC: PoolMalloc = PoolMalloc::new();
 
-/// Powers of two from 1 to `most`.
-fn powers_of_two(most: usize) -> impl Iterator<Item = usize> {
-    std::iter::successors(Some(1), |power| Some(power * 2)).take_while(move |power| *power <= most)
-}
-
-/// Checks all blocks together while all are live, then frees them in an order unlike that of their allocation.
-fn check_and_free(mut blocks: Vec<Block>) {
-    assert_disjoint(&blocks);
-    let mut random = SmallRng::seed_from_u64(blocks.len() as u64);
-    blocks.shuffle(&mut random);
-    blocks.iter().for_each(Block::check);
-    blocks.into_iter().for_each(Block::free);
-}
-
-/// Three live blocks of every size to 520 at every alignment to 4096: 1560 blocks at a time.
-fn every_small_size_and_alignment() {
-    assert_nothing_left(|| {
-        for align in powers_of_two(4096) {
-            let blocks = (0..3 * 520).map(|i| Block::new(layout(1 + i % 520, align), i)).collect();
-            check_and_free(blocks);
-        }
-    });
-}
-
-/// P1: sizes to 1024, then the powers of two and their neighbours to 64 MiB, three live blocks of each.
-fn size_matrix() {
-    assert_nothing_left(|| {
-        let blocks = (0..3 * 1024).map(|i| Block::new(layout(1 + i % 1024, 1), i)).collect();
-        check_and_free(blocks);
-        for power in powers_of_two(64 << 20).filter(|power| *power > 1024) {
-            let sizes = [power - 1, power, power + 1];
-            for size in sizes {
-                let blocks = (0..3).map(|seed| Block::new(layout(size, 1), seed)).collect();
-                check_and_free(blocks);
-            }
-        }
-    });
-}
-
-/// P2: three live blocks at every alignment to 2 MiB, in sizes on both sides of the pools' limit.
-fn align_matrix() {
-    assert_nothing_left(|| {
-        for align in powers_of_two(2 << 20) {
-            for size in [1, 8, 9, 16, 24, 40, 100, 255, 256, 257, 1000, 4096, 65_537] {
-                let blocks = (0..3).map(|seed| Block::new(layout(size, align), seed)).collect();
-                check_and_free(blocks);
-            }
-        }
-    });
-}
-
-/// P3: the statistics show that the class the documentation names serves a request, and the backend the others.
+/// The statistics show that the class the documentation names serves a request, and the backend the others.
 fn boundary_256() {
     for align in powers_of_two(512) {
         for size in (1..=24).chain(121..=136).chain(240..=272) {
@@ -112,7 +57,7 @@ fn boundary_256() {
     }
 }
 
-/// P4: 10^5 blocks that were full of 0xAA when they were freed come back zeroed, one at a time and in waves that go
+/// 10^5 blocks that were full of 0xAA when they were freed come back zeroed, one at a time and in waves that go
 /// through the magazines to the pools and back.
 fn zeroed_after_dirty() {
     const WAVE: usize = 125;
@@ -151,7 +96,7 @@ fn zeroed_after_dirty() {
     });
 }
 
-/// P8: what holds no bytes never reaches the allocator.
+/// What holds no bytes never reaches the allocator.
 fn zst_and_empty() {
     let before = stats();
     let mut nothings: Vec<()> = black_box(Vec::new());

@@ -5,6 +5,8 @@
 
 pub(crate) mod block;
 pub(crate) mod cargo;
+pub(crate) mod chain;
+pub(crate) mod matrix;
 pub(crate) mod oracle;
 pub(crate) mod process;
 pub(crate) mod raw_thread;

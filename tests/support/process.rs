@@ -11,6 +11,19 @@ pub(crate) fn role() -> Option<String> {
     env::var(ROLE).ok()
 }
 
+/// As [`role`], without a request to the allocator, for what runs before `main`.
+pub(crate) fn role_before_main() -> Option<&'static str> {
+    let mut name = [0; 64];
+    name[..ROLE.len()].copy_from_slice(ROLE.as_bytes());
+    // SAFETY: `name` ends in a zero byte; no other thread exists yet.
+    let role = unsafe { libc::getenv(name.as_ptr().cast()) };
+    if role.is_null() {
+        return None;
+    }
+    // SAFETY: the environment's strings end in a zero byte and live as long as it.
+    unsafe { std::ffi::CStr::from_ptr(role) }.to_str().ok()
+}
+
 /// This very binary, to be started as a child for `role`.
 pub(crate) fn command(role: &str) -> Command {
     let mut command = Command::new(env::current_exe().expect("the path of this binary"));
