@@ -71,6 +71,14 @@
 //! thread-locals; destructors that come later still are served, more slowly. A child of `fork` goes on with the heap of
 //! the thread that forked. Allocating in a signal handler is no more allowed than with malloc. A shared library that has
 //! this allocator inside must not be unloaded (`dlclose`) while threads that used it run.
+//!
+//! # Under valgrind
+//! Memcheck knows the blocks of malloc, but not those of pools. So in a process that it executes there are no pools:
+//! every request goes to the backend, and leaks, uses of undefined memory, of freed blocks and of what lies around them are
+//! reported as with malloc, without a rebuild. [`stats()`] then has no region, arenas or heaps, and counts all requests
+//! as large ones. Valgrind's other tools, such as callgrind, see the pools. Valgrind is
+//! asked once, on Linux on x86-64 and aarch64; elsewhere memcheck sees the pools and is blind inside them. A backend
+//! other than malloc is as visible to memcheck as it makes itself.
 
 mod arena;
 mod assert;

@@ -33,7 +33,7 @@ const_assert_eq!(MAGAZINES_AT_ONCE * size_of::<Magazine>(), 4096);
 const NEW: u32 = 0;
 /// There is a region.
 const READY: u32 = 1;
-/// The system refused a region: everything goes to the backend.
+/// The system refused a region, or memcheck watches: everything goes to the backend.
 const REFUSED: u32 = 2;
 
 /// Why a thread gets no heap.
@@ -178,8 +178,11 @@ impl Shared {
     /// The region, reserved now if this is the first time.
     fn started(&self, state: &mut State) -> Option<Region> {
         if self.phase.load(Ordering::Relaxed) == NEW {
-            // Without memory for the stragglers' heap late frees would have nowhere to go: then no pools at all.
-            state.region = Region::reserve((self.bytes)()).filter(|region| region.open_heaps(0, 1));
+            // Memcheck knows the blocks of malloc, so that has to serve all requests.
+            if !os::is_memcheck() {
+                // Without memory for the stragglers' heap late frees would have nowhere to go: then no pools at all.
+                state.region = Region::reserve((self.bytes)()).filter(|region| region.open_heaps(0, 1));
+            }
             if state.region.is_some() {
                 (state.heaps, state.straggler_places) = (1, 1);
                 state.key = (self.start)();

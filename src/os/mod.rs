@@ -5,6 +5,7 @@ mod exit;
 mod hint;
 mod memory;
 mod process;
+mod valgrind;
 
 pub(crate) use exit::{Output, environment, name_exit_entry};
 pub(crate) use hint::prefetch_write;
@@ -13,3 +14,4 @@ pub(crate) use memory::{
     resident_bytes, trim_backend, unreserve, word_wiped_on_fork,
 };
 pub(crate) use process::{ThreadExitKey, abort, nap, process_id, write_stderr};
+pub(crate) use valgrind::is_memcheck;
