@@ -37,14 +37,31 @@ pub(crate) fn fail(message: &str) -> ! {
     report(format_args!("{message}"))
 }
 
-/// Reports misuse of the block at `address` and aborts.
+/// A free that cannot be right, of something at `address`. docs/misuse.md tells which ones are seen where.
+pub(crate) enum Misuse {
+    /// The block, of so many bytes, is free already.
+    DoubleFree { address: usize, block_bytes: usize },
+    /// The pool has blocks of so many bytes, and none begins there.
+    InteriorPointer { address: usize, block_bytes: usize },
+    /// The pool has no class, hence no blocks.
+    FreePool { address: usize },
+}
+
+/// Reports misuse and aborts.
 #[cold]
 #[inline(never)]
-pub(crate) fn misuse(what: &str, address: usize, block_bytes: usize) -> ! {
-    if block_bytes == 0 {
-        report(format_args!("{what} of {address:#x}, where no block can be"))
+pub(crate) fn misuse(what: &Misuse) -> ! {
+    match *what {
+        Misuse::DoubleFree { address, block_bytes } => {
+            report(format_args!("double free of the block of {block_bytes} bytes at {address:#x}"))
+        }
+        Misuse::InteriorPointer { address, block_bytes } => {
+            report(format_args!("free of {address:#x}, where no block of {block_bytes} bytes begins"))
+        }
+        Misuse::FreePool { address } => {
+            report(format_args!("free of {address:#x}, in a pool without blocks: double, or of a wild pointer"))
+        }
     }
-    report(format_args!("{what} of the block at {address:#x} ({block_bytes} bytes)"))
 }
 
 fn report(text: core::fmt::Arguments<'_>) -> ! {

@@ -69,7 +69,7 @@
 //! | live, cached, free | held by the program; in a magazine or waiting as remote frees; in a pool |
 //!
 //! # Threads, forks, exits
-//! A thread gets a heap at its first small request and gives it back at its end, after the destructors of its
+//! A thread gets a heap at its first request and gives it back at its end, after the destructors of its
 //! thread-locals; destructors that come later still are served, more slowly. A child of `fork` goes on with the heap of
 //! the thread that forked. Allocating in a signal handler is no more allowed than with malloc.
 //!
@@ -77,6 +77,14 @@
 //! once more at its end: it takes a handle of itself when it is loaded (glibc, Android and FreeBSD; musl unloads nothing
 //! anyway, and elsewhere it must not be unloaded while threads that used it run). Opened again it is the same one, with
 //! what it had; a copy of its file is another one, with pools of its own.
+//!
+//! # Under valgrind
+//! Memcheck knows the blocks of malloc, but not those of pools. So in a process that it executes there are no pools:
+//! every request goes to the backend, and leaks, uses of undefined memory, of freed blocks and of what lies around them are
+//! reported as with malloc, without a rebuild. [`stats()`] then has no region, arenas or heaps, and counts all requests
+//! as large ones. Valgrind's other tools, such as callgrind, see the pools. Valgrind is
+//! asked once, on Linux on x86-64 and aarch64; elsewhere memcheck sees the pools and is blind inside them. A backend
+//! other than malloc is as visible to memcheck as it makes itself.
 
 mod arena;
 mod assert;

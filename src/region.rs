@@ -8,7 +8,8 @@
 //! no header lies in the region, no pointer to one in a block. All of it is reserved without rights; arenas are opened
 //! from the front in growing steps, and each table as far as the open arenas need it.
 //!
-//! Region invariant 1: the tables' entries for arenas below the carved count are open, zero at first.
+//! Region invariant 1: the tables' entries for arenas below the carved count are open, zero at first. All other tags can
+//! be read too, and are zero, that of a free pool: so a fast path needs no test for a free of a pointer that nobody has.
 //! Region invariant 2: entries of the free map, the records of pools and the record of an arena belong to the heap that
 //! owns the arena, or to the holder of the shared lock while the arena is on the shared list.
 //! Region invariant 3: a tag changes only while its pool holds no live and no waiting block.
@@ -219,6 +220,10 @@ impl Region {
         let (mut region, _) = Self::layout(Some(start), bytes, page);
         // SAFETY: the tables take at most `tables` bytes.
         region.blocks.start = unsafe { start.add(tables) };
+        let tags = Table::<AtomicU32>::prefix(region.tags.entries, page);
+        // Only a broken program notices if this is refused.
+        // SAFETY: the table lies in the reservation, and nothing of it is open yet.
+        unsafe { os::let_read(region.tags.start.cast(), tags) };
         Some(region)
     }
 
@@ -357,7 +362,7 @@ impl Region {
 
     #[inline]
     pub(crate) fn tag(&self, pool: PoolId) -> &AtomicU32 {
-        // SAFETY: Region invariant 1; tags are atomics.
+        // SAFETY: Region invariant 1: every tag can be read, and they are atomics.
         unsafe { self.tags.entry(pool.0 as usize).as_ref() }
     }
 
@@ -366,6 +371,20 @@ impl Region {
     pub(crate) fn free_word(&self, index: u32) -> &WatchedU64 {
         // SAFETY: Region invariants 1 and 2.
         unsafe { self.free_map.entry(index as usize).as_ref() }
+    }
+
+    /// A pool's words of the free map. Region invariant 2 says whose they are.
+    #[inline]
+    pub(crate) fn free_words(&self, pool: PoolId) -> &[WatchedU64; WORDS_PER_POOL] {
+        // SAFETY: Region invariants 1 and 2; a pool's words lie one behind the other.
+        unsafe { self.free_map.entry(pool.first_word() as usize).cast().as_ref() }
+    }
+
+    /// A pool's words of the remote map.
+    #[inline]
+    pub(crate) fn remote_words(&self, pool: PoolId) -> &[AtomicU64; WORDS_PER_POOL] {
+        // SAFETY: Region invariant 1; the words are atomics, and a pool's lie one behind the other.
+        unsafe { self.remote_map.entry(pool.first_word() as usize).cast().as_ref() }
     }
 
     /// Where a word of the free map lies, for a prefetch.

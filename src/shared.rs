@@ -180,6 +180,10 @@ impl Shared {
     /// The region with what comes with it, reserved now if this is the first time.
     fn started(&self, state: &mut State) -> Option<&Start> {
         let make = || {
+            // Memcheck knows the blocks of malloc, so that has to serve all requests.
+            if os::is_memcheck() {
+                return None;
+            }
             // Without memory for the stragglers' heap late frees would have nowhere to go: then no pools at all.
             let region = Region::reserve((self.bytes)())?;
             if !region.open_heaps(0, 1) {

@@ -41,6 +41,14 @@ pub(crate) const fn block_bytes(size: usize, align: usize) -> usize {
     size.wrapping_add(mask) & !mask
 }
 
+/// Whether a block begins at an offset of the region if the pool there has blocks of `block_bytes`. None does in a pool
+/// without a class, whose `block_bytes` is 0.
+#[inline]
+pub(crate) const fn is_block_at(offset: usize, block_bytes: usize) -> bool {
+    let within = (offset % POOL_BYTES) as u32;
+    block_bytes != 0 && within % block_bytes as u32 == 0 && within as usize + block_bytes <= POOL_BYTES
+}
+
 /// Index of a block size: class 0 has 8-byte blocks, class 31 has 256-byte blocks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct SizeClass(u8);
@@ -81,6 +89,12 @@ impl SizeClass {
     #[inline]
     pub(crate) fn block_mask(self) -> &'static [u64; WORDS_PER_POOL] {
         &BLOCK_MASKS[self.index()]
+    }
+
+    /// The bits of a word of the maps where blocks begin if the word's pool is of this class.
+    #[inline]
+    pub(crate) fn blocks_of_word(self, index: u32) -> u64 {
+        self.block_mask()[index as usize % WORDS_PER_POOL]
     }
 
     /// All classes, smallest blocks first.
@@ -138,6 +152,17 @@ mod tests {
             assert_eq!(class.block_mask()[0] & 1, 1);
             let last = (class.blocks_per_pool() - 1) * class.bytes() / CLASS_STEP;
             assert_eq!(class.block_mask()[last / 64] >> (last % 64), 1);
+        }
+    }
+
+    #[test]
+    fn blocks_begin_at_multiples_of_their_size_as_far_as_the_pool_goes() {
+        for class in SizeClass::all() {
+            for offset in 0..2 * POOL_BYTES {
+                let word = class.blocks_of_word((offset / WORD_BYTES) as u32);
+                let expected = offset % CLASS_STEP == 0 && word >> (offset / CLASS_STEP % 64) & 1 != 0;
+                assert_eq!(is_block_at(offset, class.bytes()), expected, "{class:?} at {offset}");
+            }
         }
     }
 

@@ -1,7 +1,6 @@
 //! From pools to magazines: the slow half of an allocation.
 
 use super::{OwnedHeap, SinceSearch, Supply, TAG_FREE};
-use crate::check::misuse;
 use crate::magazine::{self, Slot, capacity, count, is_absent, start};
 use crate::pool::{self, PoolState};
 use crate::region::PoolId;
@@ -92,11 +91,8 @@ impl OwnedHeap<'_> {
         for look in 0..=COLLECTS_A_FILL {
             while let Some(pool) = state.partial.first() {
                 // SAFETY: the heap owns its pools; the caller promises the slots.
-                let found = unsafe { pool::take_blocks(&self.region, pool, first.wrapping_sub(taken), wanted - taken) };
-                let (count, empty) = match found {
-                    Ok(found) => found,
-                    Err(wrong) => misuse("free of an interior pointer", wrong.address, class.bytes()),
-                };
+                let (count, empty) =
+                    unsafe { pool::take_blocks(&self.region, pool, first.wrapping_sub(taken), wanted - taken) };
                 taken += count;
                 if empty {
                     state.partial.unlink(&self.region, pool);
@@ -214,6 +210,7 @@ impl OwnedHeap<'_> {
 
     fn give_pool(self, pool: PoolId, class: SizeClass) {
         debug_assert_eq!(self.region.pool_record(pool).state(), PoolState::Taken);
+        self.check_none_waits(class, pool);
         pool::give_up(&self.region, pool);
         // Relaxed: Region invariant 3; nobody has a block of the pool.
         self.region.tag(pool).store(TAG_FREE, Ordering::Relaxed);

@@ -2,13 +2,13 @@
 
 use super::fill::FIRST_FILL;
 use super::{Heap, OwnedHeap, Supply, TAG_FREE, heap_of_tag, size_class_of_tag};
-use crate::check::misuse;
+use crate::check::{Misuse, misuse};
 use crate::magazine::{self, Depot, Slot, absent, bottom, count, is_absent};
 use crate::os;
 use crate::pool::PoolState;
 use crate::region::PoolId;
 use crate::remote::{self, Combined, END};
-use crate::size_class::{CLASS_STEP, SizeClass, WORD_BYTES};
+use crate::size_class::{CLASS_STEP, SizeClass, WORD_BYTES, is_block_at};
 use crate::sync::Ordering;
 
 /// How many blocks ahead a flush fetches the words that it will need: they are its cache misses.
@@ -26,6 +26,11 @@ impl Heap {
     pub(crate) fn word_and_bit(offset: usize) -> (u32, u64) {
         ((offset / WORD_BYTES) as u32, 1 << (offset / CLASS_STEP % 64))
     }
+
+    /// Offset of the first of the blocks of `bits` in a word of the maps.
+    fn offset_of_bits(index: u32, bits: u64) -> usize {
+        index as usize * WORD_BYTES + bits.trailing_zeros() as usize * CLASS_STEP
+    }
 }
 
 impl OwnedHeap<'_> {
@@ -34,7 +39,7 @@ impl OwnedHeap<'_> {
         // Relaxed: the pool of a live block has had its tag since before the block was handed out.
         let tag = self.region.tag(PoolId::of_offset(offset)).load(Ordering::Relaxed);
         if tag == TAG_FREE {
-            misuse("double free, or free of a wild pointer,", self.region.block(offset).addr(), 0)
+            misuse(&Misuse::FreePool { address: self.region.block(offset).addr() })
         }
         let class = size_class_of_tag(tag);
         if tag == self.front.tag(class) {
@@ -111,16 +116,42 @@ impl OwnedHeap<'_> {
     /// Sets the blocks' bits in the free map.
     fn flush(self, class: SizeClass, blocks: &[Slot]) {
         let base = self.region.base().addr().get();
+        let own = self.front.tag(class);
+        let mut combined = Combined::NONE;
+        let mut low_bits = 0;
         for (position, block) in blocks.iter().enumerate() {
             if let Some(later) = blocks.get(position + PREFETCH_AHEAD) {
                 let (index, _) = Heap::word_and_bit(later.get().addr() - base);
                 os::prefetch_write(self.region.free_word_address(index));
             }
-            let (index, bit) = Heap::word_and_bit(block.get().addr() - base);
-            self.set_free(class, index, bit);
+            let offset = block.get().addr() - base;
+            low_bits |= offset;
+            let (index, bit) = Heap::word_and_bit(offset);
+            match combined.add(index, bit) {
+                Ok(None) => {}
+                Ok(Some(ready)) => self.put_back(class, own, ready),
+                Err(_) => self.wrong_free(class, offset),
+            }
+        }
+        if let Some(ready) = combined.take() {
+            self.put_back(class, own, ready);
+        }
+        if low_bits % CLASS_STEP != 0 {
+            self.unaligned_free(class, blocks);
         }
         self.class(class).flushed.add(blocks.len());
         self.count_freed(class, blocks.len());
+    }
+
+    /// Sets the bits of blocks that were in a magazine of this class, whose pools have the tag `own`.
+    #[inline]
+    fn put_back(self, class: SizeClass, own: u32, Combined { index, bits }: Combined) {
+        // Relaxed: the pool of a block that is not free keeps its tag.
+        let tag = self.region.tag(PoolId::of_word(index)).load(Ordering::Relaxed);
+        if tag != own {
+            self.wrong_free(class, Heap::offset_of_bits(index, bits));
+        }
+        self.set_free(class, index, bits);
     }
 
     /// Sets bits of a word of the free map and puts its pool on the class's list if it is on none.
@@ -128,8 +159,10 @@ impl OwnedHeap<'_> {
     fn set_free(self, class: SizeClass, index: u32, bits: u64) {
         let word = self.region.free_word(index);
         let before = word.get();
-        if before & bits != 0 {
-            self.double_free(class, index, before & bits);
+        // Pool invariant 1.
+        let wrong = (before | !class.blocks_of_word(index)) & bits;
+        if wrong != 0 {
+            self.wrong_free(class, Heap::offset_of_bits(index, wrong));
         }
         word.set(before | bits);
         // A word that was not zero is one of a pool on the list (Pool invariant 2).
@@ -141,11 +174,39 @@ impl OwnedHeap<'_> {
         }
     }
 
+    /// Aborts for the free of a block of this class at an offset that cannot be freed: none begins there, or it is free.
     #[cold]
     #[inline(never)]
-    fn double_free(self, class: SizeClass, index: u32, bits: u64) -> ! {
-        let offset = index as usize * WORD_BYTES + bits.trailing_zeros() as usize * CLASS_STEP;
-        misuse("double free", self.region.block(offset).addr(), class.bytes())
+    fn wrong_free(self, class: SizeClass, offset: usize) -> ! {
+        let (address, block_bytes) = (self.region.block(offset).addr(), class.bytes());
+        misuse(&if is_block_at(offset, block_bytes) {
+            Misuse::DoubleFree { address, block_bytes }
+        } else {
+            Misuse::InteriorPointer { address, block_bytes }
+        })
+    }
+
+    /// Aborts for the first of these that is not aligned as blocks are.
+    #[cold]
+    #[inline(never)]
+    fn unaligned_free(self, class: SizeClass, blocks: &[Slot]) {
+        let base = self.region.base().addr().get();
+        let mut offsets = blocks.iter().map(|block| block.get().addr() - base);
+        if let Some(offset) = offsets.find(|offset| offset % CLASS_STEP != 0) {
+            self.wrong_free(class, offset);
+        }
+    }
+
+    /// Aborts if another thread freed a block of a pool that is wholly free: that block was freed twice. Once the pool
+    /// had another class or owner, nobody could tell.
+    pub(super) fn check_none_waits(self, class: SizeClass, pool: PoolId) {
+        for (index, word) in (pool.first_word()..).zip(self.region.remote_words(pool)) {
+            // Relaxed: the bits of a correct program are zero since before the pool's blocks came back.
+            let waiting = word.load(Ordering::Relaxed);
+            if waiting != 0 {
+                self.wrong_free(class, Heap::offset_of_bits(index, waiting));
+            }
+        }
     }
 
     fn count_freed(self, class: SizeClass, count: usize) {
@@ -157,16 +218,19 @@ impl OwnedHeap<'_> {
 
     /// Frees a block of another heap: combines it with its neighbours, and posts what was combined before.
     fn free_remote(self, class: SizeClass, offset: usize) {
+        let (index, bit) = Heap::word_and_bit(offset);
+        if bit & !class.blocks_of_word(index) != 0 || offset % CLASS_STEP != 0 {
+            self.wrong_free(class, offset);
+        }
         let state = self.class(class);
         state.remote_frees.add(1);
-        let (index, bit) = Heap::word_and_bit(offset);
         let mut combined = state.combined.get();
         let ready = combined.add(index, bit);
         state.combined.set(combined);
         match ready {
             Ok(None) => {}
             Ok(Some(ready)) => self.post(class, ready),
-            Err(_) => self.double_free(class, index, bit),
+            Err(_) => self.wrong_free(class, offset),
         }
     }
 
@@ -176,13 +240,13 @@ impl OwnedHeap<'_> {
             // Relaxed: Remote invariant 2 keeps the pool and its tag; the bits just posted were its live blocks.
             let tag = region.tag(PoolId::of_word(ready.index)).load(Ordering::Relaxed);
             if tag == TAG_FREE {
-                self.double_free(class, ready.index, ready.bits);
+                self.wrong_free(class, Heap::offset_of_bits(ready.index, ready.bits));
             }
             // SAFETY: a tag names a heap that was made, and heaps are never unmapped; this uses only its shared part.
             unsafe { region.heap(heap_of_tag(tag)).as_ref() }.pending()
         };
         if let Err(already) = remote::post(region, ready.index, ready.bits, owner) {
-            self.double_free(class, ready.index, already.0);
+            self.wrong_free(class, Heap::offset_of_bits(ready.index, already.0));
         }
     }
 

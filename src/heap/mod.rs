@@ -75,7 +75,7 @@ pub(crate) struct ClassState {
     /// The class's pools with blocks in the free map.
     partial: PoolList,
     /// Frees of other heaps' blocks of this class that are not posted yet.
-    combined: WatchedCombined,
+    pub(crate) combined: WatchedCombined,
     /// Pools of this class that the heap has now.
     pub(crate) pools: Counter,
     /// Blocks moved out of pools, in all.
@@ -115,7 +115,7 @@ impl ClassState {
 }
 
 /// Frees of neighbouring blocks of another heap that are not posted yet, where others may look at them.
-struct WatchedCombined {
+pub(crate) struct WatchedCombined {
     index: WatchedU32,
     bits: WatchedU64,
 }
@@ -129,7 +129,7 @@ impl WatchedCombined {
         Combined { index: self.index.get(), bits: self.bits.get() }
     }
 
-    fn set(&self, combined: Combined) {
+    pub(crate) fn set(&self, combined: Combined) {
         self.index.set(combined.index);
         self.bits.set(combined.bits);
     }

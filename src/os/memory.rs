@@ -75,6 +75,16 @@ pub(crate) unsafe fn open(start: NonNull<u8>, bytes: usize) -> bool {
     unsafe { libc::mprotect(start.as_ptr().cast::<c_void>(), bytes, libc::PROT_READ | libc::PROT_WRITE) == 0 }
 }
 
+/// Makes a page-aligned range that is not open readable: zeros, which take no memory. The system may refuse.
+///
+/// # Safety
+/// * The range lies in what [`reserve`] returned, and [`open`] has not opened any of it.
+pub(crate) unsafe fn let_read(start: NonNull<u8>, bytes: usize) {
+    let _errno = KeepErrno::new();
+    // SAFETY: the caller promises that the range is ours, with no rights that this could take away.
+    unsafe { libc::mprotect(start.as_ptr().cast::<c_void>(), bytes, libc::PROT_READ) };
+}
+
 /// Asks for ordinary system pages in a page-aligned range even where the system would use huge ones: sparse tables
 /// would otherwise take 2 MiB for each byte touched. A hint; changes no content.
 ///

@@ -4,7 +4,7 @@ use crate::heap::{Heap, OwnedHeap, Supply, TAG_FREE};
 use crate::magazine::{self, absent, capacity};
 use crate::pool::PoolState;
 use crate::region::PoolId;
-use crate::remote::{END, RemoteMap};
+use crate::remote::{Combined, END, RemoteMap};
 use crate::shared::Shared;
 use crate::shared::tests::{allocate, free, heap, shared};
 use crate::size_class::{POOLS_PER_ARENA, SizeClass};
@@ -220,7 +220,8 @@ fn damage_to_what_is_combined_is_found() {
 #[test]
 fn an_interior_pointer_that_is_combined_is_found() {
     let scene = Scene::new();
-    scene.other.free(scene.shared, scene.offset(scene.live[5]) + 8);
+    let (index, bit) = scene.word_and_bit(scene.live[5].wrapping_add(8));
+    scene.other.class(class()).combined.set(Combined { index, bits: bit });
     scene.assert_finds("a remote free is of no block of its class");
 }
 

@@ -20,8 +20,6 @@ use libtest_mimic::{Arguments, Trial};
 /// The usual harness runs its tests on threads of its own and allocates while they run, so tests that compare
 /// statistics, count heaps or fork cannot use it.
 pub(crate) fn run(tests: &[(&'static str, fn())]) {
-    let mut arguments = Arguments::from_args();
-    arguments.test_threads = Some(1);
     let trials = tests
         .iter()
         .map(|&(name, test)| {
@@ -31,6 +29,13 @@ pub(crate) fn run(tests: &[(&'static str, fn())]) {
             })
         })
         .collect();
+    run_trials(trials);
+}
+
+/// As [`run`], for tests that are made by a table.
+pub(crate) fn run_trials(trials: Vec<Trial>) {
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads = Some(1);
     libtest_mimic::run(&arguments, trials).exit_if_failed();
 }
 

@@ -1,0 +1,46 @@
+//! Whether valgrind's memcheck executes this process: then malloc has to serve everything, for memcheck knows its blocks.
+//!
+//! Asked by a *client request* (valgrind.h): instructions that do nothing on a processor, and which valgrind takes for a
+//! call of its tool. Valgrind promises that they stay as they are.
+
+/// Memcheck's request for what it knows of some bytes (memcheck.h). No other tool answers it, so callgrind, which counts
+/// instructions, sees the pools.
+#[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
+const GET_VBITS: usize = 0x4D43_0008;
+
+/// Whether memcheck executes this process.
+#[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
+pub(crate) fn is_memcheck() -> bool {
+    let (byte, mut bits) = (0_u8, 0_u8);
+    let request = [GET_VBITS, (&raw const byte).expose_provenance(), (&raw mut bits).expose_provenance(), 1, 0, 0];
+    let mut answer = 0_usize;
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: 128 bits of rotation leave rdi as it was. Memcheck writes `bits` and the answer, nobody else anything.
+    unsafe {
+        core::arch::asm!(
+            "rol rdi, 3", "rol rdi, 13", "rol rdi, 61", "rol rdi, 51",
+            "xchg rbx, rbx",
+            in("rax") &raw const request,
+            inout("rdx") answer,
+            options(nostack),
+        );
+    }
+    #[cfg(target_arch = "aarch64")]
+    // SAFETY: as above, with x12.
+    unsafe {
+        core::arch::asm!(
+            "ror x12, x12, #3", "ror x12, x12, #13", "ror x12, x12, #51", "ror x12, x12, #61",
+            "orr x10, x10, x10",
+            in("x4") &raw const request,
+            inout("x3") answer,
+            options(nostack),
+        );
+    }
+    answer == 1
+}
+
+/// Whether memcheck executes this process; here nobody knows how to ask.
+#[cfg(not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))))]
+pub(crate) fn is_memcheck() -> bool {
+    false
+}
