@@ -340,7 +340,7 @@ mod stand_ins {
             }
             let is_resident = parts.iter().any(|flags| flags & 1 == 1);
             // SAFETY: the caller promises room for as many pages as its range has.
-            unsafe { answer.add(number).write(u8::from(is_resident)) };
+            unsafe { *answer.wrapping_add(number) = u8::from(is_resident) };
         }
         0
     }
