@@ -198,6 +198,24 @@ mod tests {
     }
 
     #[test]
+    fn an_arena_leaves_the_middle_of_a_list() {
+        let order = |more: &[u32], taken: usize| -> Vec<u32> {
+            let region = Region::reserve(1 << 20).unwrap();
+            assert!(region.open_arenas(0, 3));
+            let arenas = Arenas::new();
+            (0..3).for_each(|arena| arenas.add(&region, ArenaId(arena)));
+            while arenas.take_pool(&region).is_some() {}
+            // With one free pool each they are on one list: 2, 1, 0.
+            (0..3).for_each(|arena| arenas.put_pool(&region, ArenaId(arena).pool(7)));
+            more.iter().for_each(|&arena| arenas.put_pool(&region, ArenaId(arena).pool(8)));
+            (0..taken).map_while(|_| Some(arenas.take_pool(&region)?.arena().0)).collect()
+        };
+        // The middle one leaves; and then the last.
+        assert_eq!(order(&[1], 5), [2, 0, 1, 1]);
+        assert_eq!(order(&[1, 0], 6), [2, 0, 0, 1, 1]);
+    }
+
+    #[test]
     fn wholly_free_arenas_can_be_taken_out() {
         let region = Region::reserve(1 << 20).unwrap();
         assert!(region.open_arenas(0, 3));
