@@ -205,7 +205,7 @@ pub(crate) fn resident_bytes(start: NonNull<u8>, bytes: usize) -> usize {
         let part = (bytes - first).min(AT_ONCE * page);
         let from = start.as_ptr().wrapping_add(first).cast::<c_void>();
         // SAFETY: a question about addresses changes nothing; there is room for an answer for each page.
-        let status = unsafe { libc::mincore(from, part, answer.as_mut_ptr()) };
+        let status = unsafe { libc::mincore(from, part, answer.as_mut_ptr().cast()) };
         if status == 0 {
             // The other bits are reserved, or have other meanings.
             resident += answer[..part.div_ceil(page)].iter().filter(|flags| **flags & 1 == 1).count() * page;
