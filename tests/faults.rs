@@ -271,7 +271,7 @@ fn run_with(plan: Plan, findings: &Findings) {
     program();
     system::relent();
     // The program makes far more requests than that.
-    let is_asked_rarely = plan.call != Some(Call::Mprotect) || system::refused() < 3000;
+    let is_asked_rarely = plan.call != Some(Call::Mprotect) || system::refused() < scaled(12_000, 4);
     assert!(is_asked_rarely, "{plan:?}: the system was asked {} times in vain", system::refused());
     let stats = stats();
     findings.made.store(system::made(plan.call), Ordering::Relaxed);
