@@ -1,7 +1,7 @@
 //! The first and the last moments of a process: a constructor allocates before `main`, thread-local destructors of the main thread
 //! and `atexit` handlers allocate and free after it.
 //!
-//! Covers P15 main_exit_alloc. This binary starts itself again; the child ends in one of three ways, and the parent wants its
+//! This binary starts itself again; the child ends in one of three ways, and the parent wants its
 //! exit code to be 0 and every destructor and handler to have reported. Of each kind there are some that were registered before the
 //! process's first request, by the constructor, and some that were registered after it.
 //!

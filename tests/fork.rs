@@ -1,7 +1,7 @@
 //! `fork`, at any moment: the child goes on with its own heap, frees what others had made, and never waits for a thread that it
 //! does not have.
 //!
-//! Covers P16 fork_child_usable and P17 fork_while_busy. The children end by `_exit`; one that hangs is killed by `alarm`, and the
+//! The children end by `_exit`; one that hangs is killed by `alarm`, and the
 //! parent sees the signal.
 //!
 //! To see it fail: do not mend one of the locks in the child; let a child's new thread take over the heap of a thread that did not

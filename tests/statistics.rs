@@ -1,6 +1,6 @@
 //! Every figure is what the documentation says, to the last block, and reading it allocates nothing.
 //!
-//! Covers P19 stats_exact_single, P20 stats_sum_threads and P21 stats_no_alloc. This binary's global allocator counts the requests before it
+//! This binary's global allocator counts the requests before it
 //! passes them on, which makes it its own oracle.
 //!
 //! To see it fail: count a free twice, or only when a magazine is flushed; leave combined remote frees out until their thread ends; take a

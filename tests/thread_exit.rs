@@ -1,6 +1,6 @@
 //! The last moments of a thread: destructors that allocate and free before, between and after the library's own.
 //!
-//! Covers P14 tls_dtor_alloc: thread-local destructors registered before and after the thread's first request, nested ones,
+//! Thread-local destructors registered before and after the thread's first request, nested ones,
 //! destructors of C++, and pthread keys made before and after the library's, each in all of the rounds that the system grants. The
 //! threads are raw ones, which have not used the allocator when the test begins.
 //!

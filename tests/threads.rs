@@ -1,11 +1,10 @@
 //! Blocks that pass between threads, and threads that come and go: nothing is corrupted, nothing lost, nothing hoarded.
 //!
-//! Covers P12 thread_exit_live_blocks, P13 thread_churn, P10 producer_consumer, P11 ring_of_frees and P9 stress_transfer. The
-//! threads meet by atomics of these tests only, so a race detector sees no more order than there is.
+//! The threads
+//! meet by atomics of these tests only, so a race detector sees no more order than there is.
 //!
-//! To see it fail: do not collect before a fresh pool is taken (P10, P11); do not park a heap, or never take a parked one over (P12,
-//! P13); open a new arena although there are free ones (P12); lose the last word of combined frees at thread exit (P9, P12); set the wrong
-//! bit of the remote map (P9).
+//! To see it fail: do not collect before a fresh pool is taken; do not park a heap, or never take a parked one over; open a new arena although there are free ones; lose the last word of combined frees at thread exit; set the wrong
+//! bit of the remote map.
 //!
 //! `cargo test --test threads`, and with `--release` for the full counts
 
