@@ -71,7 +71,7 @@ fn work(count: usize) {
     }
 }
 
-/// P16: the child frees the parent's block, allocates 5000, and may fork in its turn; the parent sees nothing of it.
+/// The child frees the parent's block, allocates 5000, and may fork in its turn; the parent sees nothing of it.
 fn fork_child_usable() {
     assert_nothing_left(|| {
         let blocks: Vec<Block> = (1..=300).map(|size| Block::new(layout(size, 8), size)).collect();
@@ -146,7 +146,7 @@ fn free_slots() {
     (0..SLOTS.len()).filter_map(|slot| exchange(slot, None)).for_each(words::free);
 }
 
-/// P17: the child frees blocks of threads that it does not have, and allocates.
+/// The child frees blocks of threads that it does not have, and allocates.
 fn fork_while_busy() {
     among_busy_threads(|| {
         for _ in 0..scaled(1000, 3) {

@@ -98,7 +98,7 @@ fn assert_matches_counts() -> Stats {
     stats
 }
 
-/// P19: from the first request of the process on, one thread's counts match at any moment: after every single operation, after waves
+/// From the first request of the process on, one thread's counts match at any moment: after every single operation, after waves
 /// that fill and empty magazines, and across `realloc`.
 fn stats_exact_single() {
     let mut random = SmallRng::seed_from_u64(19);
@@ -121,7 +121,7 @@ fn stats_exact_single() {
     assert_matches_counts();
 }
 
-/// P19: what known steps change, figure by figure.
+/// What known steps change, figure by figure.
 fn every_figure() {
     for class in 0..CLASSES {
         let bytes = block_bytes(class) as u64;
@@ -201,7 +201,7 @@ fn waiting_blocks_come_first() {
     });
 }
 
-/// P20: eight threads allocate, free and free each other's blocks; as soon as they are quiet, and before any of them ends, the figures
+/// Eight threads allocate, free and free each other's blocks; as soon as they are quiet, and before any of them ends, the figures
 /// are those counted at the door; after their ends nothing is live.
 fn stats_sum_threads() {
     const THREADS: usize = 8;
@@ -276,7 +276,7 @@ impl Write for Page {
     }
 }
 
-/// P21: neither reading the statistics nor printing the report asks the allocator for anything; also as a thread's first act.
+/// Neither reading the statistics nor printing the report asks the allocator for anything; also as a thread's first act.
 fn stats_no_alloc() {
     let mut page = Page { text: [0; _], length: 0 };
     let requests = || (counted(&ALLOCATIONS), counted(&FREES), REALLOCATIONS.load(Ordering::Relaxed));

@@ -107,7 +107,7 @@ thread_local! {
     static LAST: RefCell<Option<Worker>> = const { RefCell::new(None) };
 }
 
-/// P14: registered before the thread's first request (dropped last) and after it (dropped first).
+/// Registered before the thread's first request (dropped last) and after it (dropped first).
 fn thread_local_destructors() {
     in_many_threads(|index| {
         // No request yet: a const thread-local, and a destructor list that is not on this heap.

@@ -1,10 +1,9 @@
 //! Blocks that pass between threads, and threads that come and go: nothing is corrupted, nothing lost, nothing hoarded.
 //!
-//! The threads
-//! meet by atomics of these tests only, so a race detector sees no more order than there is.
+//! The threads meet by atomics of these tests only, so a race detector sees no more order than there is.
 //!
-//! To see it fail: do not collect before a fresh pool is taken; do not park a heap, or never take a parked one over; open a new arena although there are free ones; lose the last word of combined frees at thread exit; set the wrong
-//! bit of the remote map.
+//! To see it fail: do not collect before a fresh pool is taken; do not park a heap, or never take a parked one over; open a new arena
+//! although there are free ones; lose the last word of combined frees at thread exit; set the wrong bit of the remote map.
 //!
 //! `cargo test --test threads`, and with `--release` for the full counts
 
@@ -35,7 +34,7 @@ fn on_threads(count: usize, body: impl Fn(usize) + Send + Copy + 'static) {
     }
 }
 
-/// P12: a thread leaves 10,000 blocks behind and ends; the main thread and a new one find them whole and free them; and
+/// A thread leaves 10,000 blocks behind and ends; the main thread and a new one find them whole and free them; and
 /// the next round's thread gets the same memory again.
 fn thread_exit_live_blocks() {
     const ROUNDS: usize = 30;
@@ -65,7 +64,7 @@ fn thread_exit_live_blocks() {
     });
 }
 
-/// P13: 10,000 threads of 1000 bytes each, eight at a time, need the heaps and arenas of eight threads. Every second one
+/// 10,000 threads of 1000 bytes each, eight at a time, need the heaps and arenas of eight threads. Every second one
 /// leaves its blocks to the main thread.
 fn thread_churn() {
     const THREADS: usize = 10_000;
@@ -107,7 +106,7 @@ type Phase = (&'static str, fn(usize) -> usize);
 const PHASES: [Phase; 2] =
     [("48 bytes", |_| 6), ("8 to 256 bytes", |number| 1 + number.wrapping_mul(0x9E37_79B9) % 32)];
 
-/// P10: one thread allocates, another frees, 10^7 blocks, a thousand of them on the way; the memory stays that of the queue.
+/// One thread allocates, another frees, 10^7 blocks, a thousand of them on the way; the memory stays that of the queue.
 fn producer_consumer() {
     const BLOCKS: usize = scaled(10_000_000, 10);
     /// The queue holds 48 KB or 132 KB and the thread's magazines and depots at most 40 KiB a class, 1.3 MB. All blocks
@@ -149,7 +148,7 @@ fn producer_consumer() {
     }
 }
 
-/// P11: each of four threads frees what the one before it allocates.
+/// Each of four threads frees what the one before it allocates.
 fn ring_of_frees() {
     const THREADS: usize = 4;
     const BLOCKS_EACH: usize = scaled(2_500_000, 10);
@@ -197,7 +196,7 @@ fn ring_of_frees() {
     }
 }
 
-/// P9: eight threads allocate, free, and exchange a quarter of their blocks through shared slots; they end and are replaced in
+/// Eight threads allocate, free, and exchange a quarter of their blocks through shared slots; they end and are replaced in
 /// every round, and half of what is in the slots by then is freed by the main thread, the rest in later rounds.
 fn stress_transfer() {
     const THREADS: usize = 8;
