@@ -180,7 +180,7 @@ impl View {
         let lines = [
             ("allocations/s", self.rate(self.since.allocations())),
             ("frees/s", self.rate(self.since.frees())),
-            ("  of these remote", self.rate(small.remote_frees)),
+            ("  remote frees/s", self.rate(small.remote_frees)),
             ("heaps in use", heaps.in_use),
             ("heaps parked", heaps.parked),
             ("arenas", arenas.open),
