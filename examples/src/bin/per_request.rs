@@ -39,27 +39,19 @@ struct Course {
     moves: u32,
 }
 
-/// Runs a future, and counts what is allocated and freed during its polls and by its end, on whatever threads these are.
+/// Runs a future, and counts what is allocated and freed during its polls, on whatever threads these are.
 ///
 /// It counts what the future does itself, with all that it awaits in place: function calls, `join!`, `select!`, and
 /// futures counted in their turn. It counts what tokio does in its name, such as the block of a task that it spawns.
 ///
 /// It does not count what happens elsewhere: in tasks that it spawns, in `spawn_blocking`, in the runtime between two
 /// polls. A block that it allocates and another task frees is an allocation without a free; one that another task
-/// allocated and it frees, a free without an allocation. And a future that is dropped before its end is not told of.
+/// allocated and it frees, a free without an allocation. Of a future that is dropped before its end nothing is told.
 async fn counted<F: Future>(future: F) -> (F::Output, Cost, Course) {
-    let mut future = pin!(Some(future));
+    let mut future = pin!(future);
     let (mut cost, mut course, mut last_thread) = (Cost::default(), Course::default(), None::<ThreadId>);
     let output = poll_fn(|context| {
-        let (polled, delta) = measure(|| {
-            let running = future.as_mut().as_pin_mut().expect("it is not polled after its end");
-            let polled = running.poll(context);
-            if polled.is_ready() {
-                // What it still holds is freed now, so that it counts.
-                future.set(None);
-            }
-            polled
-        });
+        let (polled, delta) = measure(|| future.as_mut().poll(context));
         cost.allocations += delta.allocations();
         cost.frees += delta.frees();
         cost.bytes_left += delta.live_bytes();
