@@ -71,12 +71,12 @@ unsafe impl<B: GlobalAlloc> GlobalAlloc for PoolMalloc<B> {
         let bytes = block_bytes(layout.size(), layout.align());
         if bytes > SMALL_MAX {
             // SAFETY: the caller's promises.
-            return unsafe { self.alloc_large(layout.size(), layout.align()) };
+            return unsafe { Self::alloc_large(layout.size(), layout.align(), self) };
         }
         let block = tls::front().head_of_block(bytes).pop();
         if block.is_null() {
             // SAFETY: the caller's promises.
-            return unsafe { self.alloc_slow(layout.size(), layout.align()) };
+            return unsafe { Self::alloc_slow(layout.size(), layout.align(), self) };
         }
         block
     }
@@ -86,7 +86,7 @@ unsafe impl<B: GlobalAlloc> GlobalAlloc for PoolMalloc<B> {
         let front = tls::front();
         let Some(offset) = front.offset_of(block.addr()) else {
             // SAFETY: the caller's promises.
-            return unsafe { self.dealloc_large(block, layout) };
+            return unsafe { Self::dealloc_large(block, layout.size(), layout.align(), self) };
         };
         if let Some(head) = front.own_head(front.tag_at(offset)) {
             if head.push(block) {
@@ -172,18 +172,18 @@ fn count_large(change: impl Fn(&LargeCounters, fn(&Counter, usize)), note: impl 
 
 /// What goes past the pools.
 impl<B: GlobalAlloc> PoolMalloc<B> {
-    /// Takes the parts of the layout, in the order in which `alloc` gets them in registers: nothing has to be moved
-    /// on the fast path for the sake of this one.
+    /// Takes the parts of the layout in the order in which `alloc` gets them in registers, and the allocator last: nothing
+    /// has to be moved on the fast path for the sake of this one.
     #[cold]
     #[inline(never)]
-    unsafe fn alloc_slow(&self, size: usize, align: usize) -> *mut u8 {
+    unsafe fn alloc_slow(size: usize, align: usize, this: &Self) -> *mut u8 {
         // A request of 0 bytes is served as one of 1, to be aligned as it asks.
         let bytes = block_bytes(size.max(1), align);
         let block = if bytes <= SMALL_MAX { alloc_from_pools(bytes) } else { ptr::null_mut() };
         if block.is_null() {
             // The region is used up, or there is none.
             // SAFETY: the caller's promises.
-            return unsafe { self.alloc_large(size, align) };
+            return unsafe { Self::alloc_large(size, align, this) };
         }
         if let Some(watch) = tls::watched() {
             watch.allocated(size, bytes);
@@ -193,11 +193,11 @@ impl<B: GlobalAlloc> PoolMalloc<B> {
 
     /// Takes the parts of the layout, as `alloc_slow` does.
     #[inline(never)]
-    unsafe fn alloc_large(&self, size: usize, align: usize) -> *mut u8 {
+    unsafe fn alloc_large(size: usize, align: usize, this: &Self) -> *mut u8 {
         // SAFETY: they are the parts of a layout.
         let layout = unsafe { Layout::from_size_align_unchecked(size, align) };
         // SAFETY: the caller's promises.
-        let block = unsafe { self.backend.alloc(layout) };
+        let block = unsafe { this.backend.alloc(layout) };
         count_allocation(block, size);
         block
     }
@@ -210,14 +210,17 @@ impl<B: GlobalAlloc> PoolMalloc<B> {
         block
     }
 
+    /// Takes the parts of the layout, as `alloc_slow` does.
     #[inline(never)]
-    unsafe fn dealloc_large(&self, block: *mut u8, layout: Layout) {
+    unsafe fn dealloc_large(block: *mut u8, size: usize, align: usize, this: &Self) {
+        // SAFETY: they are the parts of a layout.
+        let layout = unsafe { Layout::from_size_align_unchecked(size, align) };
         if tls::front().has_heap() {
             // SAFETY: not in the region, so the backend's, with the layout that it was asked for.
-            return unsafe { self.dealloc_backend(block, layout) };
+            return unsafe { this.dealloc_backend(block, layout) };
         }
         // SAFETY: the caller's promises.
-        unsafe { self.dealloc_without_heap(block, layout) }
+        unsafe { this.dealloc_without_heap(block, layout) }
     }
 
     /// A free by a thread whose front has no heap, hence knows no region: takes a heap and looks again.
