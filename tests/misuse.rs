@@ -56,7 +56,7 @@ const INTERIOR_NOW: End = Reported("free of {}, where no block of 64 bytes begin
 const FREE_POOL: End = Reported("free of {}, in a pool without blocks: double, or of a wild pointer");
 
 /// Each deed by name, and what comes of it. The names are those of docs/misuse.md.
-static ROWS: [(&str, fn(), End); 48] = [
+static ROWS: [(&str, fn(), End); 49] = [
     // Handled.
     ("wrong_size", wrong_size, Passes),
     ("wrong_alignment", wrong_alignment, Passes),
@@ -72,7 +72,8 @@ static ROWS: [(&str, fn(), End); 48] = [
     ("once_in_a_child", || in_child(|| among(|block| give(block, SIZE))), Passes),
     ("once_in_a_child_by_another_thread", once_in_a_child_by_another_thread, Passes),
     // Double frees by the owner.
-    ("twice", || among(twice), DOUBLE),
+    ("twice_at_once", || twice(take(SIZE)), DOUBLE),
+    ("twice", || among(twice_with_another_between), DOUBLE),
     ("twice_after_flush", twice_after_flush, DOUBLE),
     ("twice_pool_given_up_between_flushes", twice_pool_given_up_between_flushes, DOUBLE),
     ("twice_after_class_change", || twice_after_class_change(false), INTERIOR_NOW),
@@ -340,6 +341,13 @@ fn twice(block: *mut u8) {
     give(block, SIZE);
 }
 
+fn twice_with_another_between(block: *mut u8) {
+    let another = take(SIZE);
+    give(accuse(block), SIZE);
+    give(another, SIZE);
+    give(block, SIZE);
+}
+
 fn twice_at_length(block: *mut u8) {
     give(accuse(block), SIZE);
     // What the thread does in between must not make it forget.
@@ -489,7 +497,9 @@ fn with_block_of_thread(body: impl FnOnce(*mut u8)) {
 
 fn realloc_twice() {
     among(|block| {
+        let another = take(SIZE);
         give(accuse(block), SIZE);
+        give(another, SIZE);
         resize(block, SIZE, OTHER);
     });
 }

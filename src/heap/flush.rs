@@ -3,7 +3,7 @@
 use super::fill::FIRST_FILL;
 use super::{Heap, OwnedHeap, Supply, TAG_FREE, heap_of_tag, size_class_of_tag};
 use crate::check::{Misuse, misuse};
-use crate::magazine::{self, Depot, Slot, absent, bottom, count, is_absent};
+use crate::magazine::{self, Depot, Slot, absent, bottom, count, is_absent, is_newest};
 use crate::os;
 use crate::pool::PoolState;
 use crate::region::PoolId;
@@ -56,6 +56,9 @@ impl OwnedHeap<'_> {
         }
         let state = self.class(class);
         let full = head.top();
+        if is_newest(full, block) {
+            self.wrong_free(class, block.addr() - self.region.base().addr().get());
+        }
         let previous = state.previous();
         if is_absent(full) {
             match self.new_magazine(supply, class) {
