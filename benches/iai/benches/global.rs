@@ -42,6 +42,19 @@ fn global_hit((layout, row): (Layout, Row)) {
     }
 }
 
+// The same by functions that the compiler cannot put into the loop, as where a program's crates call the allocator.
+#[library_benchmark(setup = warm)]
+#[bench::poolmalloc_48(args = (48, GLOBAL_CALL_48), config = GLOBAL_CALL_48.limited())]
+fn global_call((layout, row): (Layout, Row)) {
+    let (alloc, dealloc): (unsafe fn(Layout) -> *mut u8, unsafe fn(*mut u8, Layout)) = black_box((alloc, dealloc));
+    for _ in 0..row.operations {
+        // SAFETY: `warm` makes no layout of size zero.
+        let block = unsafe { alloc(layout) };
+        // SAFETY: allocated by the line above.
+        unsafe { dealloc(block, layout) };
+    }
+}
+
 // Allocates one block of zeros and frees it.
 #[library_benchmark(setup = warm)]
 #[bench::poolmalloc(args = (48, GLOBAL_ZEROED_48), config = GLOBAL_ZEROED_48.limited())]
@@ -71,7 +84,7 @@ fn global_realloc((small, row): (Layout, Row)) {
     unsafe { dealloc(block, small) };
 }
 
-library_benchmark_group!(name = installed; benchmarks = global_hit, global_zeroed, global_realloc);
+library_benchmark_group!(name = installed; benchmarks = global_hit, global_call, global_zeroed, global_realloc);
 
 main!(
     config = instructions_only();

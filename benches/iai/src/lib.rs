@@ -41,6 +41,7 @@ rows! {
     GLOBAL_HIT_8             1000      39811   "alloc and free of 8 bytes by the global allocator"
     GLOBAL_HIT_48            1000      40332   "alloc and free of 48 bytes by the global allocator"
     GLOBAL_HIT_256           1000      40332   "alloc and free of 256 bytes by the global allocator"
+    GLOBAL_CALL_48           1000      75277   "alloc and free of 48 bytes by the global allocator, called as functions"
     GLOBAL_ZEROED_48         1000      57668   "alloc_zeroed and free of 48 bytes by the global allocator"
     GLOBAL_REALLOC           1000      15902   "realloc between 41 and 48 bytes by the global allocator"
     GLOBAL_LARGE             1000     217234   "alloc and free of 1 KiB by the global allocator"
