@@ -5,7 +5,7 @@
 //! of line, so that no register has to be saved on the fast ones.
 
 use crate::counter::Counter;
-use crate::heap::{LargeCounters, tag_block_bytes};
+use crate::heap::{Front, LargeCounters, tag_block_bytes};
 use crate::size_class::{SMALL_MAX, SizeClass, block_bytes};
 use crate::statics::SHARED;
 use crate::tls::{self, Entry};
@@ -88,12 +88,7 @@ unsafe impl<B: GlobalAlloc> GlobalAlloc for PoolMalloc<B> {
             // SAFETY: the caller's promises.
             return unsafe { Self::dealloc_large(block, layout.size(), layout.align(), self) };
         };
-        if let Some(head) = front.own_head(front.tag_at(offset)) {
-            if head.push(block) {
-                return;
-            }
-        }
-        dealloc_slow(block);
+        dealloc_small(front, offset, block);
     }
 
     #[inline]
@@ -127,6 +122,17 @@ unsafe impl<B: GlobalAlloc> GlobalAlloc for PoolMalloc<B> {
     }
 }
 
+/// Frees a block of the region: onto its magazine if it can.
+#[inline(always)]
+fn dealloc_small(front: &Front, offset: usize, block: *mut u8) {
+    if let Some(head) = front.own_head(front.tag_at(offset)) {
+        if head.push(block) {
+            return;
+        }
+    }
+    dealloc_slow(block);
+}
+
 /// Frees a block of the region when its magazine is full or absent, or when another heap owns it.
 #[cold]
 #[inline(never)]
@@ -137,6 +143,27 @@ fn dealloc_slow(block: *mut u8) {
             heap.free(&SHARED, offset);
         }
     }
+}
+
+/// Frees a block of the region for a thread whose front knows none. False, and nothing done, if it is no such block.
+#[cold]
+#[inline(never)]
+fn dealloc_without_heap(block: *mut u8) -> bool {
+    if let Entry::Heap(heap) = tls::enter() {
+        let Some(offset) = heap.region.offset_of(block.addr()) else { return false };
+        if let Some(watch) = tls::watched() {
+            watch.freed(tag_block_bytes(heap.front.tag_at(offset)));
+        }
+        heap.free(&SHARED, offset);
+        return true;
+    }
+    let Some((offset, tag)) = SHARED.locate(block.addr()) else { return false };
+    if let Some(watch) = tls::watched() {
+        watch.freed(tag_block_bytes(tag));
+    }
+    // A block of the region without memory for the stragglers' heap stays live: there is nobody to free it.
+    SHARED.with_stragglers(|heap| heap.free(&SHARED, offset));
+    true
 }
 
 /// A block of `bytes`, at most 256, when the loaded magazine has none; null if pools cannot serve it.
@@ -219,31 +246,10 @@ impl<B: GlobalAlloc> PoolMalloc<B> {
             // SAFETY: not in the region, so the backend's, with the layout that it was asked for.
             return unsafe { this.dealloc_backend(block, layout) };
         }
-        // SAFETY: the caller's promises.
-        unsafe { this.dealloc_without_heap(block, layout) }
-    }
-
-    /// A free by a thread whose front has no heap, hence knows no region: takes a heap and looks again.
-    #[cold]
-    #[inline(never)]
-    unsafe fn dealloc_without_heap(&self, block: *mut u8, layout: Layout) {
-        if let Entry::Heap(heap) = tls::enter() {
-            if let Some(offset) = heap.region.offset_of(block.addr()) {
-                if let Some(watch) = tls::watched() {
-                    watch.freed(tag_block_bytes(heap.front.tag_at(offset)));
-                }
-                return heap.free(&SHARED, offset);
-            }
-        } else if let Some((offset, tag)) = SHARED.locate(block.addr()) {
-            if let Some(watch) = tls::watched() {
-                watch.freed(tag_block_bytes(tag));
-            }
-            // A block of the region without memory for the stragglers' heap stays live: there is nobody to free it.
-            SHARED.with_stragglers(|heap| heap.free(&SHARED, offset));
-            return;
+        if !dealloc_without_heap(block) {
+            // SAFETY: as above.
+            unsafe { this.dealloc_backend(block, layout) }
         }
-        // SAFETY: not in the region, so the backend's, with the layout that it was asked for.
-        unsafe { self.dealloc_backend(block, layout) }
     }
 
     #[inline]
@@ -268,8 +274,11 @@ impl<B: GlobalAlloc> PoolMalloc<B> {
         if !new.is_null() {
             // SAFETY: both are live blocks of at least so many bytes, and distinct.
             unsafe { ptr::copy_nonoverlapping(block, new, bytes.min(new_size)) };
-            // SAFETY: the caller gives the old block up.
-            unsafe { self.dealloc(block, layout) };
+            let front = tls::front();
+            match front.offset_of(block.addr()) {
+                Some(offset) => dealloc_small(front, offset, block),
+                None => _ = dealloc_without_heap(block),
+            }
             count_moved();
         }
         new
