@@ -60,6 +60,13 @@ mod tests {
     use super::*;
 
     #[test]
+    fn without_a_page_that_is_wiped_the_process_has_its_number() {
+        let generation: &'static Generation = Box::leak(Box::new(Generation::new()));
+        generation.word.store((&raw const generation.count).cast_mut(), Ordering::Relaxed);
+        assert_eq!(generation.number(), std::process::id());
+    }
+
+    #[test]
     fn a_child_has_another_number_and_a_thread_the_same() {
         let generation: &'static Generation = Box::leak(Box::new(Generation::new()));
         let number = generation.number();

@@ -68,3 +68,17 @@ pub fn release_unused() -> Released {
     released.backend = os::trim_backend();
     released
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_released_is_told_in_a_line() {
+        let mut released = Released::of_arenas(8192);
+        released += Released::of_pools(4096);
+        assert_eq!(released.to_string(), "12288 bytes released: 8192 in arenas, 4096 in pools");
+        released.backend = true;
+        assert!(released.to_string().ends_with("in pools, and some of the backend's"));
+    }
+}

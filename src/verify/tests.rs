@@ -253,6 +253,52 @@ fn damage_to_lists_is_found() {
 }
 
 #[test]
+fn a_pool_on_the_wrong_list_is_found() {
+    let scene = Scene::new();
+    let region = &scene.owner.region;
+    let (small, large) = (SizeClass::of_block(8), SizeClass::of_block(240));
+    let blocks = allocate(scene.shared, scene.other, 8, 10);
+    let pool = scene.pool_of(blocks[0]);
+    assert_eq!(region.pool_record(pool).state(), PoolState::Listed);
+    scene.other.partial(small).unlink(region, pool);
+    scene.other.partial(large).link(region, pool);
+    scene.assert_finds("a class's list names a pool of another heap or class");
+    scene.other.partial(large).unlink(region, pool);
+    scene.owner.partial(small).link(region, pool);
+    scene.assert_finds("a class's list names a pool of another heap or class");
+    scene.owner.partial(small).unlink(region, pool);
+    scene.other.partial(small).link(region, pool);
+    scene.assert_finds("");
+    // Damaged by a write past the end of something: the class that the record names.
+    let record = (&raw const *region.pool_record(pool)).cast::<crate::watched::WatchedU8>();
+    // SAFETY: a byte of the record, which this test owns.
+    let class = unsafe { &*record.wrapping_add(8) };
+    assert_eq!(class.get() as usize, small.index());
+    class.set(32);
+    scene.assert_finds("a pool's record has a class that there is not");
+}
+
+#[test]
+fn lists_of_another_length_are_found() {
+    let scene = Scene::new();
+    let region = &scene.owner.region;
+    let arena = scene.shared.take_arena().unwrap();
+    scene.shared.give_arena(region, arena);
+    let next = region.arena_record(arena).next().get();
+    region.arena_record(arena).next().set(arena.0);
+    scene.assert_finds("the shared list of arenas is longer than its count");
+    region.arena_record(arena).next().set(77);
+    scene.assert_finds("the shared list of arenas names one not in use");
+    region.arena_record(arena).next().set(next);
+    scene.assert_finds("");
+    if next == crate::pool::NONE {
+        return;
+    }
+    region.arena_record(arena).next().set(crate::pool::NONE);
+    scene.assert_finds("the shared list of arenas is shorter than its count");
+}
+
+#[test]
 fn damage_to_arenas_is_found() {
     let scene = Scene::new();
     let region = &scene.owner.region;

@@ -46,7 +46,8 @@ fn global_hit((layout, row): (Layout, Row)) {
 #[library_benchmark(setup = warm)]
 #[bench::poolmalloc_48(args = (48, GLOBAL_CALL_48), config = GLOBAL_CALL_48.limited())]
 fn global_call((layout, row): (Layout, Row)) {
-    let (alloc, dealloc): (unsafe fn(Layout) -> *mut u8, unsafe fn(*mut u8, Layout)) = black_box((alloc, dealloc));
+    let alloc: unsafe fn(Layout) -> *mut u8 = black_box(alloc);
+    let dealloc: unsafe fn(*mut u8, Layout) = black_box(dealloc);
     for _ in 0..row.operations {
         // SAFETY: `warm` makes no layout of size zero.
         let block = unsafe { alloc(layout) };
