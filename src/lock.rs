@@ -18,6 +18,8 @@ pub(crate) struct Lock {
 /// Proof that a lock is held; unlocks when dropped.
 pub(crate) struct Guard<'a> {
     lock: &'a Lock,
+    /// That of the thread that holds the lock.
+    pub(crate) generation: u32,
     /// Whether a fork copied the lock while another thread held it: what it guards may be half-changed.
     pub(crate) is_inherited: bool,
 }
@@ -28,20 +30,27 @@ impl Lock {
         Self { word }
     }
 
-    /// Waits until the lock is free and takes it for a thread of `generation`, not 0. Spins first, then yields the
+    /// Waits until the lock is free and takes it for a thread of `generation`, not 0, which is asked again while it waits:
+    /// a signal handler may fork meanwhile, and this go on in the child. Spins first, then yields the
     /// processor, then sleeps: the holder may be a thread that runs only when this one does not. A holder of another
     /// generation is not there any more: the lock is taken from it.
-    pub(crate) fn lock(&self, generation: u32) -> Guard<'_> {
+    pub(crate) fn lock(&self, generation: impl Fn() -> u32) -> Guard<'_> {
         let backoff = Backoff::new();
+        let (mut generation, ask) = (generation(), generation);
         let mut expected = 0;
         loop {
             // Ordering L.
             match self.word.compare_exchange(expected, generation, Ordering::Acquire, Ordering::Relaxed) {
-                Ok(_) => return Guard { lock: self, is_inherited: expected != 0 },
+                Ok(_) => return Guard { lock: self, generation, is_inherited: expected != 0 },
                 Err(holder) if holder != generation => expected = holder,
                 Err(_) => {
                     expected = 0;
-                    if backoff.is_completed() { nap() } else { backoff.snooze() }
+                    if backoff.is_completed() {
+                        nap()
+                    } else {
+                        backoff.snooze()
+                    }
+                    generation = ask();
                 }
             }
         }

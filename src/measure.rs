@@ -52,6 +52,9 @@ pub struct Peak {
 /// costs several times as much. Outside of it nothing costs more: the thread is told where its heap is in another way, and no test is
 /// added anywhere.
 ///
+/// What a coroutine with a stack of its own does in `f` between its turns counts too; a thread must not be ended inside
+/// (`pthread_exit`).
+///
 /// # Panics
 /// If `f` does.
 ///

@@ -142,22 +142,21 @@ impl Shared {
     /// and their handlers may wait for a thread that waits for the lock. So in a child the state may be what another thread
     /// was in the middle of changing: whoever gets the lock first there mends it.
     fn with_state<R>(&self, body: impl FnOnce(&mut State) -> R) -> R {
-        let generation = self.generation.number();
-        let guard = self.lock.lock(generation);
+        let guard = self.lock.lock(|| self.generation.number());
         // SAFETY: Shared invariant 1, and no body makes a second reference.
         let state = unsafe { &mut *self.state.get() };
         if guard.is_inherited {
             state.give_up_lists(self.region());
         }
-        if state.generation != generation {
-            (state.generation, state.heaps_before_fork) = (generation, state.heaps);
+        if state.generation != guard.generation {
+            (state.generation, state.heaps_before_fork) = (guard.generation, state.heaps);
         }
         body(state)
     }
 
     /// Takes the lock of the stragglers' heap. In a child it gives that heap up if another thread was just using it.
     fn lock_stragglers(&self) -> Guard<'_> {
-        let guard = self.stragglers_lock.lock(self.generation.number());
+        let guard = self.stragglers_lock.lock(|| self.generation.number());
         if guard.is_inherited {
             self.with_state(|state| (state.stragglers, state.is_reserved_place_lost) = (None, true));
         }

@@ -63,6 +63,21 @@ pub(crate) fn watch(watch: &Watch) -> On<'_> {
 
 impl Drop for On<'_> {
     fn drop(&mut self) {
+        let (own, mut above) = ((&raw const *self.watch).cast::<Front>(), FRONT.with(Cell::get));
+        // A coroutine may have been left in the middle of `f`, and another watch be on since: that one stays.
+        // SAFETY: TLS invariant 1, and Watch invariant 1 for those below.
+        while !ptr::eq(above, own) && unsafe { &*above }.is_watched() {
+            // SAFETY: such a front is the first field of a watch (Watch invariant 1).
+            let watch = unsafe { &*above.cast::<Watch>() };
+            if ptr::eq(watch.below(), own) {
+                return watch.set_below(self.watch.below());
+            }
+            above = watch.below();
+        }
+        if !ptr::eq(above, own) {
+            // It ends on another thread than it began on, or that thread has ended: nothing here points to it.
+            return;
+        }
         FRONT.set(self.watch.below());
         if let Some(outer) = watched() {
             outer.add(&self.watch.seen());
@@ -191,4 +206,27 @@ pub(crate) unsafe extern "C" fn thread_exit(value: *mut c_void) {
         return;
     }
     leave(heap);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn watches_may_end_in_any_order() {
+        let before = front_pointer();
+        let (first, second, third) = (Watch::new(before), Watch::new(ptr::null()), Watch::new(ptr::null()));
+        for order in [[0, 1, 2], [2, 1, 0], [1, 0, 2], [0, 2, 1], [1, 2, 0], [2, 0, 1]] {
+            first.set_below(before);
+            second.set_below((&raw const first).cast());
+            third.set_below((&raw const second).cast());
+            let mut on = [&first, &second, &third].map(|each| Some(watch(each)));
+            for (ended, number) in order.into_iter().enumerate() {
+                on[number] = None;
+                let left = [&first, &second, &third].into_iter().zip(&on).rfind(|(_, on)| on.is_some());
+                let front = left.map_or(before, |(watch, _)| (&raw const *watch).cast());
+                assert!(ptr::eq(front_pointer(), front), "{order:?} after {ended}");
+            }
+        }
+    }
 }

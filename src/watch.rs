@@ -20,7 +20,8 @@ pub(crate) struct Seen {
 
 /// The front of a thread whose requests are watched, and what was seen.
 ///
-/// Watch invariant 1: `below` is the front that was there before; it is put back before the watch goes away.
+/// Watch invariant 1: `below` is the front that was there before, or one below that whose watch has gone; a watch is taken
+/// out of the row of fronts before it goes away.
 #[repr(C)]
 pub(crate) struct Watch {
     /// First, so that a pointer to it is one to the watch.
@@ -36,6 +37,11 @@ impl Watch {
 
     pub(crate) fn below(&self) -> *const Front {
         self.below.get()
+    }
+
+    /// Takes the watch below this one, which goes away, out of the row.
+    pub(crate) fn set_below(&self, below: *const Front) {
+        self.below.set(below);
     }
 
     pub(crate) fn seen(&self) -> Seen {

@@ -1,5 +1,6 @@
 //! The end of the process, and what is written then.
 
+use super::memory::last_error;
 use crate::at_exit::report_at_exit;
 use core::ffi::CStr;
 
@@ -15,7 +16,19 @@ pub(crate) fn name_exit_entry() {
 }
 
 /// The value of an environment variable, as the C library has it now. Nobody may change the environment meanwhile.
+///
+/// `None` if the process has rights that its caller may lack (set-user-ID): what the caller wrote there must not have it
+/// write files.
 pub(crate) fn environment(name: &CStr) -> Option<&'static [u8]> {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    // SAFETY: no preconditions.
+    let is_foreign = unsafe { libc::getauxval(libc::AT_SECURE) != 0 };
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    // SAFETY: no preconditions.
+    let is_foreign = unsafe { libc::getuid() != libc::geteuid() || libc::getgid() != libc::getegid() };
+    if is_foreign {
+        return None;
+    }
     // SAFETY: the name ends in a zero byte.
     let value = unsafe { libc::getenv(name.as_ptr()) };
     // SAFETY: a value that is not null ends in a zero byte; it is read at the end of the process, or at its start.
@@ -49,6 +62,8 @@ impl Output {
             let written = unsafe { libc::write(self.descriptor, rest.as_ptr().cast(), rest.len()) };
             match usize::try_from(written) {
                 Ok(count) if count > 0 => rest = &rest[count.min(rest.len())..],
+                // A signal came before anything was written.
+                _ if written < 0 && last_error() == libc::EINTR => {}
                 _ => return,
             }
         }

@@ -139,6 +139,12 @@ pub(crate) fn word_wiped_on_fork() -> Option<NonNull<u8>> {
     None
 }
 
+/// This thread's `errno`.
+pub(super) fn last_error() -> i32 {
+    // SAFETY: the location is this thread's own `errno`.
+    unsafe { *errno_location() }
+}
+
 /// Where the C library keeps this thread's `errno`.
 fn errno_location() -> *mut i32 {
     #[cfg(target_os = "linux")]
@@ -170,10 +176,8 @@ fn errno_location() -> *mut i32 {
 /// * The range lies in what [`reserve`] returned and is open, and nobody uses what it holds.
 pub(crate) unsafe fn release(start: NonNull<u8>, bytes: usize) -> usize {
     let _errno = KeepErrno::new();
+    // Pages in the swap are not among them, but have something to give back too.
     let before = resident_bytes(start, bytes);
-    if before == 0 {
-        return 0;
-    }
     #[cfg(any(target_os = "linux", target_os = "android"))]
     let advice = libc::MADV_DONTNEED;
     #[cfg(not(any(target_os = "linux", target_os = "android")))]

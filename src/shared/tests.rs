@@ -189,7 +189,7 @@ fn a_request_finds_its_blocks_behind_those_of_other_classes() {
 /// Leaves a lock as a fork does when another thread of the parent held it.
 fn leave_behind(shared: &Shared, lock: &Lock) {
     shared.with_state(|state| state.generation = u32::MAX);
-    core::mem::forget(lock.lock(u32::MAX));
+    core::mem::forget(lock.lock(|| u32::MAX));
 }
 
 #[test]
@@ -244,4 +244,17 @@ fn a_fork_in_the_middle_of_the_start_starts_anew() {
     leave_behind(&shared, &shared.lock);
     assert!(shared.take_heap().is_ok());
     assert_eq!(shared.stats().heaps.in_use, 1);
+}
+
+#[test]
+fn a_fork_while_a_thread_waits_is_noticed() {
+    let lock = Lock::new(AtomicU32::new(0));
+    core::mem::forget(lock.lock(|| 1));
+    // The second time that it is asked, this is the child of a fork by a signal handler.
+    let asked = core::cell::Cell::new(0);
+    let guard = lock.lock(|| {
+        asked.set(asked.get() + 1);
+        asked.get().min(2)
+    });
+    assert!(guard.is_inherited && guard.generation == 2);
 }

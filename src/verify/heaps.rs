@@ -100,7 +100,7 @@ impl View<'_> {
             sums.magazines += 1;
             self.check_cached_blocks(index, class, top, held, &mut cached)?;
         }
-        self.check_combined(index, class, &cached)?;
+        self.check_combined(index, class, &cached, sums.combining[class.index()])?;
         sums.classes[class.index()].cached += cached.length as u64;
         Ok(())
     }
@@ -136,10 +136,16 @@ impl View<'_> {
     }
 
     /// What threads have combined of this heap's blocks: nowhere else, and combined once.
-    fn check_combined(&self, index: usize, class: SizeClass, cached: &Cached) -> Result<(), Violation> {
+    fn check_combined(
+        &self,
+        index: usize,
+        class: SizeClass,
+        cached: &Cached,
+        (first, end): (usize, usize),
+    ) -> Result<(), Violation> {
         let combined_by =
             |by: usize| self.heap(by)?.combined(class).filter(|combined| self.owner_of(combined.index) == Some(index));
-        for by in 0..self.heaps {
+        for by in first..end {
             let Some(combined) = combined_by(by) else { continue };
             let word = combined.index;
             let mask = class.block_mask()[word as usize % WORDS_PER_POOL];
@@ -154,7 +160,7 @@ impl View<'_> {
                     "a remote free is of a free block: freed twice",
                     place,
                 )?;
-                let others = (by + 1..self.heaps).filter_map(combined_by);
+                let others = (by + 1..end).filter_map(combined_by);
                 let is_only = others.into_iter().all(|other| other.index != word || other.bits >> bit & 1 == 0);
                 demand(is_only, "two threads have freed a block: freed twice", place)?;
             }

@@ -36,8 +36,8 @@ use static_assertions::const_assert_eq;
 /// It is exact while all other threads are quiet: neither allocate nor free, start nor end. While they run it may report a
 /// violation that is none; it does no harm. In the child of a `fork` it looks at the calling thread's heap and those
 /// made since: other threads' heaps may have been in the middle of a change. It never allocates. Its cost is that of
-/// reading the records of all open arenas, under the lock that guards new ones: meant for tests, for a quiet moment of a server, and
-/// for a program that has come to doubt its memory.
+/// reading the records of all open arenas and of all heaps, under the lock that guards new ones: meant for tests, for a
+/// quiet moment of a server, and for a program that has come to doubt its memory. It needs 32 KiB of stack.
 ///
 /// # Errors
 /// The first [`Violation`] found, in words.
@@ -84,6 +84,8 @@ struct Sums {
     listed_arenas: usize,
     /// Magazines found in heaps.
     magazines: usize,
+    /// For each class the first heap with remote frees that are not posted yet, and the one behind the last.
+    combining: [(usize, usize); CLASSES],
 }
 
 /// Sums of one class over all heaps.
@@ -108,6 +110,13 @@ impl View<'_> {
         let mut sums = Sums::default();
         for arena in 0..self.carved {
             self.check_arena(ArenaId(arena as u32), &mut sums)?;
+        }
+        for index in 0..self.heaps {
+            let Some(heap) = self.heap(index) else { continue };
+            for class in SizeClass::all().filter(|class| heap.combined(*class).is_some()) {
+                let (first, end) = &mut sums.combining[class.index()];
+                (*first, *end) = (if *end == 0 { index } else { *first }, index + 1);
+            }
         }
         for index in 0..self.heaps {
             if let Some(heap) = self.heap(index) {

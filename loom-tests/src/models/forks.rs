@@ -42,7 +42,7 @@ impl Guarded {
 
     /// Takes the lock in the child. Whether it is told that its parent's thread held it; if it is not, all is whole.
     fn take_in_child(&self) -> bool {
-        let guard = self.lock.lock(CHILD);
+        let guard = self.lock.lock(|| CHILD);
         let [first, second] = self.values();
         assert!(first == second || guard.is_inherited, "what the lock guards is half-changed, and nobody says so");
         guard.is_inherited
@@ -64,7 +64,7 @@ impl Process {
 
     /// Takes a lock and changes what it guards, as far as the fork lets it. Never unlocks by itself.
     fn hold<'a>(&self, guarded: &'a Guarded) -> Option<mem::ManuallyDrop<Guard<'a>>> {
-        let guard = mem::ManuallyDrop::new(guarded.lock.lock(PARENT));
+        let guard = mem::ManuallyDrop::new(guarded.lock.lock(|| PARENT));
         self.step()?;
         guarded.change(0);
         self.step()?;
@@ -102,7 +102,7 @@ fn the_child_takes_over_what_the_other_thread_held() {
         other.join().unwrap();
         let told = (process.outer.take_in_child(), process.inner.take_in_child());
         for guarded in [&process.outer, &process.inner] {
-            assert!(!guarded.lock.lock(CHILD).is_inherited, "told twice");
+            assert!(!guarded.lock.lock(|| CHILD).is_inherited, "told twice");
         }
         told
     });
@@ -116,9 +116,9 @@ fn the_child_takes_over_what_the_other_thread_held() {
 fn the_living_are_not_taken_for_the_dead() {
     explore(&[false, true], || {
         let guarded = Arc::new(Guarded::new());
-        mem::forget(guarded.lock.lock(PARENT));
+        mem::forget(guarded.lock.lock(|| PARENT));
         let enter = |guarded: &Guarded| {
-            let guard = guarded.lock.lock(CHILD);
+            let guard = guarded.lock.lock(|| CHILD);
             guarded.change(0);
             guard.is_inherited
         };

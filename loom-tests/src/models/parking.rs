@@ -62,14 +62,14 @@ impl Ended {
     }
 
     fn park(&self) {
-        let _guard = self.lock.lock(1);
+        let _guard = self.lock.lock(|| 1);
         // SAFETY: the lock; loom checks it.
         self.parked.with_mut(|parked| unsafe { &mut *parked }.push(&self.links, 0));
     }
 
     /// Whether the heap was there to be taken over.
     fn take_over(&self) -> bool {
-        let _guard = self.lock.lock(1);
+        let _guard = self.lock.lock(|| 1);
         // SAFETY: the lock; loom checks it.
         self.parked.with_mut(|parked| unsafe { &mut *parked }.pop(&self.links)).is_some()
     }

@@ -46,13 +46,13 @@ impl Arenas {
     }
 
     fn take(&self) -> Option<usize> {
-        let _guard = self.lock.lock(1);
+        let _guard = self.lock.lock(|| 1);
         // SAFETY: the lock; loom checks it.
         self.free.with_mut(|free| unsafe { &mut *free }.pop(&self.records))
     }
 
     fn give(&self, arena: usize) {
-        let _guard = self.lock.lock(1);
+        let _guard = self.lock.lock(|| 1);
         // SAFETY: the lock; loom checks it.
         self.free.with_mut(|free| unsafe { &mut *free }.push(&self.records, arena));
     }
@@ -72,7 +72,7 @@ impl Arenas {
     }
 
     fn length(&self) -> usize {
-        let _guard = self.lock.lock(1);
+        let _guard = self.lock.lock(|| 1);
         // SAFETY: the lock; loom checks it.
         self.free.with(|free| unsafe { &*free }.length())
     }

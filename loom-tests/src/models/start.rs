@@ -33,7 +33,7 @@ impl Process {
 
     /// What a thread does that needs a region, which the system refuses to number 0. Who opened it, if anybody could.
     fn need(&self, me: usize) -> Option<usize> {
-        let _guard = self.lock.lock(1);
+        let _guard = self.lock.lock(|| 1);
         let make = || {
             self.moment.pass();
             // SAFETY: the lock; loom checks it.
