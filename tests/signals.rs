@@ -16,8 +16,9 @@ use std::ptr::{self, NonNull};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicUsize, Ordering};
 use std::thread;
+use std::time::Duration;
 
-use poolmalloc::{PoolMalloc, stats};
+use poolmalloc::{PoolMalloc, check_heap, stats};
 
 use support::oracle::{assert_nothing_left, consistent_stats, heaps};
 use support::{raw_thread, scaled, words};
@@ -256,6 +257,31 @@ extern "C-unwind" fn work_cancelled(_: *mut c_void) -> *mut c_void {
 /// What a thread returns that was cancelled (`PTHREAD_CANCELED`).
 const CANCELLED: usize = usize::MAX;
 
+/// Has the heap checked again and again, which holds the lock for long: whoever waits for it meanwhile has to sleep.
+struct Checker(Option<thread::JoinHandle<()>>);
+
+static IS_CHECKING: AtomicBool = AtomicBool::new(false);
+
+impl Checker {
+    fn start() -> Self {
+        IS_CHECKING.store(true, Ordering::Relaxed);
+        Self(Some(thread::spawn(|| {
+            while IS_CHECKING.load(Ordering::Relaxed) {
+                // Others are not quiet, so what it says means nothing.
+                let _ = check_heap();
+                thread::sleep(Duration::from_micros(200));
+            }
+        })))
+    }
+}
+
+impl Drop for Checker {
+    fn drop(&mut self) {
+        IS_CHECKING.store(false, Ordering::Relaxed);
+        self.0.take().expect("dropped once").join().expect("no panic in a check");
+    }
+}
+
 fn cancelled_threads() {
     in_the_rain(|| {
         HAVE_WORKED.store(0, Ordering::Relaxed);
@@ -263,6 +289,7 @@ fn cancelled_threads() {
         let start: extern "C" fn(*mut c_void) -> *mut c_void =
             unsafe { std::mem::transmute(work_cancelled as extern "C-unwind" fn(*mut c_void) -> *mut c_void) };
         let rounds = scaled(60, 3);
+        let checker = Checker::start();
         for _ in 0..rounds {
             let threads: [_; THREADS] = std::array::from_fn(|_| {
                 let mut thread = std::mem::MaybeUninit::uninit();
@@ -279,6 +306,7 @@ fn cancelled_threads() {
                 assert_eq!((error, result.addr()), (0, CANCELLED), "a cancelled thread's end");
             }
         }
+        drop(checker);
         assert_eq!(HAVE_WORKED.load(Ordering::Relaxed), rounds * THREADS, "a request was a cancellation point");
         free_slots();
     });
