@@ -119,9 +119,54 @@ impl Delta {
     }
 }
 
-/// The difference of two counts.
-fn less(later: u64, earlier: u64) -> i64 {
-    later.wrapping_sub(earlier) as i64
+/// What only grows, and the bytes live in large blocks: all that a difference is made of.
+struct Flows {
+    /// Allocations, frees and remote frees of each class.
+    classes: [[u64; 3]; CLASSES],
+    /// Allocations, frees and reallocations.
+    large: [u64; 3],
+    large_bytes: u64,
+    moved: u64,
+}
+
+impl Flows {
+    fn since(&self, earlier: &Self) -> Delta {
+        let less = |later: u64, earlier: u64| later.wrapping_sub(earlier) as i64;
+        let mut delta = Delta { moved: less(self.moved, earlier.moved), ..Delta::default() };
+        for ((to, now), then) in delta.classes.iter_mut().zip(&self.classes).zip(&earlier.classes) {
+            [to.allocations, to.frees, to.remote_frees] = core::array::from_fn(|flow| less(now[flow], then[flow]));
+        }
+        let large = &mut delta.large;
+        [large.allocations, large.frees, large.reallocations] =
+            core::array::from_fn(|flow| less(self.large[flow], earlier.large[flow]));
+        large.live_bytes = less(self.large_bytes, earlier.large_bytes);
+        delta.sum();
+        delta
+    }
+}
+
+impl From<&Stats> for Flows {
+    fn from(stats: &Stats) -> Self {
+        let large = &stats.large;
+        Self {
+            classes: stats.classes.map(|class| [class.allocations, class.frees, class.remote_frees]),
+            large: [large.allocations, large.frees, large.reallocations],
+            large_bytes: large.live_bytes,
+            moved: stats.moved,
+        }
+    }
+}
+
+impl From<&ThreadStats> for Flows {
+    fn from(stats: &ThreadStats) -> Self {
+        let large = &stats.large;
+        Self {
+            classes: stats.classes.map(|class| [class.allocations, class.frees, class.remote_frees]),
+            large: [large.allocations, large.frees, large.reallocations],
+            large_bytes: large.allocated_bytes.wrapping_sub(large.freed_bytes),
+            moved: stats.moved,
+        }
+    }
 }
 
 impl Sub for Stats {
@@ -130,19 +175,7 @@ impl Sub for Stats {
     /// What the whole process allocated and freed since `earlier`. What was cached, free or open at either moment is in
     /// neither sum.
     fn sub(self, earlier: Self) -> Delta {
-        let mut delta = Delta { moved: less(self.moved, earlier.moved), ..Delta::default() };
-        for ((to, now), then) in delta.classes.iter_mut().zip(&self.classes).zip(&earlier.classes) {
-            to.allocations = less(now.allocations, then.allocations);
-            to.frees = less(now.frees, then.frees);
-            to.remote_frees = less(now.remote_frees, then.remote_frees);
-        }
-        let (now, then) = (&self.large, &earlier.large);
-        delta.large.allocations = less(now.allocations, then.allocations);
-        delta.large.frees = less(now.frees, then.frees);
-        delta.large.reallocations = less(now.reallocations, then.reallocations);
-        delta.large.live_bytes = less(now.live_bytes, then.live_bytes);
-        delta.sum();
-        delta
+        Flows::from(&self).since(&Flows::from(&earlier))
     }
 }
 
@@ -151,20 +184,7 @@ impl Sub for ThreadStats {
 
     /// What the thread allocated and freed since `earlier`.
     fn sub(self, earlier: Self) -> Delta {
-        let mut delta = Delta { moved: less(self.moved, earlier.moved), ..Delta::default() };
-        for ((to, now), then) in delta.classes.iter_mut().zip(&self.classes).zip(&earlier.classes) {
-            to.allocations = less(now.allocations, then.allocations);
-            to.frees = less(now.frees, then.frees);
-            to.remote_frees = less(now.remote_frees, then.remote_frees);
-        }
-        let (now, then) = (&self.large, &earlier.large);
-        delta.large.allocations = less(now.allocations, then.allocations);
-        delta.large.frees = less(now.frees, then.frees);
-        delta.large.reallocations = less(now.reallocations, then.reallocations);
-        let bytes_in = less(now.allocated_bytes, then.allocated_bytes);
-        delta.large.live_bytes = bytes_in.wrapping_sub(less(now.freed_bytes, then.freed_bytes));
-        delta.sum();
-        delta
+        Flows::from(&self).since(&Flows::from(&earlier))
     }
 }
 
