@@ -15,6 +15,9 @@ pub(crate) mod words;
 
 use libtest_mimic::{Arguments, Trial};
 
+/// Has a test binary end with its first panic, as `tests/mutants` wants: one test that fails is enough.
+const FAIL_FAST: &str = "POOLMALLOC_TEST_FAIL_FAST";
+
 /// Runs `tests` one after another on the main thread, with the command line of the usual harness.
 ///
 /// The usual harness runs its tests on threads of its own and allocates while they run, so tests that compare
@@ -34,6 +37,14 @@ pub(crate) fn run(tests: &[(&'static str, fn())]) {
 
 /// As [`run`], for tests that are made by a table.
 pub(crate) fn run_trials(trials: Vec<Trial>) {
+    if std::env::var_os(FAIL_FAST).is_some() {
+        let usual = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            usual(panic);
+            // SAFETY: no preconditions.
+            unsafe { libc::_exit(101) };
+        }));
+    }
     let mut arguments = Arguments::from_args();
     arguments.test_threads = Some(1);
     libtest_mimic::run(&arguments, trials).exit_if_failed();
