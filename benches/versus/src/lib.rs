@@ -8,9 +8,13 @@
 //! This library knows no allocator: it is linked into every worker as it is. A further allocator needs only a binary
 //! such as `src/bin/versus-system.rs`, in this package or another, and a line in the driver's list.
 
+mod block;
+mod clock;
+pub mod driver;
 mod meter;
 pub mod sample;
 pub mod summary;
+pub mod synthetic;
 mod text;
 pub mod worker;
 pub mod workload;

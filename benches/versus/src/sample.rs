@@ -19,6 +19,26 @@ pub struct Sample {
     pub checksum: u64,
     /// The most bytes that were resident at any time in the process's life, program code and input included.
     pub peak_rss_bytes: u64,
+    /// How many operations the run did; none for programs.
+    pub operations: Option<u64>,
+    /// By how many bytes the resident size had grown at moments of the run, in their order; most runs mark none.
+    pub marks: Vec<Mark>,
+}
+
+/// The memory of a run at a moment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mark {
+    /// The moment.
+    pub at: String,
+    /// Resident bytes, less those before the run.
+    pub resident_bytes: u64,
+}
+
+impl Sample {
+    /// The memory that the run is compared by: at its last mark, without marks the peak of the process.
+    pub fn memory_bytes(&self) -> u64 {
+        self.marks.last().map_or(self.peak_rss_bytes, |mark| mark.resident_bytes).max(1)
+    }
 }
 
 #[cfg(test)]
@@ -34,6 +54,8 @@ mod tests {
             cpu_ns: 310_000_000,
             checksum: u64::MAX,
             peak_rss_bytes: 7 << 20,
+            operations: Some(1000),
+            marks: vec![Mark { at: "full".into(), resident_bytes: 3 << 20 }],
         };
         let line = serde_json::to_string(&sample).expect("a sample is plain data");
         assert!(!line.contains('\n'), "the protocol is one object a line");

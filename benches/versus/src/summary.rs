@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::sample::Sample;
-use crate::workload::{Group, Workload};
+use crate::workload::{Group, Unit, Workload};
 
 /// The middle value; the mean of the two middle ones of an even number; NaN of none.
 pub fn median(values: impl IntoIterator<Item = f64>) -> f64 {
@@ -61,6 +61,8 @@ pub struct Row {
     pub group: Group,
     /// The allocator that is compared.
     pub allocator: String,
+    /// How many operations a run does; none for programs.
+    pub operations: Option<u64>,
     /// Median milliseconds under the baseline.
     pub baseline_ms: f64,
     /// Median milliseconds under the allocator.
@@ -69,15 +71,28 @@ pub struct Row {
     pub time: Ratio,
     /// Processor time of all threads as a multiple of the baseline's, lower is better.
     pub cpu: Ratio,
-    /// Median of the peak resident bytes under the baseline.
-    pub baseline_peak_rss_bytes: f64,
-    /// Median of the peak resident bytes under the allocator.
-    pub candidate_peak_rss_bytes: f64,
-    /// Peak memory as a multiple of the baseline's, lower is better.
+    /// Median of the bytes of memory under the baseline: the peak of the process, in the group
+    /// [`Block`](Group::Block) what the blocks made it grow by.
+    pub baseline_memory_bytes: f64,
+    /// Median of the bytes of memory under the allocator.
+    pub candidate_memory_bytes: f64,
+    /// Memory as a multiple of the baseline's, lower is better.
     pub memory: Ratio,
 }
 
 impl Row {
+    /// The figures of the baseline and of the allocator, in the unit of the group.
+    pub fn figures(&self) -> [f64; 2] {
+        let operations = self.operations.map_or(f64::NAN, |operations| operations as f64);
+        match self.group.unit() {
+            Unit::Milliseconds => [self.baseline_ms, self.candidate_ms],
+            Unit::NanosecondsAnOperation => [self.baseline_ms, self.candidate_ms].map(|ms| ms * 1e6 / operations),
+            Unit::BytesABlock => {
+                [self.baseline_memory_bytes, self.candidate_memory_bytes].map(|bytes| bytes / operations)
+            }
+        }
+    }
+
     /// Compares samples of one workload, given in the order of the rounds.
     ///
     /// # Panics
@@ -93,13 +108,14 @@ impl Row {
             workload: workload.name,
             group: workload.group,
             allocator: candidate[0].allocator.clone(),
+            operations: candidate[0].operations,
             baseline_ms: middle(baseline, |sample| sample.elapsed_ns) / 1e6,
             candidate_ms: middle(candidate, |sample| sample.elapsed_ns) / 1e6,
             time: paired(|sample| sample.elapsed_ns),
             cpu: paired(|sample| sample.cpu_ns.max(1)),
-            baseline_peak_rss_bytes: middle(baseline, |sample| sample.peak_rss_bytes),
-            candidate_peak_rss_bytes: middle(candidate, |sample| sample.peak_rss_bytes),
-            memory: paired(|sample| sample.peak_rss_bytes),
+            baseline_memory_bytes: middle(baseline, Sample::memory_bytes),
+            candidate_memory_bytes: middle(candidate, Sample::memory_bytes),
+            memory: paired(Sample::memory_bytes),
         }
     }
 }
@@ -134,6 +150,7 @@ impl Mean {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sample::Mark;
     use crate::workloads;
 
     #[test]
@@ -171,6 +188,8 @@ mod tests {
             cpu_ns: elapsed_ns,
             checksum: 1,
             peak_rss_bytes,
+            operations: None,
+            marks: vec![],
         }
     }
 
@@ -186,6 +205,24 @@ mod tests {
         assert_eq!(means.len(), 1, "groups without rows have no mean");
         assert_eq!((means[0].group, means[0].memory), (Group::Program, 1.0));
         assert!((means[0].time.expect("programs are timed") - 0.25).abs() < 1e-12);
+    }
+
+    #[test]
+    fn synthetic_figures_are_those_of_one_operation() {
+        let of = |name: &str, allocator: &str, elapsed_ns, resident_bytes| Sample {
+            workload: name.to_owned(),
+            operations: Some(1000),
+            marks: vec![Mark { at: "full".into(), resident_bytes }],
+            ..sample(allocator, elapsed_ns, 1 << 30)
+        };
+        let figures = |name: &str| {
+            let workload = workloads::find(name).expect("it is a workload");
+            let [baseline, candidate] = [of(name, "system", 20_000, 32_000), of(name, "other", 5_000, 24_000)];
+            let row = Row::new(workload, &[&baseline], &[&candidate]);
+            (row.figures(), row.memory.median)
+        };
+        assert_eq!(figures("pair_24"), ([20.0, 5.0], 0.75));
+        assert_eq!(figures("bytes_24"), ([32.0, 24.0], 0.75));
     }
 
     #[test]

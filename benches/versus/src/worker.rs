@@ -9,11 +9,10 @@
 use std::hint::black_box;
 use std::io::{self, Write};
 use std::process::ExitCode;
-use std::time::Instant;
 
 use crate::sample::Sample;
 use crate::workload::{Scale, Workload};
-use crate::{meter, workloads};
+use crate::{clock, meter, workloads};
 
 /// Runs the workload that the process's arguments name and prints its [`Sample`].
 ///
@@ -69,19 +68,22 @@ impl Order {
 }
 
 fn measure(order: &Order, allocator: &str) -> io::Result<Sample> {
-    let run = (order.workload.prepare)(order.scale);
-    let cpu_before_ns = meter::cpu_ns()?;
-    let started = Instant::now();
-    let checksum = black_box(black_box(&run)());
-    let elapsed = started.elapsed();
-    let cpu_ns = meter::cpu_ns()? - cpu_before_ns;
+    let Order { workload, scale, .. } = *order;
+    let run = (workload.prepare)(scale);
+    let resident_before = meter::resident_bytes()?;
+    let (checksum, spent, mut marks) = clock::measure(|| black_box(black_box(&run)()))?;
+    for mark in &mut marks {
+        mark.resident_bytes = mark.resident_bytes.saturating_sub(resident_before);
+    }
     Ok(Sample {
-        workload: order.workload.name.to_owned(),
+        workload: workload.name.to_owned(),
         allocator: allocator.to_owned(),
-        elapsed_ns: u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX),
-        cpu_ns,
+        elapsed_ns: spent.elapsed_ns,
+        cpu_ns: spent.cpu_ns,
         checksum,
         peak_rss_bytes: meter::peak_rss_bytes()?,
+        operations: workload.operations.map(|operations| operations(scale) as u64),
+        marks,
     })
 }
 

@@ -21,6 +21,9 @@ pub struct Workload {
     pub group: Group,
     /// One line on what it does.
     pub about: &'static str,
+    /// How many operations a run does, each an allocation and its free, if it does nothing else: its row then has
+    /// nanoseconds for each of them, or in [`Group::Block`] bytes. `None` for programs.
+    pub operations: Option<fn(Scale) -> usize>,
     /// Makes the input; not measured.
     pub prepare: fn(Scale) -> Run,
 }
@@ -37,11 +40,34 @@ pub enum Group {
     Large,
     /// Hardly allocates: only resident memory means anything.
     Minimal,
+    /// Synthetic: one block at a time, allocated and freed.
+    Pair,
+    /// Synthetic: so many blocks allocated, then freed in some order.
+    Batch,
+    /// Synthetic: random ones of so many live blocks replaced.
+    Live,
+    /// Synthetic: bursts of many sizes, freed partly in order, partly in reverse.
+    Mix,
+    /// Synthetic: several threads.
+    Threads,
+    /// Synthetic: the resident memory that blocks take; no time.
+    Block,
 }
 
 impl Group {
     /// All groups in the order of the table.
-    pub const ALL: [Self; 4] = [Self::Small, Self::Program, Self::Large, Self::Minimal];
+    pub const ALL: [Self; 10] = [
+        Self::Small,
+        Self::Program,
+        Self::Large,
+        Self::Minimal,
+        Self::Pair,
+        Self::Batch,
+        Self::Live,
+        Self::Mix,
+        Self::Threads,
+        Self::Block,
+    ];
 
     /// The name in the table.
     pub const fn name(self) -> &'static str {
@@ -50,12 +76,53 @@ impl Group {
             Self::Program => "program",
             Self::Large => "large",
             Self::Minimal => "minimal",
+            Self::Pair => "pair",
+            Self::Batch => "batch",
+            Self::Live => "live",
+            Self::Mix => "mix",
+            Self::Threads => "threads",
+            Self::Block => "block",
         }
     }
 
     /// Whether the run is long enough for its time to mean anything.
     pub const fn is_timed(self) -> bool {
-        !matches!(self, Self::Minimal)
+        !matches!(self, Self::Minimal | Self::Block)
+    }
+
+    /// What the figures of its rows are given in.
+    pub const fn unit(self) -> Unit {
+        match self {
+            Self::Small | Self::Program | Self::Large | Self::Minimal => Unit::Milliseconds,
+            Self::Pair | Self::Batch | Self::Live | Self::Mix | Self::Threads => Unit::NanosecondsAnOperation,
+            Self::Block => Unit::BytesABlock,
+        }
+    }
+}
+
+/// What the figures of a row are given in; rows of one unit stand in one table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Unit {
+    /// Milliseconds of the run.
+    Milliseconds,
+    /// Nanoseconds of the run for each of its operations.
+    NanosecondsAnOperation,
+    /// Bytes of resident memory for each of its blocks.
+    BytesABlock,
+}
+
+impl Unit {
+    /// All units in the order of the tables.
+    pub const ALL: [Self; 3] = [Self::Milliseconds, Self::NanosecondsAnOperation, Self::BytesABlock];
+
+    /// The unit's name in the head of a table.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Milliseconds => "ms",
+            Self::NanosecondsAnOperation => "ns/op",
+            Self::BytesABlock => "bytes/block",
+        }
     }
 }
 
@@ -88,6 +155,11 @@ impl Scale {
     pub const fn of(self, full: usize) -> usize {
         let scaled = full * self.0 as usize / 1000;
         if scaled == 0 { 1 } else { scaled }
+    }
+
+    /// How many blocks live at a time where `full` are many: all of them, but a thousandth in [`TINY`](Self::TINY).
+    pub(crate) fn live(self, full: usize) -> usize {
+        if self == Self::TINY { self.of(full) } else { full }
     }
 }
 

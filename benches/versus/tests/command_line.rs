@@ -53,6 +53,27 @@ fn the_table_has_the_rows_that_were_asked_for() {
 }
 
 #[test]
+fn synthetic_rows_have_tables_of_their_own() {
+    let rows = ["--filter", "pair_24", "--filter", "bytes_24", "--filter", "phases"];
+    let output = run(DRIVER, &[&["--no-build", "--quick", "--rounds", "1", "--set", "synthetic"][..], &rows].concat());
+    let table = text(&output.stdout);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let (times, bytes) = table.split_once("system bytes/block").expect("the second table's head");
+    assert!(times.contains("system ns/op") && times.contains("| pair  | pair_24 "), "{table}");
+    assert!(bytes.contains("| block | bytes_24 ") && bytes.contains("| block | phases "), "{table}");
+}
+
+#[test]
+fn a_block_takes_at_least_its_size() {
+    for (worker, size) in [(SYSTEM, 200), (POOLMALLOC, 200), (POOLMALLOC, 24)] {
+        let output = run(worker, &[&format!("bytes_{size}"), "--scale", "2"]);
+        let sample: Sample = serde_json::from_slice(&output.stdout).expect("a worker prints a sample");
+        let (blocks, bytes) = (sample.operations.expect("blocks are counted"), sample.marks[0].resident_bytes);
+        assert!((blocks * size..blocks * size * 3 / 2).contains(&bytes), "{sample:?}");
+    }
+}
+
+#[test]
 fn the_json_has_all_rounds_and_the_summary() {
     let output = run(DRIVER, &["--no-build", "--quick", "--rounds", "2", "--filter", "hello", "--json"]);
     let record: serde_json::Value = serde_json::from_slice(&output.stdout).expect("stdout is JSON alone");
@@ -68,11 +89,13 @@ fn the_json_has_all_rounds_and_the_summary() {
 
 #[test]
 fn the_list_names_every_workload() {
-    let output = run(DRIVER, &["--list"]);
-    let lines: Vec<_> = text(&output.stdout).lines().collect();
-    assert_eq!(lines.len(), workloads::ALL.len());
-    for (line, workload) in lines.iter().zip(&workloads::ALL) {
-        assert!(line.starts_with(workload.name) && line.ends_with(workload.about), "{line}");
+    for set in workloads::Set::ALL {
+        let output = run(DRIVER, &["--list", "--set", set.name()]);
+        let lines: Vec<_> = text(&output.stdout).lines().collect();
+        assert_eq!(lines.len(), set.workloads().len());
+        for (line, workload) in lines.iter().zip(set.workloads()) {
+            assert!(line.starts_with(workload.name) && line.ends_with(workload.about), "{line}");
+        }
     }
 }
 

@@ -21,6 +21,7 @@ pub(super) const WORKLOAD: Workload = Workload {
     name: "btree",
     group: Group::Program,
     about: "BTreeMap<String, String> of 50 k entries: insert, remove, look up, scan",
+    operations: None,
     prepare,
 };
 

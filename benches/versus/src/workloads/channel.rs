@@ -17,6 +17,7 @@ pub(super) const WORKLOAD: Workload = Workload {
     name: "channel",
     group: Group::Small,
     about: "producer and consumer threads over a bounded queue of boxed messages",
+    operations: None,
     prepare,
 };
 

@@ -10,8 +10,13 @@
 
 use crate::workload::{Group, Run, Scale, Workload, checksum};
 
-pub(super) const WORKLOAD: Workload =
-    Workload { name: "grow", group: Group::Small, about: "Vec and String growing by pushes, past 256 bytes", prepare };
+pub(super) const WORKLOAD: Workload = Workload {
+    name: "grow",
+    group: Group::Small,
+    about: "Vec and String growing by pushes, past 256 bytes",
+    operations: None,
+    prepare,
+};
 
 /// Collections that live together.
 const LIVE: usize = 64;

@@ -18,6 +18,7 @@ pub(super) const WORKLOAD: Workload = Workload {
     name: "hashmap",
     group: Group::Program,
     about: "HashMap<String, Vec<u8>> of 100 k sessions: come, read, grow, go",
+    operations: None,
     prepare,
 };
 

@@ -11,6 +11,7 @@ pub(super) const WORKLOAD: Workload = Workload {
     name: "hello",
     group: Group::Minimal,
     about: "a program that hardly allocates, for its resident size",
+    operations: None,
     prepare,
 };
 

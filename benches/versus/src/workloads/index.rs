@@ -14,6 +14,7 @@ pub(super) const WORKLOAD: Workload = Workload {
     name: "index",
     group: Group::Program,
     about: "words of 2000 documents counted and put into an inverted index",
+    operations: None,
     prepare,
 };
 

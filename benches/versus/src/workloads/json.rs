@@ -20,6 +20,7 @@ pub(super) const WORKLOAD: Workload = Workload {
     name: "json",
     group: Group::Program,
     about: "JSON text to a serde_json::Value tree, changed and written back",
+    operations: None,
     prepare,
 };
 

@@ -15,6 +15,7 @@ pub(super) const WORKLOAD: Workload = Workload {
     name: "large",
     group: Group::Large,
     about: "blocks of 300 bytes to 8 KiB replaced at random among 2 k",
+    operations: None,
     prepare,
 };
 

@@ -16,6 +16,7 @@ pub(super) const WORKLOAD: Workload = Workload {
     name: "lisp",
     group: Group::Program,
     about: "a small Lisp interpreter: Fibonacci, merge sort, map and fold over lists",
+    operations: None,
     prepare,
 };
 

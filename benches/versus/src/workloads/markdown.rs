@@ -16,8 +16,13 @@ use rand::RngExt;
 use crate::text::Vocabulary;
 use crate::workload::{Group, Random, Run, Scale, Workload, checksum, random};
 
-pub(super) const WORKLOAD: Workload =
-    Workload { name: "markdown", group: Group::Program, about: "Markdown documents to HTML (pulldown-cmark)", prepare };
+pub(super) const WORKLOAD: Workload = Workload {
+    name: "markdown",
+    group: Group::Program,
+    about: "Markdown documents to HTML (pulldown-cmark)",
+    operations: None,
+    prepare,
+};
 
 const DOCUMENTS: usize = 500;
 const FULL_PASSES: usize = 32;

@@ -22,9 +22,10 @@ mod syn;
 mod threads;
 mod tokio;
 
+use crate::synthetic;
 use crate::workload::Workload;
 
-/// All workloads, in the order of the table.
+/// All real workloads, in the order of the table.
 pub static ALL: [Workload; 20] = [
     rc_tree::WORKLOAD,
     rc_graph::WORKLOAD,
@@ -48,9 +49,39 @@ pub static ALL: [Workload; 20] = [
     hello::WORKLOAD,
 ];
 
-/// The workload of that name.
+/// The workload of that name, real or synthetic.
 pub fn find(name: &str) -> Option<&'static Workload> {
-    ALL.iter().find(|workload| workload.name == name)
+    Set::ALL.into_iter().flat_map(Set::workloads).find(|workload| workload.name == name)
+}
+
+/// Which workloads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Set {
+    /// Programs, or the hearts of them.
+    Real,
+    /// Loops that isolate one thing each.
+    Synthetic,
+}
+
+impl Set {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Real, Self::Synthetic];
+
+    /// The name on the command line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Real => "real",
+            Self::Synthetic => "synthetic",
+        }
+    }
+
+    /// Its workloads, in the order of the table.
+    pub fn workloads(self) -> &'static [Workload] {
+        match self {
+            Self::Real => &ALL,
+            Self::Synthetic => &synthetic::ALL,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -62,18 +93,21 @@ mod tests {
 
     #[test]
     fn names_are_unique() {
-        let names: HashSet<_> = ALL.iter().map(|workload| workload.name).collect();
-        assert_eq!(names.len(), ALL.len());
+        let all = || Set::ALL.into_iter().flat_map(Set::workloads);
+        let names: HashSet<_> = all().map(|workload| workload.name).collect();
+        assert_eq!(names.len(), all().count());
     }
 
     #[test]
     fn groups_stand_together_in_the_table() {
-        assert!(ALL.is_sorted_by_key(|workload| workload.group));
+        for set in Set::ALL {
+            assert!(set.workloads().is_sorted_by_key(|workload| workload.group), "{}", set.name());
+        }
     }
 
     #[test]
     fn the_same_work_gives_the_same_checksum() {
-        for workload in &ALL {
+        for workload in Set::ALL.into_iter().flat_map(Set::workloads) {
             let first = (workload.prepare)(Scale::TINY);
             let second = (workload.prepare)(Scale::TINY);
             let expected = first();

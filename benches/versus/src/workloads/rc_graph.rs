@@ -20,6 +20,7 @@ pub(super) const WORKLOAD: Workload = Workload {
     name: "rc_graph",
     group: Group::Small,
     about: "a graph of Rc<RefCell<Node>> with Weak back edges, rewired, walked and dropped",
+    operations: None,
     prepare,
 };
 

@@ -18,6 +18,7 @@ pub(super) const WORKLOAD: Workload = Workload {
     name: "rc_tree",
     group: Group::Small,
     about: "trees of Box and Rc nodes, built, read and dropped",
+    operations: None,
     prepare,
 };
 

@@ -19,6 +19,7 @@ pub(super) const WORKLOAD: Workload = Workload {
     name: "regex",
     group: Group::Program,
     about: "many regular expressions compiled and matched against a log",
+    operations: None,
     prepare,
 };
 

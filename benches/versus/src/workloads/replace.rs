@@ -10,12 +10,12 @@
 //! process without other threads, where glibc leaves out its locked instructions. `replace4` needs four cores; with
 //! less it shows threads that are interrupted in the middle of their work.
 
-use std::mem::MaybeUninit;
 use std::ops::RangeInclusive;
 use std::thread;
 
 use rand::RngExt;
 
+use crate::block::{Block, share};
 use crate::workload::{Group, Random, Run, Scale, Workload, random};
 
 pub(super) const ONE: Workload =
@@ -32,7 +32,7 @@ const SLOTS: usize = 10_000;
 const FULL_STEPS: usize = 5_000_000;
 
 const fn workload(name: &'static str, about: &'static str, prepare: fn(Scale) -> Run) -> Workload {
-    Workload { name, group: Group::Small, about, prepare }
+    Workload { name, group: Group::Small, about, operations: None, prepare }
 }
 
 fn on_threads(threads: u64, scale: Scale) -> Run {
@@ -42,23 +42,6 @@ fn on_threads(threads: u64, scale: Scale) -> Run {
         let running: Vec<_> = (0..threads).map(start).collect();
         running.into_iter().map(|thread| thread.join().expect("no thread panics")).fold(0, u64::wrapping_add)
     })
-}
-
-/// A block of which only the first and the last byte are ever written.
-struct Block(Box<[MaybeUninit<u8>]>);
-
-impl Block {
-    fn new(size: usize, mark: u8) -> Self {
-        let mut bytes = Box::new_uninit_slice(size.max(1));
-        bytes[0].write(mark);
-        bytes[size.max(1) - 1].write(mark);
-        Self(bytes)
-    }
-
-    fn mark(&self) -> u8 {
-        // SAFETY: `new` writes the last byte of every block, and a block has one.
-        unsafe { self.0[self.0.len() - 1].assume_init() }
-    }
 }
 
 /// Fills a table with blocks of the given sizes, then replaces random ones; sums up what the replaced ones held.
@@ -73,9 +56,4 @@ pub(super) fn replace(mut random: Random, sizes: RangeInclusive<usize>, slots: u
         sum = sum.wrapping_mul(31).wrapping_add(u64::from(old.mark()));
     }
     sum
-}
-
-/// A number below `count`, from the upper half of `choice` alone: one random number serves for slot and size.
-fn share(choice: u64, count: usize) -> usize {
-    (((choice >> 32) * count as u64) >> 32) as usize
 }

@@ -19,6 +19,7 @@ pub(super) const WORKLOAD: Workload = Workload {
     name: "sort",
     group: Group::Program,
     about: "100 k Strings made, sorted and dropped by two rayon threads",
+    operations: None,
     prepare,
 };
 

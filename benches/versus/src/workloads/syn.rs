@@ -17,6 +17,7 @@ pub(super) const WORKLOAD: Workload = Workload {
     name: "syn",
     group: Group::Program,
     about: "Rust source to a syntax tree (syn), walked and dropped",
+    operations: None,
     prepare,
 };
 

@@ -16,6 +16,7 @@ pub(super) const WORKLOAD: Workload = Workload {
     name: "threads",
     group: Group::Small,
     about: "thousands of threads that start, allocate and free a little, and end",
+    operations: None,
     prepare,
 };
 

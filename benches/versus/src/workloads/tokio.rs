@@ -19,6 +19,7 @@ pub(super) const WORKLOAD: Workload = Workload {
     name: "tokio",
     group: Group::Program,
     about: "tasks and boxed messages on a tokio runtime of two threads",
+    operations: None,
     prepare,
 };
 

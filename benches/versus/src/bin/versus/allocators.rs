@@ -1,17 +1,6 @@
 //! Who is compared.
 
-/// An allocator, and where its worker comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Allocator {
-    /// The name on the command line, in the table and in the worker's samples.
-    pub(crate) name: &'static str,
-    /// The package of this workspace whose binaries include the worker.
-    pub(crate) package: &'static str,
-    /// The worker's file name.
-    pub(crate) binary: &'static str,
-    /// Whether the worker knows `--report`.
-    pub(crate) has_report: bool,
-}
+use versus::driver::Allocator;
 
 /// What the others are measured against.
 pub(crate) const BASELINE: Allocator =

@@ -1,14 +1,13 @@
 //! The command line, and the plan that follows from it.
 
-use std::path::PathBuf;
-
 use clap::builder::PossibleValuesParser;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
+use versus::driver::{Allocator, Json, Selection};
 use versus::workload::{Scale, Workload};
-use versus::workloads;
+use versus::workloads::{self, Set};
 
-use crate::allocators::{Allocator, BASELINE, CANDIDATES};
+use crate::allocators::{BASELINE, CANDIDATES};
 
 /// Real workloads under system malloc and under poolmalloc, side by side.
 ///
@@ -16,44 +15,24 @@ use crate::allocators::{Allocator, BASELINE, CANDIDATES};
 #[derive(Debug, Parser)]
 #[command(name = "versus", version, max_term_width = 100)]
 pub(crate) struct Cli {
-    /// Rounds that count; one short round before them does not [default: 5, with --quick 3]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    rounds: Option<u32>,
-
-    /// Only workloads whose name contains this text; may be given more than once
-    #[arg(long, value_name = "SUBSTR")]
-    filter: Vec<String>,
+    #[command(flatten)]
+    pub(crate) selection: Selection,
 
     /// Compare this allocator with system malloc; may be given more than once [default: poolmalloc]
     #[arg(long, value_name = "NAME", value_parser = PossibleValuesParser::new(CANDIDATES.map(|candidate| candidate.name)))]
     allocator: Vec<String>,
 
-    /// A quarter of the work, 3 rounds
-    #[arg(long)]
-    quick: bool,
-
-    /// Print the workloads, one line each, and stop
-    #[arg(long)]
-    pub(crate) list: bool,
-
-    /// Write all rounds and the summary as JSON into FILE; without FILE to stdout, instead of the table
-    #[arg(long, value_name = "FILE")]
-    json: Option<Option<PathBuf>>,
-
     /// Print the allocator's own statistics after this workload, or after none [default: json, if it was run]
     #[arg(long, value_name = "WORKLOAD", value_parser = PossibleValuesParser::new(report_names()))]
     report: Option<String>,
-
-    /// Take the workers as they are instead of building them first
-    #[arg(long)]
-    no_build: bool,
 }
 
 const NO_REPORT: &str = "none";
 const USUAL_REPORT: &str = "json";
 
 fn report_names() -> impl Iterator<Item = &'static str> {
-    workloads::ALL.iter().map(|workload| workload.name).chain([NO_REPORT])
+    let workloads = Set::ALL.into_iter().flat_map(Set::workloads);
+    workloads.map(|workload| workload.name).chain([NO_REPORT])
 }
 
 /// What to run and what to print.
@@ -68,14 +47,6 @@ pub(crate) struct Plan {
     pub(crate) workers: Workers,
 }
 
-/// Where the JSON goes.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Json {
-    Nowhere,
-    Stdout,
-    File(PathBuf),
-}
-
 /// Whether the workers are built.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Workers {
@@ -85,22 +56,16 @@ pub(crate) enum Workers {
 
 impl Plan {
     /// Baseline first.
-    pub(crate) fn allocators(&self) -> impl DoubleEndedIterator<Item = Allocator> {
-        std::iter::once(BASELINE).chain(self.candidates.iter().copied())
+    pub(crate) fn allocators(&self) -> Vec<Allocator> {
+        [&[BASELINE], self.candidates.as_slice()].concat()
     }
 }
 
 impl Cli {
     /// Checks what the parser could not.
     pub(crate) fn into_plan(self) -> Result<Plan, clap::Error> {
-        let chosen = |workload: &&Workload| {
-            self.filter.is_empty() || self.filter.iter().any(|part| workload.name.contains(part.as_str()))
-        };
-        let workloads: Vec<_> = workloads::ALL.iter().filter(chosen).collect();
-        if workloads.is_empty() {
-            let message = format!("no workload's name contains {} (--list shows them)", self.filter.join(" or "));
-            return Err(Self::command().error(ErrorKind::InvalidValue, message));
-        }
+        let workloads = self.selection.workloads();
+        let workloads = workloads.map_err(|message| Self::command().error(ErrorKind::InvalidValue, message))?;
         let report = match &self.report {
             None => workloads.iter().copied().find(|workload| workload.name == USUAL_REPORT),
             Some(name) => workloads::find(name),
@@ -113,11 +78,11 @@ impl Cli {
         Ok(Plan {
             workloads,
             candidates,
-            rounds: self.rounds.unwrap_or(if self.quick { 3 } else { 5 }),
-            scale: if self.quick { Scale::QUICK } else { Scale::FULL },
+            rounds: self.selection.rounds(),
+            scale: self.selection.scale(),
             report,
-            json: self.json.map_or(Json::Nowhere, |file| file.map_or(Json::Stdout, Json::File)),
-            workers: if self.no_build { Workers::AsTheyAre } else { Workers::Build },
+            json: self.selection.json(),
+            workers: if self.selection.no_build { Workers::AsTheyAre } else { Workers::Build },
         })
     }
 }
@@ -136,6 +101,13 @@ mod tests {
         assert_eq!((plan.workloads.len(), plan.rounds, plan.scale), (workloads::ALL.len(), 5, Scale::FULL));
         assert_eq!(plan.report.map(|workload| workload.name), Some("json"));
         assert_eq!((plan.json, plan.workers), (Json::Nowhere, Workers::Build));
+    }
+
+    #[test]
+    fn a_set_can_be_chosen() {
+        let plan = plan(&["--set", "synthetic"]).expect("a good option");
+        assert_eq!(plan.workloads.len(), Set::Synthetic.workloads().len());
+        assert!(plan.report.is_none(), "json is not among them");
     }
 
     #[test]
@@ -166,6 +138,8 @@ mod tests {
             &["--rounds", "0"][..],
             &["--rounds", "many"],
             &["--filter", "no such"],
+            &["--set", "no such"],
+            &["--set", "synthetic", "--filter", "json"],
             &["--report", "no such"],
             &["--allocator", "no such"],
             &["stray"],

@@ -10,20 +10,22 @@
 mod allocators;
 mod cli;
 mod output;
-mod rounds;
-mod workers;
 
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Parser;
+use versus::driver::{self, Measurement, OnFailure, Workers};
 
 use crate::cli::{Cli, Plan};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    if cli.list {
-        output::list();
+    if cli.selection.list {
+        cli.selection.print_list();
         return ExitCode::SUCCESS;
     }
     let plan = cli.into_plan().unwrap_or_else(|error| error.exit());
@@ -37,7 +39,24 @@ fn main() -> ExitCode {
 }
 
 fn run(plan: &Plan) -> Result<()> {
-    let workers = workers::find(plan)?;
-    let rounds = rounds::measure(plan, &workers)?;
-    output::print(plan, &workers, rounds)
+    let allocators = plan.allocators();
+    let workers = Workers::beside_the_driver()?;
+    if plan.workers == cli::Workers::Build {
+        let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
+        // One after the other: built together, packages would share features and so become different programs.
+        let packages: BTreeSet<_> = allocators.iter().map(|allocator| allocator.package).collect();
+        for package in packages {
+            driver::build(package, &manifest, workers.folder(), &[OsStr::new("--bins")])?;
+        }
+    }
+    allocators.iter().try_for_each(|&allocator| workers.check(allocator))?;
+    let measurement = Measurement {
+        workloads: &plan.workloads,
+        allocators: &allocators,
+        rounds: plan.rounds,
+        scale: plan.scale,
+        on_failure: OnFailure::Stop,
+    };
+    let results = measurement.run(&workers)?;
+    output::print(plan, &workers, &results)
 }

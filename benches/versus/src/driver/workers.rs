@@ -1,47 +1,20 @@
 //! Builds, finds and starts the workers: `cargo run` has built nothing but this driver.
 
-use std::collections::BTreeSet;
 use std::env;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
-use versus::sample::Sample;
-use versus::workload::{Scale, Workload};
 
-use crate::allocators::Allocator;
-use crate::cli::{self, Plan};
+use super::Allocator;
+use crate::sample::Sample;
+use crate::workload::{Scale, Workload};
 
-/// The folder that holds a worker for each allocator of the plan.
-pub(crate) struct Workers {
+/// The folder that holds the workers.
+#[derive(Debug)]
+pub struct Workers {
     folder: PathBuf,
-}
-
-/// Makes sure that every allocator of the plan has its worker.
-///
-/// # Errors
-/// If the build fails, or a worker is not beside the driver.
-pub(crate) fn find(plan: &Plan) -> Result<Workers> {
-    let driver = env::current_exe().context("cannot find the driver's own file")?;
-    let folder = driver.parent().context("the driver's file is in no folder")?.to_owned();
-    if plan.workers == cli::Workers::Build {
-        // One after the other: built together, packages would share features and so become different programs.
-        let packages: BTreeSet<_> = plan.allocators().map(|allocator| allocator.package).collect();
-        packages.into_iter().try_for_each(|package| build(package, &folder))?;
-    }
-    let workers = Workers { folder };
-    for allocator in plan.allocators() {
-        let path = workers.path(allocator);
-        ensure!(
-            path.is_file(),
-            "no worker for {} at {}; build it into this folder with `cargo build {} -p {} --bins`",
-            allocator.name,
-            path.display(),
-            profile(&workers.folder).join(" "),
-            allocator.package,
-        );
-    }
-    Ok(workers)
 }
 
 /// The options that make cargo build into the folder that the driver was built into.
@@ -53,11 +26,16 @@ fn profile(folder: &Path) -> Vec<String> {
     }
 }
 
-fn build(package: &str, folder: &Path) -> Result<()> {
+/// Builds binaries of a package into a folder, one that cargo builds into with some profile.
+///
+/// `more` are further arguments for cargo. It tells on stderr what it does.
+///
+/// # Errors
+/// If cargo cannot be started, or fails.
+pub fn build(package: &str, manifest: &Path, folder: &Path, more: &[&OsStr]) -> Result<()> {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
     let mut command = Command::new(&cargo);
-    command.arg("build").args(profile(folder)).args(["-p", package, "--bins", "--manifest-path"]).arg(&manifest);
+    command.arg("build").args(profile(folder)).args(["-p", package, "--manifest-path"]).arg(manifest).args(more);
     // Only the samples, the table and the report belong on stdout.
     command.stdin(Stdio::null()).stdout(Stdio::null());
     let status = command.status().with_context(|| {
@@ -68,18 +46,55 @@ fn build(package: &str, folder: &Path) -> Result<()> {
 }
 
 impl Workers {
+    /// The workers beside the driver, where cargo builds them.
+    ///
+    /// # Errors
+    /// If the driver's own file is not to be found.
+    pub fn beside_the_driver() -> Result<Self> {
+        let driver = env::current_exe().context("cannot find the driver's own file")?;
+        Ok(Self { folder: driver.parent().context("the driver's file is in no folder")?.to_owned() })
+    }
+
+    /// Where they are.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Makes sure that an allocator has its worker.
+    ///
+    /// # Errors
+    /// If it has none.
+    pub fn check(&self, allocator: Allocator) -> Result<()> {
+        let path = self.path(allocator);
+        ensure!(
+            path.is_file(),
+            "no worker for {} at {}; build it into this folder with `cargo build {} -p {} --bins`",
+            allocator.name,
+            path.display(),
+            profile(&self.folder).join(" "),
+            allocator.package,
+        );
+        Ok(())
+    }
+
     fn path(&self, allocator: Allocator) -> PathBuf {
         self.folder.join(allocator.binary).with_extension(env::consts::EXE_EXTENSION)
     }
 
     /// Runs a workload once.
-    pub(crate) fn run(&self, allocator: Allocator, workload: &Workload, scale: Scale) -> Result<Sample> {
+    ///
+    /// # Errors
+    /// If the worker cannot be started, fails, or answers something else.
+    pub fn run(&self, allocator: Allocator, workload: &Workload, scale: Scale) -> Result<Sample> {
         let (sample, _) = self.start(allocator, workload, scale, &[])?;
         Ok(sample)
     }
 
     /// Runs a workload once for the allocator's own statistics.
-    pub(crate) fn report(&self, allocator: Allocator, workload: &Workload, scale: Scale) -> Result<String> {
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub fn report(&self, allocator: Allocator, workload: &Workload, scale: Scale) -> Result<String> {
         let (_, report) = self.start(allocator, workload, scale, &["--report"])?;
         Ok(report)
     }

@@ -1,0 +1,56 @@
+//! What of a run counts: pauses of the clock, and moments at which the run's memory is looked at.
+//!
+//! A process measures one run, so there is one clock in it.
+
+use std::io;
+use std::sync::Mutex;
+use std::time::Instant;
+
+use crate::meter;
+use crate::sample::Mark;
+
+/// Time that has passed, and processor time of all threads in it.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Spent {
+    pub(crate) elapsed_ns: u64,
+    pub(crate) cpu_ns: u64,
+}
+
+static PAUSED: Mutex<Spent> = Mutex::new(Spent { elapsed_ns: 0, cpu_ns: 0 });
+static MARKS: Mutex<Vec<Mark>> = Mutex::new(Vec::new());
+
+/// Does some work of a run that is not to be counted. No other thread may be at work.
+pub(crate) fn pause<T>(work: impl FnOnce() -> T) -> T {
+    let (result, spent) = spent_in(work).expect("the kernel counts processor time");
+    let mut paused = PAUSED.lock().expect("no holder panics");
+    paused.elapsed_ns += spent.elapsed_ns;
+    paused.cpu_ns += spent.cpu_ns;
+    result
+}
+
+/// Looks at the resident memory at a moment of the run that `at` names; not counted either.
+pub(crate) fn mark(at: &'static str) {
+    pause(|| {
+        let resident_bytes = meter::resident_bytes().expect("the kernel counts resident memory");
+        MARKS.lock().expect("no holder panics").push(Mark { at: at.to_owned(), resident_bytes });
+    });
+}
+
+/// Does the whole run: its result, what it spent without the pauses, and its marks.
+pub(crate) fn measure<T>(run: impl FnOnce() -> T) -> io::Result<(T, Spent, Vec<Mark>)> {
+    let (result, spent) = spent_in(run)?;
+    let paused = *PAUSED.lock().expect("no holder panics");
+    let marks = std::mem::take(&mut *MARKS.lock().expect("no holder panics"));
+    // The two ways of reading the clock need not agree to the nanosecond.
+    let elapsed_ns = spent.elapsed_ns.saturating_sub(paused.elapsed_ns);
+    let cpu_ns = spent.cpu_ns.saturating_sub(paused.cpu_ns);
+    Ok((result, Spent { elapsed_ns, cpu_ns }, marks))
+}
+
+fn spent_in<T>(work: impl FnOnce() -> T) -> io::Result<(T, Spent)> {
+    let cpu_before_ns = meter::cpu_ns()?;
+    let started = Instant::now();
+    let result = work();
+    let elapsed_ns = u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX);
+    Ok((result, Spent { elapsed_ns, cpu_ns: meter::cpu_ns()? - cpu_before_ns }))
+}

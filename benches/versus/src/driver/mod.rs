@@ -1,0 +1,41 @@
+//! What drivers share: who is compared, options, workers, rounds.
+
+mod rounds;
+mod selection;
+mod workers;
+
+pub use rounds::{Failure, Measurement, OnFailure, Results, Round};
+pub use selection::{Json, Selection};
+pub use workers::{Workers, build};
+
+use serde::Serialize;
+
+/// An allocator, and where its worker comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Allocator {
+    /// The name on the command line, in the table and in the worker's samples.
+    pub name: &'static str,
+    /// The package whose binaries include the worker.
+    pub package: &'static str,
+    /// The worker's file name.
+    pub binary: &'static str,
+    /// Whether the worker knows `--report`.
+    pub has_report: bool,
+}
+
+/// Where it was measured, for the JSON.
+#[derive(Debug, Serialize)]
+pub struct Machine {
+    os: &'static str,
+    arch: &'static str,
+    /// How many threads can run at a time, as far as the system tells.
+    parallelism: usize,
+}
+
+impl Machine {
+    /// This one.
+    pub fn this() -> Self {
+        let parallelism = std::thread::available_parallelism().map_or(1, usize::from);
+        Self { os: std::env::consts::OS, arch: std::env::consts::ARCH, parallelism }
+    }
+}

@@ -1,0 +1,70 @@
+//! `cache_thrash_tTHREADS`, `cache_scratch_tTHREADS`: threads allocate a small block, write it a hundred times and free it.
+//!
+//! After the tests of Hoard (Berger and others, ASPLOS 2000): an allocator that gives parts of one cache line to several
+//! threads makes each write a message between processors. In `cache_scratch` one thread has allocated a block for each of
+//! them first, side by side; each frees its own, and an allocator that hands it out to that thread again keeps the line
+//! shared for the whole run.
+//!
+//! Caveat: it needs as many free processors as threads, and on those that share their caches it shows less. Most of an
+//! operation is its hundred writes.
+
+use std::sync::Barrier;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+use std::thread;
+
+use crate::workload::{Group, Run, Scale, Workload};
+
+const FULL_OPERATIONS: usize = 2_000_000;
+const WRITES: u64 = 100;
+
+pub(super) const fn scratch<const THREADS: usize>(name: &'static str) -> Workload {
+    let about = "blocks of 8 bytes from one thread freed by others, which then allocate, write 100 times, free";
+    workload::<THREADS>(name, about, |scale| {
+        let operations = operations::<THREADS>(scale) / THREADS;
+        Box::new(move || run::<THREADS>(std::array::from_fn(|_| Some(Box::default())), operations))
+    })
+}
+
+pub(super) const fn thrash<const THREADS: usize>(name: &'static str) -> Workload {
+    workload::<THREADS>(name, "blocks of 8 bytes allocated, written 100 times and freed by each thread", |scale| {
+        let operations = operations::<THREADS>(scale) / THREADS;
+        Box::new(move || run([const { None }; THREADS], operations))
+    })
+}
+
+const fn workload<const THREADS: usize>(
+    name: &'static str,
+    about: &'static str,
+    prepare: fn(Scale) -> Run,
+) -> Workload {
+    Workload { name, group: Group::Threads, about, operations: Some(operations::<THREADS>), prepare }
+}
+
+fn operations<const THREADS: usize>(scale: Scale) -> usize {
+    scale.of(FULL_OPERATIONS / THREADS) * THREADS
+}
+
+fn run<const THREADS: usize>(blocks: [Option<Box<AtomicU64>>; THREADS], operations: usize) -> u64 {
+    let all_are_there = Barrier::new(THREADS);
+    thread::scope(|scope| {
+        let start = |block: Option<Box<AtomicU64>>| {
+            scope.spawn(|| {
+                drop(block);
+                all_are_there.wait();
+                (0..operations as u64).fold(0, |sum, at| sum + write(at))
+            })
+        };
+        let threads = blocks.map(start);
+        threads.into_iter().fold(0, |sum, thread| sum + thread.join().expect("no thread panics"))
+    })
+}
+
+/// The block's word is atomic for one reason: the compiler then keeps all writes.
+fn write(start: u64) -> u64 {
+    let block = Box::new(AtomicU64::new(start));
+    for _ in 0..WRITES {
+        block.store(block.load(Relaxed) + 1, Relaxed);
+    }
+    block.load(Relaxed)
+}

@@ -1,0 +1,24 @@
+//! `pair_SIZE`: a block of `SIZE` bytes is allocated and freed, again and again.
+//!
+//! The shortest way through an allocator, and the only one here: what its fast paths cost together.
+//!
+//! Caveat: it is the same block each time, so it is always in the first cache, as are the allocator's own words.
+
+use crate::block::Fixed;
+use crate::workload::{Group, Run, Scale, Workload};
+
+pub(super) const fn of<const SIZE: usize>(name: &'static str) -> Workload {
+    let about = "a block of so many bytes allocated and freed, again and again";
+    Workload { name, group: Group::Pair, about, operations: Some(operations), prepare: prepare::<SIZE> }
+}
+
+const FULL_OPERATIONS: usize = 10_000_000;
+
+fn operations(scale: Scale) -> usize {
+    scale.of(FULL_OPERATIONS)
+}
+
+fn prepare<const SIZE: usize>(scale: Scale) -> Run {
+    let operations = operations(scale);
+    Box::new(move || (0..operations).fold(0, |sum, at| sum + Fixed::<SIZE>::new(at as u8).mark()))
+}
