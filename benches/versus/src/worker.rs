@@ -19,6 +19,16 @@ use crate::{clock, meter, workloads};
 /// `allocator` is the name that the sample carries. `report` prints the allocator's own statistics to stdout, for
 /// `--report`; `None` if it keeps none. Exits with 2 if the arguments are wrong, with 1 if the sample cannot be taken.
 pub fn main(allocator: &str, report: Option<fn()>) -> ExitCode {
+    work(allocator, report, |_| Ok(()))
+}
+
+/// As [`main`], for an allocator that must be prepared first, and may not be fit for the workload: the error says why,
+/// and the process exits with 1.
+pub fn main_after(allocator: &str, begin: fn(&Workload) -> Result<(), String>) -> ExitCode {
+    work(allocator, None, begin)
+}
+
+fn work(allocator: &str, report: Option<fn()>, begin: fn(&Workload) -> Result<(), String>) -> ExitCode {
     let order = match Order::from_args(lexopt::Parser::from_env()) {
         Ok(order) => order,
         Err(error) => {
@@ -29,6 +39,10 @@ pub fn main(allocator: &str, report: Option<fn()>) -> ExitCode {
     if order.wants_report && report.is_none() {
         eprintln!("versus worker: {allocator} keeps no statistics to report");
         return ExitCode::from(2);
+    }
+    if let Err(error) = begin(order.workload) {
+        eprintln!("versus worker: {error}");
+        return ExitCode::FAILURE;
     }
     if let Err(error) = measure(&order, allocator).and_then(|sample| print(&sample)) {
         eprintln!("versus worker: {}: {error}", order.workload.name);

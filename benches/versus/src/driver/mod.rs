@@ -8,6 +8,8 @@ pub use rounds::{Failure, Measurement, OnFailure, Results, Round};
 pub use selection::{Json, Selection};
 pub use workers::{Workers, build};
 
+use std::fmt;
+
 use serde::Serialize;
 
 /// An allocator, and where its worker comes from.
@@ -37,5 +39,11 @@ impl Machine {
     pub fn this() -> Self {
         let parallelism = std::thread::available_parallelism().map_or(1, usize::from);
         Self { os: std::env::consts::OS, arch: std::env::consts::ARCH, parallelism }
+    }
+}
+
+impl fmt::Display for Machine {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(to, "{} on {}, {} threads at a time", self.os, self.arch, self.parallelism)
     }
 }

@@ -109,14 +109,13 @@ impl Workers {
     ) -> Result<(Sample, String)> {
         let mut command = Command::new(self.path(allocator));
         command.arg(workload.name).arg("--scale").arg(scale.as_thousandths().to_string()).args(more);
-        let output = command
-            .stdin(Stdio::null())
-            .stderr(Stdio::inherit())
-            .output()
-            .with_context(|| format!("cannot start {command:?}"))?;
+        let output = command.stdin(Stdio::null()).output().with_context(|| format!("cannot start {command:?}"))?;
+        let told = String::from_utf8_lossy(&output.stderr);
         if !output.status.success() {
-            bail!("{} under {} failed ({}): {command:?}", workload.name, allocator.name, output.status);
+            let (workload, told) = (workload.name, told.trim());
+            bail!("{workload} under {} failed ({}): {told}", allocator.name, output.status);
         }
+        eprint!("{told}");
         let text = String::from_utf8(output.stdout).with_context(|| format!("{command:?} printed no text"))?;
         let (line, report) = text.split_once('\n').unwrap_or((&text, ""));
         let sample: Sample =

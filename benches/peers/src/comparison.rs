@@ -1,0 +1,158 @@
+//! From samples to figures: every allocator against every baseline, workload by workload.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use versus::driver::{Allocator, Failure, Machine, Measurement, Results, Round};
+use versus::sample::Sample;
+use versus::summary::{Mean, Ratio, Row, median};
+use versus::workload::{Unit, Workload};
+
+use crate::allocators::{BASELINE, FLOORS};
+
+/// What was measured, and who took part.
+pub(crate) struct Comparison<'a> {
+    pub(crate) workloads: &'a [&'static Workload],
+    /// Those with a figure in at least one row; the baseline first.
+    pub(crate) allocators: Vec<Allocator>,
+    pub(crate) rounds: u32,
+    scale: u32,
+    results: &'a Results,
+}
+
+/// Everything for other tools.
+#[derive(Serialize)]
+pub(crate) struct Record<'a> {
+    pub(crate) machine: Machine,
+    /// Thousandths of the full workloads.
+    scale: u32,
+    summary: Vec<Against>,
+    failures: &'a [Failure],
+    rounds: &'a [Round],
+}
+
+/// All rows of one allocator against one baseline.
+#[derive(Serialize)]
+struct Against {
+    baseline: &'static str,
+    allocator: &'static str,
+    rows: Vec<Row>,
+    geometric_means: Vec<Mean>,
+}
+
+/// What of a row is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Metric {
+    Time,
+    Cpu,
+    Memory,
+}
+
+impl Metric {
+    pub(crate) fn of(self, row: &Row) -> Ratio {
+        match self {
+            Self::Time => row.time,
+            Self::Cpu => row.cpu,
+            Self::Memory => row.memory,
+        }
+    }
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Time => "time",
+            Self::Cpu => "processor time",
+            Self::Memory => "memory",
+        }
+    }
+
+    /// Whether it means anything in a workload.
+    pub(crate) fn is_meant(self, workload: &Workload) -> bool {
+        self == Self::Memory || workload.group.is_timed()
+    }
+}
+
+impl<'a> Comparison<'a> {
+    pub(crate) fn new(measurement: &Measurement<'a>, results: &'a Results) -> Self {
+        let has_row = |allocator: &&Allocator| {
+            measurement.workloads.iter().any(|workload| !results.has_failed(workload, **allocator))
+        };
+        Self {
+            workloads: measurement.workloads,
+            allocators: measurement.allocators.iter().filter(has_row).copied().collect(),
+            rounds: measurement.rounds,
+            scale: measurement.scale.as_thousandths(),
+            results,
+        }
+    }
+
+    /// System malloc, then the floors that took part.
+    pub(crate) fn baselines(&self) -> impl Iterator<Item = Allocator> {
+        self.allocators.iter().copied().filter(|&allocator| allocator == BASELINE || FLOORS.contains(&allocator))
+    }
+
+    pub(crate) fn row(&self, workload: &Workload, baseline: Allocator, candidate: Allocator) -> Option<Row> {
+        self.results.row(workload, baseline, candidate)
+    }
+
+    /// The median figure of an allocator in a workload, in the unit of its group.
+    pub(crate) fn figure(&self, workload: &Workload, allocator: Allocator) -> Option<f64> {
+        self.row(workload, allocator, allocator).map(|row| row.figures()[1])
+    }
+
+    /// The median resident bytes at each mark of a workload.
+    pub(crate) fn marks(&self, workload: &Workload, allocator: Allocator) -> Vec<(&'a str, f64)> {
+        let samples: Vec<&Sample> = self
+            .results
+            .rounds
+            .iter()
+            .flat_map(|round| &round.samples)
+            .filter(|sample| sample.workload == workload.name && sample.allocator == allocator.name)
+            .collect();
+        let Some(first) = samples.first() else { return vec![] };
+        let middle = |at: usize| median(samples.iter().map(|sample| sample.marks[at].resident_bytes as f64));
+        first.marks.iter().enumerate().map(|(at, mark)| (mark.at.as_str(), middle(at))).collect()
+    }
+
+    /// The units that have rows, in their order.
+    pub(crate) fn units(&self) -> impl Iterator<Item = Unit> {
+        Unit::ALL.into_iter().filter(|&unit| self.workloads.iter().any(|workload| workload.group.unit() == unit))
+    }
+
+    /// What failed: the error, under whom, and in which rows.
+    pub(crate) fn failures(&self) -> Vec<String> {
+        let mut rows: BTreeMap<(&str, String), Vec<&str>> = BTreeMap::new();
+        for Failure { workload, allocator, error } in &self.results.failures {
+            // The row's name would tell errors apart that are the same.
+            let error = error.replace(&format!("{workload} under {allocator} failed"), "failed");
+            rows.entry((allocator, error)).or_default().push(workload);
+        }
+        let line = |((allocator, error), rows): ((&str, String), Vec<&str>)| {
+            let rows = if rows.len() == self.workloads.len() { "all rows".to_owned() } else { rows.join(", ") };
+            format!("{allocator} has no figures in {rows}: {error}")
+        };
+        rows.into_iter().map(line).collect()
+    }
+
+    pub(crate) fn record(&self) -> Record<'a> {
+        let against = |baseline: Allocator, candidate: Allocator| {
+            let rows: Vec<Row> =
+                self.workloads.iter().filter_map(|workload| self.row(workload, baseline, candidate)).collect();
+            let geometric_means = Mean::of_groups(&rows);
+            Against { baseline: baseline.name, allocator: candidate.name, rows, geometric_means }
+        };
+        let candidates = |baseline: Allocator| {
+            self.allocators
+                .iter()
+                .filter(move |&&allocator| allocator != baseline)
+                .map(move |&allocator| (baseline, allocator))
+        };
+        let summary = self.baselines().flat_map(candidates).map(|(baseline, candidate)| against(baseline, candidate));
+        Record {
+            machine: Machine::this(),
+            scale: self.scale,
+            summary: summary.collect(),
+            failures: &self.results.failures,
+            rounds: &self.results.rounds,
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! The curves: cost against the live set and against threads, memory against the size of blocks and over phases.
+
+use std::error::Error;
+
+use plotters::prelude::*;
+use versus::driver::Allocator;
+use versus::workload::Workload;
+
+use crate::allocators::{BASELINE, FLOORS, OURS};
+use crate::comparison::Comparison;
+
+/// A plot's heading, the row that it is about, and its SVG.
+pub(crate) struct Plot {
+    pub(crate) title: &'static str,
+    pub(crate) svg: String,
+}
+
+/// What an axis shows.
+struct Axes {
+    x: &'static str,
+    y: &'static str,
+    has_log_y: bool,
+}
+
+/// An allocator's points.
+type Curve = (Allocator, Vec<(f64, f64)>);
+
+/// An allocator's colour: ours black, system malloc grey, floors light.
+pub(crate) fn colour(allocator: Allocator) -> RGBColor {
+    if allocator == OURS {
+        return RGBColor(0, 0, 0);
+    }
+    if allocator == BASELINE {
+        return RGBColor(127, 127, 127);
+    }
+    match allocator.name {
+        "rusty_alloc" => RGBColor(214, 39, 40),
+        "mimalloc" => RGBColor(31, 119, 180),
+        "snmalloc" => RGBColor(44, 160, 44),
+        "rpmalloc" => RGBColor(255, 127, 14),
+        "tcmalloc" => RGBColor(148, 103, 189),
+        "jemalloc" => RGBColor(140, 86, 75),
+        "mnemosyne" => RGBColor(227, 119, 194),
+        "pymalloc" => RGBColor(23, 190, 207),
+        _ if FLOORS.contains(&allocator) => RGBColor(200, 200, 200),
+        _ => RGBColor(188, 189, 34),
+    }
+}
+
+/// All plots for which there are figures.
+pub(crate) fn plots(comparison: &Comparison) -> Vec<Plot> {
+    let cost = |x, has_log_y| Axes { x, y: "nanoseconds an operation", has_log_y };
+    let bytes = Axes { x: "bytes asked for", y: "bytes of memory a block, less those asked for", has_log_y: false };
+    let phases = Axes { x: "1: filled, 2: nine in ten freed, 3: refilled", y: "MiB", has_log_y: false };
+    let overhead = |(size, bytes): (f64, f64)| (size, bytes - size);
+    let over_sizes = rows(comparison, "bytes_").into_iter().map(|(allocator, points)| {
+        let points = points.into_iter().map(overhead).collect();
+        (allocator, points)
+    });
+    [
+        ("Random replacement: cost against the live set", rows(comparison, "live_"), cost("live blocks", true)),
+        ("Random replacement: cost against threads", rows(comparison, "live_t"), cost("threads", false)),
+        ("Live sets handed on (larson): cost against threads", rows(comparison, "larson_t"), cost("threads", false)),
+        ("Memory against the size of blocks", over_sizes.collect(), bytes),
+        ("Memory over the phases of a program", over_phases(comparison), phases),
+    ]
+    .into_iter()
+    .filter(|(_, curves, _)| curves.iter().any(|(_, points)| points.len() > 1))
+    .map(|(title, curves, axes)| Plot { title, svg: draw(&curves, &axes).expect("drawing into a string cannot fail") })
+    .collect()
+}
+
+/// The rows whose names are `prefix` and a number, such as `live_10k`.
+fn rows(comparison: &Comparison, prefix: &str) -> Vec<Curve> {
+    let number = |workload: &Workload| {
+        let text = workload.name.strip_prefix(prefix)?;
+        let digits = text.trim_end_matches(['k', 'm']);
+        let unit = match &text[digits.len()..] {
+            "" => 1.0,
+            "k" => 1e3,
+            "m" => 1e6,
+            _ => return None,
+        };
+        Some(digits.parse::<f64>().ok()? * unit)
+    };
+    let points = |allocator: Allocator| {
+        let point = |workload: &&Workload| Some((number(workload)?, comparison.figure(workload, allocator)?));
+        comparison.workloads.iter().copied().filter_map(|workload| point(&workload)).collect()
+    };
+    comparison.allocators.iter().map(|&allocator| (allocator, points(allocator))).collect()
+}
+
+fn over_phases(comparison: &Comparison) -> Vec<Curve> {
+    let Some(phases) = comparison.workloads.iter().find(|workload| workload.name == "phases") else {
+        return vec![];
+    };
+    let points = |allocator: Allocator| {
+        let marks = comparison.marks(phases, allocator).into_iter().zip(1..);
+        marks.map(|((_, bytes), at)| (f64::from(at), bytes / f64::from(1 << 20))).collect()
+    };
+    comparison.allocators.iter().map(|&allocator| (allocator, points(allocator))).collect()
+}
+
+fn draw(curves: &[Curve], axes: &Axes) -> Result<String, Box<dyn Error>> {
+    let points = || curves.iter().flat_map(|(_, points)| points);
+    let least = |of: fn(&(f64, f64)) -> f64| points().map(of).fold(f64::INFINITY, f64::min);
+    let most = |of: fn(&(f64, f64)) -> f64| points().map(of).fold(f64::NEG_INFINITY, f64::max);
+    let (left, right) = (least(|point| point.0), most(|point| point.0));
+    let (low, high) = (least(|point| point.1).max(0.1) * 0.8, most(|point| point.1) * 1.1);
+    let mut svg = String::new();
+    {
+        let area = SVGBackend::with_string(&mut svg, (760, 420)).into_drawing_area();
+        // Three points on a line need no logarithm; counts that double or grow tenfold do.
+        let x = (left..right).log_scale().base(if right > 1000.0 { 10.0 } else { 2.0 });
+        macro_rules! chart {
+            ($x:expr, $y:expr) => {{
+                let mut chart = ChartBuilder::on(&area);
+                chart.margin(12).margin_right(24).x_label_area_size(40).y_label_area_size(60);
+                let mut chart = chart.build_cartesian_2d($x, $y)?;
+                let mut mesh = chart.configure_mesh();
+                mesh.x_desc(axes.x).y_desc(axes.y).light_line_style(WHITE).bold_line_style(RGBColor(225, 225, 225));
+                mesh.x_label_formatter(&|x| short(*x)).y_label_formatter(&|y| short(*y)).draw()?;
+                for (allocator, points) in curves.iter().filter(|(_, points)| !points.is_empty()) {
+                    let width = if *allocator == OURS { 3 } else { 1 };
+                    let style = colour(*allocator).stroke_width(width);
+                    let series = LineSeries::new(points.iter().copied(), style.filled()).point_size(width + 1);
+                    let legend = move |(x, y)| PathElement::new([(x, y), (x + 16, y)], style);
+                    chart.draw_series(series)?.label(allocator.name).legend(legend);
+                }
+                let mut labels = chart.configure_series_labels();
+                labels.position(SeriesLabelPosition::UpperLeft).background_style(WHITE.mix(0.8)).draw()?;
+            }};
+        }
+        match (axes.has_log_y, right <= 3.0 || left > right / 30.0 && left >= 8.0) {
+            (true, _) => chart!(x, (low..high).log_scale()),
+            (false, true) => chart!(left..right, 0.0..high),
+            (false, false) => chart!(x, 0.0..high),
+        }
+        area.present()?;
+    }
+    Ok(svg)
+}
+
+/// A number as it is said: 100, 10k, 1M.
+fn short(number: f64) -> String {
+    match number.abs() {
+        1e6.. => format!("{}M", number / 1e6),
+        1e4.. => format!("{}k", number / 1e3),
+        10.0.. => format!("{number:.0}"),
+        _ => format!("{}", (number * 10.0).round() / 10.0),
+    }
+}

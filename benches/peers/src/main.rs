@@ -1,0 +1,95 @@
+//! peers: the workloads of `versus` under poolmalloc and under other allocators.
+//!
+//! ```text
+//! cargo run --release -- --set synthetic --html peers.html
+//! ```
+//!
+//! `allocators` has the list and the build, `comparison` makes figures of samples, `table` and `page` show them.
+
+mod allocators;
+mod comparison;
+mod curves;
+mod page;
+mod table;
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::builder::PossibleValuesParser;
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser};
+use versus::driver::{Allocator, Measurement, OnFailure, Selection, Workers};
+use versus::workload::Workload;
+
+use crate::allocators::BASELINE;
+use crate::comparison::Comparison;
+
+/// The workloads of versus under poolmalloc and under other allocators, side by side.
+///
+/// Every workload runs in a process of its own, under each allocator in turn; figures are medians over the rounds.
+#[derive(Debug, Parser)]
+#[command(name = "peers", version, max_term_width = 100)]
+struct Cli {
+    #[command(flatten)]
+    selection: Selection,
+
+    /// Only this allocator, beside system malloc; may be given more than once [default: all]
+    #[arg(long, value_name = "NAME", value_parser = PossibleValuesParser::new(allocators::all().map(|allocator| allocator.name)))]
+    allocator: Vec<String>,
+
+    /// Write a page with tables and plots into FILE
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    if cli.selection.list {
+        cli.selection.print_list();
+        return ExitCode::SUCCESS;
+    }
+    let workloads = cli.selection.workloads();
+    let workloads = workloads.unwrap_or_else(|message| Cli::command().error(ErrorKind::InvalidValue, message).exit());
+    match run(&cli, &workloads) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("peers: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: &Cli, workloads: &[&'static Workload]) -> Result<()> {
+    let is_wanted = |allocator: &Allocator| {
+        *allocator == BASELINE || cli.allocator.is_empty() || cli.allocator.iter().any(|name| name == allocator.name)
+    };
+    let mut allocators: Vec<_> = allocators::all().filter(is_wanted).collect();
+    let workers = Workers::beside_the_driver()?;
+    if !cli.selection.no_build {
+        allocators::build(&workers, &allocators)?;
+    }
+    workers.check(BASELINE)?;
+    allocators.retain(|&allocator| {
+        let found = workers.check(allocator);
+        found.inspect_err(|error| eprintln!("peers: {} is left out: {error}", allocator.name)).is_ok()
+    });
+    let measurement = Measurement {
+        workloads,
+        allocators: &allocators,
+        rounds: cli.selection.rounds(),
+        scale: cli.selection.scale(),
+        on_failure: OnFailure::LeaveOut,
+    };
+    let results = measurement.run(&workers)?;
+    let comparison = Comparison::new(&measurement, &results);
+    if let Some(path) = &cli.html {
+        let page = page::page(&comparison).into_string();
+        fs::write(path, page).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    if cli.selection.json().write(&comparison.record())? {
+        table::print(&comparison);
+    }
+    Ok(())
+}

@@ -1,0 +1,149 @@
+//! The page: tables, bars with the spread of the rounds, curves; one file that needs no other.
+
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+use plotters::style::RGBColor;
+use versus::driver::Allocator;
+use versus::summary::Ratio;
+use versus::workload::{Group, Workload};
+
+use crate::allocators::{BASELINE, OURS};
+use crate::comparison::{Comparison, Metric};
+use crate::curves::{colour, plots};
+use crate::table::{Cells, tables};
+
+const STYLE: &str = "
+body { font: 15px/1.4 sans-serif; max-width: 1180px; margin: 2em auto; padding: 0 1em; color: #222; background: #fff }
+table { border-collapse: collapse; font-size: 13px; margin: 0.5em 0 1.5em }
+th, td { padding: 1px 8px; text-align: right; border-bottom: 1px solid #eee }
+th:nth-child(-n+2), td:nth-child(-n+2) { text-align: left }
+tr.mean { font-weight: bold }
+td.best { background: #dff0d8 }
+.bars { display: flex; flex-wrap: wrap; gap: 14px }
+figure { margin: 0 } figcaption { font-weight: bold; font-size: 13px }
+figcaption span { font-weight: normal; color: #666 }
+svg text { font-family: sans-serif }
+details { margin: 0.7em 0 } summary { cursor: pointer; font-weight: bold }
+";
+
+/// The whole page.
+pub(crate) fn page(comparison: &Comparison) -> Markup {
+    let record = comparison.record();
+    let plots = plots(comparison);
+    let failures = comparison.failures();
+    html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width";
+                title { "poolmalloc and its peers" }
+                style { (PreEscaped(STYLE)) }
+            }
+            body {
+                h1 { "poolmalloc and its peers" }
+                p {
+                    "Each bar is an allocator's figure as a multiple of " (BASELINE.name) " malloc's in the same round: the "
+                    "median of " (comparison.rounds) " rounds; the thin line goes from the lowest to the highest round. "
+                    "Shorter is better. Measured by " code { "benches/peers" } ", whose README says how, on "
+                    (record.machine) "."
+                }
+                @if !failures.is_empty() {
+                    h2 { "Without figures" }
+                    ul { @for failure in &failures { li { (failure) } } }
+                }
+                @if !plots.is_empty() {
+                    h2 { "Curves" }
+                    div.bars { @for plot in &plots {
+                        figure { figcaption { (plot.title) } (PreEscaped(&plot.svg)) }
+                    } }
+                }
+                @for group in Group::ALL { (group_bars(comparison, group)) }
+                h2 { "Tables" }
+                @for cells in tables(comparison) { (table(&cells)) }
+            }
+        }
+    }
+}
+
+fn table(cells: &Cells) -> Markup {
+    html! {
+        details {
+            summary { (cells.title) }
+            table {
+                tr { @for name in &cells.header { th { (name) } } }
+                @for row in &cells.rows {
+                    tr.mean[row[1] == "geometric mean"] {
+                        @for cell in row { td.best[cell.ends_with('*')] { (cell.trim_end_matches('*')) } }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Time, and memory, of each row of a group.
+fn group_bars(comparison: &Comparison, group: Group) -> Markup {
+    let rows: Vec<&Workload> =
+        comparison.workloads.iter().copied().filter(|workload| workload.group == group).collect();
+    html! {
+        @for metric in [Metric::Time, Metric::Memory] {
+            @if rows.iter().any(|row| metric.is_meant(row)) {
+                details open[metric == Metric::Time || !group.is_timed()] {
+                    summary { (group.name()) ": " (metric.name()) }
+                    div.bars { @for workload in &rows { (bars(comparison, workload, metric)) } }
+                }
+            }
+        }
+    }
+}
+
+const NAME: f64 = 92.0;
+const WIDTH: f64 = 200.0;
+const STEP: f64 = 17.0;
+/// A bar that goes further is cut there.
+const LONGEST: f64 = 2.0;
+
+fn bars(comparison: &Comparison, workload: &Workload, metric: Metric) -> Markup {
+    let ratio = |&allocator: &Allocator| {
+        let row = comparison.row(workload, BASELINE, allocator)?;
+        Some((allocator, metric.of(&row)))
+    };
+    let bars: Vec<(Allocator, Ratio)> = comparison.allocators.iter().filter_map(ratio).collect();
+    let longest = bars.iter().map(|(_, ratio)| ratio.max).fold(1.0, f64::max).min(LONGEST);
+    let x = |ratio: f64| NAME + WIDTH * ratio.min(longest) / longest;
+    let (width, height) = (NAME + WIDTH + 50.0, STEP * bars.len() as f64 + 4.0);
+    let figure = comparison
+        .figure(workload, BASELINE)
+        .filter(|_| metric == Metric::Time || !workload.group.is_timed() && workload.group != Group::Minimal);
+    html! {
+        figure {
+            figcaption {
+                (workload.name)
+                @if let Some(figure) = figure {
+                    span { " " (BASELINE.name) ": " (format!("{figure:.1} ")) (workload.group.unit().name()) }
+                }
+            }
+            svg width=(width) height=(height) role="img" {
+                title { (workload.about) }
+                line x1=(x(1.0)) x2=(x(1.0)) y1="0" y2=(height) stroke="#bbb" stroke-dasharray="3 3" {}
+                @for ((allocator, ratio), at) in bars.iter().zip(0..) {
+                    @let y = STEP * f64::from(at) + 2.0;
+                    @let middle = y + STEP / 2.0 - 2.0;
+                    text x=(NAME - 6.0) y=(middle + 4.0) text-anchor="end" font-size="12"
+                        font-weight=(if *allocator == OURS { "bold" } else { "normal" }) { (allocator.name) }
+                    rect x=(NAME) y=(y) width=(x(ratio.median) - NAME) height=(STEP - 4.0)
+                        fill=(css(colour(*allocator))) opacity="0.75" {}
+                    line x1=(x(ratio.min)) x2=(x(ratio.max)) y1=(middle) y2=(middle) stroke="#333" {}
+                    text x=(x(ratio.median.max(ratio.max)) + 4.0) y=(middle + 4.0) font-size="11" {
+                        (format!("{:.2}", ratio.median))
+                        @if ratio.median > longest { " →" }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn css(RGBColor(red, green, blue): RGBColor) -> String {
+    format!("rgb({red},{green},{blue})")
+}

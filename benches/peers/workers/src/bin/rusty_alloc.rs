@@ -1,0 +1,10 @@
+//! The worker under rusty_alloc.
+
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOC: rusty_alloc_api::RustyAlloc = rusty_alloc_api::RustyAlloc;
+
+fn main() -> ExitCode {
+    versus::worker::main("rusty_alloc", None)
+}

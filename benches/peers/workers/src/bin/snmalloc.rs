@@ -1,0 +1,10 @@
+//! The worker under snmalloc.
+
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOC: snmalloc_rs::SnMalloc = snmalloc_rs::SnMalloc;
+
+fn main() -> ExitCode {
+    versus::worker::main("snmalloc", None)
+}

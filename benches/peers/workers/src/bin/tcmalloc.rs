@@ -1,0 +1,10 @@
+//! The worker under tcmalloc.
+
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOC: tcmalloc_better::TCMalloc = tcmalloc_better::TCMalloc;
+
+fn main() -> ExitCode {
+    versus::worker::main("tcmalloc", None)
+}
