@@ -29,9 +29,12 @@ pub(crate) fn pause<T>(work: impl FnOnce() -> T) -> T {
 }
 
 /// Looks at the resident memory at a moment of the run that `at` names; not counted either.
-pub(crate) fn mark(at: &'static str) {
+///
+/// `table_bytes` is what the run's own tables take, which are there but not meant.
+pub(crate) fn mark(at: &'static str, table_bytes: usize) {
     pause(|| {
-        let resident_bytes = meter::resident_bytes().expect("the kernel counts resident memory");
+        let resident_bytes = meter::anonymous_bytes().expect("the kernel counts resident memory");
+        let resident_bytes = resident_bytes.saturating_sub(table_bytes as u64);
         MARKS.lock().expect("no holder panics").push(Mark { at: at.to_owned(), resident_bytes });
     });
 }

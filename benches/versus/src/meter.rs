@@ -34,23 +34,23 @@ pub(crate) fn peak_rss_bytes() -> io::Result<u64> {
     Ok(u64::try_from(getrusage(UsageWho::RUSAGE_SELF)?.max_rss()).unwrap_or(0) * unit)
 }
 
-/// The bytes that are resident now.
+/// The bytes that are resident now and belong to no file: neither the program's code nor that of libraries.
 ///
 /// Linux counts what `/proc/self/status` tells in batches of pages for each thread; `smaps_rollup` looks at the pages.
 #[cfg(target_os = "linux")]
-pub(crate) fn resident_bytes() -> io::Result<u64> {
+pub(crate) fn anonymous_bytes() -> io::Result<u64> {
     let rollup = std::fs::read_to_string("/proc/self/smaps_rollup")?;
     let kib = rollup
         .lines()
-        .find_map(|line| line.strip_prefix("Rss:"))
+        .find_map(|line| line.strip_prefix("Anonymous:"))
         .and_then(|rest| rest.trim().strip_suffix(" kB")?.parse::<u64>().ok())
-        .ok_or_else(|| io::Error::other("no Rss in /proc/self/smaps_rollup"))?;
+        .ok_or_else(|| io::Error::other("no Anonymous in /proc/self/smaps_rollup"))?;
     Ok(kib * 1024)
 }
 
 /// The bytes that are resident now; where the kernel tells only the peak, that.
 #[cfg(not(target_os = "linux"))]
-pub(crate) fn resident_bytes() -> io::Result<u64> {
+pub(crate) fn anonymous_bytes() -> io::Result<u64> {
     peak_rss_bytes()
 }
 
@@ -64,8 +64,8 @@ mod tests {
         let buffer = std::hint::black_box(vec![1_u8; BYTES]);
         let peak = peak_rss_bytes().expect("the kernel counts resident memory");
         assert!(peak >= buffer.len() as u64, "peak of {peak} bytes with {BYTES} touched");
-        let resident = resident_bytes().expect("the kernel counts resident memory");
-        assert!(resident >= buffer.len() as u64, "{resident} bytes resident with {BYTES} touched");
+        let anonymous = anonymous_bytes().expect("the kernel counts resident memory");
+        assert!(anonymous >= buffer.len() as u64, "{anonymous} bytes of no file with {BYTES} touched");
     }
 
     #[test]

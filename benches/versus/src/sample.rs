@@ -21,7 +21,7 @@ pub struct Sample {
     pub peak_rss_bytes: u64,
     /// How many operations the run did; none for programs.
     pub operations: Option<u64>,
-    /// By how many bytes the resident size had grown at moments of the run, in their order; most runs mark none.
+    /// How much memory was resident at moments of the run, in their order; most runs mark none.
     pub marks: Vec<Mark>,
 }
 
@@ -30,7 +30,8 @@ pub struct Sample {
 pub struct Mark {
     /// The moment.
     pub at: String,
-    /// Resident bytes, less those before the run.
+    /// Resident bytes that belong to no file, less the run's own tables, and less what a worker needs that must begin
+    /// with something else than its allocator.
     pub resident_bytes: u64,
 }
 

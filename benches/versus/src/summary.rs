@@ -72,7 +72,7 @@ pub struct Row {
     /// Processor time of all threads as a multiple of the baseline's, lower is better.
     pub cpu: Ratio,
     /// Median of the bytes of memory under the baseline: the peak of the process, in the group
-    /// [`Block`](Group::Block) what the blocks made it grow by.
+    /// [`Block`](Group::Block) what it had at its last mark.
     pub baseline_memory_bytes: f64,
     /// Median of the bytes of memory under the allocator.
     pub candidate_memory_bytes: f64,

@@ -40,11 +40,12 @@ fn work(allocator: &str, report: Option<fn()>, begin: fn(&Workload) -> Result<()
         eprintln!("versus worker: {allocator} keeps no statistics to report");
         return ExitCode::from(2);
     }
+    let before = meter::anonymous_bytes();
     if let Err(error) = begin(order.workload) {
         eprintln!("versus worker: {error}");
         return ExitCode::FAILURE;
     }
-    if let Err(error) = measure(&order, allocator).and_then(|sample| print(&sample)) {
+    if let Err(error) = before.and_then(|before| measure(&order, allocator, before)).and_then(|sample| print(&sample)) {
         eprintln!("versus worker: {}: {error}", order.workload.name);
         return ExitCode::FAILURE;
     }
@@ -81,13 +82,14 @@ impl Order {
     }
 }
 
-fn measure(order: &Order, allocator: &str) -> io::Result<Sample> {
+/// `before` are the resident bytes before the allocator began, if it had to.
+fn measure(order: &Order, allocator: &str, before: u64) -> io::Result<Sample> {
     let Order { workload, scale, .. } = *order;
+    let begun_bytes = meter::anonymous_bytes()?.saturating_sub(before);
     let run = (workload.prepare)(scale);
-    let resident_before = meter::resident_bytes()?;
     let (checksum, spent, mut marks) = clock::measure(|| black_box(black_box(&run)()))?;
     for mark in &mut marks {
-        mark.resident_bytes = mark.resident_bytes.saturating_sub(resident_before);
+        mark.resident_bytes = mark.resident_bytes.saturating_sub(begun_bytes);
     }
     Ok(Sample {
         workload: workload.name.to_owned(),

@@ -29,9 +29,12 @@ const SLOTS: usize = 1 << 22;
 /// A thread's reserved range: its heap, then the slots of all classes, then their blocks, each class in as much room as
 /// the largest needs.
 const SLOTS_AT: usize = 4096;
-const BLOCKS_AT: usize = SLOTS_AT + CLASSES * SLOTS * size_of::<usize>();
-const CLASS_BYTES: usize = SLOTS * 256;
-const RANGE_BYTES: usize = BLOCKS_AT + CLASSES * CLASS_BYTES;
+const SLOTS_STRIDE: usize = SLOTS * size_of::<usize>() + SKEW;
+const BLOCKS_AT: usize = SLOTS_AT + CLASSES * SLOTS_STRIDE;
+const BLOCKS_STRIDE: usize = SLOTS * 256 + SKEW;
+const RANGE_BYTES: usize = BLOCKS_AT + CLASSES * BLOCKS_STRIDE;
+/// Without it the classes' slots would lie in the same few sets of the caches, and so would their blocks.
+const SKEW: usize = 4096 + 192;
 
 /// The front of a thread's range.
 #[repr(C)]
@@ -61,8 +64,8 @@ fn class_of(layout: Layout) -> Option<usize> {
 
 /// The slot of that number, and the address that zeros in it mean.
 fn slot(heap: usize, class: usize, number: usize) -> (usize, usize) {
-    let slot = heap + SLOTS_AT + (class * SLOTS + number) * size_of::<usize>();
-    let block = heap + BLOCKS_AT + class * CLASS_BYTES + number * (class + 1) * 8;
+    let slot = heap + SLOTS_AT + class * SLOTS_STRIDE + number * size_of::<usize>();
+    let block = heap + BLOCKS_AT + class * BLOCKS_STRIDE + number * (class + 1) * 8;
     (slot, block)
 }
 
