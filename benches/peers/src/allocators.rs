@@ -40,30 +40,30 @@ pub(crate) fn all() -> impl Iterator<Item = Allocator> {
     [BASELINE, OURS].into_iter().chain(OTHERS).chain(FLOORS)
 }
 
-/// Builds the workers, and tells on stderr which allocators have none because they cannot be built here.
+/// Builds the workers, and tells on stderr which allocators have none because they cannot be built here: those are taken
+/// out.
 ///
 /// # Errors
 /// If those that need no other allocator cannot be built.
-pub(crate) fn build(workers: &Workers, wanted: &[Allocator]) -> Result<()> {
-    let mut features: Vec<&str> =
-        wanted.iter().filter(|allocator| OTHERS.contains(allocator)).map(|allocator| allocator.name).collect();
+pub(crate) fn build(workers: &Workers, allocators: &mut Vec<Allocator>) -> Result<()> {
     // All in one build: packages that several of them use have the same features then, and the workloads the same code.
-    if build_with(workers, &features).is_err() {
-        features.retain(|feature| {
-            let built = build_with(workers, &[feature]);
-            if built.is_err() {
-                eprintln!("peers: {feature} is left out: it cannot be built here, as cargo says above");
-            }
-            built.is_ok()
-        });
-        build_with(workers, &features)?;
+    if build_with(workers, allocators).is_ok() {
+        return Ok(());
     }
-    Ok(())
+    allocators.retain(|allocator| {
+        let is_built = !OTHERS.contains(allocator) || build_with(workers, &[*allocator]).is_ok();
+        if !is_built {
+            eprintln!("peers: {} is left out: it cannot be built here, as cargo says above", allocator.name);
+        }
+        is_built
+    });
+    build_with(workers, allocators)
 }
 
-fn build_with(workers: &Workers, features: &[&str]) -> Result<()> {
+fn build_with(workers: &Workers, allocators: &[Allocator]) -> Result<()> {
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
-    let features = features.join(",");
+    let others = allocators.iter().filter(|allocator| OTHERS.contains(allocator));
+    let features = others.map(|allocator| allocator.name).collect::<Vec<_>>().join(",");
     let more = ["--bins", "--no-default-features", "--features", &features].map(OsStr::new);
     driver::build(PACKAGE, &manifest, workers.folder(), &more)
 }

@@ -156,3 +156,55 @@ impl<'a> Comparison<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use versus::driver::OnFailure;
+    use versus::workload::Scale;
+    use versus::workloads;
+
+    use super::*;
+    use crate::allocators::OURS;
+
+    fn sample(workload: &str, allocator: Allocator, elapsed_ns: u64) -> Sample {
+        Sample {
+            workload: workload.to_owned(),
+            allocator: allocator.name.to_owned(),
+            elapsed_ns,
+            cpu_ns: elapsed_ns,
+            checksum: 0,
+            peak_rss_bytes: 1,
+            operations: Some(100),
+            marks: vec![],
+        }
+    }
+
+    #[test]
+    fn rows_and_failures_go_to_those_who_have_them() {
+        let workloads = ["pair_8", "pair_16"].map(|name| workloads::find(name).expect("it is a workload"));
+        let allocators = [BASELINE, OURS, FLOORS[0]];
+        let measurement = Measurement {
+            workloads: &workloads,
+            allocators: &allocators,
+            rounds: 1,
+            scale: Scale::FULL,
+            on_failure: OnFailure::LeaveOut,
+        };
+        let failure = |name: &'static str| Failure {
+            workload: name,
+            allocator: FLOORS[0].name,
+            error: format!("{name} under {} failed (1): out of memory", FLOORS[0].name),
+        };
+        let both = |name| [sample(name, BASELINE, 2000), sample(name, OURS, 500)];
+        let results = Results {
+            rounds: vec![Round { round: 1, samples: [both("pair_8"), both("pair_16")].concat() }],
+            failures: vec![failure("pair_8"), failure("pair_16")],
+        };
+        let comparison = Comparison::new(&measurement, &results);
+        assert_eq!(comparison.allocators, [BASELINE, OURS], "who has no row has no column");
+        assert_eq!(comparison.figure(workloads[0], OURS), Some(5.0));
+        let row = comparison.row(workloads[1], BASELINE, OURS).expect("both have run");
+        assert_eq!(Metric::Time.of(&row).median, 0.25);
+        assert_eq!(comparison.failures(), ["array has no figures in all rows: failed (1): out of memory"]);
+    }
+}

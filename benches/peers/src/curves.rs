@@ -6,10 +6,10 @@ use plotters::prelude::*;
 use versus::driver::Allocator;
 use versus::workload::Workload;
 
-use crate::allocators::{BASELINE, FLOORS, OURS};
+use crate::allocators::{BASELINE, OURS};
 use crate::comparison::Comparison;
 
-/// A plot's heading, the row that it is about, and its SVG.
+/// A plot's heading and its SVG.
 pub(crate) struct Plot {
     pub(crate) title: &'static str,
     pub(crate) svg: String,
@@ -18,6 +18,7 @@ pub(crate) struct Plot {
 /// What an axis shows.
 struct Axes {
     x: &'static str,
+    x_label: fn(f64) -> String,
     y: &'static str,
     has_log_y: bool,
 }
@@ -42,16 +43,22 @@ pub(crate) fn colour(allocator: Allocator) -> RGBColor {
         "jemalloc" => RGBColor(140, 86, 75),
         "mnemosyne" => RGBColor(227, 119, 194),
         "pymalloc" => RGBColor(23, 190, 207),
-        _ if FLOORS.contains(&allocator) => RGBColor(200, 200, 200),
+        "array" => RGBColor(174, 199, 232),
+        "bump" => RGBColor(219, 219, 141),
         _ => RGBColor(188, 189, 34),
     }
 }
 
 /// All plots for which there are figures.
 pub(crate) fn plots(comparison: &Comparison) -> Vec<Plot> {
-    let cost = |x, has_log_y| Axes { x, y: "nanoseconds an operation", has_log_y };
-    let bytes = Axes { x: "bytes asked for", y: "bytes of memory a block, less those asked for", has_log_y: false };
-    let phases = Axes { x: "1: filled, 2: nine in ten freed, 3: refilled", y: "MiB", has_log_y: false };
+    let cost = |x, has_log_y| Axes { x, x_label: short, y: "nanoseconds an operation", has_log_y };
+    let bytes = Axes {
+        x: "bytes asked for",
+        x_label: short,
+        y: "bytes of memory a block, less those asked for",
+        has_log_y: false,
+    };
+    let phases = Axes { x: "phase", x_label: phase, y: "MiB", has_log_y: false };
     let overhead = |(size, bytes): (f64, f64)| (size, bytes - size);
     let over_sizes = rows(comparison, "bytes_").into_iter().map(|(allocator, points)| {
         let points = points.into_iter().map(overhead).collect();
@@ -72,22 +79,24 @@ pub(crate) fn plots(comparison: &Comparison) -> Vec<Plot> {
 
 /// The rows whose names are `prefix` and a number, such as `live_10k`.
 fn rows(comparison: &Comparison, prefix: &str) -> Vec<Curve> {
-    let number = |workload: &Workload| {
-        let text = workload.name.strip_prefix(prefix)?;
-        let digits = text.trim_end_matches(['k', 'm']);
-        let unit = match &text[digits.len()..] {
-            "" => 1.0,
-            "k" => 1e3,
-            "m" => 1e6,
-            _ => return None,
-        };
-        Some(digits.parse::<f64>().ok()? * unit)
-    };
     let points = |allocator: Allocator| {
-        let point = |workload: &&Workload| Some((number(workload)?, comparison.figure(workload, allocator)?));
+        let point = |workload: &&Workload| {
+            Some((number(workload.name.strip_prefix(prefix)?)?, comparison.figure(workload, allocator)?))
+        };
         comparison.workloads.iter().copied().filter_map(|workload| point(&workload)).collect()
     };
     comparison.allocators.iter().map(|&allocator| (allocator, points(allocator))).collect()
+}
+
+fn number(text: &str) -> Option<f64> {
+    let digits = text.trim_end_matches(['k', 'm']);
+    let unit = match &text[digits.len()..] {
+        "" => 1.0,
+        "k" => 1e3,
+        "m" => 1e6,
+        _ => return None,
+    };
+    Some(digits.parse::<f64>().ok()? * unit)
 }
 
 fn over_phases(comparison: &Comparison) -> Vec<Curve> {
@@ -109,7 +118,7 @@ fn draw(curves: &[Curve], axes: &Axes) -> Result<String, Box<dyn Error>> {
     let (low, high) = (least(|point| point.1).max(0.1) * 0.8, most(|point| point.1) * 1.1);
     let mut svg = String::new();
     {
-        let area = SVGBackend::with_string(&mut svg, (760, 420)).into_drawing_area();
+        let area = SVGBackend::with_string(&mut svg, (570, 360)).into_drawing_area();
         // Three points on a line need no logarithm; counts that double or grow tenfold do.
         let x = (left..right).log_scale().base(if right > 1000.0 { 10.0 } else { 2.0 });
         macro_rules! chart {
@@ -119,16 +128,14 @@ fn draw(curves: &[Curve], axes: &Axes) -> Result<String, Box<dyn Error>> {
                 let mut chart = chart.build_cartesian_2d($x, $y)?;
                 let mut mesh = chart.configure_mesh();
                 mesh.x_desc(axes.x).y_desc(axes.y).light_line_style(WHITE).bold_line_style(RGBColor(225, 225, 225));
-                mesh.x_label_formatter(&|x| short(*x)).y_label_formatter(&|y| short(*y)).draw()?;
+                mesh.x_labels(if right <= 3.0 { 3 } else { 8 });
+                mesh.x_label_formatter(&|x| (axes.x_label)(*x)).y_label_formatter(&|y| short(*y)).draw()?;
                 for (allocator, points) in curves.iter().filter(|(_, points)| !points.is_empty()) {
                     let width = if *allocator == OURS { 3 } else { 1 };
                     let style = colour(*allocator).stroke_width(width);
                     let series = LineSeries::new(points.iter().copied(), style.filled()).point_size(width + 1);
-                    let legend = move |(x, y)| PathElement::new([(x, y), (x + 16, y)], style);
-                    chart.draw_series(series)?.label(allocator.name).legend(legend);
+                    chart.draw_series(series)?;
                 }
-                let mut labels = chart.configure_series_labels();
-                labels.position(SeriesLabelPosition::UpperLeft).background_style(WHITE.mix(0.8)).draw()?;
             }};
         }
         match (axes.has_log_y, right <= 3.0 || left > right / 30.0 && left >= 8.0) {
@@ -141,6 +148,10 @@ fn draw(curves: &[Curve], axes: &Axes) -> Result<String, Box<dyn Error>> {
     Ok(svg)
 }
 
+fn phase(number: f64) -> String {
+    ["", "filled", "nine in ten freed", "refilled"].get(number.round() as usize).copied().unwrap_or_default().to_owned()
+}
+
 /// A number as it is said: 100, 10k, 1M.
 fn short(number: f64) -> String {
     match number.abs() {
@@ -148,5 +159,28 @@ fn short(number: f64) -> String {
         1e4.. => format!("{}k", number / 1e3),
         10.0.. => format!("{number:.0}"),
         _ => format!("{}", (number * 10.0).round() / 10.0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_rows_are_read_as_numbers() {
+        assert_eq!(
+            ["100", "10k", "1m", "t4", "", "1mk"].map(number),
+            [Some(1e2), Some(1e4), Some(1e6), None, None, None]
+        );
+        assert_eq!([100.0, 1e4, 1e6, 0.25].map(short), ["100", "10k", "1M", "0.3"]);
+    }
+
+    #[test]
+    fn a_plot_is_drawn_on_either_kind_of_axis() {
+        for (has_log_y, points) in [(true, [(1e2, 5.0), (1e7, 500.0)]), (false, [(1.0, 30.0), (16.0, 20.0)])] {
+            let axes = Axes { x: "of x", x_label: short, y: "of y", has_log_y };
+            let svg = draw(&[(OURS, points.to_vec())], &axes).expect("it can be drawn");
+            assert!(svg.starts_with("<svg") && svg.contains("of x") && svg.contains("<polyline"), "{svg}");
+        }
     }
 }

@@ -68,7 +68,7 @@ fn run(cli: &Cli, workloads: &[&'static Workload]) -> Result<()> {
     let mut allocators: Vec<_> = allocators::all().filter(is_wanted).collect();
     let workers = Workers::beside_the_driver()?;
     if !cli.selection.no_build {
-        allocators::build(&workers, &allocators)?;
+        allocators::build(&workers, &mut allocators)?;
     }
     workers.check(BASELINE)?;
     allocators.retain(|&allocator| {

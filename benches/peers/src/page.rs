@@ -18,9 +18,10 @@ th, td { padding: 1px 8px; text-align: right; border-bottom: 1px solid #eee }
 th:nth-child(-n+2), td:nth-child(-n+2) { text-align: left }
 tr.mean { font-weight: bold }
 td.best { background: #dff0d8 }
-.bars { display: flex; flex-wrap: wrap; gap: 14px }
+.bars { display: flex; flex-wrap: wrap; gap: 14px 18px }
 figure { margin: 0 } figcaption { font-weight: bold; font-size: 13px }
 figcaption span { font-weight: normal; color: #666 }
+.legend span { margin-right: 1.2em; white-space: nowrap } .legend i { display: inline-block; width: 1em; height: 0.7em; margin-right: 0.3em }
 svg text { font-family: sans-serif }
 details { margin: 0.7em 0 } summary { cursor: pointer; font-weight: bold }
 ";
@@ -53,6 +54,9 @@ pub(crate) fn page(comparison: &Comparison) -> Markup {
                 }
                 @if !plots.is_empty() {
                     h2 { "Curves" }
+                    p.legend { @for &allocator in &comparison.allocators {
+                        span { i style={ "background:" (css(colour(allocator))) } {} (allocator.name) }
+                    } }
                     div.bars { @for plot in &plots {
                         figure { figcaption { (plot.title) } (PreEscaped(&plot.svg)) }
                     } }

@@ -207,4 +207,20 @@ mod tests {
         assert!(error.contains("json") && error.contains("system (round 1)"), "{error}");
         assert!(error.contains("poolmalloc (round 2)"), "{error}");
     }
+
+    #[test]
+    fn what_fails_stops_the_run_or_has_no_row() {
+        let nobody = Allocator { name: "nobody", package: "none", binary: "no-such-worker", has_report: false };
+        let json = crate::workloads::find("json").expect("json is a workload");
+        let run = |on_failure| {
+            let (workloads, allocators, scale) = (&[json][..], &[nobody][..], Scale::TINY);
+            let workers = Workers::beside_the_driver().expect("this test is a file");
+            Measurement { workloads, allocators, rounds: 2, scale, on_failure }.run(&workers)
+        };
+        let error = run(OnFailure::Stop).expect_err("there is no such worker").to_string();
+        assert!(error.contains("cannot start") && error.contains("no-such-worker"), "{error}");
+        let results = run(OnFailure::LeaveOut).expect("the failure is left out");
+        assert_eq!((results.failures.len(), results.rounds.len()), (1, 2), "it is not tried again");
+        assert!(results.row(json, nobody, nobody).is_none());
+    }
 }

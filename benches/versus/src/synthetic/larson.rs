@@ -4,8 +4,8 @@
 //! threads inherit what others have allocated. Each of so many lines of threads has 1000 blocks of 8 to 256 bytes; a
 //! thread replaces 20,000 at random, starts its successor and ends. All lines together do the same amount of work.
 //!
-//! Caveat: half a per cent of the operations' time is the kernel's, for the threads. On fewer processors than lines the
-//! time can at best stay the same.
+//! Caveat: a little of each operation is the kernel's, which starts a thread every 20,000. On fewer processors than
+//! lines the time can at best stay the same.
 
 use std::sync::mpsc::{Sender, channel};
 use std::thread;
