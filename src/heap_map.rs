@@ -81,8 +81,9 @@ pub fn arenas() -> impl FusedIterator<Item = ArenaMap> {
 /// memory not returned?".
 ///
 /// An arena goes back as a whole when all of its blocks are back in their pools. These have blocks out, of less than
-/// a quarter of their 256 KiB ([`ArenaMap::is_pinned`]); their `Display` tells of which sizes. Some of those may be cached in a magazine:
-/// [`release_unused`](crate::release_unused) before this empties the caches of the calling and of ended threads.
+/// a quarter of their 256 KiB ([`ArenaMap::is_pinned`]); their `Display` tells of which sizes. Some of those may be
+/// cached in a magazine: [`release_unused`](crate::release_unused) before this empties the caches of the calling and of
+/// ended threads.
 ///
 /// It allocates nothing.
 pub fn pinned() -> impl FusedIterator<Item = ArenaMap> {

@@ -32,9 +32,11 @@
 //!   └───────────────┘
 //! ```
 //! The files follow a request's way: `global`, `tls`, `heap` with `magazine`, then `pool`, `arena`, `region`, `os`;
-//! `remote` is the protocol between threads and `shared` what all heaps share. Imports point down, but that `region`
-//! names the types of its tables' entries, that `tls` and `statics` know each other, and that a heap gets arenas
-//! through the trait `Supply`, which `shared` implements.
+//! `remote` is the protocol between threads and `shared` what all heaps share, with `lock`, `once`, `stack`, `counter` and
+//! `generation` as its parts. What users are told comes from `stats`, `thread_stats`, `measure` with `watch`, `heap_map`,
+//! `verify`, `release` and `assert`; its texts from `report`, `export` and `at_exit`. Imports point down, but that `region`
+//! names the types of its tables' entries, that `tls` and `statics` know each other, that a heap gets arenas through the
+//! trait `Supply`, which `shared` implements, and that `os` calls `at_exit` when the process ends.
 //!
 //! # The strategy, and its drawback
 //! A free block costs no header, and a pool has no header either: all that is known of blocks lies in dense tables
@@ -82,9 +84,9 @@
 //! Memcheck knows the blocks of malloc, but not those of pools. So in a process that it executes there are no pools:
 //! every request goes to the backend, and leaks, uses of undefined memory, of freed blocks and of what lies around them are
 //! reported as with malloc, without a rebuild. [`stats()`] then has no region, arenas or heaps, and counts all requests
-//! as large ones. Valgrind's other tools, such as callgrind, see the pools. Valgrind is
-//! asked once, on Linux on x86-64 and aarch64; elsewhere memcheck sees the pools and is blind inside them. A backend
-//! other than malloc is as visible to memcheck as it makes itself.
+//! as large ones. Valgrind's other tools, such as callgrind, see the pools. Valgrind is asked once, on Linux on x86-64
+//! and aarch64; elsewhere memcheck sees the pools and is blind inside them. A backend other than malloc is as visible
+//! to memcheck as it makes itself.
 
 mod arena;
 mod assert;
