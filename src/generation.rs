@@ -85,4 +85,32 @@ mod tests {
         assert_eq!(status, 0);
         assert_eq!(generation.number(), number);
     }
+
+    #[test]
+    fn a_childs_child_has_a_third_number() {
+        /// Forks; the child ends well if `is_right` says so. Returns whether it did.
+        fn fork_and_ask(is_right: impl FnOnce() -> bool) -> bool {
+            // SAFETY: the child calls nothing that another thread could hold.
+            let child = unsafe { libc::fork() };
+            if child == 0 {
+                let code = i32::from(!is_right());
+                // SAFETY: no preconditions.
+                unsafe { libc::_exit(code) };
+            }
+            let mut status = 0;
+            // SAFETY: `status` is a valid place for the answer.
+            let ended = unsafe { libc::waitpid(child, &raw mut status, 0) };
+            ended == child && status == 0
+        }
+        let generation: &'static Generation = Box::leak(Box::new(Generation::new()));
+        let first = generation.number();
+        assert!(fork_and_ask(|| {
+            let second = generation.number();
+            second != first
+                && fork_and_ask(|| {
+                    let third = generation.number();
+                    third != first && third != second
+                })
+        }));
+    }
 }
