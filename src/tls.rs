@@ -21,7 +21,8 @@ use core::ffi::c_void;
 use core::ptr::{self, NonNull};
 
 thread_local! {
-    /// TLS invariant 1: points to a front that lives for ever, or to that of a watch that is on; if it has a heap, this thread owns that heap.
+    /// TLS invariant 1: points to a front that lives for ever, or to that of a watch that is on; if it has a heap, this
+    /// thread owns that heap.
     static FRONT: Cell<*const Front> = const { Cell::new(&raw const NO_HEAP) };
 }
 
@@ -41,8 +42,12 @@ pub(crate) fn front_pointer() -> *const Front {
 
 /// The watch over the calling thread's requests, if there is one.
 pub(crate) fn watched<'w>() -> Option<&'w Watch> {
-    let front = FRONT.with(Cell::get);
-    // SAFETY: TLS invariant 1.
+    watch_of(FRONT.with(Cell::get))
+}
+
+/// The watch that one of this thread's fronts, the one there is now or one below a watch, is part of.
+fn watch_of<'w>(front: *const Front) -> Option<&'w Watch> {
+    // SAFETY: TLS invariant 1, and Watch invariant 1 for those below.
     if !unsafe { &*front }.is_watched() {
         return None;
     }
@@ -65,10 +70,7 @@ impl Drop for On<'_> {
     fn drop(&mut self) {
         let (own, mut above) = ((&raw const *self.watch).cast::<Front>(), FRONT.with(Cell::get));
         // A coroutine may have been left in the middle of `f`, and another watch be on since: that one stays.
-        // SAFETY: TLS invariant 1, and Watch invariant 1 for those below.
-        while !ptr::eq(above, own) && unsafe { &*above }.is_watched() {
-            // SAFETY: such a front is the first field of a watch (Watch invariant 1).
-            let watch = unsafe { &*above.cast::<Watch>() };
+        while let (false, Some(watch)) = (ptr::eq(above, own), watch_of(above)) {
             if ptr::eq(watch.below(), own) {
                 return watch.set_below(self.watch.below());
             }
@@ -130,14 +132,10 @@ fn below_watches() -> Option<OwnedHeap<'static>> {
 /// The front below all watches.
 fn lowest_front() -> *const Front {
     let mut front = FRONT.with(Cell::get);
-    loop {
-        // SAFETY: TLS invariant 1, and Watch invariant 1 for those below.
-        if !unsafe { &*front }.is_watched() {
-            return front;
-        }
-        // SAFETY: such a front is the first field of a watch (Watch invariant 1).
-        front = unsafe { &*front.cast::<Watch>() }.below();
+    while let Some(watch) = watch_of(front) {
+        front = watch.below();
     }
+    front
 }
 
 /// The calling thread's own heap, taken now if it can be.
