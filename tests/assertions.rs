@@ -14,7 +14,7 @@ use std::thread;
 
 use poolmalloc::{PoolMalloc, assert_allocs, assert_no_alloc, assert_no_leaks};
 
-use support::scaled;
+use support::{SetAtEnd, scaled};
 
 #[global_allocator]
 static ALLOC: PoolMalloc = PoolMalloc::new();
@@ -89,15 +89,8 @@ fn leaks_are_named() {
 #[test]
 fn the_thread_of_the_caller_counts_alone() {
     static STOP: AtomicBool = AtomicBool::new(false);
-    /// Stops the busy threads, also when an assertion fails: the scope waits for them.
-    struct StopAtEnd;
-    impl Drop for StopAtEnd {
-        fn drop(&mut self) {
-            STOP.store(true, Ordering::Relaxed);
-        }
-    }
     thread::scope(|scope| {
-        let _stop = StopAtEnd;
+        let _stop = SetAtEnd(&STOP);
         for _ in 0..thread::available_parallelism().map_or(2, usize::from) {
             scope.spawn(|| {
                 while !STOP.load(Ordering::Relaxed) {

@@ -21,7 +21,7 @@ use rand::{RngExt, SeedableRng};
 
 use support::block::layout;
 use support::oracle::{CLASSES, block_bytes, class_of};
-use support::scaled;
+use support::{SetAtEnd, scaled};
 
 #[global_allocator]
 static ALLOC: PoolMalloc = PoolMalloc::new();
@@ -234,15 +234,8 @@ fn a_panic_takes_the_watch_off() {
 #[test]
 fn other_threads_count_for_themselves() {
     static STOP: AtomicBool = AtomicBool::new(false);
-    /// Stops the other thread, also when this one panics: the scope waits for it.
-    struct StopAtEnd;
-    impl Drop for StopAtEnd {
-        fn drop(&mut self) {
-            STOP.store(true, Ordering::Relaxed);
-        }
-    }
     thread::scope(|scope| {
-        let _stop = StopAtEnd;
+        let _stop = SetAtEnd(&STOP);
         // They free blocks of this thread, and start and end meanwhile.
         scope.spawn(|| {
             while !STOP.load(Ordering::Relaxed) {

@@ -203,7 +203,12 @@ impl OwnedHeap<'_> {
                 }
             }
         }
-        while let Some(arena) = self.own.arenas.take_wholly_free(&self.region, 1) {
+        self.give_arenas(supply, 1);
+    }
+
+    /// Gives all wholly free arenas but `keep` of them to `supply`.
+    pub(super) fn give_arenas(self, supply: &impl Supply, keep: usize) {
+        while let Some(arena) = self.own.arenas.take_wholly_free(&self.region, keep) {
             supply.give_arena(&self.region, arena);
         }
     }

@@ -297,9 +297,7 @@ impl OwnedHeap<'_> {
         if self.own.since_search.get().freed_blocks * POOLS_LOOKED_AT_A_FREE >= self.own.pools.get() {
             self.search_wholly_free_pools(supply);
         }
-        while let Some(arena) = self.own.arenas.take_wholly_free(&self.region, 0) {
-            supply.give_arena(&self.region, arena);
-        }
+        self.give_arenas(supply, 0);
     }
 
     /// Gives up all that holds no live block: nothing stays cached, what is wholly free goes back to `supply`, and the
@@ -311,9 +309,7 @@ impl OwnedHeap<'_> {
         }
         self.collect(usize::MAX);
         self.search_wholly_free_pools(supply);
-        while let Some(arena) = self.own.arenas.take_wholly_free(&self.region, 0) {
-            supply.give_arena(&self.region, arena);
-        }
+        self.give_arenas(supply, 0);
         // SAFETY: Heap invariant 1.
         unsafe { self.own.arenas.release(&self.region) }
     }

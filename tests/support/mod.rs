@@ -13,6 +13,8 @@ pub(crate) mod raw_thread;
 pub(crate) mod ring;
 pub(crate) mod words;
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use libtest_mimic::{Arguments, Trial};
 
 /// Has a test binary end with its first panic, as `tests/mutants` wants: one test that fails is enough.
@@ -48,6 +50,15 @@ pub(crate) fn run_trials(trials: Vec<Trial>) {
     let mut arguments = Arguments::from_args();
     arguments.test_threads = Some(1);
     libtest_mimic::run(&arguments, trials).exit_if_failed();
+}
+
+/// Sets its flag when it is dropped, also by a panic: for a scope that waits for threads which look at the flag.
+pub(crate) struct SetAtEnd<'a>(pub(crate) &'a AtomicBool);
+
+impl Drop for SetAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// `full` in an optimised build, a `divisor`-th of it in a debug build, where everything is many times slower.
