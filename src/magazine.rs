@@ -2,17 +2,18 @@
 //! (J. Bonwick and J. Adams, "Magazines and Vmem", USENIX 2001).
 //!
 //! ```text
-//! slot   0 ...   bottom   +1    +2    +3    ...   63
-//!      |       | null   | blk | blk | blk |     |    |      512 bytes, aligned to 512
-//!                              ^ top: the newest block
+//! slot   0    ...   -3    -2    -1    bottom  ...  63
+//!      |     |     | blk | blk | blk | null   |     |      512 bytes, aligned to 512
+//!                    ^ top: the newest block
 //! ```
-//! A class of small blocks uses all slots; one of larger blocks begins higher up, so that no magazine holds more than
-//! about [`LOADED_BYTES`]. "Full" is in slot 63 for all, which a fast path sees without knowing the class.
+//! It grows downwards. A class of small blocks uses all slots; one of larger blocks begins lower down, so that no magazine
+//! holds more than about [`LOADED_BYTES`]. "Full" is in slot 0 for all, which a fast path sees by the top alone, without
+//! knowing the class.
 //!
-//! Magazine invariant 1: the slot at the bottom is null while the magazine is in use, so a top that has come down to it
+//! Magazine invariant 1: the slot at the bottom is null while the magazine is in use, so a top that has come up to it
 //! reads "empty" without a count.
-//! Magazine invariant 2: a top that may not be raised lies in slot 63, so its successor is a multiple of 512: "full".
-//! Magazine invariant 3: a head without a magazine points to slot 63 of [`ABSENT`], which is null: empty and full at
+//! Magazine invariant 2: a top that may not be lowered lies in slot 0, so it is a multiple of 512: "full".
+//! Magazine invariant 3: a head without a magazine points to slot 0 of [`ABSENT`], which is null: empty and full at
 //! once, so that both fast paths leave it alone without a test of its own. Nothing is ever written to it.
 
 use crate::size_class::SizeClass;
@@ -22,8 +23,8 @@ use static_assertions::const_assert_eq;
 
 /// Slots of a magazine.
 pub(crate) const SLOTS: usize = 64;
-/// The slot of the last block of a full magazine.
-const LAST_SLOT: usize = SLOTS - 1;
+/// Most blocks in a magazine: one slot is for the null at the bottom.
+const MOST_BLOCKS: usize = SLOTS - 1;
 /// Bytes of blocks that a magazine holds, about, if that is fewer than fill its slots.
 const LOADED_BYTES: usize = 8 * 1024;
 /// Bytes of a magazine, and its alignment.
@@ -45,14 +46,14 @@ static ABSENT: Magazine = Magazine { slots: [const { Slot::null() }; SLOTS] };
 
 /// The top of a head without a magazine.
 pub(crate) const fn absent() -> *mut Slot {
-    (&raw const ABSENT.slots[LAST_SLOT]).cast_mut()
+    (&raw const ABSENT.slots[0]).cast_mut()
 }
 
 /// Blocks of this class that a magazine holds when it is full.
 #[inline]
 pub(crate) const fn capacity(class: SizeClass) -> usize {
     let blocks = LOADED_BYTES / class.bytes();
-    if blocks < LAST_SLOT { blocks } else { LAST_SLOT }
+    if blocks < MOST_BLOCKS { blocks } else { MOST_BLOCKS }
 }
 
 /// Whether a top belongs to no magazine.
@@ -64,7 +65,7 @@ pub(crate) fn is_absent(top: *mut Slot) -> bool {
 /// The top of the magazine that a top, not absent, lies in when it holds no block of this class.
 #[inline]
 pub(crate) fn bottom(top: *mut Slot, class: SizeClass) -> *mut Slot {
-    start(top).wrapping_add(LAST_SLOT - capacity(class))
+    start(top).wrapping_add(capacity(class))
 }
 
 /// The first slot of the magazine that a top, not absent, lies in.
@@ -73,10 +74,10 @@ pub(crate) fn start(top: *mut Slot) -> *mut Slot {
     top.map_addr(|address| address & !(MAGAZINE_BYTES - 1))
 }
 
-/// Blocks of this class below a top, the one it points to included.
+/// Blocks of this class above a top, the one it points to included.
 #[inline]
 pub(crate) fn count(top: *mut Slot, class: SizeClass) -> usize {
-    if is_absent(top) { 0 } else { (top.addr() - bottom(top, class).addr()) / size_of::<Slot>() }
+    if is_absent(top) { 0 } else { (bottom(top, class).addr() - top.addr()) / size_of::<Slot>() }
 }
 
 /// Makes a magazine, given by any top in it, an empty one of this class; returns its top.
@@ -90,13 +91,13 @@ pub(crate) unsafe fn empty(top: *mut Slot, class: SizeClass) -> *mut Slot {
     bottom
 }
 
-/// The cached blocks under a top, not absent, the first that would be handed out last.
+/// The cached blocks from a top, not absent, on, in the order in which they would be handed out.
 ///
 /// # Safety
 /// * The caller owns the magazine and does not use its top while the slice lives.
 pub(crate) unsafe fn blocks<'a>(top: *mut Slot, class: SizeClass) -> &'a [Slot] {
-    // SAFETY: so many blocks lie above the bottom (Magazine invariants 1 and 2), the caller's alone.
-    unsafe { core::slice::from_raw_parts(bottom(top, class).wrapping_add(1), count(top, class)) }
+    // SAFETY: so many blocks lie below the bottom (Magazine invariants 1 and 2), the caller's alone.
+    unsafe { core::slice::from_raw_parts(top, count(top, class)) }
 }
 
 /// Whether a top points to this block. Only the owner may call this.
@@ -129,7 +130,8 @@ impl Head {
         // SAFETY: a top always points to a slot of a magazine that lives for ever.
         let block = unsafe { (*top).get() };
         if !block.is_null() {
-            self.top.set(top.wrapping_sub(1));
+            // Read once more, so that one instruction reads, adds and writes.
+            self.top.set(self.top.get().wrapping_add(1));
         }
         block
     }
@@ -139,13 +141,13 @@ impl Head {
     #[inline(always)]
     pub(crate) fn push(&self, block: *mut u8) -> bool {
         let top = self.top.get();
-        let next = top.wrapping_add(1);
-        if next.addr() % MAGAZINE_BYTES == 0 || is_newest(top, block) {
+        if top.addr() % MAGAZINE_BYTES == 0 || is_newest(top, block) {
             return false;
         }
-        // SAFETY: `next` is no multiple of 512, so it is a slot of the magazine (Magazine invariant 2).
-        unsafe { (*next).set(block) };
-        self.top.set(next);
+        // SAFETY: the top is no multiple of 512, so there is a slot of the magazine below it (Magazine invariant 2).
+        unsafe { (*top.wrapping_sub(1)).set(block) };
+        // As in `pop`.
+        self.top.set(self.top.get().wrapping_sub(1));
         self.count_free();
         true
     }
@@ -175,9 +177,10 @@ impl Head {
 
 /// Most full magazines that a depot keeps.
 pub(crate) const DEPOT_SLOTS: usize = 16;
-/// Bytes of blocks that a depot keeps per class, about. More saves little more work, and costs locality: blocks come
-/// out in the order of their frees, where a fill would hand them out in the order of their addresses.
-const DEPOT_BYTES: usize = 32 * 1024;
+/// Bytes of blocks that a depot keeps per class, about, if its slots hold so many. More saves little more work, and costs
+/// locality: blocks come out in the order of their frees, where a fill would hand them out in the order of their
+/// addresses. `docs/performance.md` has the figures.
+const DEPOT_BYTES: usize = 64 * 1024;
 
 /// The full magazines of one class, oldest first: a ring.
 ///
@@ -217,7 +220,7 @@ impl Depot {
 
     /// Keeps a full magazine, given by its top. The depot must have room.
     pub(crate) fn push_newest(&self, top: *mut Slot) {
-        debug_assert!(top.addr() == start(top).addr() + LAST_SLOT * size_of::<Slot>(), "Depot invariant 1");
+        debug_assert!(top.addr() % MAGAZINE_BYTES == 0, "Depot invariant 1");
         self.slot(self.length()).set(top);
         self.length.set(self.length() as u32 + 1);
     }
@@ -276,7 +279,7 @@ mod tests {
             assert!(!head.push(block(64)));
             assert_eq!(head.frees(), full as u64);
             // SAFETY: this test owns the magazine.
-            assert_eq!(unsafe { blocks(head.top(), class) }[0].get(), block(1));
+            assert_eq!(unsafe { blocks(head.top(), class) }[full - 1].get(), block(1));
             for n in (1..=full).rev() {
                 assert_eq!(head.pop(), block(n));
             }
@@ -297,7 +300,7 @@ mod tests {
     #[test]
     fn a_depot_gives_the_newest_or_the_oldest() {
         let depot = Depot::new();
-        let full: Vec<_> = (0..DEPOT_SLOTS).map(|_| leaked().wrapping_add(LAST_SLOT)).collect();
+        let full: Vec<_> = (0..DEPOT_SLOTS).map(|_| leaked()).collect();
         for round in 0..3 {
             assert_eq!(depot.pop_newest(), None);
             assert_eq!(depot.pop_oldest(), None);
@@ -313,10 +316,10 @@ mod tests {
     }
 
     #[test]
-    fn depots_keep_about_32_kib() {
+    fn depots_keep_about_64_kib() {
         for class in SizeClass::all() {
             let bytes = Depot::bound(class) * capacity(class) * class.bytes();
-            assert!(bytes <= 32 * 1024 || Depot::bound(class) == 1);
+            assert!(bytes <= 64 * 1024 && (bytes > 56 * 1024 || Depot::bound(class) == DEPOT_SLOTS));
         }
     }
 }

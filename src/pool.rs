@@ -125,11 +125,11 @@ impl PoolList {
 }
 
 /// Takes up to `wanted` blocks of a pool out of the free map, lowest address first, and writes them to the slots from
-/// `first` downwards. Returns how many, and whether the pool has none left.
+/// `first` upwards. Returns how many, and whether the pool has none left.
 ///
 /// # Safety
 /// * The caller owns the pool.
-/// * `first` and the `wanted - 1` slots below it are the caller's to write.
+/// * `first` and the `wanted - 1` slots above it are the caller's to write.
 pub(crate) unsafe fn take_blocks(region: &Region, pool: PoolId, first: *mut Slot, wanted: usize) -> (usize, bool) {
     let mut slot = first;
     let mut left = wanted;
@@ -148,9 +148,9 @@ pub(crate) unsafe fn take_blocks(region: &Region, pool: PoolId, first: *mut Slot
         }
         while bits != 0 && left > 0 {
             let block = start.wrapping_add(bits.trailing_zeros() as usize * CLASS_STEP);
-            // SAFETY: at most `wanted` slots from `first` down are written, which the caller promises are its own.
+            // SAFETY: at most `wanted` slots from `first` up are written, which the caller promises are its own.
             unsafe { (*slot).set(block) };
-            slot = slot.wrapping_sub(1);
+            slot = slot.wrapping_add(1);
             bits &= bits - 1;
             left -= 1;
         }
@@ -217,12 +217,12 @@ mod tests {
             free_blocks_from(&region, pool, 3);
             assert!(!is_wholly_free(&region, pool));
             let slots = [const { Slot::null() }; 512];
-            let last = (&raw const slots[511]).cast_mut();
+            let first = (&raw const slots[0]).cast_mut();
             let mut found = Vec::new();
             loop {
                 // SAFETY: this test owns pool and slots.
-                let (taken, empty) = unsafe { take_blocks(&region, pool, last, 5) };
-                found.extend(offsets(&slots[512 - taken..], &region).into_iter().rev());
+                let (taken, empty) = unsafe { take_blocks(&region, pool, first, 5) };
+                found.extend(offsets(&slots[..taken], &region));
                 if empty {
                     break;
                 }

@@ -387,12 +387,6 @@ impl Region {
         unsafe { self.remote_map.entry(pool.first_word() as usize).cast().as_ref() }
     }
 
-    /// Where a word of the free map lies, for a prefetch.
-    #[inline]
-    pub(crate) fn free_word_address(&self, index: u32) -> *const WatchedU64 {
-        self.free_map.start.as_ptr().wrapping_add(index as usize)
-    }
-
     /// What is known of a pool. Region invariant 2 says whose it is.
     #[inline]
     pub(crate) fn pool_record(&self, pool: PoolId) -> &PoolRecord {

@@ -57,19 +57,21 @@ impl OwnedHeap<'_> {
         let wanted = state.next_fill.get();
         state.next_fill.set((wanted * 2).min(capacity(class)));
         let empty = head.top();
-        // SAFETY: the first `wanted` slots above the bottom of the heap's own magazine, which is empty.
-        let taken = unsafe { self.take(supply, class, empty.wrapping_add(wanted), wanted) };
+        let first = empty.wrapping_sub(wanted);
+        // SAFETY: the `wanted` slots below the bottom of the heap's own magazine, which is empty.
+        let taken = unsafe { self.take(supply, class, first, wanted) };
         if taken < wanted {
-            // They lie too high; the slot above the bottom is where they belong.
-            let from = empty.wrapping_add(wanted - taken);
-            for number in 1..=taken {
-                // SAFETY: a slot of the magazine, between the wanted ones.
-                let block = unsafe { (*from.wrapping_add(number)).get() };
+            // They lie too low; the slot below the bottom is where the last belongs.
+            let (mut from, mut to) = (first.wrapping_add(taken), empty);
+            while !ptr::eq(from, first) {
+                (from, to) = (from.wrapping_sub(1), to.wrapping_sub(1));
+                // SAFETY: slots of the magazine, two of the wanted ones; so for the next line.
+                let block = unsafe { (*from).get() };
                 // SAFETY: as above.
-                unsafe { (*empty.wrapping_add(number)).set(block) };
+                unsafe { (*to).set(block) };
             }
         }
-        head.load(empty.wrapping_add(taken));
+        head.load(empty.wrapping_sub(taken));
     }
 
     /// A block without a magazine: the stragglers' way, and the last one when no magazine can be had.
@@ -80,11 +82,11 @@ impl OwnedHeap<'_> {
         slot.get()
     }
 
-    /// Takes up to `wanted` blocks out of pools, written from `first` downwards: from the class's partly used pools,
+    /// Takes up to `wanted` blocks out of pools, written from `first` upwards: from the class's partly used pools,
     /// then from what other threads freed, then from a fresh pool. Returns how many, 0 if there is no memory.
     ///
     /// # Safety
-    /// * `first` and the `wanted - 1` slots below it are the caller's to write.
+    /// * `first` and the `wanted - 1` slots above it are the caller's to write.
     unsafe fn take(self, supply: &impl Supply, class: SizeClass, first: *mut Slot, wanted: usize) -> usize {
         let state = self.class(class);
         let mut taken = 0;
@@ -92,7 +94,7 @@ impl OwnedHeap<'_> {
             while let Some(pool) = state.partial.first() {
                 // SAFETY: the heap owns its pools; the caller promises the slots.
                 let (count, empty) =
-                    unsafe { pool::take_blocks(&self.region, pool, first.wrapping_sub(taken), wanted - taken) };
+                    unsafe { pool::take_blocks(&self.region, pool, first.wrapping_add(taken), wanted - taken) };
                 taken += count;
                 if empty {
                     state.partial.unlink(&self.region, pool);
@@ -130,11 +132,11 @@ impl OwnedHeap<'_> {
         state.pools.add(1);
         let taken = wanted.min(class.blocks_per_pool());
         let (mut block, mut slot) = (self.region.block(pool.0 as usize * POOL_BYTES), first);
-        let end = first.wrapping_sub(taken);
+        let end = first.wrapping_add(taken);
         while !ptr::eq(slot, end) {
             // SAFETY: `taken` is at most `wanted`, and the caller promises so many slots.
             unsafe { (*slot).set(block) };
-            (block, slot) = (block.wrapping_add(class.bytes()), slot.wrapping_sub(1));
+            (block, slot) = (block.wrapping_add(class.bytes()), slot.wrapping_add(1));
         }
         if taken < class.blocks_per_pool() {
             pool::free_blocks_from(&self.region, pool, taken);

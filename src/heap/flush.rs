@@ -3,22 +3,44 @@
 use super::fill::FIRST_FILL;
 use super::{Heap, OwnedHeap, Supply, TAG_FREE, heap_of_tag, size_class_of_tag};
 use crate::check::{Misuse, misuse};
-use crate::magazine::{self, Depot, Slot, absent, bottom, count, is_absent, is_newest};
-use crate::os;
+use crate::magazine::{self, Depot, SLOTS, Slot, absent, bottom, count, is_absent, is_newest};
 use crate::pool::PoolState;
 use crate::region::PoolId;
 use crate::remote::{self, Combined, END};
 use crate::size_class::{CLASS_STEP, SizeClass, WORD_BYTES, is_block_at};
 use crate::sync::Ordering;
-
-/// How many blocks ahead a flush fetches the words that it will need: they are its cache misses.
-const PREFETCH_AHEAD: usize = 8;
+use core::mem::MaybeUninit;
 
 /// Words that a parked heap collects at a time when it settles: those of sixteen arenas.
 const COLLECTED_BY_SETTLING: usize = 16 * 512;
 
 /// Pools that a settling heap's search may look at for each block freed since the last one.
 const POOLS_LOOKED_AT_A_FREE: usize = 8;
+
+/// The words of the free map that were zero before a flush, at most one for each block of a magazine. Added to without a
+/// branch.
+struct NewlyFree {
+    words: [MaybeUninit<u32>; SLOTS],
+    length: usize,
+}
+
+impl NewlyFree {
+    fn new() -> Self {
+        Self { words: [const { MaybeUninit::uninit() }; SLOTS], length: 0 }
+    }
+
+    /// Adds a word if `is_new`. There must be room for one more.
+    #[inline(always)]
+    fn add_if(&mut self, is_new: bool, index: u32) {
+        self.words[self.length % SLOTS].write(index);
+        self.length += usize::from(is_new);
+    }
+
+    fn words(&self) -> impl Iterator<Item = u32> {
+        // SAFETY: every word below the length has been written.
+        self.words[..self.length].iter().map(|word| unsafe { word.assume_init() })
+    }
+}
 
 impl Heap {
     /// Word of the maps and bit in it for the block at an offset.
@@ -116,29 +138,33 @@ impl OwnedHeap<'_> {
         bottom(top, class)
     }
 
-    /// Sets the blocks' bits in the free map.
+    /// Sets the blocks' bits in the free map. There are no more blocks than a magazine has slots.
     fn flush(self, class: SizeClass, blocks: &[Slot]) {
+        let Some(oldest) = blocks.last() else { return };
         let base = self.region.base().addr().get();
         let own = self.front.tag(class);
-        let mut combined = Combined::NONE;
         let mut low_bits = 0;
-        for (position, block) in blocks.iter().enumerate() {
-            if let Some(later) = blocks.get(position + PREFETCH_AHEAD) {
-                let (index, _) = Heap::word_and_bit(later.get().addr() - base);
-                os::prefetch_write(self.region.free_word_address(index));
-            }
+        // Pools are listed at the end: whether a word was zero is a branch that nobody can foresee, and would hold up the
+        // next words, which may be cache misses.
+        let mut newly_free = NewlyFree::new();
+        // Neighbours share one word.
+        let mut combined = Combined { index: Heap::word_and_bit(oldest.get().addr() - base).0, bits: 0 };
+        // The oldest first: the pool of the newest is then the first to be used again.
+        for block in blocks.iter().rev() {
             let offset = block.get().addr() - base;
             low_bits |= offset;
             let (index, bit) = Heap::word_and_bit(offset);
-            match combined.add(index, bit) {
-                Ok(None) => {}
-                Ok(Some(ready)) => self.put_back(class, own, ready),
-                Err(_) => self.wrong_free(class, offset),
+            if index != combined.index {
+                self.put_back(class, own, combined, &mut newly_free);
+                combined = Combined { index, bits: 0 };
             }
+            if combined.bits & bit != 0 {
+                self.wrong_free(class, offset);
+            }
+            combined.bits |= bit;
         }
-        if let Some(ready) = combined.take() {
-            self.put_back(class, own, ready);
-        }
+        self.put_back(class, own, combined, &mut newly_free);
+        newly_free.words().for_each(|index| self.list_pool(class, index));
         if low_bits % CLASS_STEP != 0 {
             self.unaligned_free(class, blocks);
         }
@@ -147,19 +173,23 @@ impl OwnedHeap<'_> {
     }
 
     /// Sets the bits of blocks that were in a magazine of this class, whose pools have the tag `own`.
-    #[inline]
-    fn put_back(self, class: SizeClass, own: u32, Combined { index, bits }: Combined) {
+    #[inline(always)]
+    fn put_back(self, class: SizeClass, own: u32, Combined { index, bits }: Combined, newly_free: &mut NewlyFree) {
         // Relaxed: the pool of a block that is not free keeps its tag.
         let tag = self.region.tag(PoolId::of_word(index)).load(Ordering::Relaxed);
         if tag != own {
             self.wrong_free(class, Heap::offset_of_bits(index, bits));
         }
-        self.set_free(class, index, bits);
+        newly_free.add_if(self.set_free(class, index, bits), index);
     }
 
-    /// Sets bits of a word of the free map and puts its pool on the class's list if it is on none.
-    #[inline]
-    fn set_free(self, class: SizeClass, index: u32, bits: u64) {
+    /// Sets bits of a word of the free map. Returns whether it was zero: then the caller must call [`list_pool`], before
+    /// anything else looks at the pool.
+    ///
+    /// [`list_pool`]: Self::list_pool
+    #[inline(always)]
+    #[must_use]
+    fn set_free(self, class: SizeClass, index: u32, bits: u64) -> bool {
         let word = self.region.free_word(index);
         let before = word.get();
         // Pool invariant 1.
@@ -169,11 +199,14 @@ impl OwnedHeap<'_> {
         }
         word.set(before | bits);
         // A word that was not zero is one of a pool on the list (Pool invariant 2).
-        if before == 0 {
-            let pool = PoolId::of_word(index);
-            if self.region.pool_record(pool).state() != PoolState::Listed {
-                self.class(class).partial.link(&self.region, pool);
-            }
+        before == 0
+    }
+
+    /// Puts the pool of a word that is no longer zero on the class's list if it is on none (Pool invariant 2).
+    fn list_pool(self, class: SizeClass, index: u32) {
+        let pool = PoolId::of_word(index);
+        if self.region.pool_record(pool).state() != PoolState::Listed {
+            self.class(class).partial.link(&self.region, pool);
         }
     }
 
@@ -273,7 +306,9 @@ impl OwnedHeap<'_> {
         self.pending().collect(&self.region, &mut taken, most, |index, bits| {
             found = true;
             let class = self.region.pool_record(PoolId::of_word(index)).class();
-            self.set_free(class, index, bits);
+            if self.set_free(class, index, bits) {
+                self.list_pool(class, index);
+            }
             let count = bits.count_ones() as usize;
             self.class(class).collected.add(count);
             self.count_freed(class, count);

@@ -2,14 +2,12 @@
 //! fork, staying loaded, a line on stderr. All knowledge of platforms is in here.
 
 mod exit;
-mod hint;
 mod loaded;
 mod memory;
 mod process;
 mod valgrind;
 
 pub(crate) use exit::{Output, environment, name_exit_entry};
-pub(crate) use hint::prefetch_write;
 pub(crate) use memory::{
     address_space_limit, let_read, open, page_bytes, physical_memory, prefer_small_pages, release, reserve,
     resident_bytes, trim_backend, unreserve, word_wiped_on_fork,

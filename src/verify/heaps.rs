@@ -84,8 +84,8 @@ impl View<'_> {
                 continue;
             }
             demand(self.is_magazine(top), "a magazine is none of the table's", place)?;
-            let is_above = top.addr() >= magazine::bottom(top, class).addr();
-            demand(is_above, "Magazine invariant 1: a top is below the bottom", place)?;
+            let is_below = top.addr() <= magazine::bottom(top, class).addr();
+            demand(is_below, "Magazine invariant 1: a top is beyond the bottom", place)?;
             let held = magazine::count(top, class);
             let is_previous_right = number != 1 || held == 0 || held == capacity(class);
             demand(is_previous_right, "a previous magazine is neither full nor empty", place)?;
@@ -115,7 +115,7 @@ impl View<'_> {
     ) -> Result<(), Violation> {
         for number in 0..held {
             // SAFETY: a slot of a magazine in use, which are atomics and never unmapped.
-            let block = unsafe { (*top.wrapping_sub(number)).get() };
+            let block = unsafe { (*top.wrapping_add(number)).get() };
             let place = Place::Block { address: block.addr(), block_bytes: class.bytes() };
             let Some(offset) = self.region.offset_of(block.addr()) else {
                 return Err(Violation::new("a magazine holds what is no block", place));

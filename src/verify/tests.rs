@@ -159,7 +159,7 @@ fn damage_to_magazines_is_found() {
     scene.assert_finds("a magazine holds a pointer into a block");
     slot.set(block);
     // SAFETY: as above.
-    let below = unsafe { (*state.depot.top(0).wrapping_sub(1)).get() };
+    let below = unsafe { (*state.depot.top(0).wrapping_add(1)).get() };
     slot.set(below);
     scene.assert_finds("a block is in magazines twice");
     slot.set(block);
@@ -172,7 +172,7 @@ fn damage_to_magazines_is_found() {
     scene.owner.region.word(word).store(bit, Ordering::Relaxed);
     scene.assert_finds("a block is in a magazine and waits");
     scene.owner.region.word(word).store(0, Ordering::Relaxed);
-    head.load(scene.other.head(class()).top().wrapping_add(1));
+    head.load(scene.other.head(class()).top().wrapping_sub(1));
     scene.assert_finds("a magazine holds a block of another heap");
     head.load(magazine::start(top).wrapping_sub(100_000));
     scene.assert_finds("a magazine is none of the table's");
@@ -192,13 +192,13 @@ fn damage_to_magazines_is_found() {
 }
 
 #[test]
-fn a_top_below_the_bottom_is_found() {
+fn a_top_beyond_the_bottom_is_found() {
     let scene = Scene::new();
     let large = SizeClass::of_block(256);
     assert!(capacity(large) < magazine::SLOTS - 2);
     let head = scene.other.head(large);
-    head.load(magazine::bottom(head.top(), large).wrapping_sub(1));
-    scene.assert_finds("Magazine invariant 1: a top is below the bottom");
+    head.load(magazine::bottom(head.top(), large).wrapping_add(1));
+    scene.assert_finds("Magazine invariant 1: a top is beyond the bottom");
 }
 
 #[test]

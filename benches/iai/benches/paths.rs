@@ -28,7 +28,7 @@ static POOLMALLOC: PoolMalloc = PoolMalloc::new();
 /// hold 126, so the depot must give and take.
 const WAVE: usize = 250;
 
-/// More 48-byte blocks than a heap caches: two magazines and a depot of 32 KiB hold about 810. 24 magazines.
+/// More 48-byte blocks than a heap caches: two magazines and a depot of 16 hold 1,134. 24 magazines.
 const MORE_THAN_CACHED: usize = 1_512;
 
 /// Steps through the blocks of [`REMOTE_FREE_STRIDE`]: 97 blocks of 48 bytes are more than a pool, and 97 and 1,008
