@@ -33,7 +33,7 @@
 //! ```
 //! The files follow a request's way: `global`, `tls`, `heap` with `magazine`, then `pool`, `arena`, `region`, `os`;
 //! `remote` is the protocol between threads and `shared` what all heaps share, with `lock`, `once`, `stack`, `counter` and
-//! `generation` as its parts. What users are told comes from `stats`, `thread_stats`, `measure` with `watch`, `heap_map`,
+//! `generation` as its parts, and `settings` what the environment chooses. What users are told comes from `stats`, `thread_stats`, `measure` with `watch`, `heap_map`,
 //! `verify`, `release` and `assert`; its texts from `report`, `export` and `at_exit`. Imports point down, but that `region`
 //! names the types of its tables' entries, that `tls` and `statics` know each other, that a heap gets arenas through the
 //! trait `Supply`, which `shared` implements, and that `os` calls `at_exit` when the process ends.
@@ -53,6 +53,7 @@
 //! | block | the unit handed to the program |
 //! | size class | index of a block size: 8, 16, ... 256 bytes |
 //! | magazine | one class's cached block pointers in a thread's heap |
+//! | foreign magazine | those of blocks of other heaps, freed by this thread |
 //! | depot | a class's full magazines behind the loaded one |
 //! | free map, remote map | one bit for every 8 bytes of the region: free blocks; blocks freed by other threads |
 //! | heap | a thread's pools, arenas and magazines |
@@ -79,6 +80,12 @@
 //! once more at its end: it takes a handle of itself when it is loaded (glibc, Android and FreeBSD; musl unloads nothing
 //! anyway, and elsewhere it must not be unloaded while threads that used it run). Opened again it is the same one, with
 //! what it had; a copy of its file is another one, with pools of its own.
+//!
+//! # Huge pages
+//! On Linux the region's memory beyond its first 64 MiB is asked for in huge pages (`madvise`), which the system gives if it
+//! has them for programs that ask. The variable `POOLMALLOC_HUGE_PAGES` of the environment, read at the first small
+//! request, changes that: `always` (all but the first 2 MiB), `never`, or a number of MiB. Another value is warned about
+//! once on stderr and ignored; a program that runs with rights which its caller may lack ignores the variable.
 //!
 //! # Under valgrind
 //! Memcheck knows the blocks of malloc, but not those of pools. So in a process that it executes there are no pools:
@@ -109,6 +116,7 @@ mod region;
 mod release;
 mod remote;
 mod report;
+mod settings;
 mod shared;
 mod size_class;
 mod stack;

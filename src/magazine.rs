@@ -2,8 +2,8 @@
 //! (J. Bonwick and J. Adams, "Magazines and Vmem", USENIX 2001).
 //!
 //! ```text
-//! slot   0    ...   -3    -2    -1    bottom  ...  63
-//!      |     |     | blk | blk | blk | null   |     |      512 bytes, aligned to 512
+//! slot   0    ...   -3    -2    -1    bottom  ... 127
+//!      |     |     | blk | blk | blk | null   |     |      1 KiB, aligned to 1 KiB
 //!                    ^ top: the newest block
 //! ```
 //! It grows downwards. A class of small blocks uses all slots; one of larger blocks begins lower down, so that no magazine
@@ -12,7 +12,7 @@
 //!
 //! Magazine invariant 1: the slot at the bottom is null while the magazine is in use, so a top that has come up to it
 //! reads "empty" without a count.
-//! Magazine invariant 2: a top that may not be lowered lies in slot 0, so it is a multiple of 512: "full".
+//! Magazine invariant 2: a top that may not be lowered lies in slot 0, so it is a multiple of 1 KiB: "full".
 //! Magazine invariant 3: a head without a magazine points to slot 0 of [`ABSENT`], which is null: empty and full at
 //! once, so that both fast paths leave it alone without a test of its own. Nothing is ever written to it.
 
@@ -22,19 +22,19 @@ use core::ptr;
 use static_assertions::const_assert_eq;
 
 /// Slots of a magazine.
-pub(crate) const SLOTS: usize = 64;
+pub(crate) const SLOTS: usize = 128;
 /// Most blocks in a magazine: one slot is for the null at the bottom.
 const MOST_BLOCKS: usize = SLOTS - 1;
 /// Bytes of blocks that a magazine holds, about, if that is fewer than fill its slots.
 const LOADED_BYTES: usize = 8 * 1024;
 /// Bytes of a magazine, and its alignment.
-pub(crate) const MAGAZINE_BYTES: usize = 512;
+pub(crate) const MAGAZINE_BYTES: usize = 1024;
 
 /// One cached block.
 pub(crate) type Slot = WatchedPtr<u8>;
 
 /// An array of cached blocks; how many it holds is known by who holds its top.
-#[repr(C, align(512))]
+#[repr(C, align(1024))]
 pub(crate) struct Magazine {
     slots: [Slot; SLOTS],
 }
@@ -144,7 +144,7 @@ impl Head {
         if top.addr() % MAGAZINE_BYTES == 0 || is_newest(top, block) {
             return false;
         }
-        // SAFETY: the top is no multiple of 512, so there is a slot of the magazine below it (Magazine invariant 2).
+        // SAFETY: the top is no multiple of 1 KiB, so there is a slot of the magazine below it (Magazine invariant 2).
         unsafe { (*top.wrapping_sub(1)).set(block) };
         // As in `pop`.
         self.top.set(self.top.get().wrapping_sub(1));
@@ -278,7 +278,7 @@ mod tests {
                 assert!(head.push(block(n)));
                 assert_eq!(count(head.top(), class), n);
             }
-            assert!(!head.push(block(64)));
+            assert!(!head.push(block(SLOTS)));
             assert_eq!(head.frees(), full as u64);
             // SAFETY: this test owns the magazine.
             assert_eq!(unsafe { blocks(head.top(), class) }[full - 1].get(), block(1));
@@ -291,11 +291,11 @@ mod tests {
     }
 
     #[test]
-    fn magazines_hold_at_most_63_blocks_and_8_kib() {
+    fn magazines_hold_at_most_127_blocks_and_8_kib() {
         for class in SizeClass::all() {
             let blocks = capacity(class);
-            assert!(blocks <= 63 && blocks * class.bytes() <= 8192);
-            assert!(blocks == 63 || (blocks + 1) * class.bytes() > 8192);
+            assert!(blocks <= 127 && blocks * class.bytes() <= 8192);
+            assert!(blocks == 127 || (blocks + 1) * class.bytes() > 8192);
         }
     }
 

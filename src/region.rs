@@ -28,7 +28,7 @@ use core::ptr::NonNull;
 use static_assertions::{const_assert, const_assert_eq};
 
 /// Alignment of the region: that of a huge page, so that huge pages can be used where they pay.
-const REGION_ALIGN: usize = 2 * 1024 * 1024;
+pub(crate) const REGION_ALIGN: usize = 2 * 1024 * 1024;
 /// Least region worth having: four arenas.
 pub(crate) const REGION_MIN: usize = 4 * ARENA_BYTES;
 /// Largest region: pools and words of the maps have 32-bit indices, of which the largest marks an end.
@@ -225,6 +225,22 @@ impl Region {
         // SAFETY: the table lies in the reservation, and nothing of it is open yet.
         unsafe { os::let_read(region.tags.start.cast(), tags) };
         Some(region)
+    }
+
+    /// Asks for no huge pages at all.
+    pub(crate) fn prefer_small_pages(&self) {
+        // SAFETY: the region.
+        unsafe { os::prefer_small_pages(self.blocks.start, self.blocks.entries) };
+    }
+
+    /// Asks for huge pages for what lies beyond the first `small` bytes, a multiple of [`REGION_ALIGN`].
+    pub(crate) fn prefer_huge_pages(&self, small: usize) {
+        if let Some(bytes) = self.blocks.entries.checked_sub(small) {
+            // SAFETY: within the region.
+            let rest = unsafe { self.blocks.start.add(small) };
+            // SAFETY: the rest of the region.
+            unsafe { os::prefer_huge_pages(rest, bytes) };
+        }
     }
 
     /// Gives all of it back to the system.

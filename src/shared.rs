@@ -20,7 +20,8 @@ use core::ptr::NonNull;
 use core::sync::atomic::compiler_fence;
 use static_assertions::const_assert_eq;
 
-/// Arenas opened first: 2 MiB of addresses.
+/// Arenas opened first: 2 MiB of addresses. All later steps are multiples of it, so that each huge page is opened as a
+/// whole.
 const FIRST_STEP: usize = 8;
 /// Most arenas opened at once: 64 MiB, which a system that counts opened memory has to promise.
 const LARGEST_STEP: usize = 256;
@@ -30,7 +31,7 @@ const WAIT_AFTER_REFUSAL: u32 = 63;
 /// Settled heaps looked at for blocks that others have freed, before the region grows by an arena.
 const SETTLED_LOOKED_AT: usize = 64;
 /// Magazines that a heap gets at once: one 4 KiB page of them.
-const MAGAZINES_AT_ONCE: usize = 8;
+const MAGAZINES_AT_ONCE: usize = 4;
 
 const_assert_eq!(MAGAZINES_AT_ONCE * size_of::<Magazine>(), 4096);
 
@@ -98,8 +99,8 @@ pub(crate) struct Shared {
     generation: Generation,
     /// Bytes to reserve.
     bytes: fn() -> usize,
-    /// Runs once, when the region has been reserved.
-    on_start: fn() -> Option<ThreadExitKey>,
+    /// Runs once, when the region has been reserved, before anything of it is opened for blocks.
+    on_start: fn(&Region) -> Option<ThreadExitKey>,
 }
 
 // SAFETY: Shared invariants 1 and 2.
@@ -107,7 +108,7 @@ unsafe impl Sync for Shared {}
 
 impl Shared {
     /// Pools in a region of `bytes`, reserved when the first heap is asked for; then `on_start` runs once.
-    pub(crate) const fn new(bytes: fn() -> usize, on_start: fn() -> Option<ThreadExitKey>) -> Self {
+    pub(crate) const fn new(bytes: fn() -> usize, on_start: fn(&Region) -> Option<ThreadExitKey>) -> Self {
         Self {
             lock: Lock::new(AtomicU32::new(0)),
             state: UnsafeCell::new(State {
@@ -191,7 +192,8 @@ impl Shared {
                 return None;
             }
             (state.heaps, state.straggler_places) = (1, 1);
-            Some(Start { region, key: (self.on_start)() })
+            let key = (self.on_start)(&region);
+            Some(Start { region, key })
         };
         // SAFETY: the lock, which whoever has the state holds (Shared invariant 1).
         unsafe { self.start.decide(make) }
@@ -241,10 +243,7 @@ impl Shared {
         let heap = unsafe { heap.as_ref() };
         // SAFETY: Shared invariant 2.
         let owned = unsafe { heap.owned() }.without_magazines();
-        let result = body(owned);
-        // The next caller may be long in coming.
-        owned.post_all();
-        Some(result)
+        Some(body(owned))
     }
 
     /// Offset of an address and the tag of its pool; `None` if it is not in the region.
@@ -491,7 +490,7 @@ impl State {
     /// Opens more arenas: an eighth more than there are, within bounds; fewer if the system refuses so many.
     fn open_more(&mut self, region: &Region) -> bool {
         let room = region.max_arenas() - self.open;
-        let mut step = (self.open / 8).clamp(FIRST_STEP, LARGEST_STEP).min(room);
+        let mut step = (self.open / 8).clamp(FIRST_STEP, LARGEST_STEP).next_multiple_of(FIRST_STEP).min(room);
         while step > 0 {
             if region.open_arenas(self.open, self.open + step) {
                 self.open += step;

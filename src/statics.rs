@@ -3,6 +3,7 @@
 use crate::heap::Front;
 use crate::os::{ThreadExitKey, name_exit_entry};
 use crate::region::Region;
+use crate::settings;
 use crate::shared::Shared;
 use crate::tls;
 
@@ -16,7 +17,11 @@ pub(crate) static NO_HEAP: Front = Front::without_heap();
 pub(crate) static ENDED: Front = Front::without_heap();
 
 /// Runs once, under the lock of [`SHARED`], when it has got its region.
-fn start() -> Option<ThreadExitKey> {
+fn start(region: &Region) -> Option<ThreadExitKey> {
+    match settings::huge_pages_from() {
+        Some(from) => region.prefer_huge_pages(from),
+        None => region.prefer_small_pages(),
+    }
     name_exit_entry();
     ThreadExitKey::new(tls::thread_exit)
 }

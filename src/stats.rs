@@ -177,7 +177,7 @@ pub struct RegionStats {
 #[must_use]
 pub fn stats() -> Stats {
     if let Some(heap) = tls::current() {
-        // A thread that never frees again must not hold back what it has combined.
+        // A thread that never frees again must not hold back what others own.
         heap.post_all();
     }
     SHARED.stats()
@@ -207,14 +207,14 @@ impl Stats {
             let (head, state, sum) = (heap.head(class), heap.class(class), &mut self.classes[class.index()]);
             let in_magazines = heap.cached_blocks(class) as u64;
             let (filled, flushed, collected) = (state.filled.value(), state.flushed.value(), state.collected.value());
-            let remote_frees = state.remote_frees.value();
+            let (remote_frees, adopted) = (state.remote_frees.value(), state.adopted.value());
             let pools = state.pools.value();
             sum.pools += pools;
             sum.frees += head.frees() + remote_frees;
             sum.remote_frees += remote_frees;
             sum.cached_blocks += in_magazines;
-            add(&mut sum.waiting_blocks, remote_frees, collected);
-            add(&mut sum.live_blocks, filled, flushed + in_magazines + remote_frees);
+            add(&mut sum.waiting_blocks, remote_frees, collected.wrapping_add(adopted));
+            add(&mut sum.live_blocks, filled.wrapping_add(adopted), flushed + in_magazines + remote_frees);
             add(&mut sum.free_blocks, pools * class.blocks_per_pool() as u64 + flushed + collected, filled);
         }
         self.add_large(&heap.large);

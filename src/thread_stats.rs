@@ -129,8 +129,8 @@ pub(crate) struct Counts {
 impl Counts {
     pub(crate) const ZERO: Self = Self { classes: [[0; 3]; CLASSES], large: [0; 6] };
 
-    /// Exact for the heap's owner. A block allocated is one that left a pool for a magazine, or was put into a magazine
-    /// by a free, and is neither there now nor went back; what others free, and what settling moves, changes nothing.
+    /// Exact for the heap's owner. A block allocated is one that came into a magazine, from a pool, by a free or with
+    /// the foreign magazine, and is neither there now nor went back; what others free, and what settling moves, changes nothing.
     pub(crate) fn of(heap: &Heap) -> Self {
         let mut counts = Self::ZERO;
         for class in SizeClass::all() {
@@ -141,7 +141,7 @@ impl Counts {
                 continue;
             }
             let gone = state.flushed.value().wrapping_add(heap.cached_blocks(class) as u64);
-            let allocations = filled.wrapping_add(own_frees).wrapping_sub(gone);
+            let allocations = filled.wrapping_add(state.adopted.value()).wrapping_add(own_frees).wrapping_sub(gone);
             counts.classes[class.index()] = [allocations, own_frees + remote_frees, remote_frees];
         }
         let large = &heap.large;

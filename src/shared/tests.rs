@@ -1,6 +1,8 @@
 //! What heaps share, in a region of four arenas.
 
 use super::*;
+use crate::heap::ClassState;
+use crate::magazine::count;
 use crate::size_class::{CLASS_STEP, POOL_BYTES, SizeClass};
 use crate::stats::Stats;
 use core::ffi::c_void;
@@ -9,7 +11,7 @@ unsafe extern "C" fn nothing(_: *mut c_void) {}
 
 /// Pools in a region of 1 MiB: four arenas, 256 pools.
 pub(crate) fn shared() -> &'static Shared {
-    Box::leak(Box::new(Shared::new(|| 1 << 20, || ThreadExitKey::new(nothing))))
+    Box::leak(Box::new(Shared::new(|| 1 << 20, |_| ThreadExitKey::new(nothing))))
 }
 
 pub(crate) fn heap(shared: &Shared) -> (NonNull<Heap>, OwnedHeap<'static>) {
@@ -107,6 +109,107 @@ fn a_parked_heap_gives_its_arenas_to_who_needs_them() {
     assert_eq!((stats.heaps.in_use, stats.heaps.parked, stats.small.waiting_blocks), (1, 1, 0));
 }
 
+const BYTES: usize = 48;
+
+/// Two heaps, and many live blocks of the first.
+fn owner_and_other(shared: &'static Shared) -> (OwnedHeap<'static>, OwnedHeap<'static>, Vec<*mut u8>) {
+    let ((_, owner), (_, other)) = (heap(shared), heap(shared));
+    (owner, other, allocate(shared, owner, BYTES, 2000))
+}
+
+#[test]
+fn blocks_that_go_round_need_no_post() {
+    let shared = shared();
+    let (owner, other, blocks) = owner_and_other(shared);
+    let class = SizeClass::of_block(BYTES);
+    let mut given = blocks[..100].to_vec();
+    // Each frees what the other gave, and gives as much back.
+    for _ in 0..100 {
+        for (frees, gives) in [(other, owner), (owner, other)] {
+            free(shared, frees, &given[..50]);
+            given.drain(..50);
+            given.extend(allocate(shared, gives, BYTES, 50));
+            assert_eq!(consistent(shared).small.live_blocks, 2000);
+        }
+    }
+    let of_both = |count: fn(&ClassState) -> u64| count(owner.class(class)) + count(other.class(class));
+    let (remote_frees, adopted) = (of_both(|state| state.remote_frees.value()), of_both(|state| state.adopted.value()));
+    assert!(remote_frees > 2000 && adopted * 4 > remote_frees * 3, "{adopted} of {remote_frees}");
+    // What is the owner's goes back when the other heap has no more use for it.
+    free(shared, other, &given);
+    other.settle(shared);
+    owner.collect(usize::MAX);
+    assert_eq!(consistent(shared).small.live_blocks, 1900);
+}
+
+#[test]
+fn a_thread_comes_back_to_its_own_blocks() {
+    let shared = shared();
+    let (_, other, blocks) = owner_and_other(shared);
+    let class = SizeClass::of_block(BYTES);
+    let remote_frees = || other.class(class).remote_frees.value();
+    free(shared, other, &blocks[..127]);
+    // When its first few blocks are gone it goes on with the foreign ones.
+    while other.class(class).adopted.value() == 0 {
+        allocate(shared, other, BYTES, 1);
+    }
+    let pairs = |count| {
+        for _ in 0..count {
+            let block = allocate(shared, other, BYTES, 1);
+            free(shared, other, &block);
+        }
+    };
+    pairs(8 * 127);
+    let before = remote_frees();
+    assert!(before > 2 * 127, "{before}");
+    pairs(1000);
+    assert_eq!(remote_frees(), before);
+    consistent(shared);
+}
+
+#[test]
+fn a_thread_that_only_frees_keeps_one_magazine_of_others_blocks() {
+    let shared = shared();
+    let (owner, other, blocks) = owner_and_other(shared);
+    for (freed, block) in (1..).zip(&blocks) {
+        free(shared, other, &[*block]);
+        let stats = consistent(shared);
+        assert_eq!((stats.small.waiting_blocks, stats.small.remote_frees), (freed, freed));
+    }
+    owner.collect(usize::MAX);
+    let held = consistent(shared).small.waiting_blocks;
+    assert!(held <= 127, "{held}");
+    other.post_all();
+    owner.collect(usize::MAX);
+    assert_eq!(consistent(shared).small.waiting_blocks, 0);
+}
+
+#[test]
+fn adopted_blocks_may_stand_in_any_magazine() {
+    let shared = shared();
+    let (owner, other, blocks) = owner_and_other(shared);
+    let class = SizeClass::of_block(BYTES);
+    // A loaded and a previous magazine, both empty.
+    let own = allocate(shared, other, BYTES, 300);
+    free(shared, other, &own[..200]);
+    let held = allocate(shared, other, BYTES, other.cached_blocks(class));
+    assert_eq!(other.cached_blocks(class), 0);
+    // A full foreign magazine takes the place of the previous one, and the next one is posted.
+    free(shared, other, &blocks[..300]);
+    assert_eq!(other.class(class).adopted.value(), 127);
+    assert_eq!(count(other.class(class).previous(), class), 127);
+    // On to the depot, and out of it to their owner.
+    free(shared, other, &own[200..]);
+    free(shared, other, &held);
+    let more = allocate(shared, other, BYTES, 4000);
+    free(shared, other, &more);
+    consistent(shared);
+    other.settle(shared);
+    owner.collect(usize::MAX);
+    let stats = consistent(shared);
+    assert_eq!((stats.small.live_blocks, stats.small.waiting_blocks), (1700, 0));
+}
+
 #[test]
 fn stragglers_share_a_heap_that_caches_nothing() {
     let shared = shared();
@@ -129,7 +232,7 @@ fn stragglers_share_a_heap_that_caches_nothing() {
 
 #[test]
 fn without_a_region_there_is_no_heap() {
-    let shared = Shared::new(|| 0, || None);
+    let shared = Shared::new(|| 0, |_| None);
     // SAFETY: no other thread knows it.
     assert!(unsafe { shared.start.decide(|| None) }.is_none());
     assert_eq!(shared.take_heap().map(|_| ()), Err(NoHeap::NoRegion));
@@ -139,7 +242,7 @@ fn without_a_region_there_is_no_heap() {
 
 #[test]
 fn without_a_key_threads_share_the_stragglers_heap() {
-    let shared = Shared::new(|| 1 << 20, || None);
+    let shared = Shared::new(|| 1 << 20, |_| None);
     assert_eq!(shared.take_heap().map(|_| ()), Err(NoHeap::Share));
     assert!(shared.with_stragglers(|_| ()).is_some());
 }
@@ -240,7 +343,7 @@ fn a_thread_does_not_take_its_own_lock_for_a_dead_ones() {
 
 #[test]
 fn a_fork_in_the_middle_of_the_start_starts_anew() {
-    let shared = Shared::new(|| 1 << 20, || ThreadExitKey::new(nothing));
+    let shared = Shared::new(|| 1 << 20, |_| ThreadExitKey::new(nothing));
     leave_behind(&shared, &shared.lock);
     assert!(shared.take_heap().is_ok());
     assert_eq!(shared.stats().heaps.in_use, 1);

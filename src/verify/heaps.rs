@@ -6,16 +6,20 @@ use crate::magazine::{self, Slot, capacity, is_absent};
 use crate::pool::{NONE, PoolState};
 use crate::region::{ArenaId, PoolId};
 use crate::remote::{END, RemoteMap};
-use crate::size_class::{CLASS_STEP, POOLS_PER_ARENA, SizeClass, WORD_BYTES, WORDS_PER_POOL};
+use crate::size_class::{CLASS_STEP, POOLS_PER_ARENA, SizeClass, WORDS_PER_POOL};
 use crate::sync::Ordering;
 
-/// Most magazines of a class in a heap: the loaded one, the previous one and the depot's.
-const MAGAZINES: usize = 2 + magazine::DEPOT_SLOTS;
+/// Most magazines of a class in a heap: the loaded one, the previous one, the foreign one and the depot's.
+const MAGAZINES: usize = 3 + magazine::DEPOT_SLOTS;
+
+/// Numbers of a class's magazines: the loaded one is the first, and those of the depot follow.
+const PREVIOUS: usize = 1;
+const FOREIGN: usize = 2;
 
 /// Room for the blocks of a class's magazines, with some to spare: a power of two.
 const SEEN: usize = (MAGAZINES * magazine::SLOTS).next_power_of_two();
 
-/// The blocks that a class's magazines hold, by address.
+/// The blocks that a class's magazines hold, the foreign one included, by address.
 struct Cached {
     /// Open addressing; 0 is a free place.
     addresses: [usize; SEEN],
@@ -67,30 +71,27 @@ impl View<'_> {
         self.check_spare(index, heap, sums)
     }
 
-    /// Magazines of a class: each block in them is one of the heap's own, and is there once and nowhere else.
+    /// Magazines of a class: each block in them is there once and nowhere else; those of other heaps are where they may be.
     fn check_magazines(&self, index: usize, heap: &Heap, class: SizeClass, sums: &mut Sums) -> Result<(), Violation> {
         let place = Place::Class { heap: index, block_bytes: class.bytes() };
         let state = heap.class(class);
         let mut cached = Cached::new();
-        let loaded = heap.head(class).top();
-        let previous = state.previous();
-        demand(is_absent(previous) || !is_absent(loaded), "a heap has a previous magazine and no loaded one", place)?;
-        let depot = state.depot.length();
-        demand(depot <= magazine::DEPOT_SLOTS, "a depot holds more than it has room for", place)?;
-        let in_depot = (0..depot).map(|position| state.depot.top(position));
-        for (number, top) in [loaded, previous].into_iter().chain(in_depot).enumerate() {
+        let has_loaded = !is_absent(heap.head(class).top());
+        demand(has_loaded || is_absent(state.previous()), "a heap has a previous magazine and no loaded one", place)?;
+        demand(state.depot.length() <= magazine::DEPOT_SLOTS, "a depot holds more than it has room for", place)?;
+        for (number, top) in magazines(heap, class).enumerate() {
             if is_absent(top) {
-                demand(number < 2, "a depot holds no magazine where it should", place)?;
+                demand(number <= FOREIGN, "a depot holds no magazine where it should", place)?;
                 continue;
             }
             demand(self.is_magazine(top), "a magazine is none of the table's", place)?;
             let is_below = top.addr() <= magazine::bottom(top, class).addr();
             demand(is_below, "Magazine invariant 1: a top is beyond the bottom", place)?;
             let held = magazine::count(top, class);
-            let is_previous_right = number != 1 || held == 0 || held == capacity(class);
+            let is_previous_right = number != PREVIOUS || held == 0 || held == capacity(class);
             demand(is_previous_right, "a previous magazine is neither full nor empty", place)?;
             demand(
-                number < 2 || held == capacity(class),
+                number <= FOREIGN || held == capacity(class),
                 "Depot invariant 1: a magazine in a depot is not full",
                 place,
             )?;
@@ -98,71 +99,58 @@ impl View<'_> {
             let bottom = unsafe { (*magazine::bottom(top, class)).get() };
             demand(bottom.is_null(), "Magazine invariant 1: the slot at the bottom of a magazine is not null", place)?;
             sums.magazines += 1;
-            self.check_cached_blocks(index, class, top, held, &mut cached)?;
+            let may_be_own = number != FOREIGN;
+            let may_be_foreign = number == FOREIGN || state.adopted.value() != 0;
+            for block in slots(top, held) {
+                let place = Place::Block { address: block.addr(), block_bytes: class.bytes() };
+                let owner = self.check_cached_block(block, class, place)?;
+                let is_expected = if owner == index { may_be_own } else { may_be_foreign };
+                demand(is_expected, "a magazine holds a block of another heap or class", place)?;
+                demand(cached.add(block.addr()), "a block is in magazines twice: freed twice", place)?;
+            }
         }
-        self.check_combined(index, class, &cached, sums.combining[class.index()])?;
-        sums.classes[class.index()].cached += cached.length as u64;
+        self.check_others(index, class, &cached, sums.with_foreign[class.index()])?;
+        sums.classes[class.index()].cached += heap.cached_blocks(class) as u64;
         Ok(())
     }
 
-    fn check_cached_blocks(
-        &self,
-        index: usize,
-        class: SizeClass,
-        top: *mut Slot,
-        held: usize,
-        cached: &mut Cached,
-    ) -> Result<(), Violation> {
-        for number in 0..held {
-            // SAFETY: a slot of a magazine in use, which are atomics and never unmapped.
-            let block = unsafe { (*top.wrapping_add(number)).get() };
-            let place = Place::Block { address: block.addr(), block_bytes: class.bytes() };
-            let Some(offset) = self.region.offset_of(block.addr()) else {
-                return Err(Violation::new("a magazine holds what is no block", place));
-            };
-            let (word, bit) = Heap::word_and_bit(offset);
-            let pool = PoolId::of_word(word);
-            demand(self.is_pool_of(pool, index, class), "a magazine holds a block of another heap or class", place)?;
-            let mask = class.block_mask()[word as usize % WORDS_PER_POOL];
-            let begins = mask & bit != 0 && offset % CLASS_STEP == 0;
-            demand(begins, "a magazine holds a pointer into a block: free of an interior pointer", place)?;
-            let free = self.region.free_word(word).get() & bit == 0;
-            demand(free, "a block is in a magazine and free in its pool: freed twice", place)?;
-            let waits = self.region.word(word).load(Ordering::Relaxed) & bit == 0;
-            demand(waits, "a block is in a magazine and waits as a remote free: freed twice", place)?;
-            demand(cached.add(block.addr()), "a block is in magazines twice: freed twice", place)?;
-        }
-        Ok(())
+    /// A block in a magazine: it is one, and not free in its pool. Returns the index of the heap that owns the pool.
+    fn check_cached_block(&self, block: *mut u8, class: SizeClass, place: Place) -> Result<usize, Violation> {
+        let Some(offset) = self.region.offset_of(block.addr()) else {
+            return Err(Violation::new("a magazine holds what is no block", place));
+        };
+        let (word, bit) = Heap::word_and_bit(offset);
+        let pool = PoolId::of_word(word);
+        let owner = self.owner_of(word).filter(|owner| self.is_pool_of(pool, *owner, class));
+        let Some(owner) = owner else {
+            return Err(Violation::new("a magazine holds a block of another heap or class", place));
+        };
+        let mask = class.block_mask()[word as usize % WORDS_PER_POOL];
+        let begins = mask & bit != 0 && offset % CLASS_STEP == 0;
+        demand(begins, "a magazine holds a pointer into a block: free of an interior pointer", place)?;
+        let free = self.region.free_word(word).get() & bit == 0;
+        demand(free, "a block is in a magazine and free in its pool: freed twice", place)?;
+        let waits = self.region.word(word).load(Ordering::Relaxed) & bit == 0;
+        demand(waits, "a block is in a magazine and waits as a remote free: freed twice", place)?;
+        Ok(owner)
     }
 
-    /// What threads have combined of this heap's blocks: nowhere else, and combined once.
-    fn check_combined(
+    /// What other heaps' magazines hold that is not their own: none of it is in the magazines of the heap with this index.
+    fn check_others(
         &self,
         index: usize,
         class: SizeClass,
         cached: &Cached,
         (first, end): (usize, usize),
     ) -> Result<(), Violation> {
-        let combined_by =
-            |by: usize| self.heap(by)?.combined(class).filter(|combined| self.owner_of(combined.index) == Some(index));
-        for by in first..end {
-            let Some(combined) = combined_by(by) else { continue };
-            let word = combined.index;
-            let mask = class.block_mask()[word as usize % WORDS_PER_POOL];
-            let known = self.region.free_word(word).get() | self.region.word(word).load(Ordering::Relaxed);
-            for bit in (0..64).filter(|bit| combined.bits >> bit & 1 == 1) {
-                let address = self.region.block(word as usize * WORD_BYTES + bit * CLASS_STEP).addr();
-                let place = Place::Block { address, block_bytes: class.bytes() };
-                let is_of_class = self.is_pool_of(PoolId::of_word(word), index, class) && mask >> bit & 1 == 1;
-                demand(is_of_class, "a remote free is of no block of its class: free of an interior pointer", place)?;
-                demand(
-                    known >> bit & 1 == 0 && !cached.has(address),
-                    "a remote free is of a free block: freed twice",
-                    place,
-                )?;
-                let others = (by + 1..end).filter_map(combined_by);
-                let is_only = others.into_iter().all(|other| other.index != word || other.bits >> bit & 1 == 0);
-                demand(is_only, "two threads have freed a block: freed twice", place)?;
+        for by in (first..end).filter(|by| *by != index) {
+            let Some(heap) = self.heap(by).filter(|heap| heap.may_hold_foreign(class)) else { continue };
+            // What is no magazine shows when that heap is looked at.
+            for top in magazines(heap, class).filter(|top| self.is_magazine(*top)) {
+                for block in slots(top, magazine::count(top, class).min(capacity(class))) {
+                    let place = Place::Block { address: block.addr(), block_bytes: class.bytes() };
+                    demand(!cached.has(block.addr()), "two threads have freed a block: freed twice", place)?;
+                }
             }
         }
         Ok(())
@@ -281,7 +269,20 @@ fn count(heap: &Heap, class: SizeClass, sums: &mut Sums) {
     // A sum may go below zero before all heaps are in: a block taken by one owner of a pool comes back to the next.
     let back = state.flushed.value().wrapping_add(state.collected.value());
     sums.taken[1] = sums.taken[1].wrapping_add(state.filled.value()).wrapping_sub(back);
-    sums.waiting[1] = sums.waiting[1].wrapping_add(state.remote_frees.value()).wrapping_sub(state.collected.value());
-    let combined = heap.combined(class).map_or(0, |combined| combined.bits.count_ones());
-    sums.waiting[0] += u64::from(combined);
+    let gone = state.collected.value().wrapping_add(state.adopted.value());
+    sums.waiting[1] = sums.waiting[1].wrapping_add(state.remote_frees.value()).wrapping_sub(gone);
+    sums.waiting[0] += magazine::count(state.foreign(), class) as u64;
+}
+
+/// The tops of a class's magazines, absent ones too.
+fn magazines(heap: &Heap, class: SizeClass) -> impl Iterator<Item = *mut Slot> {
+    let state = heap.class(class);
+    let in_depot = (0..state.depot.length()).map(|position| state.depot.top(position));
+    [heap.head(class).top(), state.previous(), state.foreign()].into_iter().chain(in_depot)
+}
+
+/// The blocks in a magazine of the table's, from its top on.
+fn slots(top: *mut Slot, held: usize) -> impl Iterator<Item = *mut u8> {
+    // SAFETY: slots of a magazine in use, which are atomics and never unmapped.
+    (0..held).map(move |number| unsafe { (*top.wrapping_add(number)).get() })
 }

@@ -84,8 +84,8 @@ struct Sums {
     listed_arenas: usize,
     /// Magazines found in heaps.
     magazines: usize,
-    /// For each class the first heap with remote frees that are not posted yet, and the one behind the last.
-    combining: [(usize, usize); CLASSES],
+    /// For each class the first heap whose magazines may hold blocks of others, and the one behind the last.
+    with_foreign: [(usize, usize); CLASSES],
 }
 
 /// Sums of one class over all heaps.
@@ -95,9 +95,9 @@ struct ClassSums {
     pools: [usize; 2],
     /// Blocks out of their pools, by the free map, and as counted.
     taken: [u64; 2],
-    /// Blocks that wait as remote frees, by the remote map and what threads have combined, and as counted.
+    /// Blocks that wait as remote frees, by the remote map and the foreign magazines, and as counted.
     waiting: [u64; 2],
-    /// Blocks found in magazines.
+    /// Blocks found in magazines, without the foreign ones.
     cached: u64,
 }
 
@@ -113,8 +113,8 @@ impl View<'_> {
         }
         for index in 0..self.heaps {
             let Some(heap) = self.heap(index) else { continue };
-            for class in SizeClass::all().filter(|class| heap.combined(*class).is_some()) {
-                let (first, end) = &mut sums.combining[class.index()];
+            for class in SizeClass::all().filter(|class| heap.may_hold_foreign(*class)) {
+                let (first, end) = &mut sums.with_foreign[class.index()];
                 (*first, *end) = (if *end == 0 { index } else { *first }, index + 1);
             }
         }

@@ -4,13 +4,13 @@ use crate::heap::{Heap, OwnedHeap, Supply, TAG_FREE};
 use crate::magazine::{self, absent, capacity};
 use crate::pool::PoolState;
 use crate::region::PoolId;
-use crate::remote::{Combined, END, RemoteMap};
+use crate::remote::{END, RemoteMap};
 use crate::shared::Shared;
 use crate::shared::tests::{allocate, free, heap, shared};
 use crate::size_class::{POOLS_PER_ARENA, SizeClass};
 use crate::sync::Ordering;
 
-/// Two heaps with blocks live, cached, free, combined and waiting, and an arena that nobody owns.
+/// Two heaps with blocks live, cached, free, held by the other heap and waiting, and an arena that nobody owns.
 struct Scene {
     shared: &'static Shared,
     owner: OwnedHeap<'static>,
@@ -34,17 +34,20 @@ impl Scene {
         let mut live = allocate(shared, owner, BYTES, 3000);
         let freed: Vec<_> = live.drain(..2000).collect();
         free(shared, owner, &freed);
-        // Two words that wait, and one block that is combined.
+        // Some words that wait: settling posts what is in the foreign magazine.
         let remote: Vec<_> = live.drain(..40).collect();
         free(shared, other, &remote);
         // A whole arena comes back.
         let large = allocate(shared, other, 256, 16 * POOLS_PER_ARENA * 2);
         free(shared, other, &large);
         other.settle(shared);
+        // Some blocks that stay in it.
+        let remote: Vec<_> = live.drain(..40).collect();
+        free(shared, other, &remote);
         let scene = Self { shared, owner, other, live };
         assert!(scene.owner.class(class()).depot.length() > 0);
         assert!(scene.owner.partial(class()).first().is_some());
-        assert!(scene.other.combined(class()).is_some());
+        assert!(magazine::count(scene.other.class(class()).foreign(), class()) > 0);
         assert!(scene.owner.pending().first() != END);
         assert!(shared.stats().arenas.free > 0);
         scene.assert_finds("");
@@ -202,27 +205,52 @@ fn a_top_beyond_the_bottom_is_found() {
 }
 
 #[test]
-fn damage_to_what_is_combined_is_found() {
+fn damage_to_the_foreign_magazine_is_found() {
     let scene = Scene::new();
-    let combined = scene.other.combined(class()).unwrap();
-    let first = combined.bits.trailing_zeros();
-    scene.owner.region.word(combined.index).fetch_or(1 << first, Ordering::Relaxed);
-    scene.assert_finds("a remote free is of a free block");
-    scene.owner.region.word(combined.index).fetch_and(!(1 << first), Ordering::Relaxed);
+    let top = scene.other.class(class()).foreign();
+    // SAFETY: the slot of a magazine in use.
+    let newest = unsafe { &*top };
+    let block = newest.get();
+    let (index, bit) = scene.word_and_bit(block);
+    scene.owner.region.word(index).fetch_or(bit, Ordering::Relaxed);
+    scene.assert_finds("a block is in a magazine and waits as a remote free");
+    scene.owner.region.word(index).fetch_and(!bit, Ordering::Relaxed);
+    scene.assert_finds("");
+    newest.set(scene.live[5].wrapping_add(8));
+    scene.assert_finds("a magazine holds a pointer into a block");
+    let own = allocate(scene.shared, scene.other, BYTES, 1)[0];
+    newest.set(own);
+    scene.assert_finds("a magazine holds a block of another heap or class");
+    newest.set(block);
     scene.assert_finds("");
     // The last block freed by another thread, freed once more by a third.
     let (_, third) = heap(scene.shared);
-    let offset = combined.index as usize * 512 + first as usize * 8;
-    third.free(scene.shared, offset);
+    free(scene.shared, third, &[block]);
     scene.assert_finds("two threads have freed a block");
 }
 
 #[test]
-fn an_interior_pointer_that_is_combined_is_found() {
+fn adopted_blocks_are_where_they_may_be() {
     let scene = Scene::new();
-    let (index, bit) = scene.word_and_bit(scene.live[5].wrapping_add(8));
-    scene.other.class(class()).combined.set(Combined { index, bits: bit });
-    scene.assert_finds("a remote free is of no block of its class");
+    let state = scene.other.class(class());
+    // With the forty that are there more than half a magazine.
+    free(scene.shared, scene.other, &scene.live[..80]);
+    let foreign = magazine::start(state.foreign());
+    while magazine::start(scene.other.head(class()).top()) != foreign {
+        allocate(scene.shared, scene.other, BYTES, 1);
+    }
+    let adopted = state.adopted.value() as usize;
+    assert_eq!(adopted, 120);
+    scene.assert_finds("");
+    state.adopted.subtract(adopted);
+    scene.assert_finds("a magazine holds a block of another heap or class");
+    state.adopted.add(adopted);
+    // Flushed, they go to their owner.
+    let waiting = scene.shared.stats().classes[class().index()].waiting_blocks;
+    scene.other.settle(scene.shared);
+    scene.assert_finds("");
+    assert_eq!(scene.shared.stats().classes[class().index()].waiting_blocks, waiting + 119);
+    assert_eq!(state.adopted.value(), 1, "the one that was handed out");
 }
 
 #[test]

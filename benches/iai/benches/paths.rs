@@ -8,8 +8,8 @@
 //! # Arithmetic
 //! `cost of one operation = (count of the row - harness) / operations`, with the operations of [`poolmalloc_iai`]'s
 //! table. The harness is the loop, the call of [`alloc`] or [`dealloc`] and its return: the `nothing` rows perform the
-//! same body with an allocator that only returns. Rows of slow paths count hits too: of 63 blocks one fills, flushes
-//! or collects, and `(row - hits) / 16` is the cost of one such step, with 16 magazines of 63 blocks a row.
+//! same body with an allocator that only returns. Rows of slow paths count hits too: of 127 blocks one fills, flushes
+//! or collects, and `(row - hits) / 8` is the cost of one such step, with 8 magazines of 127 blocks a row.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::arch::asm;
@@ -24,14 +24,14 @@ use poolmalloc_iai::*;
 
 static POOLMALLOC: PoolMalloc = PoolMalloc::new();
 
-/// Blocks a wave of [`SWAP`] allocates and then frees: four magazines less two blocks. Loaded and previous magazine
-/// hold 126, so the depot must give and take.
-const WAVE: usize = 250;
+/// Blocks a wave of [`SWAP`] allocates and then frees: four magazines less eight blocks. Loaded and previous magazine
+/// hold 254, so the depot must give and take.
+const WAVE: usize = 500;
 
-/// More 48-byte blocks than a heap caches: two magazines and a depot of 16 hold 1,134. 24 magazines.
-const MORE_THAN_CACHED: usize = 1_512;
+/// More 48-byte blocks than a heap caches: two magazines and a depot of 10 hold 1,524. 24 magazines.
+const MORE_THAN_CACHED: usize = 3_048;
 
-/// Steps through the blocks of [`REMOTE_FREE_STRIDE`]: 97 blocks of 48 bytes are more than a pool, and 97 and 1,008
+/// Steps through the blocks of [`REMOTE_FREE_STRIDE`]: 97 blocks of 48 bytes are more than a pool, and 97 and 1,016
 /// have no common divisor, so each block comes up once.
 const STRIDE: usize = 97;
 
@@ -335,7 +335,7 @@ fn swap<A: GlobalAlloc>(mut ready: Ready<A>) -> Ready<A> {
     ready
 }
 
-// Each 63rd allocation fills a magazine from pools in part used.
+// Each 127th allocation fills a magazine from pools in part used.
 #[library_benchmark(setup = pools_in_part_used)]
 #[bench::poolmalloc(args = (&POOLMALLOC, FILL), config = FILL.limited())]
 #[bench::system(&System, FILL)]
@@ -343,7 +343,7 @@ fn fill<A: GlobalAlloc>(ready: Ready<A>) -> Ready<A> {
     allocate_all(ready)
 }
 
-// Each 63rd allocation fills a magazine from pools never used: 252 KiB of blocks, so an arena comes into use too.
+// Each 127th allocation fills a magazine from pools never used: 252 KiB of blocks, so an arena comes into use too.
 #[library_benchmark(setup = no_pool_yet)]
 #[bench::poolmalloc(args = (&POOLMALLOC, FRESH), config = FRESH.limited())]
 #[bench::system(&System, FRESH)]
@@ -351,7 +351,7 @@ fn fresh<A: GlobalAlloc>(ready: Ready<A>) -> Ready<A> {
     allocate_all(ready)
 }
 
-// Each 63rd free flushes a magazine to the pools. Every other block of these stays live.
+// Each 127th free flushes a magazine to the pools. Every other block of these stays live.
 #[library_benchmark(setup = full_magazines)]
 #[bench::poolmalloc(args = (&POOLMALLOC, FLUSH), config = FLUSH.limited())]
 #[bench::system(&System, FLUSH)]
@@ -359,7 +359,7 @@ fn flush<A: GlobalAlloc>(ready: Ready<A>) -> Ready<A> {
     free_all(ready)
 }
 
-// Each 63rd free flushes a magazine to the pools, which become empty by it.
+// Each 127th free flushes a magazine to the pools, which become empty by it.
 #[library_benchmark(setup = full_magazines_whole_pools)]
 #[bench::poolmalloc(args = (&POOLMALLOC, FLUSH_WHOLE), config = FLUSH_WHOLE.limited())]
 #[bench::system(&System, FLUSH_WHOLE)]
