@@ -20,6 +20,9 @@ pub(crate) const BASELINE: Allocator = allocator!("system");
 /// The allocator that this package is about.
 pub(crate) const OURS: Allocator = allocator!("poolmalloc");
 
+/// The same with huge pages from the first 2 MiB on, as some of the others have them by default.
+pub(crate) const OURS_HUGE: Allocator = allocator!("poolmalloc_huge");
+
 /// No general allocators, but what none can pass.
 pub(crate) const FLOORS: [Allocator; 2] = [allocator!("array"), allocator!("bump")];
 
@@ -37,7 +40,7 @@ const OTHERS: [Allocator; 8] = [
 
 /// Everybody, in the order of the tables.
 pub(crate) fn all() -> impl Iterator<Item = Allocator> {
-    [BASELINE, OURS].into_iter().chain(OTHERS).chain(FLOORS)
+    [BASELINE, OURS, OURS_HUGE].into_iter().chain(OTHERS).chain(FLOORS)
 }
 
 /// Builds the workers, and tells on stderr which allocators have none because they cannot be built here: those are taken

@@ -35,6 +35,7 @@ pub(crate) fn colour(allocator: Allocator) -> RGBColor {
         return RGBColor(127, 127, 127);
     }
     match allocator.name {
+        "poolmalloc_huge" => RGBColor(90, 90, 140),
         "rusty_alloc" => RGBColor(214, 39, 40),
         "mimalloc" => RGBColor(31, 119, 180),
         "snmalloc" => RGBColor(44, 160, 44),
