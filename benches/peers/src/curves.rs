@@ -129,7 +129,7 @@ fn draw(curves: &[Curve], axes: &Axes) -> Result<String, Box<dyn Error>> {
                 let mut chart = chart.build_cartesian_2d($x, $y)?;
                 let mut mesh = chart.configure_mesh();
                 mesh.x_desc(axes.x).y_desc(axes.y).light_line_style(WHITE).bold_line_style(RGBColor(225, 225, 225));
-                mesh.x_labels(if right <= 3.0 { 3 } else { 8 });
+                mesh.x_labels(if right <= 3.0 { 3 } else { 8 }).y_labels(6);
                 mesh.x_label_formatter(&|x| (axes.x_label)(*x)).y_label_formatter(&|y| short(*y)).draw()?;
                 for (allocator, points) in curves.iter().filter(|(_, points)| !points.is_empty()) {
                     let width = if *allocator == OURS { 3 } else { 1 };

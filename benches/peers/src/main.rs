@@ -13,13 +13,14 @@ mod page;
 mod table;
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::builder::PossibleValuesParser;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
+use maud::Markup;
 use versus::driver::{Allocator, Measurement, OnFailure, Selection, Workers};
 use versus::workload::Workload;
 
@@ -42,6 +43,10 @@ struct Cli {
     /// Write a page with tables and plots into FILE
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
+
+    /// Draw bars of some synthetic rows as SVG into FILE
+    #[arg(long, value_name = "FILE")]
+    picture: Option<PathBuf>,
 }
 
 fn main() -> ExitCode {
@@ -85,11 +90,17 @@ fn run(cli: &Cli, workloads: &[&'static Workload]) -> Result<()> {
     let results = measurement.run(&workers)?;
     let comparison = Comparison::new(&measurement, &results);
     if let Some(path) = &cli.html {
-        let page = page::page(&comparison).into_string();
-        fs::write(path, page).with_context(|| format!("cannot write {}", path.display()))?;
+        write(path, page::page(&comparison))?;
+    }
+    if let Some(path) = &cli.picture {
+        write(path, page::picture(&comparison))?;
     }
     if cli.selection.json().write(&comparison.record())? {
         table::print(&comparison);
     }
     Ok(())
+}
+
+fn write(path: &Path, page: Markup) -> Result<()> {
+    fs::write(path, page.into_string()).with_context(|| format!("cannot write {}", path.display()))
 }

@@ -6,7 +6,7 @@ use versus::driver::Allocator;
 use versus::summary::Ratio;
 use versus::workload::{Group, Workload};
 
-use crate::allocators::{BASELINE, OURS};
+use crate::allocators::{BASELINE, FLOORS, OURS};
 use crate::comparison::{Comparison, Metric};
 use crate::curves::{colour, plots};
 use crate::table::{Cells, tables};
@@ -101,21 +101,16 @@ fn group_bars(comparison: &Comparison, group: Group) -> Markup {
     }
 }
 
-const NAME: f64 = 92.0;
-const WIDTH: f64 = 200.0;
+const NAME: f64 = 106.0;
+const WIDTH: f64 = 186.0;
+/// Behind the longest bar, for its figure.
+const FIGURE: f64 = 50.0;
 const STEP: f64 = 17.0;
 /// A bar that goes further is cut there.
 const LONGEST: f64 = 2.0;
 
 fn bars(comparison: &Comparison, workload: &Workload, metric: Metric) -> Markup {
-    let ratio = |&allocator: &Allocator| {
-        let row = comparison.row(workload, BASELINE, allocator)?;
-        Some((allocator, metric.of(&row)))
-    };
-    let bars: Vec<(Allocator, Ratio)> = comparison.allocators.iter().filter_map(ratio).collect();
-    let longest = bars.iter().map(|(_, ratio)| ratio.max).fold(1.0, f64::max).min(LONGEST);
-    let x = |ratio: f64| NAME + WIDTH * ratio.min(longest) / longest;
-    let (width, height) = (NAME + WIDTH + 50.0, STEP * bars.len() as f64 + 4.0);
+    let bars = ratios(comparison, &comparison.allocators, workload, metric);
     let figure = comparison
         .figure(workload, BASELINE)
         .filter(|_| metric == Metric::Time || !workload.group.is_timed() && workload.group != Group::Minimal);
@@ -127,21 +122,93 @@ fn bars(comparison: &Comparison, workload: &Workload, metric: Metric) -> Markup 
                     span { " " (BASELINE.name) ": " (format!("{figure:.1} ")) (workload.group.unit().name()) }
                 }
             }
-            svg width=(width) height=(height) role="img" {
+            svg width=(NAME + WIDTH + FIGURE) height=(height(bars.len())) role="img" {
                 title { (workload.about) }
-                line x1=(x(1.0)) x2=(x(1.0)) y1="0" y2=(height) stroke="#bbb" stroke-dasharray="3 3" {}
-                @for ((allocator, ratio), at) in bars.iter().zip(0..) {
-                    @let y = STEP * f64::from(at) + 2.0;
-                    @let middle = y + STEP / 2.0 - 2.0;
-                    text x=(NAME - 6.0) y=(middle + 4.0) text-anchor="end" font-size="12"
-                        font-weight=(if *allocator == OURS { "bold" } else { "normal" }) { (allocator.name) }
-                    rect x=(NAME) y=(y) width=(x(ratio.median) - NAME) height=(STEP - 4.0)
-                        fill=(css(colour(*allocator))) opacity="0.75" {}
-                    line x1=(x(ratio.min)) x2=(x(ratio.max)) y1=(middle) y2=(middle) stroke="#333" {}
-                    text x=(x(ratio.median.max(ratio.max)) + 4.0) y=(middle + 4.0) font-size="11" {
-                        (format!("{:.2}", ratio.median))
-                        @if ratio.median > longest { " →" }
+                (drawn(&bars))
+            }
+        }
+    }
+}
+
+/// Each allocator that has a figure, as a multiple of the baseline's.
+fn ratios(
+    comparison: &Comparison,
+    allocators: &[Allocator],
+    workload: &Workload,
+    metric: Metric,
+) -> Vec<(Allocator, Ratio)> {
+    let ratio = |&allocator: &Allocator| {
+        let row = comparison.row(workload, BASELINE, allocator)?;
+        Some((allocator, metric.of(&row)))
+    };
+    allocators.iter().filter_map(ratio).collect()
+}
+
+fn height(bars: usize) -> f64 {
+    STEP * bars as f64 + 4.0
+}
+
+fn drawn(bars: &[(Allocator, Ratio)]) -> Markup {
+    let longest = bars.iter().map(|(_, ratio)| ratio.max).fold(1.0, f64::max).min(LONGEST);
+    let x = |ratio: f64| NAME + WIDTH * ratio.min(longest) / longest;
+    html! {
+        line x1=(x(1.0)) x2=(x(1.0)) y1="0" y2=(height(bars.len())) stroke="#bbb" stroke-dasharray="3 3" {}
+        @for ((allocator, ratio), at) in bars.iter().zip(0..) {
+            @let y = STEP * f64::from(at) + 2.0;
+            @let middle = y + STEP / 2.0 - 2.0;
+            text x=(NAME - 6.0) y=(middle + 4.0) text-anchor="end" font-size="12"
+                font-weight=(if *allocator == OURS { "bold" } else { "normal" }) { (allocator.name) }
+            rect x=(NAME) y=(y) width=(x(ratio.median) - NAME) height=(STEP - 4.0)
+                fill=(css(colour(*allocator))) opacity="0.75" {}
+            line x1=(x(ratio.min)) x2=(x(ratio.max)) y1=(middle) y2=(middle) stroke="#333" {}
+            text x=(x(ratio.median.max(ratio.max)) + 4.0) y=(middle + 4.0) font-size="11" {
+                (format!("{:.2}", ratio.median))
+                @if ratio.median > longest { " →" }
+            }
+        }
+    }
+}
+
+/// The rows of the picture: one for each thing that programs do, not those that look best.
+const PICTURE: [&str; 12] = [
+    "pair_48",
+    "batch_100_random",
+    "batch_1m_random",
+    "live_10k",
+    "live_1m",
+    "fresh_1m",
+    "mix",
+    "larson_t2",
+    "pipe_1_1",
+    "ring_t2",
+    "bytes_24",
+    "phases",
+];
+const COLUMNS: usize = 3;
+
+/// An SVG of its own with the bars of some synthetic rows, of those that were measured. Floors are left out, and who has
+/// no figures for threads.
+pub(crate) fn picture(comparison: &Comparison) -> Markup {
+    let is_shown = |allocator: &Allocator| !FLOORS.contains(allocator) && allocator.name != "pymalloc";
+    let allocators: Vec<_> = comparison.allocators.iter().copied().filter(is_shown).collect();
+    let find = |name: &&str| comparison.workloads.iter().find(|workload| workload.name == *name);
+    let rows: Vec<&Workload> = PICTURE.iter().filter_map(find).copied().collect();
+    let (across, down) = (NAME + WIDTH + FIGURE + 16.0, height(allocators.len()) + 34.0);
+    let (width, height) = (across * COLUMNS as f64, down * rows.len().div_ceil(COLUMNS) as f64 + 10.0);
+    html! {
+        svg xmlns="http://www.w3.org/2000/svg" width=(width) height=(height)
+            viewBox=(format!("0 0 {width} {height}")) font-family="sans-serif" {
+            rect width=(width) height=(height) fill="#fff" {}
+            @for (at, workload) in rows.iter().enumerate() {
+                @let metric = if workload.group.is_timed() { Metric::Time } else { Metric::Memory };
+                @let place = (across * (at % COLUMNS) as f64 + 8.0, down * (at / COLUMNS) as f64 + 10.0);
+                g transform=(format!("translate({} {})", place.0, place.1)) {
+                    title { (workload.about) }
+                    text x="4" y="14" font-size="13" font-weight="bold" {
+                        (workload.name)
+                        @if metric == Metric::Memory { ", memory" }
                     }
+                    g transform="translate(0 20)" { (drawn(&ratios(comparison, &allocators, workload, metric))) }
                 }
             }
         }
