@@ -12,6 +12,7 @@ use crate::region::{PoolId, Region};
 use crate::size_class::{CLASS_STEP, CLASSES, POOL_BYTES, SizeClass, WORD_BYTES, WORDS_PER_POOL};
 use crate::sync::Ordering;
 use crate::watched::{WatchedU8, WatchedU32};
+use core::ptr;
 
 /// Marks the end of a list of pools or arenas.
 pub(crate) const NONE: u32 = u32::MAX;
@@ -131,11 +132,19 @@ impl PoolList {
 /// * The caller owns the pool.
 /// * `first` and the `wanted - 1` slots above it are the caller's to write.
 pub(crate) unsafe fn take_blocks(region: &Region, pool: PoolId, first: *mut Slot, wanted: usize) -> (usize, bool) {
-    let mut slot = first;
-    let mut left = wanted;
-    let words = region.free_words(pool).iter();
-    let mut pairs = words.zip(region.remote_words(pool)).enumerate();
-    while let Some((position, (word, waiting))) = pairs.next() {
+    let class = region.pool_record(pool).class();
+    let (mut slot, end) = (first, first.wrapping_add(wanted));
+    let left = |slot: *mut Slot| (end.addr() - slot.addr()) / size_of::<Slot>();
+    let mut put = |block: *mut u8| {
+        // SAFETY: at most `wanted` slots from `first` up are written, which the caller promises are its own.
+        unsafe { (*slot).set(block) };
+        slot = slot.wrapping_add(1);
+        slot
+    };
+    let words = region.free_words(pool).iter().zip(region.remote_words(pool)).zip(class.block_mask());
+    let mut words = words.enumerate();
+    let mut top = first;
+    while let Some((position, ((word, waiting), &mask))) = words.next() {
         let mut bits = word.get();
         if bits == 0 {
             continue;
@@ -144,23 +153,29 @@ pub(crate) unsafe fn take_blocks(region: &Region, pool: PoolId, first: *mut Slot
         // Relaxed: whether a correct program's block waits as a remote free does not change while it is in the free map.
         let twice = bits & waiting.load(Ordering::Relaxed);
         if twice != 0 {
-            freed_twice(start.addr() + twice.trailing_zeros() as usize * CLASS_STEP, region.pool_record(pool).class());
+            freed_twice(start.addr() + twice.trailing_zeros() as usize * CLASS_STEP, class);
         }
-        while bits != 0 && left > 0 {
-            let block = start.wrapping_add(bits.trailing_zeros() as usize * CLASS_STEP);
-            // SAFETY: at most `wanted` slots from `first` up are written, which the caller promises are its own.
-            unsafe { (*slot).set(block) };
-            slot = slot.wrapping_add(1);
+        if bits == mask && left(top) >= class.most_blocks_of_word() {
+            // All of them: no bit has to be looked for but the first and the last.
+            let mut block = start.wrapping_add(bits.trailing_zeros() as usize * CLASS_STEP);
+            let last = start.wrapping_add((63 - bits.leading_zeros()) as usize * CLASS_STEP);
+            while block <= last {
+                top = put(block);
+                block = block.wrapping_add(class.bytes());
+            }
+            bits = 0;
+        }
+        while bits != 0 && !ptr::eq(top, end) {
+            top = put(start.wrapping_add(bits.trailing_zeros() as usize * CLASS_STEP));
             bits &= bits - 1;
-            left -= 1;
         }
         word.set(bits);
-        if left == 0 {
-            let empty = bits == 0 && pairs.all(|(_, (later, _))| later.get() == 0);
+        if ptr::eq(top, end) {
+            let empty = bits == 0 && words.all(|(_, ((later, _), _))| later.get() == 0);
             return (wanted, empty);
         }
     }
-    (wanted - left, true)
+    (wanted - left(top), true)
 }
 
 #[cold]

@@ -91,6 +91,12 @@ impl SizeClass {
         &BLOCK_MASKS[self.index()]
     }
 
+    /// Most blocks that begin in one word's bytes.
+    #[inline]
+    pub(crate) fn most_blocks_of_word(self) -> usize {
+        usize::from(MOST_OF_WORD[self.index()])
+    }
+
     /// The bits of a word of the maps where blocks begin if the word's pool is of this class.
     #[inline]
     pub(crate) fn blocks_of_word(self, index: u32) -> u64 {
@@ -102,6 +108,17 @@ impl SizeClass {
         (0..CLASSES).map(Self::new)
     }
 }
+
+/// [`SizeClass::most_blocks_of_word`] of each class: a table, since a fill would have to divide.
+static MOST_OF_WORD: [u8; CLASSES] = {
+    let mut most = [0; CLASSES];
+    let mut index = 0;
+    while index < CLASSES {
+        most[index] = WORD_BYTES.div_ceil(SizeClass::new(index).bytes()) as u8;
+        index += 1;
+    }
+    most
+};
 
 /// [`SizeClass::block_mask`] of each class.
 static BLOCK_MASKS: [[u64; WORDS_PER_POOL]; CLASSES] = {

@@ -161,23 +161,25 @@ impl OwnedHeap<'_> {
         // Pools are listed at the end: whether a word was zero is a branch that nobody can foresee, and would hold up the
         // next words, which may be cache misses.
         let mut newly_free = NewlyFree::new();
-        // Neighbours share one word.
-        let mut combined = Combined { index: Heap::word_and_bit(oldest.get().addr() - base).0, bits: 0 };
+        // Neighbours share one word. The region begins where a word's bytes do, so addresses serve as offsets do.
+        let first_word = base / WORD_BYTES;
+        let index = |place: usize| (place - first_word) as u32;
+        let (mut place, mut bits) = (oldest.get().addr() / WORD_BYTES, 0_u64);
         // The oldest first: the pool of the newest is then the first to be used again.
         for block in blocks.iter().rev() {
-            let offset = block.get().addr() - base;
-            low_bits |= offset;
-            let (index, bit) = Heap::word_and_bit(offset);
-            if index != combined.index {
-                self.put_back(class, own, combined, &mut newly_free);
-                combined = Combined { index, bits: 0 };
+            let address = block.get().addr();
+            low_bits |= address;
+            if address / WORD_BYTES != place {
+                self.put_back(class, own, Combined { index: index(place), bits }, &mut newly_free);
+                (place, bits) = (address / WORD_BYTES, 0);
             }
-            if combined.bits & bit != 0 {
-                self.wrong_free(class, offset);
+            let bit = address / CLASS_STEP % 64;
+            if bits >> bit & 1 == 1 {
+                self.wrong_free(class, address - base);
             }
-            combined.bits |= bit;
+            bits |= 1 << bit;
         }
-        self.put_back(class, own, combined, &mut newly_free);
+        self.put_back(class, own, Combined { index: index(place), bits }, &mut newly_free);
         newly_free.words().for_each(|index| self.list_pool(class, index));
         if low_bits % CLASS_STEP != 0 {
             self.unaligned_free(class, blocks);
