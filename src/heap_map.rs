@@ -30,7 +30,7 @@ pub struct PoolMap {
     pub block_bytes: u16,
     /// Blocks that it is divided into.
     pub blocks: u16,
-    /// Blocks that are out of the pool: live, or cached in a magazine of the owner's.
+    /// Blocks that are out of the pool: live, or cached in a magazine, the owner's or another heap's.
     pub held_blocks: u16,
     /// Blocks that other threads have freed and the owner has not collected.
     pub waiting_blocks: u16,

@@ -45,7 +45,8 @@
 //! that memory once used for small blocks is kept: it serves other classes when 4 KiB of it are wholly free, other
 //! threads when 256 KiB are, but goes back to the system only when the program calls [`release_unused`]. A program with
 //! one short phase of many small blocks keeps that phase's memory until then. And a thread that waits does not collect
-//! what others free of its blocks: that memory serves nobody until the thread allocates again or ends.
+//! what others free of its blocks, and keeps up to 32 blocks of each class (a magazine of them if such blocks go round) that
+//! it freed of others: that memory serves nobody until the thread allocates again or ends.
 //!
 //! # Words
 //! | word | means |
@@ -82,10 +83,12 @@
 //! what it had; a copy of its file is another one, with pools of its own.
 //!
 //! # Huge pages
-//! On Linux the region's memory beyond its first 64 MiB is asked for in huge pages (`madvise`), which the system gives if it
-//! has them for programs that ask. The variable `POOLMALLOC_HUGE_PAGES` of the environment, read at the first small
-//! request, changes that: `always` (all but the first 2 MiB), `never`, or a number of MiB. Another value is warned about
-//! once on stderr and ignored; a program that runs with rights which its caller may lack ignores the variable.
+//! The variable `POOLMALLOC_HUGE_PAGES` of the environment, read at the first small request, has the region's memory asked for
+//! in huge pages on Linux: `always` (all but the first 2 MiB), beyond a number of MiB, or `never`. Unset, the system
+//! decides. Another value is warned about once on stderr and ignored; a program that runs with rights which its caller may
+//! lack ignores the variable. Huge pages make memory faster, and are for programs with few threads and much of it: the first
+//! block of each 2 MiB takes all of them, each thread begins with an arena of its own, and the kernel may fill up again
+//! what [`release_unused`] gave back next to what is live.
 //!
 //! # Under valgrind
 //! Memcheck knows the blocks of malloc, but not those of pools. So in a process that it executes there are no pools:

@@ -3,36 +3,42 @@
 use crate::os;
 use crate::region::REGION_ALIGN;
 
-/// MiB of the region that stay in ordinary pages unless the environment says otherwise. A huge page that is just begun
-/// can add 2 MiB: of so many MiB that is 3 % at most. `docs/performance.md` has the figures.
-const DEFAULT_MIB: usize = 64;
+/// Where the region is to be in huge pages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum HugePages {
+    /// As the system does it: in most, nowhere unless a program asks.
+    Unset,
+    /// Nowhere.
+    Never,
+    /// Beyond so many bytes, a multiple of [`REGION_ALIGN`].
+    Beyond(usize),
+}
 
-/// Bytes of the region after which huge pages are asked for; `None` if nowhere.
+/// What the environment says of huge pages.
 ///
-/// Warns once of a value that it does not know, and ignores it: this runs once.
-pub(crate) fn huge_pages_from() -> Option<usize> {
-    let value = os::environment(c"POOLMALLOC_HUGE_PAGES");
-    parsed(value).unwrap_or_else(|| {
+/// Warns of a value that it does not know, and ignores it. Runs once.
+pub(crate) fn huge_pages() -> HugePages {
+    parsed(os::environment(c"POOLMALLOC_HUGE_PAGES")).unwrap_or_else(|| {
         os::write_stderr(
             b"poolmalloc: POOLMALLOC_HUGE_PAGES is neither `never` nor `always` nor a number of MiB; ignored\n",
         );
-        Some(DEFAULT_MIB << 20)
+        HugePages::Unset
     })
 }
 
-/// The outer `None` is for a value that has no meaning.
-#[expect(clippy::option_option, reason = "no meaning, nowhere, and where")]
-fn parsed(value: Option<&[u8]>) -> Option<Option<usize>> {
+/// `None` for a value that has no meaning.
+fn parsed(value: Option<&[u8]>) -> Option<HugePages> {
     let mib = match value {
-        None | Some(b"") => DEFAULT_MIB,
-        Some(b"never") => return Some(None),
+        None | Some(b"") => return Some(HugePages::Unset),
+        Some(b"never") => return Some(HugePages::Never),
         // One huge page of ordinary ones is left: small programs use less.
         Some(b"always") => 0,
-        Some(number) => core::str::from_utf8(number).ok()?.parse().ok()?,
+        Some(number) if number.iter().all(u8::is_ascii_digit) => core::str::from_utf8(number).ok()?.parse().ok()?,
+        Some(_) => return None,
     };
     // No region is as large as what does not fit.
-    let bytes = mib.checked_mul(1 << 20).and_then(|bytes| bytes.checked_next_multiple_of(REGION_ALIGN));
-    Some(bytes.map(|bytes| bytes.max(REGION_ALIGN)))
+    let bytes = usize::checked_mul(mib, 1 << 20).and_then(|bytes| bytes.checked_next_multiple_of(REGION_ALIGN));
+    Some(bytes.map_or(HugePages::Never, |bytes| HugePages::Beyond(bytes.max(REGION_ALIGN))))
 }
 
 #[cfg(test)]
@@ -43,16 +49,17 @@ mod tests {
     fn values_have_a_meaning_or_none() {
         const MIB: usize = 1 << 20;
         for (value, meaning) in [
-            (None, Some(Some(64 * MIB))),
-            (Some(""), Some(Some(64 * MIB))),
-            (Some("never"), Some(None)),
-            (Some("always"), Some(Some(2 * MIB))),
-            (Some("0"), Some(Some(2 * MIB))),
-            (Some("15"), Some(Some(16 * MIB))),
-            (Some("16"), Some(Some(16 * MIB))),
-            (Some("18446744073709551615"), Some(None)),
+            (None, Some(HugePages::Unset)),
+            (Some(""), Some(HugePages::Unset)),
+            (Some("never"), Some(HugePages::Never)),
+            (Some("always"), Some(HugePages::Beyond(2 * MIB))),
+            (Some("0"), Some(HugePages::Beyond(2 * MIB))),
+            (Some("15"), Some(HugePages::Beyond(16 * MIB))),
+            (Some("16"), Some(HugePages::Beyond(16 * MIB))),
+            (Some("18446744073709551615"), Some(HugePages::Never)),
             (Some("18446744073709551616"), None),
             (Some("-1"), None),
+            (Some("+1"), None),
             (Some("yes"), None),
             (Some("ALWAYS"), None),
             (Some("16 "), None),

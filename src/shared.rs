@@ -20,8 +20,8 @@ use core::ptr::NonNull;
 use core::sync::atomic::compiler_fence;
 use static_assertions::const_assert_eq;
 
-/// Arenas opened first: 2 MiB of addresses. All later steps are multiples of it, so that each huge page is opened as a
-/// whole.
+/// Arenas opened first: 2 MiB of addresses. Later steps are multiples of it, unless the system refuses
+/// so much, so that huge pages are opened as a whole.
 const FIRST_STEP: usize = 8;
 /// Most arenas opened at once: 64 MiB, which a system that counts opened memory has to promise.
 const LARGEST_STEP: usize = 256;
@@ -302,29 +302,38 @@ impl Shared {
     /// of the arenas that nobody owns.
     pub(crate) fn release(&self, own: Option<OwnedHeap<'_>>) -> Released {
         let mut released = Released::default();
+        // First all give up what they have of each other's.
+        if let Some(own) = own {
+            own.give_up_cached();
+        }
+        self.for_parked(|heap| heap.give_up_cached());
         if let Some(own) = own {
             released += Released::of_pools(own.release(self));
         }
-        self.with_state(|state| {
-            while let Some(heap) = state.looked_at.pop(&Parked) {
-                state.settled.push(&Parked, heap);
-            }
-        });
-        // One at a time, so that a thread which starts meanwhile finds the others.
-        while let Some(heap) = self.with_state(|state| state.parked.pop(&Parked).or_else(|| state.settled.pop(&Parked)))
-        {
-            // SAFETY: heaps are never unmapped.
-            let view = unsafe { heap.as_ref() };
-            // SAFETY: Heap invariant 1: taken off the list.
-            released += Released::of_pools(unsafe { view.owned() }.release(self));
-            self.put_back(heap);
-        }
+        self.for_parked(|heap| released += Released::of_pools(heap.release(self)));
         let stragglers = self.with_state(|state| state.stragglers.is_some());
         if stragglers {
             released += Released::of_pools(self.with_stragglers(|heap| heap.release(self)).unwrap_or(0));
         }
         released += Released::of_arenas(self.release_free_arenas());
         released
+    }
+
+    /// Runs `body` with each parked heap, one at a time, so that a thread which starts meanwhile finds the others.
+    fn for_parked(&self, mut body: impl FnMut(OwnedHeap<'_>)) {
+        self.with_state(|state| {
+            while let Some(heap) = state.looked_at.pop(&Parked) {
+                state.settled.push(&Parked, heap);
+            }
+        });
+        while let Some(heap) = self.with_state(|state| state.parked.pop(&Parked).or_else(|| state.settled.pop(&Parked)))
+        {
+            // SAFETY: heaps are never unmapped.
+            let view = unsafe { heap.as_ref() };
+            // SAFETY: Heap invariant 1: taken off the list.
+            body(unsafe { view.owned() });
+            self.put_back(heap);
+        }
     }
 
     /// Gives the memory of the arenas that nobody owns back to the system. Returns the bytes that were in memory.

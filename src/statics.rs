@@ -3,7 +3,7 @@
 use crate::heap::Front;
 use crate::os::{ThreadExitKey, name_exit_entry};
 use crate::region::Region;
-use crate::settings;
+use crate::settings::{self, HugePages};
 use crate::shared::Shared;
 use crate::tls;
 
@@ -18,9 +18,10 @@ pub(crate) static ENDED: Front = Front::without_heap();
 
 /// Runs once, under the lock of [`SHARED`], when it has got its region.
 fn start(region: &Region) -> Option<ThreadExitKey> {
-    match settings::huge_pages_from() {
-        Some(from) => region.prefer_huge_pages(from),
-        None => region.prefer_small_pages(),
+    match settings::huge_pages() {
+        HugePages::Unset => {}
+        HugePages::Never => region.prefer_small_pages(),
+        HugePages::Beyond(small) => region.prefer_huge_pages(small),
     }
     name_exit_entry();
     ThreadExitKey::new(tls::thread_exit)

@@ -57,12 +57,13 @@ fn main() {
     const WARNING: &str =
         "poolmalloc: POOLMALLOC_HUGE_PAGES is neither `never` nor `always` nor a number of MiB; ignored\n";
     for (value, expected, warning) in [
-        (None, "n....h", ""),
-        (Some(""), "n....h", ""),
+        (None, "n.....", ""),
+        (Some(""), "n.....", ""),
         (Some("never"), "nnnnnn", ""),
         (Some("always"), "nhhhhh", ""),
         (Some("16"), "n..hhh", ""),
-        (Some("some"), "n....h", WARNING),
+        (Some("64"), "n....h", ""),
+        (Some("some"), "n.....", WARNING),
     ] {
         let mut child = command("hold");
         match value {

@@ -1,6 +1,6 @@
 //! From pools to magazines: the slow half of an allocation.
 
-use super::{OwnedHeap, SinceSearch, Supply, TAG_FREE};
+use super::{FOREIGN_BLOCKS, OwnedHeap, SinceSearch, Supply, TAG_FREE};
 use crate::magazine::{self, Slot, capacity, count, is_absent, start};
 use crate::pool::{self, PoolState};
 use crate::region::PoolId;
@@ -18,6 +18,9 @@ const COLLECTS_A_FILL: usize = 16;
 /// Blocks of a class's first fill in a heap. It doubles with each fill up to a whole magazine, so that a thread of a
 /// hundred allocations takes few more blocks than it uses.
 pub(super) const FIRST_FILL: u32 = 4;
+
+/// Times that a heap does without a magazine after it got none: to ask takes the lock that all share.
+const WAIT_FOR_MAGAZINE: u32 = 63;
 
 /// One in so many chances to load the foreign magazine is left, and its blocks go back to their owners.
 const ADOPTED_IN_A_ROW: u32 = 8;
@@ -48,35 +51,44 @@ impl OwnedHeap<'_> {
             state.set_previous(loaded);
             head.load(full);
             return head.pop();
-        } else if self.adopt(class) {
-            return head.pop();
+        } else {
+            // Nothing is cached now.
+            state.cached_foreign.set(0);
+            if count(state.foreign(), class) >= capacity(class).min(FOREIGN_BLOCKS) / 2 && self.may_adopt(class) {
+                self.adopt(class);
+                return head.pop();
+            }
         }
         self.fill(supply, class);
-        head.pop()
-    }
-
-    /// Loads the foreign magazine in place of the loaded one, empty, if it is half full at least: threads that hand their
-    /// blocks round then need no atomic operation.
-    fn adopt(self, class: SizeClass) -> bool {
-        let state = self.class(class);
-        let foreign = state.foreign();
-        if count(foreign, class) < capacity(class) / 2 || !self.may_adopt(class) {
-            return false;
+        let block = head.pop();
+        if block.is_null() && count(state.foreign(), class) > 0 {
+            // There is no other memory.
+            self.count_adopted(class);
+            self.adopt(class);
+            return head.pop();
         }
-        state.set_foreign(self.head(class).top());
-        self.head(class).load(foreign);
-        true
+        block
     }
 
-    /// Makes a full foreign magazine the previous one if that is empty. False if it cannot.
+    /// Loads the foreign magazine in place of the loaded one, which is empty: threads that hand their blocks round then need
+    /// no atomic operation.
+    fn adopt(self, class: SizeClass) {
+        let (head, state) = (self.head(class), self.class(class));
+        let foreign = state.foreign();
+        state.set_foreign(head.top(), class);
+        head.load(foreign);
+    }
+
+    /// Makes the foreign magazine the previous one if it is full and that is empty. False if it cannot.
     pub(super) fn adopt_full(self, class: SizeClass) -> bool {
         let state = self.class(class);
-        let previous = state.previous();
-        if is_absent(previous) || count(previous, class) > 0 || !self.may_adopt(class) {
+        let (foreign, previous) = (state.foreign(), state.previous());
+        let is_full = count(foreign, class) == capacity(class);
+        if !is_full || is_absent(previous) || count(previous, class) > 0 || !self.may_adopt(class) {
             return false;
         }
-        state.set_previous(state.foreign());
-        state.set_foreign(previous);
+        state.set_previous(foreign);
+        state.set_foreign(previous, class);
         true
     }
 
@@ -90,8 +102,16 @@ impl OwnedHeap<'_> {
             self.post_foreign(class);
             return false;
         }
-        state.adopted.add(count(state.foreign(), class));
+        self.count_adopted(class);
         true
+    }
+
+    fn count_adopted(self, class: SizeClass) {
+        let state = self.class(class);
+        let blocks = count(state.foreign(), class);
+        state.adopted.add(blocks);
+        state.cached_foreign.set(state.cached_foreign.get() + blocks as u32);
+        state.goes_round.set(true);
     }
 
     /// Fills the loaded magazine, empty, in such a way that the lowest address comes out first.
@@ -276,10 +296,15 @@ impl OwnedHeap<'_> {
             return None;
         }
         if self.own.spare.get().is_null() {
+            if let Some(less) = self.own.wait.get().checked_sub(1) {
+                self.own.wait.set(less);
+                return None;
+            }
             supply.take_magazines(&mut |empty| self.keep_spare(empty));
         }
         let spare = self.own.spare.get();
         if spare.is_null() {
+            self.own.wait.set(WAIT_FOR_MAGAZINE);
             return None;
         }
         // SAFETY: a spare magazine is the heap's own; slot 0 links it to the next.

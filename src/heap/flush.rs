@@ -3,7 +3,7 @@
 use super::fill::FIRST_FILL;
 use super::{ClassState, Heap, OwnedHeap, Supply, TAG_FREE, heap_of_tag, size_class_of_tag};
 use crate::check::{Misuse, misuse};
-use crate::magazine::{self, Depot, MAGAZINE_BYTES, SLOTS, Slot, absent, bottom, count, is_absent, is_newest};
+use crate::magazine::{self, Depot, SLOTS, Slot, absent, bottom, count, is_absent, is_newest};
 use crate::pool::PoolState;
 use crate::region::PoolId;
 use crate::remote::{self, Combined, END};
@@ -63,9 +63,9 @@ impl Heap {
 #[inline(always)]
 fn push_foreign(state: &ClassState, block: *mut u8) {
     let top = state.foreign().wrapping_sub(1);
-    // SAFETY: the top was no multiple of 1 KiB, so there is a slot of the magazine below it (Magazine invariant 2).
+    // SAFETY: the magazine was not full, so there is a slot of it below the top.
     unsafe { (*top).set(block) };
-    state.set_foreign(top);
+    state.foreign.set(top);
 }
 
 impl OwnedHeap<'_> {
@@ -205,17 +205,18 @@ impl OwnedHeap<'_> {
     #[cold]
     #[inline(never)]
     fn post_adopted(self, class: SizeClass, tag: u32, ready: Combined) -> usize {
-        let adopted = &self.class(class).adopted;
+        let state = self.class(class);
+        let blocks = ready.bits.count_ones() as usize;
         let is_of_class = tag != TAG_FREE && size_class_of_tag(tag) == class;
         // The owner's map, in which no block is free that is in a magazine.
         let free = self.region.free_word(ready.index).get() | !class.blocks_of_word(ready.index);
-        if !is_of_class || adopted.value() == 0 || free & ready.bits != 0 {
+        if !is_of_class || state.cached_foreign() < blocks || free & ready.bits != 0 {
             let offset = Heap::offset_of_bits(ready.index, ready.bits);
             self.wrong_free(class, offset);
         }
         self.post(class, ready);
-        let blocks = ready.bits.count_ones() as usize;
-        adopted.subtract(blocks);
+        state.adopted.subtract(blocks);
+        state.cached_foreign.set((state.cached_foreign() - blocks) as u32);
         blocks
     }
 
@@ -299,7 +300,7 @@ impl OwnedHeap<'_> {
             self.wrong_free(class, offset);
         }
         state.remote_frees.add(1);
-        if top.addr() % MAGAZINE_BYTES == 0 {
+        if state.is_foreign_full() {
             return self.free_remote_slow(supply, class, offset);
         }
         push_foreign(state, block);
@@ -316,8 +317,9 @@ impl OwnedHeap<'_> {
                 let (index, bits) = Heap::word_and_bit(offset);
                 return self.post(class, Combined { index, bits });
             };
-            state.set_foreign(empty);
+            state.set_foreign(empty, class);
         } else if !self.adopt_full(class) {
+            state.goes_round.set(false);
             self.post_foreign(class);
         }
         push_foreign(state, self.region.block(offset));
@@ -344,7 +346,7 @@ impl OwnedHeap<'_> {
         for ready in words.iter_mut().filter_map(Combined::take) {
             self.post(class, ready);
         }
-        state.set_foreign(bottom(top, class));
+        state.set_foreign(bottom(top, class), class);
     }
 
     fn post(self, class: SizeClass, ready: Combined) {
@@ -393,9 +395,7 @@ impl OwnedHeap<'_> {
     /// there are many remote frees it collects a part of them only: whoever calls does so for an arena of its own, and
     /// should not pay for all.
     pub(crate) fn settle(self, supply: &impl Supply) {
-        for class in SizeClass::all() {
-            self.empty_class(class);
-        }
+        self.give_up_cached();
         self.collect(COLLECTED_BY_SETTLING);
         if self.own.taken.get() != END {
             return;
@@ -410,10 +410,7 @@ impl OwnedHeap<'_> {
     /// Gives up all that holds no live block: nothing stays cached, what is wholly free goes back to `supply`, and the
     /// memory of the pools that are left without a class to the system. Returns the bytes of that memory.
     pub(crate) fn release(self, supply: &impl Supply) -> usize {
-        self.post_all();
-        for class in SizeClass::all() {
-            self.empty_class(class);
-        }
+        self.give_up_cached();
         self.collect(usize::MAX);
         self.search_wholly_free_pools(supply);
         self.give_arenas(supply, 0);
@@ -433,7 +430,7 @@ impl OwnedHeap<'_> {
         if !is_absent(state.foreign()) {
             self.post_foreign(class);
             self.keep_spare(state.foreign());
-            state.set_foreign(absent());
+            state.set_foreign(absent(), class);
         }
         if is_absent(head.top()) {
             return;
@@ -446,7 +443,15 @@ impl OwnedHeap<'_> {
         while let Some(oldest) = state.depot.pop_oldest() {
             self.keep_spare(self.flush_magazine(class, oldest));
         }
+        state.cached_foreign.set(0);
         state.next_fill.set(FIRST_FILL);
+    }
+
+    /// Gives up all that is cached: to its pools, and to the heaps that others' blocks are of.
+    pub(crate) fn give_up_cached(self) {
+        for class in SizeClass::all() {
+            self.empty_class(class);
+        }
     }
 
     /// Caches nothing from now on.

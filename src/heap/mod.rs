@@ -17,7 +17,7 @@ pub(crate) use front::{Front, TAG_FREE, heap_of_tag, size_class_of_tag, tag_bloc
 
 use crate::arena::Arenas;
 use crate::counter::Counter;
-use crate::magazine::{Depot, Head, Slot, absent, capacity, count};
+use crate::magazine::{Depot, Head, Slot, absent, bottom, capacity, count, is_absent};
 use crate::pool::PoolList;
 use crate::region::{ArenaId, Region};
 use crate::remote::{END, PendingList};
@@ -71,11 +71,17 @@ pub(crate) struct ClassState {
     previous: WatchedPtr<Slot>,
     pub(crate) depot: Depot,
     /// Top of the foreign magazine, with blocks of other heaps that this heap's thread freed; absent at first.
-    foreign: WatchedPtr<Slot>,
+    pub(crate) foreign: WatchedPtr<Slot>,
+    /// The top at which the foreign magazine has no more room: its first slot, or higher up while blocks do not go round.
+    foreign_full: Cell<*mut Slot>,
     /// Blocks that the next fill asks for: doubles up to a whole magazine.
     next_fill: Cell<u32>,
     /// Times that the foreign magazine could have been loaded.
     chances: Cell<u32>,
+    /// Blocks in the magazines, the foreign one aside, that may be of other heaps; at most so many are.
+    pub(crate) cached_foreign: WatchedU32,
+    /// Whether blocks go round: then the foreign magazine is used to its whole length.
+    goes_round: Cell<bool>,
     /// The class's pools with blocks in the free map.
     partial: PoolList,
     /// Pools of this class that the heap has now.
@@ -98,8 +104,11 @@ impl ClassState {
             previous: WatchedPtr::new(absent()),
             depot: Depot::new(),
             foreign: WatchedPtr::new(absent()),
+            foreign_full: Cell::new(absent()),
             next_fill: Cell::new(fill::FIRST_FILL),
             chances: Cell::new(0),
+            cached_foreign: WatchedU32::new(0),
+            goes_round: Cell::new(false),
             partial: PoolList::new(),
             pools: Counter::new(),
             filled: Counter::new(),
@@ -124,8 +133,31 @@ impl ClassState {
         self.foreign.get()
     }
 
-    fn set_foreign(&self, top: *mut Slot) {
+    /// Makes another magazine of this class the foreign one.
+    fn set_foreign(&self, top: *mut Slot, class: SizeClass) {
         self.foreign.set(top);
+        self.foreign_full.set(if is_absent(top) {
+            top
+        } else {
+            let most = if self.goes_round.get() { capacity(class) } else { capacity(class).min(FOREIGN_BLOCKS) };
+            bottom(top, class).wrapping_sub(most)
+        });
+    }
+
+    /// Whether the foreign magazine has no room for one more block, or there is none.
+    fn is_foreign_full(&self) -> bool {
+        core::ptr::eq(self.foreign(), self.foreign_full.get())
+    }
+
+    /// Has the foreign magazine used to its whole length from the next one on.
+    #[cfg(test)]
+    pub(crate) fn let_go_round(&self) {
+        self.goes_round.set(true);
+    }
+
+    /// At most so many of the blocks in the magazines, the foreign one aside, are of other heaps.
+    pub(crate) fn cached_foreign(&self) -> usize {
+        self.cached_foreign.get() as usize
     }
 }
 
@@ -140,6 +172,10 @@ struct SinceSearch {
     new_arenas: usize,
 }
 
+/// Blocks of other heaps that a heap keeps back of a class until it is seen that they go round: those that a waiting thread
+/// holds keep pools of others from being given up.
+const FOREIGN_BLOCKS: usize = 32;
+
 /// What belongs to a heap as a whole and only its owner touches.
 struct Own {
     arenas: Arenas,
@@ -153,6 +189,8 @@ struct Own {
     taken: WatchedU32,
     /// What the heap's earlier threads have done.
     counts_at_start: Cell<Counts>,
+    /// Magazines that will not be asked for, since there was no memory for one.
+    wait: Cell<u32>,
     /// Whether blocks are cached. The stragglers' heap caches none, since its caller changes with every call.
     has_magazines: Cell<bool>,
 }
@@ -205,6 +243,7 @@ impl Heap {
             since_search: Cell::new(SinceSearch::default()),
             taken: WatchedU32::new(END),
             counts_at_start: Cell::new(Counts::ZERO),
+            wait: Cell::new(0),
             has_magazines: Cell::new(true),
         };
         // SAFETY: as above.
@@ -261,12 +300,6 @@ impl Heap {
     /// The pools of a class with blocks in the free map.
     pub(crate) fn partial(&self, class: SizeClass) -> &PoolList {
         &self.class(class).partial
-    }
-
-    /// Whether a class's magazines may hold blocks of other heaps.
-    pub(crate) fn may_hold_foreign(&self, class: SizeClass) -> bool {
-        let state = self.class(class);
-        state.adopted.value() != 0 || count(state.foreign(), class) > 0
     }
 
     /// Blocks of a class in magazines, without the foreign one, whose blocks count as remote frees.

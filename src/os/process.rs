@@ -55,6 +55,7 @@ pub(crate) fn process_id() -> u32 {
 
 /// Writes to standard error without allocating or locking. A failure cannot be reported, so it is not.
 pub(crate) fn write_stderr(text: &[u8]) {
+    let _errno = super::memory::KeepErrno::new();
     super::exit::Output::stderr().write(text);
 }
 

@@ -6,7 +6,7 @@ use crate::magazine::{self, Slot, capacity, is_absent};
 use crate::pool::{NONE, PoolState};
 use crate::region::{ArenaId, PoolId};
 use crate::remote::{END, RemoteMap};
-use crate::size_class::{CLASS_STEP, POOLS_PER_ARENA, SizeClass, WORDS_PER_POOL};
+use crate::size_class::{CLASS_STEP, POOLS_PER_ARENA, SizeClass, WORD_BYTES, WORDS_PER_POOL};
 use crate::sync::Ordering;
 
 /// Most magazines of a class in a heap: the loaded one, the previous one, the foreign one and the depot's.
@@ -16,42 +16,47 @@ const MAGAZINES: usize = 3 + magazine::DEPOT_SLOTS;
 const PREVIOUS: usize = 1;
 const FOREIGN: usize = 2;
 
-/// Room for the blocks of a class's magazines, with some to spare: a power of two.
-const SEEN: usize = (MAGAZINES * magazine::SLOTS).next_power_of_two();
+const TWO_THREADS: &str = "two threads have freed a block: freed twice";
 
-/// The blocks that a class's magazines hold, the foreign one included, by address.
-struct Cached {
-    /// Open addressing; 0 is a free place.
-    addresses: [usize; SEEN],
-    length: usize,
+/// Room for the blocks of a class's magazines, with some to spare: a power of two.
+const ROOM: usize = (MAGAZINES * magazine::SLOTS).next_power_of_two();
+
+/// Blocks that were found in magazines, by their number in the region.
+struct Found {
+    /// Open addressing; 0 is a free place, another value a block's number plus 1.
+    numbers: [usize; ROOM],
 }
 
-impl Cached {
+impl Found {
     fn new() -> Self {
-        Self { addresses: [0; SEEN], length: 0 }
+        Self { numbers: [0; ROOM] }
     }
 
-    /// Where an address is, or would be.
-    fn place(&self, address: usize) -> usize {
-        let mut place = (address / CLASS_STEP).wrapping_mul(0x9E37_79B9_7F4A_7C15) % SEEN;
-        while self.addresses[place] != 0 && self.addresses[place] != address {
-            place = (place + 1) % SEEN;
+    /// Where a block is, or would be.
+    fn place(&self, number: usize) -> usize {
+        let mut place = spread(number) % ROOM;
+        while self.numbers[place] != 0 && self.numbers[place] != number + 1 {
+            place = (place + 1) % ROOM;
         }
         place
     }
 
-    fn has(&self, address: usize) -> bool {
-        self.addresses[self.place(address)] == address
+    fn has(&self, number: usize) -> bool {
+        self.numbers[self.place(number)] != 0
     }
 
-    /// False if it is there already. Less than all places are ever used: the heap has too few magazines.
-    fn add(&mut self, address: usize) -> bool {
-        let place = self.place(address);
-        let is_new = self.addresses[place] == 0;
-        self.addresses[place] = address;
-        self.length += usize::from(is_new);
+    /// False if it is there already. About half of all places are used at most.
+    fn add(&mut self, number: usize) -> bool {
+        let place = self.place(number);
+        let is_new = self.numbers[place] == 0;
+        self.numbers[place] = number + 1;
         is_new
     }
+}
+
+/// Spreads the numbers of neighbours.
+fn spread(number: usize) -> usize {
+    number.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40
 }
 
 impl View<'_> {
@@ -75,7 +80,7 @@ impl View<'_> {
     fn check_magazines(&self, index: usize, heap: &Heap, class: SizeClass, sums: &mut Sums) -> Result<(), Violation> {
         let place = Place::Class { heap: index, block_bytes: class.bytes() };
         let state = heap.class(class);
-        let mut cached = Cached::new();
+        let mut found = Found::new();
         let has_loaded = !is_absent(heap.head(class).top());
         demand(has_loaded || is_absent(state.previous()), "a heap has a previous magazine and no loaded one", place)?;
         demand(state.depot.length() <= magazine::DEPOT_SLOTS, "a depot holds more than it has room for", place)?;
@@ -100,16 +105,15 @@ impl View<'_> {
             demand(bottom.is_null(), "Magazine invariant 1: the slot at the bottom of a magazine is not null", place)?;
             sums.magazines += 1;
             let may_be_own = number != FOREIGN;
-            let may_be_foreign = number == FOREIGN || state.adopted.value() != 0;
+            let may_be_foreign = number == FOREIGN || state.cached_foreign() > 0;
             for block in slots(top, held) {
                 let place = Place::Block { address: block.addr(), block_bytes: class.bytes() };
                 let owner = self.check_cached_block(block, class, place)?;
                 let is_expected = if owner == index { may_be_own } else { may_be_foreign };
                 demand(is_expected, "a magazine holds a block of another heap or class", place)?;
-                demand(cached.add(block.addr()), "a block is in magazines twice: freed twice", place)?;
+                demand(found.add(self.number(block)), "a block is in magazines twice: freed twice", place)?;
             }
         }
-        self.check_others(index, class, &cached, sums.with_foreign[class.index()])?;
         sums.classes[class.index()].cached += heap.cached_blocks(class) as u64;
         Ok(())
     }
@@ -135,25 +139,45 @@ impl View<'_> {
         Ok(owner)
     }
 
-    /// What other heaps' magazines hold that is not their own: none of it is in the magazines of the heap with this index.
-    fn check_others(
-        &self,
-        index: usize,
-        class: SizeClass,
-        cached: &Cached,
-        (first, end): (usize, usize),
-    ) -> Result<(), Violation> {
-        for by in (first..end).filter(|by| *by != index) {
-            let Some(heap) = self.heap(by).filter(|heap| heap.may_hold_foreign(class)) else { continue };
-            // What is no magazine shows when that heap is looked at.
-            for top in magazines(heap, class).filter(|top| self.is_magazine(*top)) {
-                for block in slots(top, magazine::count(top, class).min(capacity(class))) {
-                    let place = Place::Block { address: block.addr(), block_bytes: class.bytes() };
-                    demand(!cached.has(block.addr()), "two threads have freed a block: freed twice", place)?;
+    /// No block is in the magazines of two heaps. Each heap has passed the checks above.
+    pub(super) fn check_between_heaps(&self, class: SizeClass) -> Result<(), Violation> {
+        let heaps = || (0..self.heaps).filter_map(|index| Some((index, self.heap(index)?)));
+        let of_others = || {
+            let may_hold = |heap: &Heap| {
+                let state = heap.class(class);
+                state.cached_foreign() > 0 || magazine::count(state.foreign(), class) > 0
+            };
+            let is_foreign = move |index, block| self.owner_of(self.word(block)) != Some(index);
+            let all = heaps().filter(move |(_, heap)| may_hold(heap));
+            all.flat_map(move |(index, heap)| cached(heap, class).filter(move |block| is_foreign(index, *block)))
+        };
+        // As many at a time as there is room for.
+        let parts = of_others().count().div_ceil(ROOM / 2);
+        for part in 0..parts {
+            let is_in_part = |block: &*mut u8| (spread(self.number(*block)) / ROOM) % parts == part;
+            let place = |block: *mut u8| Place::Block { address: block.addr(), block_bytes: class.bytes() };
+            let mut found = Found::new();
+            for block in of_others().filter(is_in_part) {
+                demand(found.add(self.number(block)), TWO_THREADS, place(block))?;
+            }
+            for (index, heap) in heaps() {
+                for block in cached(heap, class).filter(is_in_part) {
+                    let is_only = !found.has(self.number(block)) || self.owner_of(self.word(block)) != Some(index);
+                    demand(is_only, TWO_THREADS, place(block))?;
                 }
             }
         }
         Ok(())
+    }
+
+    /// The number of a block in the region, in steps of 8 bytes.
+    fn number(&self, block: *mut u8) -> usize {
+        (block.addr() - self.region.base().addr().get()) / CLASS_STEP
+    }
+
+    /// The word of the maps that a block's bit is in.
+    fn word(&self, block: *mut u8) -> u32 {
+        (self.number(block) / (WORD_BYTES / CLASS_STEP)) as u32
     }
 
     /// Index of the heap that owns the pool of a word in use.
@@ -279,6 +303,11 @@ fn magazines(heap: &Heap, class: SizeClass) -> impl Iterator<Item = *mut Slot> {
     let state = heap.class(class);
     let in_depot = (0..state.depot.length()).map(|position| state.depot.top(position));
     [heap.head(class).top(), state.previous(), state.foreign()].into_iter().chain(in_depot)
+}
+
+/// The blocks in a class's magazines, the foreign one included; they have been checked.
+fn cached(heap: &Heap, class: SizeClass) -> impl Iterator<Item = *mut u8> {
+    magazines(heap, class).flat_map(move |top| slots(top, magazine::count(top, class)))
 }
 
 /// The blocks in a magazine of the table's, from its top on.

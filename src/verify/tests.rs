@@ -54,6 +54,13 @@ impl Scene {
         scene
     }
 
+    /// Takes the newest block out of the foreign magazine, as if it had never been freed.
+    fn allocate_from_foreign(&self, heap: OwnedHeap<'_>) {
+        let state = heap.class(class());
+        state.foreign.set(state.foreign().wrapping_add(1));
+        state.remote_frees.subtract(1);
+    }
+
     /// Fails unless the check finds something whose text begins so; or finds nothing, if the text is empty.
     #[track_caller]
     fn assert_finds(&self, text: &str) {
@@ -233,24 +240,67 @@ fn damage_to_the_foreign_magazine_is_found() {
 fn adopted_blocks_are_where_they_may_be() {
     let scene = Scene::new();
     let state = scene.other.class(class());
-    // With the forty that are there more than half a magazine.
-    free(scene.shared, scene.other, &scene.live[..80]);
+    free(scene.shared, scene.other, &scene.live[..20]);
     let foreign = magazine::start(state.foreign());
+    let held = magazine::count(state.foreign(), class());
     while magazine::start(scene.other.head(class()).top()) != foreign {
         allocate(scene.shared, scene.other, BYTES, 1);
     }
-    let adopted = state.adopted.value() as usize;
-    assert_eq!(adopted, 120);
+    assert_eq!((state.adopted.value(), state.cached_foreign()), (held as u64, held));
     scene.assert_finds("");
-    state.adopted.subtract(adopted);
+    state.cached_foreign.set(0);
     scene.assert_finds("a magazine holds a block of another heap or class");
-    state.adopted.add(adopted);
+    state.cached_foreign.set(held as u32);
+    // Another thread has freed one of them too.
+    let (_, third) = heap(scene.shared);
+    // SAFETY: the slot of a magazine in use.
+    let newest = unsafe { (*scene.other.head(class()).top()).get() };
+    free(scene.shared, third, &[newest]);
+    scene.assert_finds("two threads have freed a block");
+    // And so has its owner, once the third thread's is out of the way.
+    scene.allocate_from_foreign(third);
+    free(scene.shared, scene.owner, &[newest]);
+    scene.assert_finds("two threads have freed a block");
+    allocate(scene.shared, scene.owner, BYTES, 1);
     // Flushed, they go to their owner.
     let waiting = scene.shared.stats().classes[class().index()].waiting_blocks;
     scene.other.settle(scene.shared);
     scene.assert_finds("");
-    assert_eq!(scene.shared.stats().classes[class().index()].waiting_blocks, waiting + 119);
-    assert_eq!(state.adopted.value(), 1, "the one that was handed out");
+    assert_eq!(scene.shared.stats().classes[class().index()].waiting_blocks, waiting + held as u64 - 1);
+    assert_eq!((state.adopted.value(), state.cached_foreign()), (1, 0), "one was handed out");
+}
+
+#[test]
+fn a_damaged_top_of_a_later_heap_is_not_followed() {
+    let scene = Scene::new();
+    let large = SizeClass::of_block(256);
+    let blocks = allocate(scene.shared, scene.owner, 256, 40);
+    free(scene.shared, scene.other, &blocks[..20]);
+    scene.assert_finds("");
+    let head = scene.other.head(large);
+    let top = head.top();
+    head.load(magazine::bottom(top, large).wrapping_add(1));
+    scene.assert_finds("Magazine invariant 1: a top is beyond the bottom");
+    head.load(top);
+    scene.assert_finds("");
+}
+
+/// More heaps hold blocks of others than the check has room for at a time.
+#[test]
+fn blocks_between_many_heaps_are_found() {
+    let scene = Scene::new();
+    let others: Vec<_> = (0..50).map(|_| heap(scene.shared).1).collect();
+    let mut blocks = allocate(scene.shared, scene.owner, 8, 31 * 8 * 50);
+    let bytes_8 = SizeClass::of_block(8);
+    for other in &others {
+        other.class(bytes_8).let_go_round();
+        free(scene.shared, *other, &blocks.split_off(blocks.len() - 31 * 4));
+    }
+    scene.assert_finds("");
+    // SAFETY: the slot of a magazine in use.
+    let of_last = unsafe { (*others[49].class(bytes_8).foreign()).get() };
+    free(scene.shared, others[0], &[of_last]);
+    scene.assert_finds("two threads have freed a block");
 }
 
 #[test]

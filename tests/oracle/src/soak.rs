@@ -309,18 +309,22 @@ pub fn run<A: GlobalAlloc + Default>(soak: Soak, mut at_quiet_point: impl FnMut(
         sum: Mutex::new(Quiet::default()),
     };
     thread::scope(|scope| {
-        for index in 0..soak.workers {
-            scope.spawn(move || Worker::<A>::new(&soak, index).live_again_and_again(shared));
-        }
-        let _over = OverOnDrop(&shared.is_over);
+        let start = |index| scope.spawn(move || Worker::<A>::new(&soak, index).live_again_and_again(shared));
+        let workers: Vec<_> = (0..soak.workers).map(start).collect();
+        let over = OverOnDrop(&shared.is_over);
         loop {
             shared.wait_until(|| shared.arrived.load(Ordering::Acquire) == soak.workers);
             if shared.is_over.load(Ordering::Acquire) || at_quiet_point(&shared.take_sum()).is_break() {
-                return;
+                break;
             }
             // Relaxed: the workers count again only after they have seen the meeting's end.
             shared.arrived.store(0, Ordering::Relaxed);
             shared.meetings.fetch_add(1, Ordering::Release);
+        }
+        drop(over);
+        // The scope itself does not wait until the threads have given their heaps back.
+        for worker in workers {
+            worker.join().unwrap_or_else(|panic| resume_unwind(panic));
         }
     });
     let mut rest = Shadow::<A>::with_room(SLOTS);
