@@ -45,8 +45,8 @@
 //! that memory once used for small blocks is kept: it serves other classes when 4 KiB of it are wholly free, other
 //! threads when 256 KiB are, but goes back to the system only when the program calls [`release_unused`]. A program with
 //! one short phase of many small blocks keeps that phase's memory until then. And a thread that waits does not collect
-//! what others free of its blocks, and keeps up to 32 blocks of each class (a magazine of them if such blocks go round) that
-//! it freed of others: that memory serves nobody until the thread allocates again or ends.
+//! what others free of its blocks, and keeps up to 32 blocks of each class (what its magazines hold if such blocks go
+//! round) that it freed of others: that memory serves nobody until the thread allocates again or ends.
 //!
 //! # Words
 //! | word | means |

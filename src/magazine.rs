@@ -13,6 +13,7 @@
 //! Magazine invariant 1: the slot at the bottom is null while the magazine is in use, so a top that has come up to it
 //! reads "empty" without a count.
 //! Magazine invariant 2: a top that may not be lowered lies in slot 0, so it is a multiple of 1 KiB: "full".
+//! A foreign magazine, which no fast path knows, may end sooner.
 //! Magazine invariant 3: a head without a magazine points to slot 0 of [`ABSENT`], which is null: empty and full at
 //! once, so that both fast paths leave it alone without a test of its own. Nothing is ever written to it.
 

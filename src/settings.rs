@@ -36,9 +36,9 @@ fn parsed(value: Option<&[u8]>) -> Option<HugePages> {
         Some(number) if number.iter().all(u8::is_ascii_digit) => core::str::from_utf8(number).ok()?.parse().ok()?,
         Some(_) => return None,
     };
-    // No region is as large as what does not fit.
+    // No region goes beyond what does not fit.
     let bytes = usize::checked_mul(mib, 1 << 20).and_then(|bytes| bytes.checked_next_multiple_of(REGION_ALIGN));
-    Some(bytes.map_or(HugePages::Never, |bytes| HugePages::Beyond(bytes.max(REGION_ALIGN))))
+    Some(bytes.map_or(HugePages::Unset, |bytes| HugePages::Beyond(bytes.max(REGION_ALIGN))))
 }
 
 #[cfg(test)]
@@ -56,7 +56,7 @@ mod tests {
             (Some("0"), Some(HugePages::Beyond(2 * MIB))),
             (Some("15"), Some(HugePages::Beyond(16 * MIB))),
             (Some("16"), Some(HugePages::Beyond(16 * MIB))),
-            (Some("18446744073709551615"), Some(HugePages::Never)),
+            (Some("18446744073709551615"), Some(HugePages::Unset)),
             (Some("18446744073709551616"), None),
             (Some("-1"), None),
             (Some("+1"), None),

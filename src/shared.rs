@@ -321,13 +321,16 @@ impl Shared {
 
     /// Runs `body` with each parked heap, one at a time, so that a thread which starts meanwhile finds the others.
     fn for_parked(&self, mut body: impl FnMut(OwnedHeap<'_>)) {
-        self.with_state(|state| {
+        let heaps = self.with_state(|state| {
             while let Some(heap) = state.looked_at.pop(&Parked) {
                 state.settled.push(&Parked, heap);
             }
+            state.heaps
         });
-        while let Some(heap) = self.with_state(|state| state.parked.pop(&Parked).or_else(|| state.settled.pop(&Parked)))
-        {
+        // No more often than there are heaps: others may put some back all the time.
+        for _ in 0..heaps {
+            let next = |state: &mut State| state.parked.pop(&Parked).or_else(|| state.settled.pop(&Parked));
+            let Some(heap) = self.with_state(next) else { return };
             // SAFETY: heaps are never unmapped.
             let view = unsafe { heap.as_ref() };
             // SAFETY: Heap invariant 1: taken off the list.

@@ -110,7 +110,9 @@ impl OwnedHeap<'_> {
         let state = self.class(class);
         let blocks = count(state.foreign(), class);
         state.adopted.add(blocks);
-        state.cached_foreign.set(state.cached_foreign.get() + blocks as u32);
+        // Of what was cached before there are no more than that.
+        let before = state.cached_foreign().min(self.cached_blocks(class));
+        state.cached_foreign.set((before + blocks) as u32);
         state.goes_round.set(true);
     }
 

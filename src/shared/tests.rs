@@ -151,7 +151,7 @@ fn a_thread_comes_back_to_its_own_blocks() {
     free(shared, other, &blocks[..30]);
     // When its first few blocks are gone it goes on with the foreign ones.
     while other.class(class).adopted.value() == 0 {
-        allocate(shared, other, BYTES, 1);
+        assert_eq!(allocate(shared, other, BYTES, 1).len(), 1);
     }
     let pairs = |count| {
         for _ in 0..count {
@@ -182,6 +182,30 @@ fn a_thread_that_only_frees_keeps_few_of_others_blocks() {
     other.post_all();
     owner.collect(usize::MAX);
     assert_eq!(consistent(shared).small.waiting_blocks, 0);
+}
+
+/// Two of others' blocks are freed for each one allocated, so that the heap is never empty and never flushes.
+#[test]
+fn what_is_known_of_others_blocks_stays_bounded() {
+    let shared = shared();
+    let ((_, owner), (_, other)) = (heap(shared), heap(shared));
+    let class = SizeClass::of_block(256);
+    let mut blocks = allocate(shared, owner, 256, 2000);
+    let own = allocate(shared, other, 256, 64);
+    free(shared, other, &own);
+    let held = allocate(shared, other, 256, other.cached_blocks(class));
+    other.class(class).let_go_round();
+    for _ in 0..2000 {
+        blocks.extend(allocate(shared, other, 256, 1));
+        blocks.rotate_right(1);
+        let freed = blocks.split_off(blocks.len() - 2);
+        free(shared, other, &freed);
+        blocks.extend(allocate(shared, owner, 256, 1));
+        let (known, cached) = (other.class(class).cached_foreign(), other.cached_blocks(class));
+        assert!(known <= 18 * 32, "{known} of {cached}");
+    }
+    free(shared, owner, &held);
+    consistent(shared);
 }
 
 /// All blocks are free, and all are cached by heaps of ended threads that do not own them: one release finds all.

@@ -25,11 +25,12 @@ const ROOM: usize = (MAGAZINES * magazine::SLOTS).next_power_of_two();
 struct Found {
     /// Open addressing; 0 is a free place, another value a block's number plus 1.
     numbers: [usize; ROOM],
+    length: usize,
 }
 
 impl Found {
     fn new() -> Self {
-        Self { numbers: [0; ROOM] }
+        Self { numbers: [0; ROOM], length: 0 }
     }
 
     /// Where a block is, or would be.
@@ -45,11 +46,15 @@ impl Found {
         self.numbers[self.place(number)] != 0
     }
 
-    /// False if it is there already. About half of all places are used at most.
+    /// False if it is there already. If there is no more room, which only threads that go on can bring about, it is left
+    /// out: a search needs a free place to end at.
     fn add(&mut self, number: usize) -> bool {
         let place = self.place(number);
         let is_new = self.numbers[place] == 0;
-        self.numbers[place] = number + 1;
+        if is_new && self.length < ROOM - 1 {
+            self.numbers[place] = number + 1;
+            self.length += 1;
+        }
         is_new
     }
 }
@@ -139,7 +144,7 @@ impl View<'_> {
         Ok(owner)
     }
 
-    /// No block is in the magazines of two heaps. Each heap has passed the checks above.
+    /// No block is in the magazines of two heaps.
     pub(super) fn check_between_heaps(&self, class: SizeClass) -> Result<(), Violation> {
         let heaps = || (0..self.heaps).filter_map(|index| Some((index, self.heap(index)?)));
         let of_others = || {
@@ -149,7 +154,7 @@ impl View<'_> {
             };
             let is_foreign = move |index, block| self.owner_of(self.word(block)) != Some(index);
             let all = heaps().filter(move |(_, heap)| may_hold(heap));
-            all.flat_map(move |(index, heap)| cached(heap, class).filter(move |block| is_foreign(index, *block)))
+            all.flat_map(move |(index, heap)| self.cached(heap, class).filter(move |block| is_foreign(index, *block)))
         };
         // As many at a time as there is room for.
         let parts = of_others().count().div_ceil(ROOM / 2);
@@ -161,13 +166,22 @@ impl View<'_> {
                 demand(found.add(self.number(block)), TWO_THREADS, place(block))?;
             }
             for (index, heap) in heaps() {
-                for block in cached(heap, class).filter(is_in_part) {
+                for block in self.cached(heap, class).filter(is_in_part) {
                     let is_only = !found.has(self.number(block)) || self.owner_of(self.word(block)) != Some(index);
                     demand(is_only, TWO_THREADS, place(block))?;
                 }
             }
         }
         Ok(())
+    }
+
+    /// The blocks in a class's magazines, the foreign one included. What is none is left out: threads that go on may have
+    /// changed what has passed the checks.
+    fn cached(&self, heap: &Heap, class: SizeClass) -> impl Iterator<Item = *mut u8> {
+        let is_one =
+            move |top: &*mut Slot| self.is_magazine(*top) && top.addr() <= magazine::bottom(*top, class).addr();
+        let blocks = magazines(heap, class).filter(is_one).flat_map(move |top| slots(top, magazine::count(top, class)));
+        blocks.filter(|block| self.region.offset_of(block.addr()).is_some())
     }
 
     /// The number of a block in the region, in steps of 8 bytes.
@@ -303,11 +317,6 @@ fn magazines(heap: &Heap, class: SizeClass) -> impl Iterator<Item = *mut Slot> {
     let state = heap.class(class);
     let in_depot = (0..state.depot.length()).map(|position| state.depot.top(position));
     [heap.head(class).top(), state.previous(), state.foreign()].into_iter().chain(in_depot)
-}
-
-/// The blocks in a class's magazines, the foreign one included; they have been checked.
-fn cached(heap: &Heap, class: SizeClass) -> impl Iterator<Item = *mut u8> {
-    magazines(heap, class).flat_map(move |top| slots(top, magazine::count(top, class)))
 }
 
 /// The blocks in a magazine of the table's, from its top on.

@@ -244,7 +244,7 @@ fn adopted_blocks_are_where_they_may_be() {
     let foreign = magazine::start(state.foreign());
     let held = magazine::count(state.foreign(), class());
     while magazine::start(scene.other.head(class()).top()) != foreign {
-        allocate(scene.shared, scene.other, BYTES, 1);
+        assert_eq!(allocate(scene.shared, scene.other, BYTES, 1).len(), 1);
     }
     assert_eq!((state.adopted.value(), state.cached_foreign()), (held as u64, held));
     scene.assert_finds("");
