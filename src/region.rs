@@ -216,7 +216,7 @@ impl Region {
         }
         // The tables are sparse, and a small program uses less than one huge page of the region.
         // SAFETY: within the reservation, the region being no smaller than its minimum.
-        unsafe { os::prefer_small_pages(start, tables + bytes.min(REGION_ALIGN)) };
+        unsafe { os::prefer_huge_pages(start, tables + bytes.min(REGION_ALIGN), false) };
         let (mut region, _) = Self::layout(Some(start), bytes, page);
         // SAFETY: the tables take at most `tables` bytes.
         region.blocks.start = unsafe { start.add(tables) };
@@ -230,7 +230,7 @@ impl Region {
     /// Asks for no huge pages at all.
     pub(crate) fn prefer_small_pages(&self) {
         // SAFETY: the region.
-        unsafe { os::prefer_small_pages(self.blocks.start, self.blocks.entries) };
+        unsafe { os::prefer_huge_pages(self.blocks.start, self.blocks.entries, false) };
     }
 
     /// Asks for huge pages for what lies beyond the first `small` bytes, a multiple of [`REGION_ALIGN`].
@@ -239,7 +239,7 @@ impl Region {
             // SAFETY: within the region.
             let rest = unsafe { self.blocks.start.add(small) };
             // SAFETY: the rest of the region.
-            unsafe { os::prefer_huge_pages(rest, bytes) };
+            unsafe { os::prefer_huge_pages(rest, bytes, true) };
         }
     }
 

@@ -130,7 +130,8 @@ impl Counts {
     pub(crate) const ZERO: Self = Self { classes: [[0; 3]; CLASSES], large: [0; 6] };
 
     /// Exact for the heap's owner. A block allocated is one that came into a magazine, from a pool, by a free or with
-    /// the foreign magazine, and is neither there now nor went back; what others free, and what settling moves, changes nothing.
+    /// the foreign magazine, and is neither there now nor went back; what others free, and what settling moves, changes
+    /// nothing.
     pub(crate) fn of(heap: &Heap) -> Self {
         let mut counts = Self::ZERO;
         for class in SizeClass::all() {

@@ -24,6 +24,8 @@ const MIB: usize = 1 << 20;
 /// What was asked for at each of these addresses, huge pages (`h`), none (`n`) or nothing (`.`); `None` if the kernel does
 /// not tell.
 fn asked_for(addresses: &[usize]) -> Option<String> {
+    // A kernel without them refuses the question.
+    fs::metadata("/sys/kernel/mm/transparent_hugepage").ok()?;
     let text = fs::read_to_string("/proc/self/smaps").ok()?;
     let mut ranges = vec![];
     for line in text.lines() {

@@ -85,35 +85,21 @@ pub(crate) unsafe fn let_read(start: NonNull<u8>, bytes: usize) {
     unsafe { libc::mprotect(start.as_ptr().cast::<c_void>(), bytes, libc::PROT_READ) };
 }
 
-/// Asks for ordinary system pages in a page-aligned range even where the system would use huge ones: sparse tables
-/// would otherwise take 2 MiB for each byte touched. A hint; changes no content.
+/// Asks for huge pages in a page-aligned range, or for none even where the system would use them: sparse tables would
+/// otherwise take 2 MiB for each byte touched. A hint; changes no content.
 ///
 /// # Safety
 /// * The range lies in what [`reserve`] returned.
-pub(crate) unsafe fn prefer_small_pages(start: NonNull<u8>, bytes: usize) {
+pub(crate) unsafe fn prefer_huge_pages(start: NonNull<u8>, bytes: usize, are_wanted: bool) {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     {
         let _errno = KeepErrno::new();
+        let advice = if are_wanted { libc::MADV_HUGEPAGE } else { libc::MADV_NOHUGEPAGE };
         // SAFETY: the caller promises that the range is ours; the advice changes no content.
-        unsafe { libc::madvise(start.as_ptr().cast::<c_void>(), bytes, libc::MADV_NOHUGEPAGE) };
+        unsafe { libc::madvise(start.as_ptr().cast::<c_void>(), bytes, advice) };
     }
     #[cfg(not(any(target_os = "linux", target_os = "android")))]
-    let _ = (start, bytes);
-}
-
-/// Asks for huge pages.
-///
-/// # Safety
-/// * The range lies in what [`reserve`] returned.
-pub(crate) unsafe fn prefer_huge_pages(start: NonNull<u8>, bytes: usize) {
-    #[cfg(any(target_os = "linux", target_os = "android"))]
-    {
-        let _errno = KeepErrno::new();
-        // SAFETY: the caller promises that the range is ours; the advice changes no content.
-        unsafe { libc::madvise(start.as_ptr().cast::<c_void>(), bytes, libc::MADV_HUGEPAGE) };
-    }
-    #[cfg(not(any(target_os = "linux", target_os = "android")))]
-    let _ = (start, bytes);
+    let _ = (start, bytes, are_wanted);
 }
 
 /// Puts `errno` back when dropped: programs read it after they have dropped something.

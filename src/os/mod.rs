@@ -9,8 +9,8 @@ mod valgrind;
 
 pub(crate) use exit::{Output, environment, name_exit_entry};
 pub(crate) use memory::{
-    address_space_limit, let_read, open, page_bytes, physical_memory, prefer_huge_pages, prefer_small_pages, release,
-    reserve, resident_bytes, trim_backend, unreserve, word_wiped_on_fork,
+    address_space_limit, let_read, open, page_bytes, physical_memory, prefer_huge_pages, release, reserve,
+    resident_bytes, trim_backend, unreserve, word_wiped_on_fork,
 };
 pub(crate) use process::{ThreadExitKey, abort, nap, process_id, write_stderr};
 pub(crate) use valgrind::is_memcheck;
