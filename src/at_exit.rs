@@ -1,5 +1,6 @@
 //! The report that a program prints at its end if the environment asks for it: `POOLMALLOC_STATS`.
 
+use crate::leaks;
 use crate::os::{self, Output};
 use crate::statics::SHARED;
 use crate::stats::{Stats, stats};
@@ -30,12 +31,13 @@ fn wanted(value: Option<&[u8]>) -> Wanted<'_> {
     }
 }
 
-/// Runs when the process ends by `exit` or by a return from `main`. Nothing allocates here.
+/// Runs when the process ends by `exit` or by a return from `main`. Nothing allocates here but the report of leaks.
 pub(crate) extern "C" fn report_at_exit() {
     // A program that only has this library in it, and another allocator, has nothing to report.
     if !SHARED.is_in_use() {
         return;
     }
+    leaks::report_at_exit();
     let (output, is_json) = match wanted(os::environment(c"POOLMALLOC_STATS")) {
         Wanted::Nothing => return,
         Wanted::Stderr { is_json } => (Output::stderr(), is_json),

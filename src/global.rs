@@ -7,7 +7,7 @@
 use crate::counter::Counter;
 use crate::heap::{Front, LargeCounters, tag_block_bytes};
 use crate::size_class::{SMALL_MAX, SizeClass, block_bytes};
-use crate::statics::SHARED;
+use crate::statics::{LARGE, SHARED};
 use crate::tls::{self, Entry};
 use crate::watch::Watch;
 use core::alloc::{GlobalAlloc, Layout};
@@ -260,8 +260,32 @@ impl<B: GlobalAlloc> PoolMalloc<B> {
             add(&large.bytes_out, bytes);
         };
         count_large(change, |watch| watch.freed(bytes));
+        if LARGE.is_armed() {
+            // SAFETY: the caller gives the block up.
+            unsafe { forget_large(block) };
+        }
         // SAFETY: the caller promises that the block is the backend's.
         unsafe { self.backend.dealloc(block, layout) }
+    }
+
+    /// As the backend's own `realloc`, but that the block always moves: what it held is wiped where it was.
+    #[cold]
+    #[inline(never)]
+    unsafe fn realloc_indexed(&self, block: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
+        // SAFETY: `realloc` promises that the new size at the same alignment makes a layout.
+        let new_layout = unsafe { Layout::from_size_align_unchecked(new_size, layout.align()) };
+        // SAFETY: the caller's promises.
+        let new = unsafe { self.backend.alloc(new_layout) };
+        if !new.is_null() {
+            // SAFETY: both are live blocks of at least so many bytes, and distinct.
+            unsafe { ptr::copy_nonoverlapping(block, new, layout.size().min(new_size)) };
+            LARGE.insert(new, new_size);
+            // SAFETY: the caller gives the old block up.
+            unsafe { forget_large(block) };
+            // SAFETY: the caller promises that the old block is the backend's.
+            unsafe { self.backend.dealloc(block, layout) };
+        }
+        new
     }
 
     /// Moves a block of `bytes` out of its pool's class.
@@ -305,8 +329,13 @@ impl<B: GlobalAlloc> PoolMalloc<B> {
                 return moved;
             }
         }
-        // SAFETY: not in the region, so the backend's, with the layout that it was asked for.
-        let new = unsafe { self.backend.realloc(block, layout, new_size) };
+        let new = if LARGE.is_armed() {
+            // SAFETY: not in the region, so the backend's, with the layout that it was asked for.
+            unsafe { self.realloc_indexed(block, layout, new_size) }
+        } else {
+            // SAFETY: as above.
+            unsafe { self.backend.realloc(block, layout, new_size) }
+        };
         if !new.is_null() {
             let change = |large: &LargeCounters, add: fn(&Counter, usize)| {
                 add(&large.reallocations, 1);
@@ -371,4 +400,23 @@ fn count_allocation(block: *mut u8, bytes: usize) {
         add(&large.bytes_in, bytes);
     };
     count_large(change, |watch| watch.allocated(bytes, bytes));
+    // Behind the count, which makes the first request of all read the environment.
+    if LARGE.is_armed() {
+        LARGE.insert(block, bytes);
+    }
+}
+
+/// Takes a large block out of the index and wipes it: what it points to is no longer held.
+///
+/// # Safety
+/// * The caller owns the block.
+#[cold]
+#[inline(never)]
+unsafe fn forget_large(block: *mut u8) {
+    if let Some(bytes) = LARGE.remove(block) {
+        // SAFETY: the index says that so many were asked for, and the caller owns them.
+        unsafe { ptr::write_bytes(block, 0, bytes) };
+        // Else the compiler would leave out what nobody reads before the block is freed.
+        core::hint::black_box(block);
+    }
 }

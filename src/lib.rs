@@ -34,7 +34,8 @@
 //! The files follow a request's way: `global`, `tls`, `heap` with `magazine`, then `pool`, `arena`, `region`, `os`;
 //! `remote` is the protocol between threads and `shared` what all heaps share, with `lock`, `once`, `stack`, `counter` and
 //! `generation` as its parts, and `settings` what the environment chooses. What users are told comes from `stats`,
-//! `thread_stats`, `measure` with `watch`, `heap_map`, `verify`, `release` and `assert`; its texts from `report`, `export` and `at_exit`. Imports point down, but that `region`
+//! `thread_stats`, `measure` with `watch`, `heap_map`, `verify`, `release`, `leaks` and `assert`; its texts from `report`,
+//! `export` and `at_exit`. Imports point down, but that `region`
 //! names the types of its tables' entries, that `tls` and `statics` know each other, that a heap gets arenas through the
 //! trait `Supply`, which `shared` implements, and that `os` calls `at_exit` when the process ends.
 //!
@@ -109,6 +110,7 @@ mod generation;
 mod global;
 mod heap;
 mod heap_map;
+pub mod leaks;
 mod lock;
 mod magazine;
 mod measure;

@@ -101,6 +101,12 @@ pub(crate) unsafe fn blocks<'a>(top: *mut Slot, class: SizeClass) -> &'a [Slot] 
     unsafe { core::slice::from_raw_parts(top, count(top, class)) }
 }
 
+/// So many blocks from a top on, for whoever looks on.
+pub(crate) fn held(top: *mut Slot, count: usize) -> impl Iterator<Item = *mut u8> {
+    // SAFETY: slots of a magazine in use, which are atomics and never unmapped.
+    (0..count).map(move |number| unsafe { (*top.wrapping_add(number)).get() })
+}
+
 /// Whether a top points to this block. Only the owner may call this.
 #[inline(always)]
 pub(crate) fn is_newest(top: *mut Slot, block: *mut u8) -> bool {
@@ -224,6 +230,11 @@ impl Depot {
         debug_assert!(top.addr() % MAGAZINE_BYTES == 0, "Depot invariant 1");
         self.slot(self.length()).set(top);
         self.length.set(self.length() as u32 + 1);
+    }
+
+    /// The top of the magazine that came last.
+    pub(crate) fn newest(&self) -> Option<*mut Slot> {
+        Some(self.slot(self.length().checked_sub(1)?).get())
     }
 
     /// Takes the magazine that came last.

@@ -255,6 +255,11 @@ impl Region {
         unsafe { os::unreserve(start, bytes) };
     }
 
+    /// All that is reserved, tables and blocks: where it begins and ends.
+    pub(crate) fn reservation(&self) -> (usize, usize) {
+        (self.heaps.start.addr().get(), self.blocks.start.addr().get() + self.blocks.entries)
+    }
+
     /// Places the tables for a region of `bytes`; returns the bytes that they take.
     fn layout(reservation: Option<NonNull<u8>>, bytes: usize, page: usize) -> (Self, usize) {
         let pools = bytes / POOL_BYTES;

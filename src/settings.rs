@@ -26,6 +26,35 @@ pub(crate) fn huge_pages() -> HugePages {
     })
 }
 
+/// What the variable `POOLMALLOC` asks for: words, with commas between them.
+#[derive(Debug, PartialEq, Eq, Default)]
+pub(crate) struct Words {
+    /// The leak finder is armed, and reports at the end.
+    pub(crate) leaks: bool,
+}
+
+/// Reads the variable; warns once of a word that it does not know, and ignores that: this runs once.
+pub(crate) fn words() -> Words {
+    let (words, is_known) = words_of(os::environment(c"POOLMALLOC").unwrap_or(b""));
+    if !is_known {
+        os::write_stderr(b"poolmalloc: POOLMALLOC has a word that has no meaning, and is ignored; there is: leaks\n");
+    }
+    words
+}
+
+/// The words, and whether there was none that is unknown.
+fn words_of(value: &[u8]) -> (Words, bool) {
+    let (mut words, mut is_known) = (Words::default(), true);
+    for word in value.split(|byte| *byte == b',') {
+        match word {
+            b"" => {}
+            b"leaks" => words.leaks = true,
+            _ => is_known = false,
+        }
+    }
+    (words, is_known)
+}
+
 /// `None` for a value that has no meaning.
 fn parsed(value: Option<&[u8]>) -> Option<HugePages> {
     let mib = match value {
@@ -44,6 +73,22 @@ fn parsed(value: Option<&[u8]>) -> Option<HugePages> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn words_are_known_or_not() {
+        for (value, leaks, is_known) in [
+            ("", false, true),
+            (",", false, true),
+            ("leaks", true, true),
+            ("leaks,", true, true),
+            ("Leaks", false, false),
+            ("leak", false, false),
+            ("no,leaks", true, false),
+            ("leaks ", false, false),
+        ] {
+            assert_eq!(words_of(value.as_bytes()), (Words { leaks }, is_known), "{value:?}");
+        }
+    }
 
     #[test]
     fn values_have_a_meaning_or_none() {

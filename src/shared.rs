@@ -362,23 +362,36 @@ impl Shared {
         self.with_state(|state| {
             let Some(&region) = self.region() else { return Ok(()) };
             state.check_parked_heaps()?;
-            let view = View {
-                region,
-                carved: state.carved,
-                open: state.open,
-                heaps: state.heaps,
-                magazines: state.magazines,
-                free_arenas: state.free_arenas.top().map_or(NONE, |arena| arena.0),
-                free_arena_count: state.free_arenas.length(),
-                heaps_before_fork: state.heaps_before_fork,
-                own,
-            };
-            view.check()
+            state.view(region, own).check()
+        })
+    }
+
+    /// Runs `body` with a view of what is shared, while nobody else changes it or uses the stragglers' heap; `None` if there
+    /// is no region. `own` is the calling thread's heap, and `body` asks for no memory.
+    pub(crate) fn with_view<'a, R>(&self, own: Option<OwnedHeap<'a>>, body: impl FnOnce(&View<'a>) -> R) -> Option<R> {
+        let _quiet = self.lock_stragglers();
+        self.with_state(|state| {
+            let region = *self.region()?;
+            Some(body(&state.view(region, own)))
         })
     }
 }
 
 impl State {
+    fn view<'a>(&self, region: Region, own: Option<OwnedHeap<'a>>) -> View<'a> {
+        View {
+            region,
+            carved: self.carved,
+            open: self.open,
+            heaps: self.heaps,
+            magazines: self.magazines,
+            free_arenas: self.free_arenas.top().map_or(NONE, |arena| arena.0),
+            free_arena_count: self.free_arenas.length(),
+            heaps_before_fork: self.heaps_before_fork,
+            own,
+        }
+    }
+
     /// Forgets what another thread may have left half-changed: the lists, and what is at the border of what is in use.
     /// Blocks stay where they are, and are freed as before.
     fn give_up_lists(&mut self, region: Option<&Region>) {

@@ -1,11 +1,14 @@
 //! The process's one set of pools, and the fronts of threads without a heap. With `tls`, the only statics there are.
 
 use crate::heap::Front;
+use crate::leaks::{Finder, Index};
+use crate::os::world::Stop;
 use crate::os::{ThreadExitKey, name_exit_entry};
 use crate::region::Region;
 use crate::settings::{self, HugePages};
 use crate::shared::Shared;
 use crate::tls;
+use std::sync::Mutex;
 
 /// The pools that every [`PoolMalloc`](crate::PoolMalloc) serves from.
 pub(crate) static SHARED: Shared = Shared::new(Region::bytes_wanted, start);
@@ -16,12 +19,27 @@ pub(crate) static NO_HEAP: Front = Front::without_heap();
 /// The front of a thread that has ended but for late destructors: it takes no heap any more. Never written.
 pub(crate) static ENDED: Front = Front::without_heap();
 
+/// The large blocks, while the leak finder is armed.
+pub(crate) static LARGE: Index = Index::new();
+
+/// The search for leaks.
+pub(crate) static FINDER: Finder = Finder::new();
+
+/// What the threads that are stopped for it share with it.
+pub(crate) static STOP: Stop = Stop::new();
+
+/// Addresses that count as pointers for it. They need only lie here.
+pub(crate) static ROOTS: Mutex<Vec<usize>> = Mutex::new(Vec::new());
+
 /// Runs once, under the lock of [`SHARED`], when it has got its region.
 fn start(region: &Region) -> Option<ThreadExitKey> {
     match settings::huge_pages() {
         HugePages::Unset => {}
         HugePages::Never => region.prefer_small_pages(),
         HugePages::Beyond(small) => region.prefer_huge_pages(small),
+    }
+    if settings::words().leaks {
+        FINDER.report_at_exit();
     }
     name_exit_entry();
     ThreadExitKey::new(tls::thread_exit)

@@ -1,6 +1,7 @@
 //! Each example does what its head says, in its short form.
 //!
 //! To see it fail: leave out the blocks that wait in `draw_pool` of the heap map, or have `rate` of the live view return 0.
+//! Make `plant` of the leaks return the model.
 //! The programs `prometheus` and `per_request` check themselves: have `counted` begin a new sum at each poll.
 //!
 //! `cargo test -p poolmalloc-examples --test programs`
@@ -51,6 +52,17 @@ fn heap_map_draws_each_pool() {
     // All 1500 of one phase are live; of 4000 another thread has freed about half.
     assert!((1500..1600).contains(&out_of_160), "{out_of_160} blocks of 160 bytes are out");
     assert!((1500..2500).contains(&waiting_of_120), "{waiting_of_120} blocks of 120 bytes wait");
+}
+
+#[test]
+fn leaks_are_found_and_drawn() {
+    let program = env!("CARGO_BIN_EXE_leaks");
+    let text = output(program, &[]);
+    assert!(text.ends_with("5 unreachable, 240 bytes: 1 direct, 1 indirect, 3 in 1 cycle\n"), "{text}");
+    let picture = output(program, &["--dot"]);
+    // The model, its vector and the view in a ring; the view's title.
+    assert_eq!((picture.matches(" -> ").count(), picture.matches("gold").count()), (4, 3), "{picture}");
+    assert!(output(program, &["--measure", "5000"]).contains("; 0 leaked"));
 }
 
 #[test]

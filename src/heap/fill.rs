@@ -44,12 +44,14 @@ impl OwnedHeap<'_> {
             head.load(state.previous());
             state.set_previous(loaded);
             return head.pop();
-        } else if let Some(full) = state.depot.pop_newest() {
+        } else if let Some(full) = state.depot.newest() {
             if !is_absent(state.previous()) {
                 self.keep_spare(state.previous());
             }
-            state.set_previous(loaded);
+            // In this order the full magazine is somewhere at any moment.
             head.load(full);
+            state.set_previous(loaded);
+            state.depot.pop_newest();
             return head.pop();
         } else {
             // Nothing is cached now.
@@ -74,9 +76,10 @@ impl OwnedHeap<'_> {
     /// no atomic operation.
     fn adopt(self, class: SizeClass) {
         let (head, state) = (self.head(class), self.class(class));
-        let foreign = state.foreign();
-        state.set_foreign(head.top(), class);
-        head.load(foreign);
+        let empty = head.top();
+        // In this order the magazine is somewhere at any moment.
+        head.load(state.foreign());
+        state.set_foreign(empty, class);
     }
 
     /// Makes the foreign magazine the previous one if it is full and that is empty. False if it cannot.
@@ -138,6 +141,7 @@ impl OwnedHeap<'_> {
             }
         }
         head.load(empty.wrapping_sub(taken));
+        self.end_move();
     }
 
     /// A block without a magazine: the stragglers' way, and the last one when no magazine can be had.
@@ -145,17 +149,20 @@ impl OwnedHeap<'_> {
         let slot = Slot::null();
         // SAFETY: one slot, on this stack.
         unsafe { self.take(supply, class, (&raw const slot).cast_mut(), 1) };
+        self.end_move();
         slot.get()
     }
 
     /// Takes up to `wanted` blocks out of pools, written from `first` upwards: from the class's partly used pools,
-    /// then from what other threads freed, then from a fresh pool. Returns how many, 0 if there is no memory.
+    /// then from what other threads freed, then from a fresh pool. Returns how many, 0 if there is no memory. They are under
+    /// way: the caller ends the move when they have arrived.
     ///
     /// # Safety
     /// * `first` and the `wanted - 1` slots above it are the caller's to write.
     unsafe fn take(self, supply: &impl Supply, class: SizeClass, first: *mut Slot, wanted: usize) -> usize {
         let state = self.class(class);
         let mut taken = 0;
+        self.begin_move();
         for look in 0..=COLLECTS_A_FILL {
             while let Some(pool) = state.partial.first() {
                 // SAFETY: the heap owns its pools; the caller promises the slots.
@@ -175,21 +182,24 @@ impl OwnedHeap<'_> {
             }
         }
         if taken == 0 {
-            // SAFETY: the slots are the caller's.
-            taken = unsafe { self.take_fresh(supply, class, first, wanted) };
+            // Here the thread may wait for a lock.
+            self.end_move();
+            let pool = self.take_pool(supply);
+            self.begin_move();
+            if let Some(pool) = pool {
+                // SAFETY: the slots are the caller's.
+                taken = unsafe { self.take_fresh(pool, class, first, wanted) };
+            }
         }
         state.filled.add(taken);
         taken
     }
 
-    /// As `take`, from a pool that has no class yet.
+    /// As `take`, from a pool of the heap's that has no class yet.
     ///
     /// # Safety
     /// * As for `take`.
-    unsafe fn take_fresh(self, supply: &impl Supply, class: SizeClass, first: *mut Slot, wanted: usize) -> usize {
-        let Some(pool) = self.take_pool(supply) else {
-            return 0;
-        };
+    unsafe fn take_fresh(self, pool: PoolId, class: SizeClass, first: *mut Slot, wanted: usize) -> usize {
         self.region.pool_record(pool).take(class);
         // Relaxed: Region invariant 3; whoever reads it has a block of the pool, handed out later.
         self.region.tag(pool).store(self.front.tag(class), Ordering::Relaxed);
@@ -284,9 +294,9 @@ impl OwnedHeap<'_> {
     fn give_pool(self, pool: PoolId, class: SizeClass) {
         debug_assert_eq!(self.region.pool_record(pool).state(), PoolState::Taken);
         self.check_none_waits(class, pool);
-        pool::give_up(&self.region, pool);
-        // Relaxed: Region invariant 3; nobody has a block of the pool.
+        // Before the maps are zero, lest its blocks look live. Relaxed: Region invariant 3; nobody has a block of the pool.
         self.region.tag(pool).store(TAG_FREE, Ordering::Relaxed);
+        pool::give_up(&self.region, pool);
         self.own.pools.set(self.own.pools.get() - 1);
         self.class(class).pools.subtract(1);
         self.own.arenas.put_pool(&self.region, pool);

@@ -102,7 +102,9 @@ impl OwnedHeap<'_> {
                 None => {
                     // No magazine by design, or none to be had: straight to the pool.
                     head.count_free();
+                    self.begin_move();
                     self.flush(class, &[Slot::new(block)]);
+                    self.end_move();
                     self.search_if_much_was_freed(supply);
                     return;
                 }
@@ -114,7 +116,9 @@ impl OwnedHeap<'_> {
                     head.load(empty);
                 }
                 None => {
+                    self.begin_move();
                     head.load(self.flush_magazine(class, full));
+                    self.end_move();
                     self.search_if_much_was_freed(supply);
                 }
             }
@@ -122,18 +126,22 @@ impl OwnedHeap<'_> {
             head.load(previous);
             state.set_previous(full);
         } else {
-            head.load(self.empty_magazine(supply, class));
+            let empty = self.empty_magazine(supply, class);
             state.set_previous(full);
+            head.load(empty);
+            self.end_move();
             self.search_if_much_was_freed(supply);
         }
         head.push(block);
     }
 
-    /// An empty magazine when the loaded and the previous one are full; the previous one goes to the depot.
+    /// An empty magazine when the loaded and the previous one are full; the previous one goes to the depot. Blocks are under
+    /// way: the caller ends the move when it has put the loaded one in place of the previous one.
     fn empty_magazine(self, supply: &impl Supply, class: SizeClass) -> *mut Slot {
         let state = self.class(class);
         let has_room = state.depot.length() < Depot::bound(class);
         let new = if has_room { self.new_magazine(supply, class) } else { None };
+        self.begin_move();
         let empty = match new {
             Some(new) => new,
             None => match state.depot.pop_oldest() {
@@ -332,6 +340,7 @@ impl OwnedHeap<'_> {
         if is_absent(top) {
             return;
         }
+        self.begin_move();
         let base = self.region.base().addr().get();
         let mut words = [Combined::NONE; COMBINED];
         // SAFETY: the magazine is the heap's own, and its top is not used before the slice is dead.
@@ -347,6 +356,7 @@ impl OwnedHeap<'_> {
             self.post(class, ready);
         }
         state.set_foreign(bottom(top, class), class);
+        self.end_move();
     }
 
     fn post(self, class: SizeClass, ready: Combined) {
@@ -396,7 +406,9 @@ impl OwnedHeap<'_> {
     /// should not pay for all.
     pub(crate) fn settle(self, supply: &impl Supply) {
         self.give_up_cached();
+        self.begin_move();
         self.collect(COLLECTED_BY_SETTLING);
+        self.end_move();
         if self.own.taken.get() != END {
             return;
         }
@@ -411,7 +423,9 @@ impl OwnedHeap<'_> {
     /// memory of the pools that are left without a class to the system. Returns the bytes of that memory.
     pub(crate) fn release(self, supply: &impl Supply) -> usize {
         self.give_up_cached();
+        self.begin_move();
         self.collect(usize::MAX);
+        self.end_move();
         self.search_wholly_free_pools(supply);
         self.give_arenas(supply, 0);
         // SAFETY: Heap invariant 1.
@@ -449,9 +463,11 @@ impl OwnedHeap<'_> {
 
     /// Gives up all that is cached: to its pools, and to the heaps that others' blocks are of.
     pub(crate) fn give_up_cached(self) {
+        self.begin_move();
         for class in SizeClass::all() {
             self.empty_class(class);
         }
+        self.end_move();
     }
 
     /// Caches nothing from now on.

@@ -191,6 +191,9 @@ struct Own {
     counts_at_start: Cell<Counts>,
     /// Magazines that will not be asked for, since there was no memory for one.
     wait: Cell<u32>,
+    /// Above 0 while blocks are under way between pools, magazines and other heaps, so that a look at all of those may
+    /// miss one, or find one in a magazine that another thread has got meanwhile.
+    moves: WatchedU32,
     /// Whether blocks are cached. The stragglers' heap caches none, since its caller changes with every call.
     has_magazines: Cell<bool>,
 }
@@ -244,6 +247,7 @@ impl Heap {
             taken: WatchedU32::new(END),
             counts_at_start: Cell::new(Counts::ZERO),
             wait: Cell::new(0),
+            moves: WatchedU32::new(0),
             has_magazines: Cell::new(true),
         };
         // SAFETY: as above.
@@ -328,6 +332,18 @@ impl Heap {
         self.own.spare.get()
     }
 
+    /// Whether some of the heap's blocks are under way, and nowhere to be found.
+    pub(crate) fn is_moving(&self) -> bool {
+        self.own.moves.get() > 0
+    }
+
+    /// The tops of a class's magazines, absent ones too.
+    pub(crate) fn magazines(&self, class: SizeClass) -> impl Iterator<Item = *mut Slot> {
+        let state = self.class(class);
+        let in_depot = (0..state.depot.length()).map(|position| state.depot.top(position));
+        [self.head(class).top(), state.previous(), state.foreign()].into_iter().chain(in_depot)
+    }
+
     /// Where other threads queue words for this heap.
     pub(crate) fn pending(&self) -> &PendingList {
         &self.pending
@@ -345,6 +361,17 @@ impl OwnedHeap<'_> {
     /// A thread begins to use the heap: what others did with it before is not counted as the thread's.
     pub(crate) fn begin_thread(self) {
         self.own.counts_at_start.set(Counts::of(&self));
+    }
+
+    /// Blocks are under way from here to [`end_move`](Self::end_move). Waits for no lock in between.
+    #[inline(always)]
+    fn begin_move(self) {
+        self.own.moves.set(self.own.moves.get() + 1);
+    }
+
+    #[inline(always)]
+    fn end_move(self) {
+        self.own.moves.set(self.own.moves.get() - 1);
     }
 
     /// What the heap's earlier threads have done.

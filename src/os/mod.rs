@@ -6,6 +6,7 @@ mod loaded;
 mod memory;
 mod process;
 mod valgrind;
+pub(crate) mod world;
 
 pub(crate) use exit::{Output, environment, name_exit_entry};
 pub(crate) use memory::{

@@ -89,7 +89,7 @@ impl View<'_> {
         let has_loaded = !is_absent(heap.head(class).top());
         demand(has_loaded || is_absent(state.previous()), "a heap has a previous magazine and no loaded one", place)?;
         demand(state.depot.length() <= magazine::DEPOT_SLOTS, "a depot holds more than it has room for", place)?;
-        for (number, top) in magazines(heap, class).enumerate() {
+        for (number, top) in heap.magazines(class).enumerate() {
             if is_absent(top) {
                 demand(number <= FOREIGN, "a depot holds no magazine where it should", place)?;
                 continue;
@@ -111,7 +111,7 @@ impl View<'_> {
             sums.magazines += 1;
             let may_be_own = number != FOREIGN;
             let may_be_foreign = number == FOREIGN || state.cached_foreign() > 0;
-            for block in slots(top, held) {
+            for block in magazine::held(top, held) {
                 let place = Place::Block { address: block.addr(), block_bytes: class.bytes() };
                 let owner = self.check_cached_block(block, class, place)?;
                 let is_expected = if owner == index { may_be_own } else { may_be_foreign };
@@ -180,7 +180,7 @@ impl View<'_> {
     fn cached(&self, heap: &Heap, class: SizeClass) -> impl Iterator<Item = *mut u8> {
         let is_one =
             move |top: &*mut Slot| self.is_magazine(*top) && top.addr() <= magazine::bottom(*top, class).addr();
-        let blocks = magazines(heap, class).filter(is_one).flat_map(move |top| slots(top, magazine::count(top, class)));
+        let blocks = heap.magazines(class).filter(is_one).flat_map(move |top| magazine::held(top, magazine::count(top, class)));
         blocks.filter(|block| self.region.offset_of(block.addr()).is_some())
     }
 
@@ -294,7 +294,7 @@ impl View<'_> {
     }
 
     /// Whether a pointer is to a slot of a magazine that some heap has got.
-    fn is_magazine(&self, slot: *mut Slot) -> bool {
+    pub(crate) fn is_magazine(&self, slot: *mut Slot) -> bool {
         self.region.magazine_of(slot.addr()).is_some_and(|number| number < self.magazines)
     }
 }
@@ -310,17 +310,4 @@ fn count(heap: &Heap, class: SizeClass, sums: &mut Sums) {
     let gone = state.collected.value().wrapping_add(state.adopted.value());
     sums.waiting[1] = sums.waiting[1].wrapping_add(state.remote_frees.value()).wrapping_sub(gone);
     sums.waiting[0] += magazine::count(state.foreign(), class) as u64;
-}
-
-/// The tops of a class's magazines, absent ones too.
-fn magazines(heap: &Heap, class: SizeClass) -> impl Iterator<Item = *mut Slot> {
-    let state = heap.class(class);
-    let in_depot = (0..state.depot.length()).map(|position| state.depot.top(position));
-    [heap.head(class).top(), state.previous(), state.foreign()].into_iter().chain(in_depot)
-}
-
-/// The blocks in a magazine of the table's, from its top on.
-fn slots(top: *mut Slot, held: usize) -> impl Iterator<Item = *mut u8> {
-    // SAFETY: slots of a magazine in use, which are atomics and never unmapped.
-    (0..held).map(move |number| unsafe { (*top.wrapping_add(number)).get() })
 }

@@ -176,7 +176,7 @@ impl View<'_> {
     }
 
     /// The heap with this index, if one has been made there and may be looked at.
-    fn heap(&self, index: usize) -> Option<&Heap> {
+    pub(crate) fn heap(&self, index: usize) -> Option<&Heap> {
         if index >= self.heaps || self.is_beyond_us(index) {
             return None;
         }
@@ -185,7 +185,7 @@ impl View<'_> {
     }
 
     /// Whether a fork has left the heap with this index in whatever state it was.
-    fn is_beyond_us(&self, index: usize) -> bool {
+    pub(crate) fn is_beyond_us(&self, index: usize) -> bool {
         let is_own = |own: OwnedHeap<'_>| NonNull::from(&*own) == self.region.heap(index);
         index < self.heaps_before_fork && !self.own.is_some_and(is_own)
     }

@@ -1,0 +1,247 @@
+//! What is mapped, and what is there, read through `/proc/self`: no address that is gone faults.
+
+use super::Refusal;
+use crate::os::memory::{KeepErrno, last_error, page_bytes};
+use core::ffi::CStr;
+
+/// A file of `/proc`, open for reading.
+pub(crate) struct ProcFile(libc::c_int);
+
+impl ProcFile {
+    /// Opens the file at a path that ends in a zero byte.
+    pub(super) fn open(path: &[u8]) -> Option<Self> {
+        let _errno = KeepErrno::new();
+        let path = CStr::from_bytes_until_nul(path).ok()?;
+        let flags = libc::O_RDONLY | libc::O_CLOEXEC;
+        // The C library's functions are places where a cancelled thread ends: here others would stay stopped.
+        // SAFETY: the path ends in a zero byte.
+        let descriptor = unsafe { libc::syscall(libc::SYS_openat, libc::AT_FDCWD, path.as_ptr(), flags) };
+        libc::c_int::try_from(descriptor).ok().filter(|descriptor| *descriptor >= 0).map(Self)
+    }
+
+    /// Reads what comes next, as much as there is room for. Returns the bytes read.
+    pub(super) fn read(&self, to: &mut [u8]) -> usize {
+        let _errno = KeepErrno::new();
+        let mut length = 0;
+        while length < to.len() {
+            let rest = &mut to[length..];
+            // SAFETY: the buffer is valid for its length.
+            let count = unsafe { libc::syscall(libc::SYS_read, self.0, rest.as_mut_ptr(), rest.len()) };
+            match usize::try_from(count) {
+                Ok(0) => break,
+                Ok(count) => length += count,
+                Err(_) if last_error() == libc::EINTR => {}
+                Err(_) => break,
+            }
+        }
+        length
+    }
+
+    /// Reads the directory's next entries. Returns the bytes read, 0 at its end.
+    pub(super) fn entries(&self, to: &mut [u64]) -> usize {
+        let _errno = KeepErrno::new();
+        // SAFETY: the buffer is valid for its length.
+        let count = unsafe { libc::syscall(libc::SYS_getdents64, self.0, to.as_mut_ptr(), size_of_val(to)) };
+        usize::try_from(count).unwrap_or(0)
+    }
+
+    /// Reads words from an offset of the file, a multiple of 8. Returns how many.
+    fn words_at(&self, offset: usize, to: &mut [u64]) -> usize {
+        let _errno = KeepErrno::new();
+        // SAFETY: the buffer is valid for its length, and any bytes are words.
+        let count = unsafe { libc::syscall(libc::SYS_pread64, self.0, to.as_mut_ptr(), size_of_val(to), offset) };
+        usize::try_from(count).unwrap_or(0) / size_of::<u64>()
+    }
+}
+
+impl Drop for ProcFile {
+    fn drop(&mut self) {
+        let _errno = KeepErrno::new();
+        // SAFETY: opened by `open`, and closed once.
+        unsafe { libc::syscall(libc::SYS_close, self.0) };
+    }
+}
+
+/// One mapping that may hold pointers, or one without rights, which may be the guard of a stack.
+#[derive(Clone, Copy)]
+pub(crate) struct Mapping {
+    pub(crate) start: usize,
+    pub(crate) end: usize,
+    /// Whether it can be read, and is worth it.
+    pub(crate) is_root: bool,
+    /// Whether it has no rights.
+    pub(crate) is_closed: bool,
+    /// Whether pages without an entry in the page table hold nothing.
+    pub(crate) is_private: bool,
+    pub(crate) name: Name,
+}
+
+/// The end of a mapping's name: a path, or what the kernel says in brackets; empty for anonymous memory.
+#[derive(Clone, Copy)]
+pub(crate) struct Name {
+    bytes: [u8; 48],
+    length: u8,
+}
+
+impl Name {
+    fn of(name: &[u8]) -> Self {
+        let mut bytes = [0; 48];
+        let tail = &name[name.len().saturating_sub(bytes.len())..];
+        bytes[..tail.len()].copy_from_slice(tail);
+        Self { bytes, length: tail.len() as u8 }
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.length)]
+    }
+}
+
+/// Calls `each` with each mapping, in the order of their addresses, until it returns `None`.
+pub(crate) fn each_mapping(mut each: impl FnMut(Mapping) -> Option<()>) -> Result<(), Refusal> {
+    let file = ProcFile::open(b"/proc/self/maps\0").ok_or(Refusal::NoProc)?;
+    let mut text = [0_u8; 16 * 1024];
+    let mut held = 0;
+    let mut found = false;
+    loop {
+        let length = held + file.read(&mut text[held..]);
+        let mut rest = &text[..length];
+        while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
+            if let Some(mapping) = parsed(&rest[..end]) {
+                found = true;
+                each(mapping).ok_or(Refusal::NoMemory)?;
+            }
+            rest = &rest[end + 1..];
+        }
+        let kept = rest.len();
+        if length < text.len() {
+            return if found { Ok(()) } else { Err(Refusal::NoProc) };
+        }
+        // A line is no longer than the longest path and some numbers.
+        if kept == length {
+            return Err(Refusal::NoProc);
+        }
+        text.copy_within(length - kept..length, 0);
+        held = kept;
+    }
+}
+
+/// A line: `start-end rights offset device inode name`.
+fn parsed(line: &[u8]) -> Option<Mapping> {
+    let mut fields = line.splitn(6, |byte| *byte == b' ');
+    let range = core::str::from_utf8(fields.next()?).ok()?;
+    let (start, end) = range.split_once('-')?;
+    let rights = fields.next()?;
+    let (_offset, _device, inode) = (fields.next()?, fields.next()?, fields.next()?);
+    let name = fields.next().unwrap_or(b"").trim_ascii_start();
+    let has = |position: usize, right: u8| rights.get(position) == Some(&right);
+    let is_private = has(3, b'p');
+    let is_anonymous = inode == b"0";
+    let is_kernels = name.starts_with(b"[v");
+    // Devices may not like to be read; a file that is mapped as it is holds no pointers, unless it is one in memory.
+    let in_memory = [&b"/dev/zero"[..], b"/dev/shm/", b"/memfd:", b"/SYSV", b"[anon_shmem"];
+    let is_in_memory = in_memory.iter().any(|prefix| name.starts_with(prefix));
+    let is_worth_it = if is_private { is_anonymous || has(1, b'w') } else { is_in_memory };
+    Some(Mapping {
+        start: usize::from_str_radix(start, 16).ok()?,
+        end: usize::from_str_radix(end, 16).ok()?,
+        is_root: has(0, b'r') && is_worth_it && !is_kernels,
+        is_closed: rights.starts_with(b"---"),
+        is_private,
+        name: Name::of(name),
+    })
+}
+
+/// The process's own memory, as a file; with what the page tables say, where the kernel tells.
+pub(crate) struct Memory {
+    memory: ProcFile,
+    pages: Option<ProcFile>,
+    page: usize,
+}
+
+/// Page-table entries looked at at once.
+const PAGES_AT_ONCE: usize = 512;
+
+impl Memory {
+    pub(crate) fn open() -> Result<Self, Refusal> {
+        let memory = ProcFile::open(b"/proc/self/mem\0").ok_or(Refusal::NoProc)?;
+        Ok(Self { memory, pages: ProcFile::open(b"/proc/self/pagemap\0"), page: page_bytes() })
+    }
+
+    /// Reads words from an address, a multiple of 8. Returns how many could be read.
+    pub(crate) fn read(&self, address: usize, to: &mut [u64]) -> usize {
+        self.memory.words_at(address, to)
+    }
+
+    /// Calls `each` with the parts of a range that hold something.
+    pub(crate) fn each_used(&self, range: (usize, usize), mut each: impl FnMut(usize, usize)) {
+        /// Present in memory, or in the swap.
+        const USED: u64 = 1 << 63 | 1 << 62;
+        let mut entries = [0_u64; PAGES_AT_ONCE];
+        let (mut at, end) = range;
+        while at < end {
+            let first = at / self.page;
+            let wanted = (end.div_ceil(self.page) - first).min(PAGES_AT_ONCE);
+            let read = self.pages.as_ref().map_or(0, |pages| pages.words_at(first * 8, &mut entries[..wanted]));
+            let of = |number: usize| if number < read { entries[number] & USED != 0 } else { true };
+            let mut number = 0;
+            while number < wanted {
+                let begin = number;
+                let is_used = of(begin);
+                while number < wanted && of(number) == is_used {
+                    number += 1;
+                }
+                if is_used {
+                    each(((first + begin) * self.page).max(at), ((first + number) * self.page).min(end));
+                }
+            }
+            at = (first + wanted) * self.page;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_of_the_kernel_are_understood() {
+        let root = |line: &str| parsed(line.as_bytes()).unwrap().is_root;
+        assert!(root("55d0c0e00000-55d0c0e21000 rw-p 00000000 00:00 0                          [heap]"));
+        assert!(root("7f0000000000-7f0000001000 r--p 00000000 00:00 0 "));
+        assert!(root("7f0000000000-7f0000001000 rw-p 00003000 fe:01 1234                       /usr/lib/libc.so.6"));
+        assert!(root("7f0000000000-7f0000001000 rw-s 00000000 00:01 7                          /dev/zero (deleted)"));
+        assert!(!root("7f0000000000-7f0000001000 r--p 00003000 fe:01 1234                       /usr/lib/libc.so.6"));
+        assert!(!root("7f0000000000-7f0000001000 rw-s 00003000 fe:01 1234                       /dev/dri/card0"));
+        assert!(!root("7ffd2b5f6000-7ffd2b5fa000 r--p 00000000 00:00 0                          [vvar]"));
+        let closed = parsed(b"7f0000000000-7f0000001000 ---p 00000000 00:00 0 ").unwrap();
+        assert!(closed.is_closed && !closed.is_root);
+        assert_eq!((closed.start, closed.end), (0x7f00_0000_0000, 0x7f00_0000_1000));
+        assert_eq!(parsed(b"no mapping").map(|mapping| mapping.start), None);
+        let named = parsed(b"1000-2000 rw-p 00000000 00:00 0    [stack]").unwrap();
+        assert_eq!(named.name.bytes(), b"[stack]");
+    }
+
+    #[test]
+    fn only_pages_in_use_are_read() {
+        let page = page_bytes();
+        let start = crate::os::reserve(8 * page).unwrap();
+        // SAFETY: inside the reservation.
+        assert!(unsafe { crate::os::open(start, 8 * page) });
+        // SAFETY: in the third page.
+        let word = unsafe { start.byte_add(2 * page + 8) }.cast::<u64>();
+        // SAFETY: as above.
+        unsafe { word.write(42) };
+        let memory = Memory::open().unwrap();
+        let (base, mut used) = (start.addr().get(), Vec::new());
+        memory.each_used((base + 8, base + 8 * page), |from, to| used.push((from, to)));
+        if memory.pages.is_some() {
+            assert_eq!(used, [(base + 2 * page, base + 3 * page)]);
+        }
+        let mut words = [0; 2];
+        assert_eq!(memory.read(base + 2 * page, &mut words), 2);
+        assert_eq!(words, [0, 42]);
+        // SAFETY: ours, and unused from here on.
+        unsafe { crate::os::unreserve(start, 8 * page) };
+        assert_eq!(memory.read(base, &mut words), 0);
+    }
+}
