@@ -220,7 +220,8 @@ static LEAKED: AtomicPtr<[u64; 9]> = AtomicPtr::new(ptr::null_mut());
 #[inline(never)]
 fn leaked_box_in_a_static() -> Planted {
     let leaked: &'static mut [u64; 9] = Box::leak(Box::new([3; 9]));
-    LEAKED.store(leaked, Ordering::Relaxed);
+    // Else the compiler would see that nobody reads the static.
+    black_box(&LEAKED).store(leaked, Ordering::Relaxed);
     vec![(address(leaked), Is::Held)]
 }
 
@@ -229,7 +230,7 @@ static INSIDE: AtomicPtr<u64> = AtomicPtr::new(ptr::null_mut());
 #[inline(never)]
 fn interior_pointer_only() -> Planted {
     let leaked: &'static mut [u64; 9] = Box::leak(Box::new([3; 9]));
-    INSIDE.store(&raw mut leaked[8], Ordering::Relaxed);
+    black_box(&INSIDE).store(&raw mut leaked[8], Ordering::Relaxed);
     vec![(address(leaked), Is::Held)]
 }
 
@@ -313,7 +314,7 @@ thread_local! {
 fn fill_thread_locals() -> Planted {
     let plain = Box::new([1_u64; 10]);
     let mut planted = vec![(address(&*plain), Is::Held)];
-    PLAIN.set(Box::into_raw(plain).expose_provenance());
+    PLAIN.with(|place| black_box(place).set(Box::into_raw(plain).expose_provenance()));
     OWNING.with_borrow_mut(|owning| {
         owning.push(Box::new(1));
         planted.push((address(owning.as_ptr()), Is::Held));

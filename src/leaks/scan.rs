@@ -41,7 +41,8 @@ pub(super) struct Leaked {
     /// The address with all bits turned, so that this is no pointer.
     pub(super) hidden: usize,
     pub(super) bytes: usize,
-    /// Its first two words: of an `Rc` or `Arc`, the counts.
+    /// Its first two words: of an `Rc` or `Arc`, the counts. A pointer is told as 0: it would come into the report, even where
+    /// that says that there are no counts, and hold what it points to.
     pub(super) words: [u64; 2],
 }
 
@@ -314,10 +315,12 @@ impl<'a> Scan<'a> {
             let mut block = Leaked { hidden: !start, bytes, words: [0; 2] };
             let mut is_whole = true;
             self.words(*node, |address, value| {
-                if let Some(word) = block.words.get_mut((address - start) / WORD) {
-                    *word = value;
-                }
-                let Some(target) = self.node_of(value as usize) else { return };
+                let Some(target) = self.node_of(value as usize) else {
+                    if let Some(word) = block.words.get_mut((address - start) / WORD) {
+                        *word = value;
+                    }
+                    return;
+                };
                 // What a leaked block points to is leaked too, or reached from elsewhere.
                 if let Ok(to) = nodes.binary_search(&target) {
                     let is_to_start = value as usize == self.block(target).0;

@@ -14,6 +14,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
+use lexopt::ValueExt;
 use poolmalloc::PoolMalloc;
 use poolmalloc::leaks::{LeakKind, LeakReport, find};
 
