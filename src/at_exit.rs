@@ -37,7 +37,13 @@ pub(crate) extern "C" fn report_at_exit() {
     if !SHARED.is_in_use() {
         return;
     }
+    // First, and with no large frame of this file's below: what `main` left where that lies would look held.
     leaks::report_at_exit();
+    report_statistics();
+}
+
+#[inline(never)]
+fn report_statistics() {
     let (output, is_json) = match wanted(os::environment(c"POOLMALLOC_STATS")) {
         Wanted::Nothing => return,
         Wanted::Stderr { is_json } => (Output::stderr(), is_json),

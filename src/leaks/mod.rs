@@ -399,9 +399,15 @@ pub fn use_signal(signal: i32) {
 
 /// What the process prints at its end if the environment asked for it.
 pub(crate) fn report_at_exit() {
-    if !FINDER.reports_at_exit.load(Ordering::Relaxed) {
-        return;
+    if FINDER.reports_at_exit.load(Ordering::Relaxed) {
+        world::clear_stack();
+        report_below();
     }
+}
+
+/// Prints the report, on a clear stack.
+#[inline(never)]
+fn report_below() {
     let text = match find() {
         Ok(report) => report.to_string(),
         Err(error) => format!("poolmalloc: {error}\n"),
