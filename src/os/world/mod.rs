@@ -18,6 +18,7 @@ use core::sync::atomic::{AtomicI32, AtomicPtr, AtomicU32, AtomicUsize};
 
 /// Why the other threads could not be stopped, or memory not be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(dead_code, reason = "each system knows some of them")]
 pub(crate) enum Refusal {
     /// The program has an action of its own for the signal.
     SignalInUse(i32),
@@ -26,7 +27,6 @@ pub(crate) enum Refusal {
     /// No memory for what the finder notes.
     NoMemory,
     /// Not on this system.
-    #[allow(dead_code, reason = "elsewhere only")]
     Unsupported,
 }
 
