@@ -140,7 +140,7 @@ fn dealloc_slow(block: *mut u8) {
     // Only a front with a heap finds a block in the region.
     if let Some(heap) = tls::current() {
         if let Some(offset) = heap.region.offset_of(block.addr()) {
-            heap.free(&SHARED, offset);
+            heap.free(&SHARED, block, offset);
         }
     }
 }
@@ -154,7 +154,7 @@ fn dealloc_without_heap(block: *mut u8) -> bool {
         if let Some(watch) = tls::watched() {
             watch.freed(tag_block_bytes(heap.front.tag_at(offset)));
         }
-        heap.free(&SHARED, offset);
+        heap.free(&SHARED, block, offset);
         return true;
     }
     let Some((offset, tag)) = SHARED.locate(block.addr()) else { return false };
@@ -162,7 +162,7 @@ fn dealloc_without_heap(block: *mut u8) -> bool {
         watch.freed(tag_block_bytes(tag));
     }
     // A block of the region without memory for the stragglers' heap stays live: there is nobody to free it.
-    SHARED.with_stragglers(|heap| heap.free(&SHARED, offset));
+    SHARED.with_stragglers(|heap| heap.free(&SHARED, block, offset));
     true
 }
 

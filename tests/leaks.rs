@@ -236,13 +236,16 @@ fn interior_pointer_only() -> Planted {
 
 #[inline(never)]
 fn buffer_of_an_ended_thread() -> Planted {
-    let plant = || {
-        let buffer = vec![5_u8; 100];
-        let planted = vec![(address(buffer.as_ptr()), Is::Direct)];
-        std::mem::forget(buffer);
-        planted
-    };
-    thread::spawn(plant).join().expect("the thread")
+    // Another thread may get the stack.
+    thread::spawn(|| far_below(forgotten_buffer)).join().expect("the thread")
+}
+
+#[inline(never)]
+fn forgotten_buffer() -> Planted {
+    let buffer = vec![5_u8; 100];
+    let planted = vec![(address(buffer.as_ptr()), Is::Direct)];
+    std::mem::forget(buffer);
+    planted
 }
 
 /// A large block that a static holds, which alone holds a small one; and two that nobody holds.
@@ -619,32 +622,35 @@ fn under_load() {
     let mut planted = far_below(forgotten_box);
     planted.extend(far_below(rc_cycle_in_a_graph));
     planted.extend(far_below(doubly_linked_list).into_iter().map(|(address, _)| (address, Is::Cycle(1))));
-    planted.extend(far_below(buffer_of_an_ended_thread));
     planted.extend(far_below(leaked_box_in_a_static));
     let is_over = AtomicBool::new(false);
     let begin = Barrier::new(CHURNERS + 1);
     thread::scope(|scope| {
         let _end = SetAtEnd(&is_over);
         let (is_over, begin) = (&is_over, &begin);
+        let mut threads = Vec::new();
         let (mut outboxes, mut inboxes): (Vec<_>, Vec<_>) = (0..CHURNERS).map(|_| mpsc::sync_channel(8)).unzip();
         outboxes.rotate_left(1);
         for (seed, (outbox, inbox)) in outboxes.into_iter().zip(inboxes.drain(..)).enumerate() {
-            scope.spawn(move || {
+            threads.push(scope.spawn(move || {
                 begin.wait();
                 churn(seed as u64, is_over, &inbox, &outbox);
-            });
+            }));
         }
-        scope.spawn(move || {
+        threads.push(scope.spawn(move || {
             while !is_over.load(Ordering::Relaxed) {
                 thread::spawn(|| drop(black_box(Churned::new(3)))).join().expect("a short thread");
             }
-        });
+        }));
         begin.wait();
         for _ in 0..scaled(300, 3) {
             let report = find().expect("a report");
             assert!(report.running_threads.is_empty(), "{report}");
             assert_reports(&report, &planted);
         }
+        is_over.store(true, Ordering::Relaxed);
+        // The scope waits for what they run, but not for their ends.
+        threads.into_iter().for_each(|thread| thread.join().expect("a thread"));
     });
     assert_eq!(check_heap().err(), None);
     assert_reports(&find().expect("a report"), &planted);

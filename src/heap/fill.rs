@@ -1,6 +1,6 @@
 //! From pools to magazines: the slow half of an allocation.
 
-use super::{FOREIGN_BLOCKS, OwnedHeap, SinceSearch, Supply, TAG_FREE};
+use super::{FOREIGN_BLOCKS, OwnedHeap, SinceSearch, Supply, TAG_FREE, in_this_order};
 use crate::magazine::{self, Slot, capacity, count, is_absent, start};
 use crate::pool::{self, PoolState};
 use crate::region::PoolId;
@@ -42,14 +42,16 @@ impl OwnedHeap<'_> {
             }
         } else if count(state.previous(), class) > 0 {
             head.load(state.previous());
+            in_this_order();
             state.set_previous(loaded);
             return head.pop();
         } else if let Some(full) = state.depot.newest() {
             if !is_absent(state.previous()) {
                 self.keep_spare(state.previous());
             }
-            // In this order the full magazine is somewhere at any moment.
+            // The full magazine is somewhere at any moment.
             head.load(full);
+            in_this_order();
             state.set_previous(loaded);
             state.depot.pop_newest();
             return head.pop();
@@ -77,8 +79,9 @@ impl OwnedHeap<'_> {
     fn adopt(self, class: SizeClass) {
         let (head, state) = (self.head(class), self.class(class));
         let empty = head.top();
-        // In this order the magazine is somewhere at any moment.
+        // The magazine is somewhere at any moment.
         head.load(state.foreign());
+        in_this_order();
         state.set_foreign(empty, class);
     }
 
@@ -91,6 +94,7 @@ impl OwnedHeap<'_> {
             return false;
         }
         state.set_previous(foreign);
+        in_this_order();
         state.set_foreign(previous, class);
         true
     }
@@ -296,6 +300,7 @@ impl OwnedHeap<'_> {
         self.check_none_waits(class, pool);
         // Before the maps are zero, lest its blocks look live. Relaxed: Region invariant 3; nobody has a block of the pool.
         self.region.tag(pool).store(TAG_FREE, Ordering::Relaxed);
+        in_this_order();
         pool::give_up(&self.region, pool);
         self.own.pools.set(self.own.pools.get() - 1);
         self.class(class).pools.subtract(1);

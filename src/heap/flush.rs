@@ -1,7 +1,7 @@
 //! From magazines to pools, and to and from other threads: the slow half of a free, and the end of a thread.
 
 use super::fill::FIRST_FILL;
-use super::{ClassState, Heap, OwnedHeap, Supply, TAG_FREE, heap_of_tag, size_class_of_tag};
+use super::{ClassState, Heap, OwnedHeap, Supply, TAG_FREE, heap_of_tag, in_this_order, size_class_of_tag};
 use crate::check::{Misuse, misuse};
 use crate::magazine::{self, Depot, SLOTS, Slot, absent, bottom, count, is_absent, is_newest};
 use crate::pool::PoolState;
@@ -69,8 +69,10 @@ fn push_foreign(state: &ClassState, block: *mut u8) {
 }
 
 impl OwnedHeap<'_> {
-    /// Frees the block at `offset` of the region, when the loaded magazine has no room or another heap owns the block.
-    pub(crate) fn free(self, supply: &impl Supply, offset: usize) {
+    /// Frees the block, at `offset` of the region, when the loaded magazine has no room or another heap owns the block.
+    ///
+    /// Both are passed: as long as the block is nowhere else, some register has its address, for whoever looks for those.
+    pub(crate) fn free(self, supply: &impl Supply, block: *mut u8, offset: usize) {
         // Relaxed: the pool of a live block has had its tag since before the block was handed out.
         let tag = self.region.tag(PoolId::of_offset(offset)).load(Ordering::Relaxed);
         if tag == TAG_FREE {
@@ -78,9 +80,9 @@ impl OwnedHeap<'_> {
         }
         let class = size_class_of_tag(tag);
         if tag == self.front.tag(class) {
-            self.free_own(supply, class, self.region.block(offset));
+            self.free_own(supply, class, block);
         } else {
-            self.free_remote(supply, class, offset);
+            self.free_remote(supply, class, block, offset);
         }
     }
 
@@ -113,6 +115,7 @@ impl OwnedHeap<'_> {
             match self.new_magazine(supply, class) {
                 Some(empty) => {
                     state.set_previous(full);
+                    in_this_order();
                     head.load(empty);
                 }
                 None => {
@@ -123,8 +126,10 @@ impl OwnedHeap<'_> {
                 }
             }
         } else if count(previous, class) == 0 {
-            head.load(previous);
+            // The full magazine is somewhere at any moment.
             state.set_previous(full);
+            in_this_order();
+            head.load(previous);
         } else {
             let empty = self.empty_magazine(supply, class);
             state.set_previous(full);
@@ -299,9 +304,8 @@ impl OwnedHeap<'_> {
 
     /// Frees a block of another heap: onto the foreign magazine.
     #[inline(always)]
-    fn free_remote(self, supply: &impl Supply, class: SizeClass, offset: usize) {
+    fn free_remote(self, supply: &impl Supply, class: SizeClass, block: *mut u8, offset: usize) {
         let (index, bit) = Heap::word_and_bit(offset);
-        let block = self.region.block(offset);
         let state = self.class(class);
         let top = state.foreign();
         if bit & !class.blocks_of_word(index) != 0 || offset % CLASS_STEP != 0 || is_newest(top, block) {
@@ -309,7 +313,7 @@ impl OwnedHeap<'_> {
         }
         state.remote_frees.add(1);
         if state.is_foreign_full() {
-            return self.free_remote_slow(supply, class, offset);
+            return self.free_remote_slow(supply, class, block, offset);
         }
         push_foreign(state, block);
     }
@@ -317,20 +321,22 @@ impl OwnedHeap<'_> {
     /// As [`free_remote`](Self::free_remote), when the foreign magazine is full or absent.
     #[cold]
     #[inline(never)]
-    fn free_remote_slow(self, supply: &impl Supply, class: SizeClass, offset: usize) {
+    fn free_remote_slow(self, supply: &impl Supply, class: SizeClass, block: *mut u8, offset: usize) {
         let state = self.class(class);
         if is_absent(state.foreign()) {
             let Some(empty) = self.new_magazine(supply, class) else {
                 // No magazine by design, or none to be had.
                 let (index, bits) = Heap::word_and_bit(offset);
-                return self.post(class, Combined { index, bits });
+                self.begin_move();
+                self.post(class, Combined { index, bits });
+                return self.end_move();
             };
             state.set_foreign(empty, class);
         } else if !self.adopt_full(class) {
             state.goes_round.set(false);
             self.post_foreign(class);
         }
-        push_foreign(state, self.region.block(offset));
+        push_foreign(state, block);
     }
 
     /// Posts the blocks of the foreign magazine, which is empty afterwards.

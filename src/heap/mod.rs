@@ -29,6 +29,7 @@ use core::cell::Cell;
 use core::marker::PhantomData;
 use core::ops::Deref;
 use core::ptr::NonNull;
+use core::sync::atomic::{Ordering, compiler_fence};
 use crossbeam_utils::CachePadded;
 use static_assertions::const_assert;
 
@@ -350,6 +351,12 @@ impl Heap {
     }
 }
 
+/// What comes before is written before what comes after, for whoever stops this thread in between. Costs no instruction.
+#[inline(always)]
+fn in_this_order() {
+    compiler_fence(Ordering::SeqCst);
+}
+
 /// A heap in the hands of its owner: what only the owner may do.
 #[derive(Clone, Copy)]
 pub(crate) struct OwnedHeap<'h> {
@@ -367,10 +374,12 @@ impl OwnedHeap<'_> {
     #[inline(always)]
     fn begin_move(self) {
         self.own.moves.set(self.own.moves.get() + 1);
+        in_this_order();
     }
 
     #[inline(always)]
     fn end_move(self) {
+        in_this_order();
         self.own.moves.set(self.own.moves.get() - 1);
     }
 

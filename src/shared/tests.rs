@@ -34,7 +34,7 @@ pub(crate) fn allocate(shared: &Shared, heap: OwnedHeap<'_>, bytes: usize, most:
 
 pub(crate) fn free(shared: &Shared, heap: OwnedHeap<'_>, blocks: &[*mut u8]) {
     for block in blocks {
-        heap.free(shared, heap.region.offset_of(block.addr()).unwrap());
+        heap.free(shared, *block, heap.region.offset_of(block.addr()).unwrap());
     }
 }
 

@@ -180,7 +180,8 @@ impl View<'_> {
     fn cached(&self, heap: &Heap, class: SizeClass) -> impl Iterator<Item = *mut u8> {
         let is_one =
             move |top: &*mut Slot| self.is_magazine(*top) && top.addr() <= magazine::bottom(*top, class).addr();
-        let blocks = heap.magazines(class).filter(is_one).flat_map(move |top| magazine::held(top, magazine::count(top, class)));
+        let blocks =
+            heap.magazines(class).filter(is_one).flat_map(move |top| magazine::held(top, magazine::count(top, class)));
         blocks.filter(|block| self.region.offset_of(block.addr()).is_some())
     }
 
