@@ -278,7 +278,7 @@ impl<B: GlobalAlloc> PoolMalloc<B> {
         let new = unsafe { self.backend.alloc(new_layout) };
         if !new.is_null() {
             // SAFETY: both are live blocks of at least so many bytes, and distinct.
-            unsafe { ptr::copy_nonoverlapping(block, new, layout.size().min(new_size)) };
+            unsafe { ptr::copy_nonoverlapping(block, new, new_size.min(layout.size())) };
             LARGE.insert(new, new_size);
             // SAFETY: the caller gives the old block up.
             unsafe { forget_large(block) };
