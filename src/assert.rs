@@ -1,7 +1,11 @@
 //! Assertions on what a piece of code allocates, for tests: exact for the calling thread, whatever other tests do.
 
 use crate::delta::Delta;
+use crate::leaks::{self, Blocks, LeakError};
 use crate::measure::measure;
+use crate::thread_stats::thread_stats;
+use crate::tls;
+use crate::watch::Watch;
 use core::hint::black_box;
 
 /// Runs `f` and fails if the calling thread allocates meanwhile. Frees are allowed. Returns what `f` returned.
@@ -28,15 +32,20 @@ pub fn assert_no_alloc<R>(f: impl FnOnce() -> R) -> R {
     result
 }
 
-/// Runs `f`, drops what it returned, and fails unless the calling thread has then freed all that it allocated.
+/// Runs `f`, drops what it returned, and fails if a block that the calling thread allocated meanwhile has leaked: it is neither
+/// freed nor can it be reached any more.
 ///
-/// It compares counts, in total and for each size class: a block that was live before and is freed by `f` makes up for one
-/// of the same size that leaks. What `f` hands to other threads counts as leaked, and so does what the standard library
-/// allocates once and keeps, such as a thread-local's first value: let the code run once before.
+/// What is still held, from a `static`, a thread-local, the stack, or by what `f` was given, is no leak; nor is what another thread holds. A
+/// cycle of `Rc` is, and the message shows it: [`leaks::find`](crate::leaks::find) tells, with its limits, of these blocks alone.
+/// What had leaked before does not count, and what other threads leak meanwhile does not either.
+///
+/// Each request of `f` costs several times as much, since it is noted; if blocks are left, all threads are stopped for a
+/// moment to look. The first call [arms](crate::leaks::arm) the finder, so that large blocks are judged as well. On systems without the
+/// finder each block that is left counts as leaked.
 ///
 /// # Panics
-/// If a block is left, with counts, bytes and size classes in the message; and if [`PoolMalloc`](crate::PoolMalloc) is not
-/// the program's global allocator.
+/// If a block has leaked, with counts, bytes, size classes and the report in the message; if blocks are left and the search
+/// is not possible; and if [`PoolMalloc`](crate::PoolMalloc) is not the program's global allocator.
 ///
 /// # Examples
 /// ```
@@ -50,11 +59,41 @@ pub fn assert_no_alloc<R>(f: impl FnOnce() -> R) -> R {
 /// poolmalloc::assert_no_leaks(|| std::mem::forget(vec![1, 2, 3]));
 /// ```
 #[track_caller]
+#[inline]
 pub fn assert_no_leaks<R>(f: impl FnOnce() -> R) {
-    let ((), delta) = measure_installed(|| drop(f()));
-    let is_even = delta.classes.iter().all(|class| class.live_blocks == 0)
-        && (delta.large.live_blocks, delta.large.live_bytes) == (0, 0);
-    assert!(is_even, "blocks were left, or too many freed: {delta}");
+    leaks::clear_stack();
+    assert_no_leaks_below(f);
+}
+
+/// As [`assert_no_leaks`], on a clear stack: what earlier calls left where its frame lies would hold blocks that are
+/// served again.
+#[track_caller]
+#[inline(never)]
+fn assert_no_leaks_below<R>(f: impl FnOnce() -> R) {
+    check_installed();
+    if leaks::IS_SUPPORTED {
+        leaks::arm();
+    }
+    let (delta, left) = blocks_left(f);
+    if left.is_empty() && left.is_whole() {
+        return;
+    }
+    let found = if left.is_whole() { leaks::find_among(&left) } else { Err(LeakError::NoMemory) };
+    match found {
+        Ok(report) => assert!(report.is_empty(), "blocks were leaked: {delta}\n{report}"),
+        Err(error) => panic!("blocks were left, and whether they are held cannot be told, since {error}: {delta}"),
+    }
+}
+
+/// Runs `f` in a frame of its own: what lies in that when it is over holds nothing.
+#[inline(never)]
+fn blocks_left<R>(f: impl FnOnce() -> R) -> (Delta, Blocks) {
+    let before = thread_stats();
+    let watch = Watch::of_blocks(tls::front_pointer());
+    let on = tls::watch(&watch);
+    drop(f());
+    drop(on);
+    (thread_stats() - before, watch.into_left().unwrap_or(Blocks::new()))
 }
 
 /// Evaluates an expression and fails unless the number of the calling thread's allocations meanwhile compares so. The
@@ -108,10 +147,15 @@ fn requests(delta: &Delta) -> i64 {
 
 #[track_caller]
 fn measure_installed<R>(f: impl FnOnce() -> R) -> (R, Delta) {
+    check_installed();
+    measure(f)
+}
+
+#[track_caller]
+fn check_installed() {
     let (_, probe) = measure(|| drop(black_box(Box::new(0u64))));
     assert!(
         probe.allocations() == 1,
         "poolmalloc is not this program's global allocator, or this thread has ended: nothing can be said of its allocations"
     );
-    measure(f)
 }

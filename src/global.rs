@@ -152,14 +152,14 @@ fn dealloc_without_heap(block: *mut u8) -> bool {
     if let Entry::Heap(heap) = tls::enter() {
         let Some(offset) = heap.region.offset_of(block.addr()) else { return false };
         if let Some(watch) = tls::watched() {
-            watch.freed(tag_block_bytes(heap.front.tag_at(offset)));
+            watch.freed(block, tag_block_bytes(heap.front.tag_at(offset)));
         }
         heap.free(&SHARED, block, offset);
         return true;
     }
     let Some((offset, tag)) = SHARED.locate(block.addr()) else { return false };
     if let Some(watch) = tls::watched() {
-        watch.freed(tag_block_bytes(tag));
+        watch.freed(block, tag_block_bytes(tag));
     }
     // A block of the region without memory for the stragglers' heap stays live: there is nobody to free it.
     SHARED.with_stragglers(|heap| heap.free(&SHARED, block, offset));
@@ -213,7 +213,7 @@ impl<B: GlobalAlloc> PoolMalloc<B> {
             return unsafe { Self::alloc_large(size, align, this) };
         }
         if let Some(watch) = tls::watched() {
-            watch.allocated(size, bytes);
+            watch.allocated(block, size, bytes);
         }
         block
     }
@@ -259,7 +259,7 @@ impl<B: GlobalAlloc> PoolMalloc<B> {
             add(&large.frees, 1);
             add(&large.bytes_out, bytes);
         };
-        count_large(change, |watch| watch.freed(bytes));
+        count_large(change, |watch| watch.freed(block, bytes));
         if LARGE.is_armed() {
             // SAFETY: the caller gives the block up.
             unsafe { forget_large(block) };
@@ -342,7 +342,7 @@ impl<B: GlobalAlloc> PoolMalloc<B> {
                 add(&large.bytes_in, new_size);
                 add(&large.bytes_out, layout.size());
             };
-            count_large(change, |watch| watch.resized(new_size, layout.size(), new_size));
+            count_large(change, |watch| watch.moved((block, new), new_size, layout.size(), new_size));
         }
         new
     }
@@ -370,7 +370,7 @@ fn alloc_from_pools_or_magazine(size: usize, align: usize) -> *mut u8 {
     }
     let block = alloc_from_pools(bytes);
     if let (false, Some(watch)) = (block.is_null(), tls::watched()) {
-        watch.allocated(size, bytes);
+        watch.allocated(block, size, bytes);
     }
     block
 }
@@ -399,7 +399,7 @@ fn count_allocation(block: *mut u8, bytes: usize) {
         add(&large.allocations, 1);
         add(&large.bytes_in, bytes);
     };
-    count_large(change, |watch| watch.allocated(bytes, bytes));
+    count_large(change, |watch| watch.allocated(block, bytes, bytes));
     // Behind the count, which makes the first request of all read the environment.
     if LARGE.is_armed() {
         LARGE.insert(block, bytes);

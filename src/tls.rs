@@ -48,11 +48,7 @@ pub(crate) fn watched<'w>() -> Option<&'w Watch> {
 /// The watch that one of this thread's fronts, the one there is now or one below a watch, is part of.
 fn watch_of<'w>(front: *const Front) -> Option<&'w Watch> {
     // SAFETY: TLS invariant 1, and Watch invariant 1 for those below.
-    if !unsafe { &*front }.is_watched() {
-        return None;
-    }
-    // SAFETY: such a front is the first field of a watch, which outlives its time as front (Watch invariant 1).
-    Some(unsafe { &*front.cast::<Watch>() })
+    unsafe { Watch::of_front(front) }
 }
 
 /// A watch that is on; it goes off when this is dropped.

@@ -28,6 +28,10 @@ struct Table {
 }
 
 impl Table {
+    const fn new() -> Self {
+        Self { entries: Mapped::new(), used: 0 }
+    }
+
     fn places(&self) -> usize {
         self.entries.len() / 2
     }
@@ -50,14 +54,15 @@ impl Table {
         (self.entries[2 * place], self.entries[2 * place + 1]) = (start as u64, bytes as u64);
     }
 
-    /// Adds a block. Without memory it is not there, and counts as part of the roots.
-    fn insert(&mut self, large: Large) {
-        if (self.used + 1) * 2 > self.places() && self.grow().is_none() {
-            return;
+    /// Adds a block. `None`, and it is not there, without memory.
+    fn insert(&mut self, large: Large) -> Option<()> {
+        if (self.used + 1) * 2 > self.places() {
+            self.grow()?;
         }
         let place = self.place(large.start);
         self.used += usize::from(self.start(place) == FREE);
         self.set(place, large.start, large.bytes);
+        Some(())
     }
 
     fn grow(&mut self) -> Option<()> {
@@ -104,6 +109,45 @@ impl Table {
     }
 }
 
+/// A set of blocks that one thread keeps, in memory of its own. It leads to none of them: it holds the addresses' complements.
+pub(crate) struct Blocks {
+    table: Table,
+    is_whole: bool,
+}
+
+impl Blocks {
+    pub(crate) const fn new() -> Self {
+        Self { table: Table::new(), is_whole: true }
+    }
+
+    /// Without memory the set is no longer whole.
+    pub(crate) fn insert(&mut self, block: *mut u8) {
+        self.is_whole &= self.table.insert(Large { start: !block.addr(), bytes: 0 }).is_some();
+    }
+
+    pub(crate) fn remove(&mut self, block: *mut u8) {
+        self.table.remove(!block.addr());
+    }
+
+    pub(crate) fn has<T>(&self, block: *mut T) -> bool {
+        self.has_hidden(!block.addr())
+    }
+
+    /// As [`has`](Self::has), of the complement of an address.
+    pub(crate) fn has_hidden(&self, hidden: usize) -> bool {
+        self.table.used > 0 && self.table.start(self.table.place(hidden)) == hidden
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.table.used == 0
+    }
+
+    /// Whether none is missing for want of memory.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.is_whole
+    }
+}
+
 /// The table with its lock, and whether it is kept at all.
 pub(crate) struct Index {
     /// Relaxed: a block that is served while it changes may be missed, and is part of the roots then.
@@ -127,7 +171,7 @@ impl Index {
         Self {
             is_armed: AtomicBool::new(false),
             lock: Lock::new(AtomicU32::new(0)),
-            table: UnsafeCell::new(Table { entries: Mapped::new(), used: 0 }),
+            table: UnsafeCell::new(Table::new()),
             generation: Generation::new(),
         }
     }
@@ -149,7 +193,7 @@ impl Index {
         let table = unsafe { &mut *self.table.get() };
         if guard.is_inherited {
             // Not dropped: it may have been in the middle of being replaced.
-            core::mem::forget(core::mem::replace(table, Table { entries: Mapped::new(), used: 0 }));
+            core::mem::forget(core::mem::replace(table, Table::new()));
         }
         Held { table, _guard: guard }
     }
@@ -159,7 +203,8 @@ impl Index {
     #[inline(never)]
     pub(crate) fn insert(&self, start: *mut u8, bytes: usize) {
         if !start.is_null() && bytes > 0 {
-            self.hold().table.insert(Large { start: start.expose_provenance(), bytes });
+            // Without memory it counts as part of the roots.
+            let _ = self.hold().table.insert(Large { start: start.expose_provenance(), bytes });
         }
     }
 

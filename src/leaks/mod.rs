@@ -63,11 +63,12 @@ mod scan;
 
 pub use report::{Address, BlockCount, Cycle, LeakGroup, LeakKind, LeakReport, LeakedBlock, RcCounts};
 
-pub(crate) use index::Index;
+pub(crate) use index::{Blocks, Index};
 
 use crate::generation::Generation;
 use crate::lock::Lock;
-use crate::os::world::{self, IS_SUPPORTED, Name, Refusal, World};
+use crate::os::world::{self, Name, Refusal, World};
+pub(crate) use crate::os::world::{IS_SUPPORTED, clear_stack};
 use crate::os::{Output, nap};
 use crate::statics::{FINDER, LARGE, ROOTS, SHARED, STOP};
 use crate::sync::AtomicU32;
@@ -211,7 +212,7 @@ impl Display for Referrer {
 /// # Errors
 /// A [`LeakError`], if the search is not possible.
 pub fn find() -> Result<LeakReport, LeakError> {
-    world::clear_stack();
+    clear_stack();
     find_below()
 }
 
@@ -255,6 +256,21 @@ fn find_below() -> Result<LeakReport, LeakError> {
     report.map(|report| *report)
 }
 
+/// As [`find`], but tells only of these blocks, and of those in a cycle with one.
+#[inline(always)]
+pub(crate) fn find_among(blocks: &Blocks) -> Result<LeakReport, LeakError> {
+    clear_stack();
+    find_among_below(blocks)
+}
+
+/// As [`find_among`], on a clear stack.
+#[inline(never)]
+fn find_among_below(blocks: &Blocks) -> Result<LeakReport, LeakError> {
+    let mut report = find()?;
+    report.keep(|address| blocks.has_hidden(address.hidden()));
+    Ok(report)
+}
+
 /// The words that point into the block at `pointer`, or that it points into: in live blocks, and in all roots.
 ///
 /// As CPython's `gc.get_referrers`. Variables of the calling function are among them, and so may be copies of the pointer
@@ -263,7 +279,7 @@ fn find_below() -> Result<LeakReport, LeakError> {
 /// # Errors
 /// [`LeakError::NoBlock`], or that the search is not possible.
 pub fn referrers<T: ?Sized>(pointer: *const T) -> Result<Vec<Referrer>, LeakError> {
-    world::clear_stack();
+    clear_stack();
     referrers_of_hidden(!pointer.addr())
 }
 
@@ -400,7 +416,7 @@ pub fn use_signal(signal: i32) {
 /// What the process prints at its end if the environment asked for it.
 pub(crate) fn report_at_exit() {
     if FINDER.reports_at_exit.load(Ordering::Relaxed) {
-        world::clear_stack();
+        clear_stack();
         report_below();
     }
 }

@@ -19,6 +19,11 @@ impl Address {
         Self(hidden)
     }
 
+    /// The complement of the address.
+    pub(super) const fn hidden(self) -> usize {
+        self.0
+    }
+
     /// The address as a number. As long as that lies in a variable, it counts as a pointer to the block.
     #[must_use]
     pub const fn get(self) -> usize {
@@ -257,6 +262,32 @@ impl LeakReport {
         report
     }
 
+    /// Leaves only these blocks, and those in a cycle with one of them.
+    pub(super) fn keep(&mut self, is_kept: impl Fn(Address) -> bool) {
+        let is_kept: Vec<_> = self.blocks.iter().map(|block| is_kept(block.address)).collect();
+        let has_kept = |cycle: &Cycle| cycle.blocks.iter().any(|block| is_kept[*block]);
+        let new_cycle = renumbered(self.cycles.iter().map(has_kept));
+        let stays = |(block, is_kept): (&LeakedBlock, &bool)| match block.kind {
+            LeakKind::Cycle(number) => new_cycle[number as usize].is_some(),
+            _ => *is_kept,
+        };
+        let new_block = renumbered(self.blocks.iter().zip(&is_kept).map(stays));
+        let follow = |blocks: &mut Vec<usize>| *blocks = blocks.iter().filter_map(|block| new_block[*block]).collect();
+        let mut number = 0..;
+        self.blocks.retain(|_| number.next().is_some_and(|number: usize| new_block[number].is_some()));
+        for block in &mut self.blocks {
+            follow(&mut block.referrers);
+            follow(&mut block.referents);
+            if let LeakKind::Cycle(cycle) = &mut block.kind {
+                *cycle = new_cycle[*cycle as usize].unwrap_or_default() as u32;
+            }
+        }
+        self.cycles.retain(has_kept);
+        self.cycles.iter_mut().for_each(|cycle| follow(&mut cycle.blocks));
+        (self.direct, self.indirect, self.in_cycles) = Default::default();
+        self.count();
+    }
+
     fn count(&mut self) {
         let mut groups = std::collections::BTreeMap::new();
         for block in &self.blocks {
@@ -272,6 +303,12 @@ impl LeakReport {
         }
         self.groups = groups.into_values().collect();
     }
+}
+
+/// The new number of each that stays.
+fn renumbered(stays: impl Iterator<Item = bool>) -> Vec<Option<usize>> {
+    let mut next = 0..;
+    stays.map(|stays| if stays { next.next() } else { None }).collect()
 }
 
 /// The kind of each block, and the members of each cycle.
@@ -433,6 +470,25 @@ mod tests {
         assert_eq!(found.blocks[3].referents, [2, 4]);
         assert_eq!(found.cycles[0].blocks, [2, 3]);
         assert_eq!(found.groups, [LeakGroup { block_bytes: 32, direct: 2, indirect: 2, in_cycles: 3 }]);
+    }
+
+    #[test]
+    fn only_what_is_kept_is_left() {
+        use LeakKind::{Cycle, Direct, Indirect};
+        // 0 and 1 hold each other; 2 holds 3, as does 4, which holds the cycle of 5 and 6; that holds 7.
+        let edges = [(0, 1), (1, 0), (2, 3), (4, 3), (4, 5), (5, 6), (6, 5), (6, 7)];
+        let mut found = report(&[[0, 0]; 8], &edges);
+        let kept = [2, 3, 6, 7].map(|number: usize| found.blocks[number].address);
+        found.keep(|address| kept.contains(&address));
+        assert_eq!(kinds_of(&found), [Direct, Indirect, Cycle(0), Cycle(0), Indirect]);
+        let addresses: Vec<_> = found.blocks.iter().map(|block| block.address.get()).collect();
+        assert_eq!(addresses, [2, 3, 5, 6, 7].map(|number| 4096 + number * 32));
+        assert_eq!(found.cycles.iter().map(|cycle| &cycle.blocks[..]).collect::<Vec<_>>(), [[2, 3]]);
+        assert_eq!((&found.blocks[1].referrers[..], &found.blocks[3].referents[..]), (&[0][..], &[2, 4][..]));
+        assert_eq!(found.leaked(), BlockCount { blocks: 5, bytes: 5 * 32 });
+        assert_eq!(found.groups, [LeakGroup { block_bytes: 32, direct: 1, indirect: 2, in_cycles: 2 }]);
+        found.keep(|_| false);
+        assert!(found.is_empty() && found.cycles.is_empty() && found.groups.is_empty());
     }
 
     #[test]
