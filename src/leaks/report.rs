@@ -78,11 +78,11 @@ impl LowerHex for Address {
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub enum LeakKind {
-    /// Nothing points to it, not even a leaked block.
+    /// Nothing points to it, not even another leaked block.
     Direct,
-    /// Only leaked blocks point to it, and it to none of those that lead to it.
+    /// Only leaked blocks point to it, and it leads to none of those.
     Indirect,
-    /// It is part of the cycle with this number, from 0: blocks that lead to each other, or one to itself.
+    /// It is part of the cycle with this number, from 0: blocks that lead to each other, or an `Rc` or `Arc` that holds itself.
     Cycle(u32),
 }
 
@@ -227,7 +227,8 @@ impl LeakReport {
         let back = Graph::new(leaked.len(), edges.iter().map(|edge| (edge.to, edge.from)));
         let mut to_start = vec![0_u64; leaked.len()];
         edges.iter().filter(|edge| edge.is_to_start).for_each(|edge| to_start[edge.to as usize] += 1);
-        let (kinds, cycles) = kinds(&forth, &back, leaked.len());
+        let counts: Vec<_> = leaked.iter().zip(&to_start).map(|(block, pointers)| counts(block, *pointers)).collect();
+        let (kinds, cycles) = kinds(&forth, &back, leaked.len(), |number| counts[number].is_some());
         let blocks: Vec<_> = leaked
             .iter()
             .enumerate()
@@ -235,7 +236,7 @@ impl LeakReport {
                 address: Address::of_hidden(block.hidden),
                 bytes: block.bytes as u64,
                 kind: kinds[number],
-                counts: counts(block, to_start[number]),
+                counts: counts[number],
                 referrers: distinct(back.targets(number)),
                 referents: distinct(forth.targets(number)),
             })
@@ -312,7 +313,14 @@ fn renumbered(stays: impl Iterator<Item = bool>) -> Vec<Option<usize>> {
 }
 
 /// The kind of each block, and the members of each cycle.
-fn kinds(forth: &Graph, back: &Graph, blocks: usize) -> (Vec<LeakKind>, Vec<Vec<usize>>) {
+///
+/// A block alone is a cycle if `holds_itself` says so: other pointers of a block into itself keep nothing alive.
+fn kinds(
+    forth: &Graph,
+    back: &Graph,
+    blocks: usize,
+    holds_itself: impl Fn(usize) -> bool,
+) -> (Vec<LeakKind>, Vec<Vec<usize>>) {
     let (part, parts) = forth.parts();
     let mut sizes = vec![0_u32; parts];
     part.iter().for_each(|part| sizes[*part as usize] += 1);
@@ -320,7 +328,8 @@ fn kinds(forth: &Graph, back: &Graph, blocks: usize) -> (Vec<LeakKind>, Vec<Vec<
     let (mut kinds, mut cycles) = (Vec::with_capacity(blocks), Vec::<Vec<usize>>::new());
     for (number, own) in part.iter().enumerate() {
         let own = *own as usize;
-        let is_in_cycle = sizes[own] > 1 || forth.targets(number).contains(&(number as u32));
+        let is_itself = |other: &u32| *other as usize == number;
+        let is_in_cycle = sizes[own] > 1 || forth.targets(number).iter().any(is_itself) && holds_itself(number);
         kinds.push(if is_in_cycle {
             let cycle = *cycle_of_part[own].get_or_insert_with(|| {
                 cycles.push(Vec::new());
@@ -328,7 +337,7 @@ fn kinds(forth: &Graph, back: &Graph, blocks: usize) -> (Vec<LeakKind>, Vec<Vec<
             });
             cycles[cycle].push(number);
             LeakKind::Cycle(cycle as u32)
-        } else if back.targets(number).is_empty() {
+        } else if back.targets(number).iter().all(is_itself) {
             LeakKind::Direct
         } else {
             LeakKind::Indirect
@@ -461,15 +470,19 @@ mod tests {
     #[test]
     fn kinds_follow_from_who_points_to_whom() {
         use LeakKind::{Cycle, Direct, Indirect};
-        // 0 holds 1; 2 and 3 hold each other, and 4; 5 holds itself; 6 holds the cycle of 2 and 3.
-        let found = report(&[[0, 0]; 7], &[(0, 1), (2, 3), (3, 2), (3, 4), (3, 4), (5, 5), (6, 2)]);
-        assert_eq!(kinds_of(&found), [Direct, Indirect, Cycle(0), Cycle(0), Indirect, Cycle(1), Direct]);
-        assert_eq!((found.direct.blocks, found.indirect.blocks, found.in_cycles.blocks), (2, 2, 3));
-        assert_eq!(found.leaked(), BlockCount { blocks: 7, bytes: 7 * 32 });
+        // 0 holds 1; 2 and 3 hold each other, and 4; 5 holds itself; 6 holds the cycle of 2 and 3; 7 and 8 point into themselves, and 0 to 8.
+        let mut words = [[0, 0]; 9];
+        words[5] = [1, 1];
+        let edges = [(0, 1), (2, 3), (3, 2), (3, 4), (3, 4), (5, 5), (6, 2), (7, 7), (8, 8), (0, 8)];
+        let found = report(&words, &edges);
+        let kinds = [Direct, Indirect, Cycle(0), Cycle(0), Indirect, Cycle(1), Direct, Direct, Indirect];
+        assert_eq!(kinds_of(&found), kinds);
+        assert_eq!((found.direct.blocks, found.indirect.blocks, found.in_cycles.blocks), (3, 3, 3));
+        assert_eq!(found.leaked(), BlockCount { blocks: 9, bytes: 9 * 32 });
         assert_eq!(found.blocks[2].referrers, [3, 6]);
         assert_eq!(found.blocks[3].referents, [2, 4]);
         assert_eq!(found.cycles[0].blocks, [2, 3]);
-        assert_eq!(found.groups, [LeakGroup { block_bytes: 32, direct: 2, indirect: 2, in_cycles: 3 }]);
+        assert_eq!(found.groups, [LeakGroup { block_bytes: 32, direct: 3, indirect: 3, in_cycles: 3 }]);
     }
 
     #[test]
