@@ -130,6 +130,8 @@ mod stats;
 mod sync;
 mod thread_stats;
 mod tls;
+#[allow(dead_code, reason = "for the debug mode and the profiler, which come next")]
+mod traces;
 mod verify;
 mod watch;
 mod watched;

@@ -8,6 +8,8 @@ use crate::region::Region;
 use crate::settings::{self, HugePages};
 use crate::shared::Shared;
 use crate::tls;
+#[cfg(feature = "backtrace")]
+use crate::traces::{Depot, Symbols};
 use std::sync::Mutex;
 
 /// The pools that every [`PoolMalloc`](crate::PoolMalloc) serves from.
@@ -30,6 +32,14 @@ pub(crate) static STOP: Stop = Stop::new();
 
 /// Addresses that count as pointers for it. They need only lie here.
 pub(crate) static ROOTS: Mutex<Vec<usize>> = Mutex::new(Vec::new());
+
+/// The backtraces.
+#[cfg(feature = "backtrace")]
+pub(crate) static TRACES: Depot = Depot::new();
+
+/// The search for their names.
+#[cfg(feature = "backtrace")]
+pub(crate) static SYMBOLS: Symbols = Symbols::new();
 
 /// Runs once, under the lock of [`SHARED`], when it has got its region.
 fn start(region: &Region) -> Option<ThreadExitKey> {

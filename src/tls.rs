@@ -26,6 +26,17 @@ thread_local! {
     static FRONT: Cell<*const Front> = const { Cell::new(&raw const NO_HEAP) };
 }
 
+#[cfg(feature = "backtrace")]
+thread_local! {
+    static BUSY_WITH_TRACES: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Says whether the calling thread is busy with backtraces. Returns whether it was.
+#[cfg(feature = "backtrace")]
+pub(crate) fn set_busy_with_traces(is_busy: bool) -> bool {
+    BUSY_WITH_TRACES.replace(is_busy)
+}
+
 /// The front of the calling thread.
 #[inline(always)]
 pub(crate) fn front() -> &'static Front {
