@@ -5,9 +5,10 @@
 //! of line, so that no register has to be saved on the fast ones.
 
 use crate::counter::Counter;
-use crate::heap::{Front, LargeCounters, tag_block_bytes};
+use crate::heap::{Front, LargeCounters, OwnedHeap, tag_block_bytes};
+use crate::mode::Mode;
 use crate::size_class::{SMALL_MAX, SizeClass, block_bytes};
-use crate::statics::{LARGE, SHARED};
+use crate::statics::{LARGE, MODE, SHARED};
 use crate::tls::{self, Entry};
 use crate::watch::Watch;
 use core::alloc::{GlobalAlloc, Layout};
@@ -204,18 +205,64 @@ impl<B: GlobalAlloc> PoolMalloc<B> {
     #[cold]
     #[inline(never)]
     unsafe fn alloc_slow(size: usize, align: usize, this: &Self) -> *mut u8 {
+        // SAFETY: they are the parts of a layout.
+        let layout = unsafe { Layout::from_size_align_unchecked(size, align) };
+        let Some(heap) = tls::in_front() else {
+            // SAFETY: the caller's promises.
+            return unsafe { this.alloc_elsewhere(layout, Self::alloc_backend) };
+        };
         // A request of 0 bytes is served as one of 1, to be aligned as it asks.
         let bytes = block_bytes(size.max(1), align);
-        let block = if bytes <= SMALL_MAX { alloc_from_pools(bytes) } else { ptr::null_mut() };
-        if block.is_null() {
-            // The region is used up, or there is none.
-            // SAFETY: the caller's promises.
-            return unsafe { Self::alloc_large(size, align, this) };
+        if bytes <= SMALL_MAX {
+            let block = heap.alloc(&SHARED, SizeClass::of_block(bytes));
+            if !block.is_null() {
+                return block;
+            }
+            // The region is used up.
         }
-        if let Some(watch) = tls::watched() {
-            watch.allocated(size, bytes);
+        // SAFETY: the caller's promises.
+        let block = unsafe { this.alloc_backend(layout) };
+        count_allocation(heap, block, size);
+        block
+    }
+
+    /// A block for a thread whose front is no heap's: it takes a heap now, or is watched, or the process is in a mode of its
+    /// own. `of_backend` is how the backend is asked.
+    #[cold]
+    #[inline(never)]
+    unsafe fn alloc_elsewhere(&self, layout: Layout, of_backend: unsafe fn(&Self, Layout) -> *mut u8) -> *mut u8 {
+        let bytes = block_bytes(layout.size().max(1), layout.align());
+        if mode() == Mode::Pools && bytes <= SMALL_MAX {
+            let block = alloc_from_pools(bytes);
+            if !block.is_null() {
+                if let Some(watch) = tls::watched() {
+                    watch.allocated(layout.size(), bytes);
+                }
+                return block;
+            }
+        }
+        // SAFETY: the caller's promises.
+        let block = unsafe { of_backend(self, layout) };
+        if !block.is_null() {
+            count_large(
+                |large, add| large.count_allocation(layout.size(), add),
+                |watch| watch.allocated(layout.size(), layout.size()),
+            );
+            index_large(block, layout.size());
         }
         block
+    }
+
+    #[inline]
+    unsafe fn alloc_backend(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: the caller's promises.
+        unsafe { self.backend.alloc(layout) }
+    }
+
+    #[inline]
+    unsafe fn alloc_zeroed_backend(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: the caller's promises.
+        unsafe { self.backend.alloc_zeroed(layout) }
     }
 
     /// Takes the parts of the layout, as `alloc_slow` does.
@@ -223,17 +270,25 @@ impl<B: GlobalAlloc> PoolMalloc<B> {
     unsafe fn alloc_large(size: usize, align: usize, this: &Self) -> *mut u8 {
         // SAFETY: they are the parts of a layout.
         let layout = unsafe { Layout::from_size_align_unchecked(size, align) };
+        let Some(heap) = tls::in_front() else {
+            // SAFETY: the caller's promises.
+            return unsafe { this.alloc_elsewhere(layout, Self::alloc_backend) };
+        };
         // SAFETY: the caller's promises.
-        let block = unsafe { this.backend.alloc(layout) };
-        count_allocation(block, size);
+        let block = unsafe { this.alloc_backend(layout) };
+        count_allocation(heap, block, size);
         block
     }
 
     #[inline(never)]
     unsafe fn alloc_zeroed_large(&self, layout: Layout) -> *mut u8 {
+        let Some(heap) = tls::in_front() else {
+            // SAFETY: the caller's promises.
+            return unsafe { self.alloc_elsewhere(layout, Self::alloc_zeroed_backend) };
+        };
         // SAFETY: the caller's promises.
-        let block = unsafe { self.backend.alloc_zeroed(layout) };
-        count_allocation(block, layout.size());
+        let block = unsafe { self.alloc_zeroed_backend(layout) };
+        count_allocation(heap, block, layout.size());
         block
     }
 
@@ -246,7 +301,7 @@ impl<B: GlobalAlloc> PoolMalloc<B> {
             // SAFETY: not in the region, so the backend's, with the layout that it was asked for.
             return unsafe { this.dealloc_backend(block, layout) };
         }
-        if !dealloc_without_heap(block) {
+        if mode() == Mode::Backend || !dealloc_without_heap(block) {
             // SAFETY: as above.
             unsafe { this.dealloc_backend(block, layout) }
         }
@@ -323,7 +378,7 @@ impl<B: GlobalAlloc> PoolMalloc<B> {
                 return unsafe { self.move_from_pool(block, bytes, layout, new_size) };
             }
         }
-        if block_bytes(new_size, layout.align()) <= SMALL_MAX {
+        if block_bytes(new_size, layout.align()) <= SMALL_MAX && are_pools_used() {
             // SAFETY: the caller's promises.
             if let Some(moved) = unsafe { self.move_to_pool(block, layout, new_size) } {
                 return moved;
@@ -386,24 +441,40 @@ fn count_moved() {
 #[inline(never)]
 fn locate_without_heap(block: *mut u8) -> Option<(usize, u32)> {
     // Takes a heap if it can: what follows then finds it.
-    tls::enter();
+    if mode() != Mode::Pools {
+        return None;
+    }
     SHARED.locate(block.addr())
 }
 
+/// Counts a block of the backend in the calling thread's heap, which is in front of it.
 #[inline]
-fn count_allocation(block: *mut u8, bytes: usize) {
-    if block.is_null() {
-        return;
+fn count_allocation(heap: OwnedHeap<'_>, block: *mut u8, bytes: usize) {
+    if !block.is_null() {
+        heap.large.count_allocation(bytes, Counter::add);
+        index_large(block, bytes);
     }
-    let change = |large: &LargeCounters, add: fn(&Counter, usize)| {
-        add(&large.allocations, 1);
-        add(&large.bytes_in, bytes);
-    };
-    count_large(change, |watch| watch.allocated(bytes, bytes));
-    // Behind the count, which makes the first request of all read the environment.
+}
+
+/// Notes a block of the backend, if those are noted. The environment has been read by now.
+#[inline]
+fn index_large(block: *mut u8, bytes: usize) {
     if LARGE.is_armed() {
         LARGE.insert(block, bytes);
     }
+}
+
+/// The mode of the process, for a thread whose front is no heap's.
+fn mode() -> Mode {
+    // The first request of all reads the environment there.
+    tls::enter();
+    MODE.get()
+}
+
+/// Whether pools serve the calling thread's small requests.
+#[inline]
+fn are_pools_used() -> bool {
+    tls::front().has_heap() || mode() == Mode::Pools
 }
 
 /// Takes a large block out of the index and wipes it: what it points to is no longer held.

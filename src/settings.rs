@@ -1,5 +1,6 @@
 //! What the environment chooses before the first block is served. Nothing allocates here.
 
+use crate::mode::Mode;
 use crate::os;
 use crate::region::REGION_ALIGN;
 
@@ -31,13 +32,24 @@ pub(crate) fn huge_pages() -> HugePages {
 pub(crate) struct Words {
     /// The leak finder is armed, and reports at the end.
     pub(crate) leaks: bool,
+    /// Everything goes to the backend.
+    pub(crate) malloc: bool,
+}
+
+impl Words {
+    /// What they make of the whole process.
+    pub(crate) fn mode(&self) -> Mode {
+        if self.malloc { Mode::Backend } else { Mode::Pools }
+    }
 }
 
 /// Reads the variable; warns once of a word that it does not know, and ignores that: this runs once.
 pub(crate) fn words() -> Words {
     let (words, is_known) = words_of(os::environment(c"POOLMALLOC").unwrap_or(b""));
     if !is_known {
-        os::write_stderr(b"poolmalloc: POOLMALLOC has a word that has no meaning, and is ignored; there is: leaks\n");
+        os::write_stderr(
+            b"poolmalloc: POOLMALLOC has a word that has no meaning, and is ignored; there are: leaks malloc\n",
+        );
     }
     words
 }
@@ -49,6 +61,7 @@ fn words_of(value: &[u8]) -> (Words, bool) {
         match word {
             b"" => {}
             b"leaks" => words.leaks = true,
+            b"malloc" => words.malloc = true,
             _ => is_known = false,
         }
     }
@@ -76,17 +89,20 @@ mod tests {
 
     #[test]
     fn words_are_known_or_not() {
-        for (value, leaks, is_known) in [
-            ("", false, true),
-            (",", false, true),
-            ("leaks", true, true),
-            ("leaks,", true, true),
-            ("Leaks", false, false),
-            ("leak", false, false),
-            ("no,leaks", true, false),
-            ("leaks ", false, false),
+        for (value, on, is_known) in [
+            ("", "", true),
+            (",", "", true),
+            ("leaks", "l", true),
+            ("leaks,", "l", true),
+            ("malloc", "m", true),
+            ("malloc,leaks", "lm", true),
+            ("Leaks", "", false),
+            ("leak", "", false),
+            ("no,leaks", "l", false),
+            ("leaks ", "", false),
         ] {
-            assert_eq!(words_of(value.as_bytes()), (Words { leaks }, is_known), "{value:?}");
+            let words = Words { leaks: on.contains('l'), malloc: on.contains('m') };
+            assert_eq!(words_of(value.as_bytes()), (words, is_known), "{value:?}");
         }
     }
 

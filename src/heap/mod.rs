@@ -64,6 +64,13 @@ impl LargeCounters {
             moved: Counter::new(),
         }
     }
+
+    /// Counts a block that was served; `add` is how.
+    #[inline]
+    pub(crate) fn count_allocation(&self, bytes: usize, add: fn(&Counter, usize)) {
+        add(&self.allocations, 1);
+        add(&self.bytes_in, bytes);
+    }
 }
 
 /// A heap's slow half of one class.
