@@ -5,6 +5,7 @@
 //! of line, so that no register has to be saved on the fast ones.
 
 use crate::counter::Counter;
+use crate::debug::{self, Below, Content};
 use crate::heap::{Front, LargeCounters, OwnedHeap, tag_block_bytes};
 use crate::mode::Mode;
 use crate::size_class::{SMALL_MAX, SizeClass, block_bytes};
@@ -12,7 +13,7 @@ use crate::statics::{LARGE, MODE, SHARED};
 use crate::tls::{self, Entry};
 use crate::watch::Watch;
 use core::alloc::{GlobalAlloc, Layout};
-use core::ptr;
+use core::ptr::{self, NonNull};
 use std::alloc::System;
 
 /// CPython's small-object allocator, for threads: blocks of up to 256 bytes come from pools, larger ones from the
@@ -182,15 +183,11 @@ fn alloc_from_pools(bytes: usize) -> *mut u8 {
     }
 }
 
-/// Counts what goes to the backend: in the calling thread's heap as its single writer, else in what all share. A watch
-/// over the thread notes it too.
+/// Counts what goes to the backend: in the calling thread's heap as its single writer, else in what all share.
 #[inline]
-fn count_large(change: impl Fn(&LargeCounters, fn(&Counter, usize)), note: impl Fn(&Watch)) {
+fn count_large(change: impl Fn(&LargeCounters, fn(&Counter, usize))) {
     if let Some(heap) = tls::unwatched() {
         return change(&heap.large, Counter::add);
-    }
-    if let Some(watch) = tls::watched() {
-        note(watch);
     }
     match tls::enter() {
         Entry::Heap(heap) => change(&heap.large, Counter::add),
@@ -209,7 +206,7 @@ impl<B: GlobalAlloc> PoolMalloc<B> {
         let layout = unsafe { Layout::from_size_align_unchecked(size, align) };
         let Some(heap) = tls::in_front() else {
             // SAFETY: the caller's promises.
-            return unsafe { this.alloc_elsewhere(layout, Self::alloc_backend) };
+            return unsafe { this.alloc_elsewhere(layout, Content::Any) };
         };
         // A request of 0 bytes is served as one of 1, to be aligned as it asks.
         let bytes = block_bytes(size.max(1), align);
@@ -221,48 +218,61 @@ impl<B: GlobalAlloc> PoolMalloc<B> {
             // The region is used up.
         }
         // SAFETY: the caller's promises.
-        let block = unsafe { this.alloc_backend(layout) };
+        let block = unsafe { this.backend.alloc(layout) };
         count_allocation(heap, block, size);
         block
     }
 
     /// A block for a thread whose front is no heap's: it takes a heap now, or is watched, or the process is in a mode of its
-    /// own. `of_backend` is how the backend is asked.
+    /// own. Zeros are seen to in blocks of the backend.
     #[cold]
     #[inline(never)]
-    unsafe fn alloc_elsewhere(&self, layout: Layout, of_backend: unsafe fn(&Self, Layout) -> *mut u8) -> *mut u8 {
-        let bytes = block_bytes(layout.size().max(1), layout.align());
-        if mode() == Mode::Pools && bytes <= SMALL_MAX {
-            let block = alloc_from_pools(bytes);
-            if !block.is_null() {
-                if let Some(watch) = tls::watched() {
-                    watch.allocated(layout.size(), bytes);
-                }
-                return block;
+    unsafe fn alloc_elsewhere(&self, layout: Layout, content: Content) -> *mut u8 {
+        let (size, bytes) = (layout.size(), block_bytes(layout.size().max(1), layout.align()));
+        let (block, counted) = match mode() {
+            Mode::Debug | Mode::DebugBackend => {
+                // SAFETY: the caller's promises.
+                (unsafe { debug::alloc(self, layout, content) }, counted(size, layout.align()))
             }
-        }
-        // SAFETY: the caller's promises.
-        let block = unsafe { of_backend(self, layout) };
+            // SAFETY: as above.
+            Mode::Backend => (unsafe { self.alloc_noted(layout, content) }, size),
+            Mode::Pools => {
+                let block = if bytes <= SMALL_MAX { alloc_from_pools(bytes) } else { ptr::null_mut() };
+                if block.is_null() {
+                    // SAFETY: as above.
+                    (unsafe { self.alloc_noted(layout, content) }, size)
+                } else {
+                    (block, bytes)
+                }
+            }
+        };
         if !block.is_null() {
-            count_large(
-                |large, add| large.count_allocation(layout.size(), add),
-                |watch| watch.allocated(layout.size(), layout.size()),
-            );
+            note(|watch| watch.allocated(size, counted));
+        }
+        block
+    }
+
+    /// A block of the backend, counted, and in the index if there is one.
+    unsafe fn alloc_noted(&self, layout: Layout, content: Content) -> *mut u8 {
+        // SAFETY: the caller's promises.
+        let block = unsafe { self.alloc_counted(layout, content) };
+        if !block.is_null() {
             index_large(block, layout.size());
         }
         block
     }
 
-    #[inline]
-    unsafe fn alloc_backend(&self, layout: Layout) -> *mut u8 {
-        // SAFETY: the caller's promises.
-        unsafe { self.backend.alloc(layout) }
-    }
-
-    #[inline]
-    unsafe fn alloc_zeroed_backend(&self, layout: Layout) -> *mut u8 {
-        // SAFETY: the caller's promises.
-        unsafe { self.backend.alloc_zeroed(layout) }
+    unsafe fn alloc_counted(&self, layout: Layout, content: Content) -> *mut u8 {
+        let block = match content {
+            // SAFETY: the caller's promises.
+            Content::Any => unsafe { self.backend.alloc(layout) },
+            // SAFETY: as above.
+            Content::Zeros => unsafe { self.backend.alloc_zeroed(layout) },
+        };
+        if !block.is_null() {
+            count_large(|large, add| large.count_allocation(layout.size(), add));
+        }
+        block
     }
 
     /// Takes the parts of the layout, as `alloc_slow` does.
@@ -272,10 +282,10 @@ impl<B: GlobalAlloc> PoolMalloc<B> {
         let layout = unsafe { Layout::from_size_align_unchecked(size, align) };
         let Some(heap) = tls::in_front() else {
             // SAFETY: the caller's promises.
-            return unsafe { this.alloc_elsewhere(layout, Self::alloc_backend) };
+            return unsafe { this.alloc_elsewhere(layout, Content::Any) };
         };
         // SAFETY: the caller's promises.
-        let block = unsafe { this.alloc_backend(layout) };
+        let block = unsafe { this.backend.alloc(layout) };
         count_allocation(heap, block, size);
         block
     }
@@ -284,10 +294,10 @@ impl<B: GlobalAlloc> PoolMalloc<B> {
     unsafe fn alloc_zeroed_large(&self, layout: Layout) -> *mut u8 {
         let Some(heap) = tls::in_front() else {
             // SAFETY: the caller's promises.
-            return unsafe { self.alloc_elsewhere(layout, Self::alloc_zeroed_backend) };
+            return unsafe { self.alloc_elsewhere(layout, Content::Zeros) };
         };
         // SAFETY: the caller's promises.
-        let block = unsafe { self.alloc_zeroed_backend(layout) };
+        let block = unsafe { self.backend.alloc_zeroed(layout) };
         count_allocation(heap, block, layout.size());
         block
     }
@@ -301,26 +311,56 @@ impl<B: GlobalAlloc> PoolMalloc<B> {
             // SAFETY: not in the region, so the backend's, with the layout that it was asked for.
             return unsafe { this.dealloc_backend(block, layout) };
         }
-        if mode() == Mode::Backend || !dealloc_without_heap(block) {
-            // SAFETY: as above.
-            unsafe { this.dealloc_backend(block, layout) }
+        // SAFETY: the caller's promises.
+        unsafe { this.dealloc_elsewhere(block, layout) }
+    }
+
+    /// Frees a block for a thread whose front is no heap's.
+    #[cold]
+    #[inline(never)]
+    unsafe fn dealloc_elsewhere(&self, block: *mut u8, layout: Layout) {
+        let mode = mode();
+        if mode.is_debug() {
+            // SAFETY: the caller's promises.
+            unsafe { debug::dealloc(self, block, layout) };
+            note(|watch| watch.freed(counted(layout.size(), layout.align())));
+        } else if mode == Mode::Backend || !dealloc_without_heap(block) {
+            note(|watch| watch.freed(layout.size()));
+            // SAFETY: no pool's, so the backend's, with the layout that it was asked for.
+            unsafe { self.dealloc_backend(block, layout) }
         }
     }
 
     #[inline]
     unsafe fn dealloc_backend(&self, block: *mut u8, layout: Layout) {
-        let bytes = layout.size();
-        let change = |large: &LargeCounters, add: fn(&Counter, usize)| {
-            add(&large.frees, 1);
-            add(&large.bytes_out, bytes);
-        };
-        count_large(change, |watch| watch.freed(bytes));
+        count_large(|large, add| large.count_free(layout.size(), add));
         if LARGE.is_armed() {
             // SAFETY: the caller gives the block up.
             unsafe { forget_large(block) };
         }
         // SAFETY: the caller promises that the block is the backend's.
         unsafe { self.backend.dealloc(block, layout) }
+    }
+
+    /// Has the backend resize a block of its own.
+    #[inline]
+    unsafe fn realloc_backend(&self, block: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
+        let new = if LARGE.is_armed() {
+            // SAFETY: the caller promises that the block is the backend's.
+            unsafe { self.realloc_indexed(block, layout, new_size) }
+        } else {
+            // SAFETY: as above.
+            unsafe { self.backend.realloc(block, layout, new_size) }
+        };
+        if !new.is_null() {
+            let change = |large: &LargeCounters, add: fn(&Counter, usize)| {
+                add(&large.reallocations, 1);
+                add(&large.bytes_in, new_size);
+                add(&large.bytes_out, layout.size());
+            };
+            count_large(change);
+        }
+        new
     }
 
     /// As the backend's own `realloc`, but that the block always moves: what it held is wiped where it was.
@@ -334,7 +374,7 @@ impl<B: GlobalAlloc> PoolMalloc<B> {
         if !new.is_null() {
             // SAFETY: both are live blocks of at least so many bytes, and distinct.
             unsafe { ptr::copy_nonoverlapping(block, new, new_size.min(layout.size())) };
-            LARGE.insert(new, new_size);
+            index_large(new, new_size);
             // SAFETY: the caller gives the old block up.
             unsafe { forget_large(block) };
             // SAFETY: the caller promises that the old block is the backend's.
@@ -366,38 +406,54 @@ impl<B: GlobalAlloc> PoolMalloc<B> {
     #[inline(never)]
     unsafe fn realloc_large(&self, block: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
         if !tls::front().has_heap() {
-            if let Some((_, tag)) = locate_without_heap(block) {
-                let bytes = tag_block_bytes(tag);
-                if block_bytes(new_size, layout.align()) == bytes {
-                    if let Some(watch) = tls::watched() {
-                        watch.resized(new_size, bytes, bytes);
-                    }
-                    return block;
-                }
-                // SAFETY: the caller's promises; `bytes` is the block's true size.
-                return unsafe { self.move_from_pool(block, bytes, layout, new_size) };
-            }
+            // SAFETY: the caller's promises.
+            return unsafe { self.realloc_elsewhere(block, layout, new_size) };
         }
-        if block_bytes(new_size, layout.align()) <= SMALL_MAX && are_pools_used() {
+        if block_bytes(new_size, layout.align()) <= SMALL_MAX {
             // SAFETY: the caller's promises.
             if let Some(moved) = unsafe { self.move_to_pool(block, layout, new_size) } {
                 return moved;
             }
         }
-        let new = if LARGE.is_armed() {
-            // SAFETY: not in the region, so the backend's, with the layout that it was asked for.
-            unsafe { self.realloc_indexed(block, layout, new_size) }
-        } else {
-            // SAFETY: as above.
-            unsafe { self.backend.realloc(block, layout, new_size) }
-        };
+        // SAFETY: not in the region, so the backend's, with the layout that it was asked for.
+        unsafe { self.realloc_backend(block, layout, new_size) }
+    }
+
+    /// Resizes a block for a thread whose front is no heap's.
+    #[cold]
+    #[inline(never)]
+    unsafe fn realloc_elsewhere(&self, block: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
+        let mode = mode();
+        if mode.is_debug() {
+            // SAFETY: the caller's promises.
+            let new = unsafe { debug::realloc(self, block, layout, new_size) };
+            if !new.is_null() {
+                count_moved();
+                note(|watch| note_resized(watch, layout, new_size));
+            }
+            return new;
+        }
+        if mode == Mode::Pools {
+            if let Some((_, tag)) = SHARED.locate(block.addr()) {
+                let bytes = tag_block_bytes(tag);
+                if block_bytes(new_size, layout.align()) == bytes {
+                    note(|watch| watch.resized(new_size, bytes, bytes));
+                    return block;
+                }
+                // SAFETY: the caller's promises; `bytes` is the block's true size.
+                return unsafe { self.move_from_pool(block, bytes, layout, new_size) };
+            }
+            if block_bytes(new_size, layout.align()) <= SMALL_MAX {
+                // SAFETY: the caller's promises.
+                if let Some(moved) = unsafe { self.move_to_pool(block, layout, new_size) } {
+                    return moved;
+                }
+            }
+        }
+        // SAFETY: no pool's, so the backend's, with the layout that it was asked for.
+        let new = unsafe { self.realloc_backend(block, layout, new_size) };
         if !new.is_null() {
-            let change = |large: &LargeCounters, add: fn(&Counter, usize)| {
-                add(&large.reallocations, 1);
-                add(&large.bytes_in, new_size);
-                add(&large.bytes_out, layout.size());
-            };
-            count_large(change, |watch| watch.resized(new_size, layout.size(), new_size));
+            note(|watch| watch.resized(new_size, layout.size(), new_size));
         }
         new
     }
@@ -410,10 +466,85 @@ impl<B: GlobalAlloc> PoolMalloc<B> {
         }
         // SAFETY: both are live blocks of at least so many bytes, and distinct.
         unsafe { ptr::copy_nonoverlapping(block, new, layout.size().min(new_size)) };
+        note(|watch| watch.freed(layout.size()));
         // SAFETY: the caller gives the old block, the backend's, up.
         unsafe { self.dealloc_backend(block, layout) };
         count_moved();
         Some(new)
+    }
+}
+
+/// What the debug layer gets its memory from.
+impl<B: GlobalAlloc> Below for PoolMalloc<B> {
+    unsafe fn take(&self, layout: Layout, content: Content) -> *mut u8 {
+        let bytes = block_bytes(layout.size(), layout.align());
+        if MODE.get() == Mode::Debug && bytes <= SMALL_MAX {
+            let block = alloc_from_pools(bytes);
+            if !block.is_null() {
+                return block;
+            }
+        }
+        // SAFETY: the caller's promises.
+        unsafe { self.alloc_counted(layout, content) }
+    }
+
+    unsafe fn give_back(&self, block: *mut u8, layout: Layout) {
+        count_large(|large, add| large.count_free(layout.size(), add));
+        // SAFETY: the caller's promises, and what is given back in this way is large.
+        unsafe { self.backend.dealloc(block, layout) }
+    }
+
+    fn late(&self) -> Option<unsafe fn(*mut u8, Layout)> {
+        /// Frees through a backend without a state, which need not be where it was.
+        unsafe fn dealloc<B: GlobalAlloc>(block: *mut u8, layout: Layout) {
+            let backend = NonNull::<PoolMalloc<B>>::dangling();
+            // SAFETY: it has no bytes, and one was there when this function was chosen.
+            let backend = unsafe { backend.as_ref() };
+            // SAFETY: the caller's promises.
+            unsafe { Below::give_back(backend, block, layout) }
+        }
+        (size_of::<B>() == 0).then_some(dealloc::<B>)
+    }
+}
+
+/// Frees a block of a pool for the debug layer.
+pub(crate) fn free_to_pool(block: *mut u8) {
+    match tls::enter() {
+        Entry::Heap(heap) => {
+            if let Some(offset) = heap.region.offset_of(block.addr()) {
+                heap.free(&SHARED, block, offset);
+            }
+        }
+        _ => {
+            if let Some((offset, _)) = SHARED.locate(block.addr()) {
+                SHARED.with_stragglers(|heap| heap.free(&SHARED, block, offset));
+            }
+        }
+    }
+}
+
+/// Has the watch over the calling thread note something, if there is one.
+fn note(what: impl FnOnce(&Watch)) {
+    if let Some(watch) = tls::watched() {
+        what(watch);
+    }
+}
+
+/// What a request counts as for a watch: a small one as the block that serves it when there is no debug layer in between.
+fn counted(size: usize, align: usize) -> usize {
+    let bytes = block_bytes(size.max(1), align);
+    if bytes <= SMALL_MAX { bytes } else { size }
+}
+
+/// Has a watch note what it would without the debug layer.
+fn note_resized(watch: &Watch, layout: Layout, new_size: usize) {
+    let (from, to) = (counted(layout.size(), layout.align()), counted(new_size, layout.align()));
+    let is_moved = from != to && from.min(to) <= SMALL_MAX;
+    if is_moved {
+        watch.allocated(new_size, to);
+        watch.freed(from);
+    } else {
+        watch.resized(new_size, from, to);
     }
 }
 
@@ -424,8 +555,8 @@ fn alloc_from_pools_or_magazine(size: usize, align: usize) -> *mut u8 {
         return block;
     }
     let block = alloc_from_pools(bytes);
-    if let (false, Some(watch)) = (block.is_null(), tls::watched()) {
-        watch.allocated(size, bytes);
+    if !block.is_null() {
+        note(|watch| watch.allocated(size, bytes));
     }
     block
 }
@@ -433,18 +564,7 @@ fn alloc_from_pools_or_magazine(size: usize, align: usize) -> *mut u8 {
 /// Counts a block that `realloc` moved from a pool, or to one.
 #[inline]
 fn count_moved() {
-    count_large(|counters, add| add(&counters.moved, 1), |_| ());
-}
-
-/// Offset and tag of a block for a thread whose front knows no region.
-#[cold]
-#[inline(never)]
-fn locate_without_heap(block: *mut u8) -> Option<(usize, u32)> {
-    // Takes a heap if it can: what follows then finds it.
-    if mode() != Mode::Pools {
-        return None;
-    }
-    SHARED.locate(block.addr())
+    count_large(|counters, add| add(&counters.moved, 1));
 }
 
 /// Counts a block of the backend in the calling thread's heap, which is in front of it.
@@ -459,8 +579,9 @@ fn count_allocation(heap: OwnedHeap<'_>, block: *mut u8, bytes: usize) {
 /// Notes a block of the backend, if those are noted. The environment has been read by now.
 #[inline]
 fn index_large(block: *mut u8, bytes: usize) {
-    if LARGE.is_armed() {
-        LARGE.insert(block, bytes);
+    if LARGE.is_armed() && bytes > 0 {
+        // Without memory it is part of the roots.
+        let _ = LARGE.insert(block, bytes);
     }
 }
 
@@ -469,12 +590,6 @@ fn mode() -> Mode {
     // The first request of all reads the environment there.
     tls::enter();
     MODE.get()
-}
-
-/// Whether pools serve the calling thread's small requests.
-#[inline]
-fn are_pools_used() -> bool {
-    tls::front().has_heap() || mode() == Mode::Pools
 }
 
 /// Takes a large block out of the index and wipes it: what it points to is no longer held.

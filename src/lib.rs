@@ -104,6 +104,7 @@ mod assert;
 mod at_exit;
 mod check;
 mod counter;
+mod debug;
 mod delta;
 mod export;
 mod generation;

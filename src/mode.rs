@@ -10,14 +10,23 @@ pub(crate) enum Mode {
     Pools,
     /// The backend alone; heaps only count.
     Backend,
+    /// The debug layer, and below it pools, and the backend for large blocks.
+    Debug,
+    /// The debug layer, and below it the backend alone.
+    DebugBackend,
 }
 
 impl Mode {
-    const ALL: [Self; 2] = [Self::Pools, Self::Backend];
+    const ALL: [Self; 4] = [Self::Pools, Self::Backend, Self::Debug, Self::DebugBackend];
 
     /// Whether no request may take a fast path: threads get `BYPASS` for a front then, and the heap beside it.
     pub(crate) fn is_bypass(self) -> bool {
         self != Self::Pools
+    }
+
+    /// Whether all blocks are those of the [debug layer](crate::debug).
+    pub(crate) fn is_debug(self) -> bool {
+        matches!(self, Self::Debug | Self::DebugBackend)
     }
 }
 

@@ -3,6 +3,7 @@
 use crate::mode::Mode;
 use crate::os;
 use crate::region::REGION_ALIGN;
+use crate::traces::MOST_FRAMES;
 
 /// Where the region is to be in huge pages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,21 +35,31 @@ pub(crate) struct Words {
     pub(crate) leaks: bool,
     /// Everything goes to the backend.
     pub(crate) malloc: bool,
+    /// Blocks are made to show what is done wrong with them.
+    pub(crate) debug: bool,
+    /// Frames of the backtraces that are recorded then.
+    pub(crate) backtrace: Option<u8>,
 }
 
 impl Words {
     /// What they make of the whole process.
     pub(crate) fn mode(&self) -> Mode {
-        if self.malloc { Mode::Backend } else { Mode::Pools }
+        match (self.debug, self.malloc) {
+            (false, false) => Mode::Pools,
+            (false, true) => Mode::Backend,
+            (true, false) => Mode::Debug,
+            (true, true) => Mode::DebugBackend,
+        }
     }
 }
 
-/// Reads the variable; warns once of a word that it does not know, and ignores that: this runs once.
+/// Reads the variable; warns once of words that it does not know, and ignores those: this runs once.
 pub(crate) fn words() -> Words {
     let (words, is_known) = words_of(os::environment(c"POOLMALLOC").unwrap_or(b""));
     if !is_known {
         os::write_stderr(
-            b"poolmalloc: POOLMALLOC has a word that has no meaning, and is ignored; there are: leaks malloc\n",
+            b"poolmalloc: POOLMALLOC has a word that has no meaning, and is ignored; \
+              there are: debug malloc leaks, and with debug backtrace=N for N from 1 to 128\n",
         );
     }
     words
@@ -62,10 +73,25 @@ fn words_of(value: &[u8]) -> (Words, bool) {
             b"" => {}
             b"leaks" => words.leaks = true,
             b"malloc" => words.malloc = true,
-            _ => is_known = false,
+            b"debug" => words.debug = true,
+            _ => match word.strip_prefix(b"backtrace=").and_then(frames) {
+                Some(frames) => words.backtrace = Some(frames),
+                None => is_known = false,
+            },
         }
     }
+    if !words.debug && words.backtrace.take().is_some() {
+        is_known = false;
+    }
     (words, is_known)
+}
+
+fn frames(number: &[u8]) -> Option<u8> {
+    if !number.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let frames: usize = core::str::from_utf8(number).ok()?.parse().ok()?;
+    (1..=MOST_FRAMES).contains(&frames).then_some(frames as u8)
 }
 
 /// `None` for a value that has no meaning.
@@ -100,8 +126,22 @@ mod tests {
             ("leak", "", false),
             ("no,leaks", "l", false),
             ("leaks ", "", false),
+            ("debug", "d", true),
+            ("leaks,debug,malloc", "lmd", true),
+            ("debug,backtrace=7", "d7", true),
+            ("backtrace=7,debug", "d7", true),
+            ("backtrace=7", "", false),
+            ("leaks,backtrace=7", "l", false),
+            ("debug,backtrace", "d", false),
+            ("debug,backtrace=", "d", false),
+            ("debug,backtrace=0", "d", false),
+            ("debug,backtrace=129", "d", false),
+            ("debug,backtrace=+7", "d", false),
+            ("debug,backtrace=x", "d", false),
         ] {
-            let words = Words { leaks: on.contains('l'), malloc: on.contains('m') };
+            let is_on = |word| on.contains(word);
+            let backtrace = is_on('7').then_some(7);
+            let words = Words { leaks: is_on('l'), malloc: is_on('m'), debug: is_on('d'), backtrace };
             assert_eq!(words_of(value.as_bytes()), (words, is_known), "{value:?}");
         }
     }

@@ -1,5 +1,6 @@
 //! The process's one set of pools, and the fronts of threads without a heap. With `tls`, the only statics there are.
 
+use crate::debug::{self, Debugger};
 use crate::heap::Front;
 use crate::leaks::{Finder, Index};
 use crate::mode::ChosenMode;
@@ -18,6 +19,9 @@ pub(crate) static SHARED: Shared = Shared::new(prepare, start);
 
 /// What the environment has chosen for the whole process.
 pub(crate) static MODE: ChosenMode = ChosenMode::new();
+
+/// The debug mode.
+pub(crate) static DEBUG: Debugger = Debugger::new();
 
 /// The front of a thread that has not needed a heap yet. Never written.
 pub(crate) static NO_HEAP: Front = Front::without_heap();
@@ -54,7 +58,15 @@ fn prepare() -> usize {
     if words.leaks {
         FINDER.report_at_exit();
     }
-    MODE.choose(words.mode());
+    if let Some(frames) = words.backtrace {
+        debug::warn_without_backtraces();
+        DEBUG.record_backtraces(usize::from(frames));
+    }
+    let mode = words.mode();
+    if mode.is_debug() {
+        LARGE.arm();
+    }
+    MODE.choose(mode);
     Region::bytes_wanted()
 }
 

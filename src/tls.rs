@@ -55,6 +55,11 @@ pub(crate) fn front_pointer() -> *const Front {
     FRONT.with(Cell::get)
 }
 
+/// A number that tells the calling thread from all others that run.
+pub(crate) fn mark() -> usize {
+    FRONT.with(|front| (&raw const *front).addr())
+}
+
 /// The watch over the calling thread's requests, if there is one.
 pub(crate) fn watched<'w>() -> Option<&'w Watch> {
     watch_of(FRONT.with(Cell::get))
