@@ -6,7 +6,7 @@
 
 use crate::counter::Counter;
 use crate::debug::{self, Below, Content};
-use crate::heap::{Front, LargeCounters, OwnedHeap, tag_block_bytes};
+use crate::heap::{Front, LargeCounters, tag_block_bytes};
 use crate::mode::Mode;
 use crate::size_class::{SMALL_MAX, SizeClass, block_bytes};
 use crate::statics::{LARGE, MODE, SHARED};
@@ -140,7 +140,7 @@ fn dealloc_small(front: &Front, offset: usize, block: *mut u8) {
 #[inline(never)]
 fn dealloc_slow(block: *mut u8) {
     // Only a front with a heap finds a block in the region.
-    if let Some(heap) = tls::current() {
+    if let Some(heap) = tls::in_front() {
         if let Some(offset) = heap.region.offset_of(block.addr()) {
             heap.free(&SHARED, block, offset);
         }
@@ -186,7 +186,7 @@ fn alloc_from_pools(bytes: usize) -> *mut u8 {
 /// Counts what goes to the backend: in the calling thread's heap as its single writer, else in what all share.
 #[inline]
 fn count_large(change: impl Fn(&LargeCounters, fn(&Counter, usize))) {
-    if let Some(heap) = tls::unwatched() {
+    if let Some(heap) = tls::in_front() {
         return change(&heap.large, Counter::add);
     }
     match tls::enter() {
@@ -204,22 +204,18 @@ impl<B: GlobalAlloc> PoolMalloc<B> {
     unsafe fn alloc_slow(size: usize, align: usize, this: &Self) -> *mut u8 {
         // SAFETY: they are the parts of a layout.
         let layout = unsafe { Layout::from_size_align_unchecked(size, align) };
-        let Some(heap) = tls::in_front() else {
+        if !tls::front().has_heap() {
             // SAFETY: the caller's promises.
             return unsafe { this.alloc_elsewhere(layout, Content::Any) };
-        };
+        }
         // A request of 0 bytes is served as one of 1, to be aligned as it asks.
         let bytes = block_bytes(size.max(1), align);
-        if bytes <= SMALL_MAX {
-            let block = heap.alloc(&SHARED, SizeClass::of_block(bytes));
-            if !block.is_null() {
-                return block;
-            }
+        let block = if bytes <= SMALL_MAX { alloc_from_pools(bytes) } else { ptr::null_mut() };
+        if block.is_null() {
             // The region is used up.
+            // SAFETY: the caller's promises.
+            return unsafe { Self::alloc_large(size, align, this) };
         }
-        // SAFETY: the caller's promises.
-        let block = unsafe { this.backend.alloc(layout) };
-        count_allocation(heap, block, size);
         block
     }
 
@@ -253,6 +249,7 @@ impl<B: GlobalAlloc> PoolMalloc<B> {
     }
 
     /// A block of the backend, counted, and in the index if there is one.
+    #[inline]
     unsafe fn alloc_noted(&self, layout: Layout, content: Content) -> *mut u8 {
         // SAFETY: the caller's promises.
         let block = unsafe { self.alloc_counted(layout, content) };
@@ -262,6 +259,7 @@ impl<B: GlobalAlloc> PoolMalloc<B> {
         block
     }
 
+    #[inline]
     unsafe fn alloc_counted(&self, layout: Layout, content: Content) -> *mut u8 {
         let block = match content {
             // SAFETY: the caller's promises.
@@ -280,26 +278,22 @@ impl<B: GlobalAlloc> PoolMalloc<B> {
     unsafe fn alloc_large(size: usize, align: usize, this: &Self) -> *mut u8 {
         // SAFETY: they are the parts of a layout.
         let layout = unsafe { Layout::from_size_align_unchecked(size, align) };
-        let Some(heap) = tls::in_front() else {
+        if !tls::front().has_heap() {
             // SAFETY: the caller's promises.
             return unsafe { this.alloc_elsewhere(layout, Content::Any) };
-        };
+        }
         // SAFETY: the caller's promises.
-        let block = unsafe { this.backend.alloc(layout) };
-        count_allocation(heap, block, size);
-        block
+        unsafe { this.alloc_noted(layout, Content::Any) }
     }
 
     #[inline(never)]
     unsafe fn alloc_zeroed_large(&self, layout: Layout) -> *mut u8 {
-        let Some(heap) = tls::in_front() else {
+        if !tls::front().has_heap() {
             // SAFETY: the caller's promises.
             return unsafe { self.alloc_elsewhere(layout, Content::Zeros) };
-        };
+        }
         // SAFETY: the caller's promises.
-        let block = unsafe { self.backend.alloc_zeroed(layout) };
-        count_allocation(heap, block, layout.size());
-        block
+        unsafe { self.alloc_noted(layout, Content::Zeros) }
     }
 
     /// Takes the parts of the layout, as `alloc_slow` does.
@@ -565,15 +559,6 @@ fn alloc_from_pools_or_magazine(size: usize, align: usize) -> *mut u8 {
 #[inline]
 fn count_moved() {
     count_large(|counters, add| add(&counters.moved, 1));
-}
-
-/// Counts a block of the backend in the calling thread's heap, which is in front of it.
-#[inline]
-fn count_allocation(heap: OwnedHeap<'_>, block: *mut u8, bytes: usize) {
-    if !block.is_null() {
-        heap.large.count_allocation(bytes, Counter::add);
-        index_large(block, bytes);
-    }
 }
 
 /// Notes a block of the backend, if those are noted. The environment has been read by now.

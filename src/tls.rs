@@ -120,25 +120,13 @@ pub(crate) enum Entry {
 /// The heap of the calling thread, if it has one by now.
 #[inline]
 pub(crate) fn current() -> Option<OwnedHeap<'static>> {
-    unwatched().or_else(below_watches)
-}
-
-/// The heap of the calling thread, if it has one by now and no watch is in front of it.
-#[inline]
-pub(crate) fn unwatched() -> Option<OwnedHeap<'static>> {
-    heap_of(FRONT.with(Cell::get))
+    in_front().or_else(not_in_front)
 }
 
 /// The heap of the calling thread, if its front is the heap's own: only then do pools serve it, and nothing looks on.
 #[inline]
 pub(crate) fn in_front() -> Option<OwnedHeap<'static>> {
     heap_in(FRONT.with(Cell::get))
-}
-
-/// The heap of one of this thread's fronts, the one there is now or one below a watch, if it has one.
-#[inline]
-fn heap_of(front: *const Front) -> Option<OwnedHeap<'static>> {
-    heap_in(front).or_else(|| heap_beside(front))
 }
 
 /// The heap that one of this thread's fronts is part of.
@@ -155,7 +143,6 @@ fn heap_in(front: *const Front) -> Option<OwnedHeap<'static>> {
 }
 
 /// The heap beside one of this thread's fronts.
-#[cold]
 fn heap_beside(front: *const Front) -> Option<OwnedHeap<'static>> {
     // SAFETY: TLS invariant 1, and Watch invariant 1 for those below.
     if !unsafe { &*front }.is_bypass() {
@@ -177,11 +164,12 @@ fn set_heap(heap: *const Heap) {
     }
 }
 
-/// The heap below the watches over the calling thread, if there are any and it has one.
+/// The heap of the calling thread, below the watches over it or beside the front that it has for its process's mode.
 #[cold]
 #[inline(never)]
-fn below_watches() -> Option<OwnedHeap<'static>> {
-    heap_of(lowest_front())
+fn not_in_front() -> Option<OwnedHeap<'static>> {
+    let front = lowest_front();
+    heap_in(front).or_else(|| heap_beside(front))
 }
 
 /// The front below all watches.
