@@ -1,7 +1,8 @@
 //! The report that a program prints at its end if the environment asks for it: `POOLMALLOC_STATS`.
 
+use crate::debug;
 use crate::leaks;
-use crate::os::{self, Output};
+use crate::os::{self, Buffered, Output};
 use crate::statics::SHARED;
 use crate::stats::{Stats, stats};
 use core::fmt::{self, Write};
@@ -37,7 +38,8 @@ pub(crate) extern "C" fn report_at_exit() {
     if !SHARED.is_in_use() {
         return;
     }
-    // First, and with no large frame of this file's below: what `main` left where that lies would look held.
+    debug::drain_at_exit();
+    // With no large frame of this file's below: what `main` left where that lies would look held.
     leaks::report_at_exit();
     report_statistics();
 }
@@ -55,7 +57,7 @@ fn report_statistics() {
             }
         },
     };
-    let mut out = Buffered { output, bytes: [0; 1024], length: 0 };
+    let mut out = Buffered::new(output);
     // A failure cannot be reported, so it is not.
     let _ = write_report(&stats(), is_json, &mut out);
     out.flush();
@@ -108,33 +110,6 @@ impl Path {
 impl Write for Path {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         text.bytes().try_for_each(|byte| self.push(byte)).ok_or(fmt::Error)
-    }
-}
-
-/// Collects short pieces of text into few writes.
-struct Buffered {
-    output: Output,
-    bytes: [u8; 1024],
-    length: usize,
-}
-
-impl Buffered {
-    fn flush(&mut self) {
-        self.output.write(&self.bytes[..self.length]);
-        self.length = 0;
-    }
-}
-
-impl Write for Buffered {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        for part in text.as_bytes().chunks(self.bytes.len()) {
-            if self.length + part.len() > self.bytes.len() {
-                self.flush();
-            }
-            self.bytes[self.length..self.length + part.len()].copy_from_slice(part);
-            self.length += part.len();
-        }
-        Ok(())
     }
 }
 

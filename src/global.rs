@@ -5,13 +5,15 @@
 //! of line, so that no register has to be saved on the fast ones.
 
 use crate::counter::Counter;
+use crate::debug::{self, Below, Content};
 use crate::heap::{Front, LargeCounters, tag_block_bytes};
+use crate::mode::Mode;
 use crate::size_class::{SMALL_MAX, SizeClass, block_bytes};
-use crate::statics::{LARGE, SHARED};
+use crate::statics::{LARGE, MODE, SHARED};
 use crate::tls::{self, Entry};
 use crate::watch::Watch;
 use core::alloc::{GlobalAlloc, Layout};
-use core::ptr;
+use core::ptr::{self, NonNull};
 use std::alloc::System;
 
 /// CPython's small-object allocator, for threads: blocks of up to 256 bytes come from pools, larger ones from the
@@ -138,7 +140,7 @@ fn dealloc_small(front: &Front, offset: usize, block: *mut u8) {
 #[inline(never)]
 fn dealloc_slow(block: *mut u8) {
     // Only a front with a heap finds a block in the region.
-    if let Some(heap) = tls::current() {
+    if let Some(heap) = tls::in_front() {
         if let Some(offset) = heap.region.offset_of(block.addr()) {
             heap.free(&SHARED, block, offset);
         }
@@ -181,15 +183,11 @@ fn alloc_from_pools(bytes: usize) -> *mut u8 {
     }
 }
 
-/// Counts what goes to the backend: in the calling thread's heap as its single writer, else in what all share. A watch
-/// over the thread notes it too.
+/// Counts what goes to the backend: in the calling thread's heap as its single writer, else in what all share.
 #[inline]
-fn count_large(change: impl Fn(&LargeCounters, fn(&Counter, usize)), note: impl Fn(&Watch)) {
-    if let Some(heap) = tls::unwatched() {
+fn count_large(change: impl Fn(&LargeCounters, fn(&Counter, usize))) {
+    if let Some(heap) = tls::in_front() {
         return change(&heap.large, Counter::add);
-    }
-    if let Some(watch) = tls::watched() {
-        note(watch);
     }
     match tls::enter() {
         Entry::Heap(heap) => change(&heap.large, Counter::add),
@@ -204,16 +202,73 @@ impl<B: GlobalAlloc> PoolMalloc<B> {
     #[cold]
     #[inline(never)]
     unsafe fn alloc_slow(size: usize, align: usize, this: &Self) -> *mut u8 {
+        // SAFETY: they are the parts of a layout.
+        let layout = unsafe { Layout::from_size_align_unchecked(size, align) };
+        if !tls::front().has_heap() {
+            // SAFETY: the caller's promises.
+            return unsafe { this.alloc_elsewhere(layout, Content::Any) };
+        }
         // A request of 0 bytes is served as one of 1, to be aligned as it asks.
         let bytes = block_bytes(size.max(1), align);
         let block = if bytes <= SMALL_MAX { alloc_from_pools(bytes) } else { ptr::null_mut() };
         if block.is_null() {
-            // The region is used up, or there is none.
+            // The region is used up.
             // SAFETY: the caller's promises.
             return unsafe { Self::alloc_large(size, align, this) };
         }
-        if let Some(watch) = tls::watched() {
-            watch.allocated(block, size, bytes);
+        block
+    }
+
+    /// A block for a thread whose front is no heap's: it takes a heap now, or is watched, or the process is in a mode of its
+    /// own. Zeros are seen to in blocks of the backend.
+    #[cold]
+    #[inline(never)]
+    unsafe fn alloc_elsewhere(&self, layout: Layout, content: Content) -> *mut u8 {
+        let (size, bytes) = (layout.size(), block_bytes(layout.size().max(1), layout.align()));
+        let (block, counted) = match mode() {
+            Mode::Debug | Mode::DebugBackend => {
+                // SAFETY: the caller's promises.
+                (unsafe { debug::alloc(self, layout, content) }, counted(size, layout.align()))
+            }
+            // SAFETY: as above.
+            Mode::Backend => (unsafe { self.alloc_noted(layout, content) }, size),
+            Mode::Pools => {
+                let block = if bytes <= SMALL_MAX { alloc_from_pools(bytes) } else { ptr::null_mut() };
+                if block.is_null() {
+                    // SAFETY: as above.
+                    (unsafe { self.alloc_noted(layout, content) }, size)
+                } else {
+                    (block, bytes)
+                }
+            }
+        };
+        if !block.is_null() {
+            note(|watch| watch.allocated(block, size, counted));
+        }
+        block
+    }
+
+    /// A block of the backend, counted, and in the index if there is one.
+    #[inline]
+    unsafe fn alloc_noted(&self, layout: Layout, content: Content) -> *mut u8 {
+        // SAFETY: the caller's promises.
+        let block = unsafe { self.alloc_counted(layout, content) };
+        if !block.is_null() {
+            index_large(block, layout.size());
+        }
+        block
+    }
+
+    #[inline]
+    unsafe fn alloc_counted(&self, layout: Layout, content: Content) -> *mut u8 {
+        let block = match content {
+            // SAFETY: the caller's promises.
+            Content::Any => unsafe { self.backend.alloc(layout) },
+            // SAFETY: as above.
+            Content::Zeros => unsafe { self.backend.alloc_zeroed(layout) },
+        };
+        if !block.is_null() {
+            count_large(|large, add| large.count_allocation(layout.size(), add));
         }
         block
     }
@@ -223,18 +278,22 @@ impl<B: GlobalAlloc> PoolMalloc<B> {
     unsafe fn alloc_large(size: usize, align: usize, this: &Self) -> *mut u8 {
         // SAFETY: they are the parts of a layout.
         let layout = unsafe { Layout::from_size_align_unchecked(size, align) };
+        if !tls::front().has_heap() {
+            // SAFETY: the caller's promises.
+            return unsafe { this.alloc_elsewhere(layout, Content::Any) };
+        }
         // SAFETY: the caller's promises.
-        let block = unsafe { this.backend.alloc(layout) };
-        count_allocation(block, size);
-        block
+        unsafe { this.alloc_noted(layout, Content::Any) }
     }
 
     #[inline(never)]
     unsafe fn alloc_zeroed_large(&self, layout: Layout) -> *mut u8 {
+        if !tls::front().has_heap() {
+            // SAFETY: the caller's promises.
+            return unsafe { self.alloc_elsewhere(layout, Content::Zeros) };
+        }
         // SAFETY: the caller's promises.
-        let block = unsafe { self.backend.alloc_zeroed(layout) };
-        count_allocation(block, layout.size());
-        block
+        unsafe { self.alloc_noted(layout, Content::Zeros) }
     }
 
     /// Takes the parts of the layout, as `alloc_slow` does.
@@ -246,26 +305,56 @@ impl<B: GlobalAlloc> PoolMalloc<B> {
             // SAFETY: not in the region, so the backend's, with the layout that it was asked for.
             return unsafe { this.dealloc_backend(block, layout) };
         }
-        if !dealloc_without_heap(block) {
-            // SAFETY: as above.
-            unsafe { this.dealloc_backend(block, layout) }
+        // SAFETY: the caller's promises.
+        unsafe { this.dealloc_elsewhere(block, layout) }
+    }
+
+    /// Frees a block for a thread whose front is no heap's.
+    #[cold]
+    #[inline(never)]
+    unsafe fn dealloc_elsewhere(&self, block: *mut u8, layout: Layout) {
+        let mode = mode();
+        if mode.is_debug() {
+            // SAFETY: the caller's promises.
+            unsafe { debug::dealloc(self, block, layout) };
+            note(|watch| watch.freed(block, counted(layout.size(), layout.align())));
+        } else if mode == Mode::Backend || !dealloc_without_heap(block) {
+            note(|watch| watch.freed(block, layout.size()));
+            // SAFETY: no pool's, so the backend's, with the layout that it was asked for.
+            unsafe { self.dealloc_backend(block, layout) }
         }
     }
 
     #[inline]
     unsafe fn dealloc_backend(&self, block: *mut u8, layout: Layout) {
-        let bytes = layout.size();
-        let change = |large: &LargeCounters, add: fn(&Counter, usize)| {
-            add(&large.frees, 1);
-            add(&large.bytes_out, bytes);
-        };
-        count_large(change, |watch| watch.freed(block, bytes));
+        count_large(|large, add| large.count_free(layout.size(), add));
         if LARGE.is_armed() {
             // SAFETY: the caller gives the block up.
             unsafe { forget_large(block) };
         }
         // SAFETY: the caller promises that the block is the backend's.
         unsafe { self.backend.dealloc(block, layout) }
+    }
+
+    /// Has the backend resize a block of its own.
+    #[inline]
+    unsafe fn realloc_backend(&self, block: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
+        let new = if LARGE.is_armed() {
+            // SAFETY: the caller promises that the block is the backend's.
+            unsafe { self.realloc_indexed(block, layout, new_size) }
+        } else {
+            // SAFETY: as above.
+            unsafe { self.backend.realloc(block, layout, new_size) }
+        };
+        if !new.is_null() {
+            let change = |large: &LargeCounters, add: fn(&Counter, usize)| {
+                add(&large.reallocations, 1);
+                add(&large.bytes_in, new_size);
+                add(&large.bytes_out, layout.size());
+            };
+            count_large(change);
+        }
+        new
     }
 
     /// As the backend's own `realloc`, but that the block always moves: what it held is wiped where it was.
@@ -279,7 +368,7 @@ impl<B: GlobalAlloc> PoolMalloc<B> {
         if !new.is_null() {
             // SAFETY: both are live blocks of at least so many bytes, and distinct.
             unsafe { ptr::copy_nonoverlapping(block, new, new_size.min(layout.size())) };
-            LARGE.insert(new, new_size);
+            index_large(new, new_size);
             // SAFETY: the caller gives the old block up.
             unsafe { forget_large(block) };
             // SAFETY: the caller promises that the old block is the backend's.
@@ -311,17 +400,8 @@ impl<B: GlobalAlloc> PoolMalloc<B> {
     #[inline(never)]
     unsafe fn realloc_large(&self, block: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
         if !tls::front().has_heap() {
-            if let Some((_, tag)) = locate_without_heap(block) {
-                let bytes = tag_block_bytes(tag);
-                if block_bytes(new_size, layout.align()) == bytes {
-                    if let Some(watch) = tls::watched() {
-                        watch.resized(new_size, bytes, bytes);
-                    }
-                    return block;
-                }
-                // SAFETY: the caller's promises; `bytes` is the block's true size.
-                return unsafe { self.move_from_pool(block, bytes, layout, new_size) };
-            }
+            // SAFETY: the caller's promises.
+            return unsafe { self.realloc_elsewhere(block, layout, new_size) };
         }
         if block_bytes(new_size, layout.align()) <= SMALL_MAX {
             // SAFETY: the caller's promises.
@@ -329,20 +409,45 @@ impl<B: GlobalAlloc> PoolMalloc<B> {
                 return moved;
             }
         }
-        let new = if LARGE.is_armed() {
-            // SAFETY: not in the region, so the backend's, with the layout that it was asked for.
-            unsafe { self.realloc_indexed(block, layout, new_size) }
-        } else {
-            // SAFETY: as above.
-            unsafe { self.backend.realloc(block, layout, new_size) }
-        };
+        // SAFETY: not in the region, so the backend's, with the layout that it was asked for.
+        unsafe { self.realloc_backend(block, layout, new_size) }
+    }
+
+    /// Resizes a block for a thread whose front is no heap's.
+    #[cold]
+    #[inline(never)]
+    unsafe fn realloc_elsewhere(&self, block: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
+        let mode = mode();
+        if mode.is_debug() {
+            // SAFETY: the caller's promises.
+            let new = unsafe { debug::realloc(self, block, layout, new_size) };
+            if !new.is_null() {
+                count_moved();
+                note(|watch| note_resized(watch, (block, new), layout, new_size));
+            }
+            return new;
+        }
+        if mode == Mode::Pools {
+            if let Some((_, tag)) = SHARED.locate(block.addr()) {
+                let bytes = tag_block_bytes(tag);
+                if block_bytes(new_size, layout.align()) == bytes {
+                    note(|watch| watch.resized(new_size, bytes, bytes));
+                    return block;
+                }
+                // SAFETY: the caller's promises; `bytes` is the block's true size.
+                return unsafe { self.move_from_pool(block, bytes, layout, new_size) };
+            }
+            if block_bytes(new_size, layout.align()) <= SMALL_MAX {
+                // SAFETY: the caller's promises.
+                if let Some(moved) = unsafe { self.move_to_pool(block, layout, new_size) } {
+                    return moved;
+                }
+            }
+        }
+        // SAFETY: no pool's, so the backend's, with the layout that it was asked for.
+        let new = unsafe { self.realloc_backend(block, layout, new_size) };
         if !new.is_null() {
-            let change = |large: &LargeCounters, add: fn(&Counter, usize)| {
-                add(&large.reallocations, 1);
-                add(&large.bytes_in, new_size);
-                add(&large.bytes_out, layout.size());
-            };
-            count_large(change, |watch| watch.moved((block, new), new_size, layout.size(), new_size));
+            note(|watch| watch.moved((block, new), new_size, layout.size(), new_size));
         }
         new
     }
@@ -355,10 +460,85 @@ impl<B: GlobalAlloc> PoolMalloc<B> {
         }
         // SAFETY: both are live blocks of at least so many bytes, and distinct.
         unsafe { ptr::copy_nonoverlapping(block, new, layout.size().min(new_size)) };
+        note(|watch| watch.freed(block, layout.size()));
         // SAFETY: the caller gives the old block, the backend's, up.
         unsafe { self.dealloc_backend(block, layout) };
         count_moved();
         Some(new)
+    }
+}
+
+/// What the debug layer gets its memory from.
+impl<B: GlobalAlloc> Below for PoolMalloc<B> {
+    unsafe fn take(&self, layout: Layout, content: Content) -> *mut u8 {
+        let bytes = block_bytes(layout.size(), layout.align());
+        if MODE.get() == Mode::Debug && bytes <= SMALL_MAX {
+            let block = alloc_from_pools(bytes);
+            if !block.is_null() {
+                return block;
+            }
+        }
+        // SAFETY: the caller's promises.
+        unsafe { self.alloc_counted(layout, content) }
+    }
+
+    unsafe fn give_back(&self, block: *mut u8, layout: Layout) {
+        count_large(|large, add| large.count_free(layout.size(), add));
+        // SAFETY: the caller's promises, and what is given back in this way is large.
+        unsafe { self.backend.dealloc(block, layout) }
+    }
+
+    fn late(&self) -> Option<unsafe fn(*mut u8, Layout)> {
+        /// Frees through a backend without a state, which need not be where it was.
+        unsafe fn dealloc<B: GlobalAlloc>(block: *mut u8, layout: Layout) {
+            let backend = NonNull::<PoolMalloc<B>>::dangling();
+            // SAFETY: it has no bytes, and one was there when this function was chosen.
+            let backend = unsafe { backend.as_ref() };
+            // SAFETY: the caller's promises.
+            unsafe { Below::give_back(backend, block, layout) }
+        }
+        (size_of::<B>() == 0).then_some(dealloc::<B>)
+    }
+}
+
+/// Frees a block of a pool for the debug layer.
+pub(crate) fn free_to_pool(block: *mut u8) {
+    match tls::enter() {
+        Entry::Heap(heap) => {
+            if let Some(offset) = heap.region.offset_of(block.addr()) {
+                heap.free(&SHARED, block, offset);
+            }
+        }
+        _ => {
+            if let Some((offset, _)) = SHARED.locate(block.addr()) {
+                SHARED.with_stragglers(|heap| heap.free(&SHARED, block, offset));
+            }
+        }
+    }
+}
+
+/// Has the watch over the calling thread note something, if there is one.
+fn note(what: impl FnOnce(&Watch)) {
+    if let Some(watch) = tls::watched() {
+        what(watch);
+    }
+}
+
+/// What a request counts as for a watch: a small one as the block that serves it when there is no debug layer in between.
+fn counted(size: usize, align: usize) -> usize {
+    let bytes = block_bytes(size.max(1), align);
+    if bytes <= SMALL_MAX { bytes } else { size }
+}
+
+/// Has a watch note what it would without the debug layer.
+fn note_resized(watch: &Watch, (old, new): (*mut u8, *mut u8), layout: Layout, new_size: usize) {
+    let (from, to) = (counted(layout.size(), layout.align()), counted(new_size, layout.align()));
+    let is_moved = from != to && from.min(to) <= SMALL_MAX;
+    if is_moved {
+        watch.allocated(new, new_size, to);
+        watch.freed(old, from);
+    } else {
+        watch.moved((old, new), new_size, from, to);
     }
 }
 
@@ -369,8 +549,8 @@ fn alloc_from_pools_or_magazine(size: usize, align: usize) -> *mut u8 {
         return block;
     }
     let block = alloc_from_pools(bytes);
-    if let (false, Some(watch)) = (block.is_null(), tls::watched()) {
-        watch.allocated(block, size, bytes);
+    if !block.is_null() {
+        note(|watch| watch.allocated(block, size, bytes));
     }
     block
 }
@@ -378,32 +558,23 @@ fn alloc_from_pools_or_magazine(size: usize, align: usize) -> *mut u8 {
 /// Counts a block that `realloc` moved from a pool, or to one.
 #[inline]
 fn count_moved() {
-    count_large(|counters, add| add(&counters.moved, 1), |_| ());
+    count_large(|counters, add| add(&counters.moved, 1));
 }
 
-/// Offset and tag of a block for a thread whose front knows no region.
-#[cold]
-#[inline(never)]
-fn locate_without_heap(block: *mut u8) -> Option<(usize, u32)> {
-    // Takes a heap if it can: what follows then finds it.
-    tls::enter();
-    SHARED.locate(block.addr())
-}
-
+/// Notes a block of the backend, if those are noted. The environment has been read by now.
 #[inline]
-fn count_allocation(block: *mut u8, bytes: usize) {
-    if block.is_null() {
-        return;
+fn index_large(block: *mut u8, bytes: usize) {
+    if LARGE.is_armed() && bytes > 0 {
+        // Without memory it is part of the roots.
+        let _ = LARGE.insert(block, bytes);
     }
-    let change = |large: &LargeCounters, add: fn(&Counter, usize)| {
-        add(&large.allocations, 1);
-        add(&large.bytes_in, bytes);
-    };
-    count_large(change, |watch| watch.allocated(block, bytes, bytes));
-    // Behind the count, which makes the first request of all read the environment.
-    if LARGE.is_armed() {
-        LARGE.insert(block, bytes);
-    }
+}
+
+/// The mode of the process, for a thread whose front is no heap's.
+fn mode() -> Mode {
+    // The first request of all reads the environment there.
+    tls::enter();
+    MODE.get()
 }
 
 /// Takes a large block out of the index and wipes it: what it points to is no longer held.

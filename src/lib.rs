@@ -33,7 +33,7 @@
 //! ```
 //! The files follow a request's way: `global`, `tls`, `heap` with `magazine`, then `pool`, `arena`, `region`, `os`;
 //! `remote` is the protocol between threads and `shared` what all heaps share, with `lock`, `once`, `stack`, `counter` and
-//! `generation` as its parts, and `settings` what the environment chooses. What users are told comes from `stats`,
+//! `generation` as its parts, and `settings` with `mode` what the environment chooses. What users are told comes from `stats`,
 //! `thread_stats`, `measure` with `watch`, `heap_map`, `verify`, `release`, `leaks` and `assert`; its texts from `report`,
 //! `export` and `at_exit`. Imports point down, but that `region`
 //! names the types of its tables' entries, that `tls` and `statics` know each other, that a heap gets arenas through the
@@ -104,6 +104,7 @@ mod assert;
 mod at_exit;
 mod check;
 mod counter;
+mod debug;
 mod delta;
 mod export;
 mod generation;
@@ -114,6 +115,7 @@ pub mod leaks;
 mod lock;
 mod magazine;
 mod measure;
+mod mode;
 mod once;
 mod os;
 mod pool;
@@ -130,6 +132,8 @@ mod stats;
 mod sync;
 mod thread_stats;
 mod tls;
+#[allow(dead_code, reason = "for the debug mode and the profiler, which come next")]
+mod traces;
 mod verify;
 mod watch;
 mod watched;

@@ -1,5 +1,6 @@
 //! Giving memory back to the system, when the program asks for it.
 
+use crate::debug;
 use crate::os;
 use crate::statics::SHARED;
 use crate::tls;
@@ -64,6 +65,7 @@ impl Display for Released {
 /// less by `bytes` after it, if other threads are quiet and but for pages of tables that it touches; the arenas stay open,
 /// so `arenas.open` does not change.
 pub fn release_unused() -> Released {
+    debug::drain();
     let mut released = SHARED.release(tls::current());
     released.backend = os::trim_backend();
     released

@@ -1,7 +1,9 @@
 //! What the environment chooses before the first block is served. Nothing allocates here.
 
+use crate::mode::Mode;
 use crate::os;
 use crate::region::REGION_ALIGN;
+use crate::traces::MOST_FRAMES;
 
 /// Where the region is to be in huge pages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,13 +33,34 @@ pub(crate) fn huge_pages() -> HugePages {
 pub(crate) struct Words {
     /// The leak finder is armed, and reports at the end.
     pub(crate) leaks: bool,
+    /// Everything goes to the backend.
+    pub(crate) malloc: bool,
+    /// Blocks are made to show what is done wrong with them.
+    pub(crate) debug: bool,
+    /// Frames of the backtraces that are recorded then.
+    pub(crate) backtrace: Option<u8>,
 }
 
-/// Reads the variable; warns once of a word that it does not know, and ignores that: this runs once.
+impl Words {
+    /// What they make of the whole process.
+    pub(crate) fn mode(&self) -> Mode {
+        match (self.debug, self.malloc) {
+            (false, false) => Mode::Pools,
+            (false, true) => Mode::Backend,
+            (true, false) => Mode::Debug,
+            (true, true) => Mode::DebugBackend,
+        }
+    }
+}
+
+/// Reads the variable; warns once of words that it does not know, and ignores those: this runs once.
 pub(crate) fn words() -> Words {
     let (words, is_known) = words_of(os::environment(c"POOLMALLOC").unwrap_or(b""));
     if !is_known {
-        os::write_stderr(b"poolmalloc: POOLMALLOC has a word that has no meaning, and is ignored; there is: leaks\n");
+        os::write_stderr(
+            b"poolmalloc: POOLMALLOC has a word that has no meaning, and is ignored; \
+              there are: debug malloc leaks, and with debug backtrace=N for N from 1 to 128\n",
+        );
     }
     words
 }
@@ -49,10 +72,26 @@ fn words_of(value: &[u8]) -> (Words, bool) {
         match word {
             b"" => {}
             b"leaks" => words.leaks = true,
-            _ => is_known = false,
+            b"malloc" => words.malloc = true,
+            b"debug" => words.debug = true,
+            _ => match word.strip_prefix(b"backtrace=").and_then(frames) {
+                Some(frames) => words.backtrace = Some(frames),
+                None => is_known = false,
+            },
         }
     }
+    if !words.debug && words.backtrace.take().is_some() {
+        is_known = false;
+    }
     (words, is_known)
+}
+
+fn frames(number: &[u8]) -> Option<u8> {
+    if !number.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let frames: usize = core::str::from_utf8(number).ok()?.parse().ok()?;
+    (1..=MOST_FRAMES).contains(&frames).then_some(frames as u8)
 }
 
 /// `None` for a value that has no meaning.
@@ -76,17 +115,34 @@ mod tests {
 
     #[test]
     fn words_are_known_or_not() {
-        for (value, leaks, is_known) in [
-            ("", false, true),
-            (",", false, true),
-            ("leaks", true, true),
-            ("leaks,", true, true),
-            ("Leaks", false, false),
-            ("leak", false, false),
-            ("no,leaks", true, false),
-            ("leaks ", false, false),
+        for (value, on, is_known) in [
+            ("", "", true),
+            (",", "", true),
+            ("leaks", "l", true),
+            ("leaks,", "l", true),
+            ("malloc", "m", true),
+            ("malloc,leaks", "lm", true),
+            ("Leaks", "", false),
+            ("leak", "", false),
+            ("no,leaks", "l", false),
+            ("leaks ", "", false),
+            ("debug", "d", true),
+            ("leaks,debug,malloc", "lmd", true),
+            ("debug,backtrace=7", "d7", true),
+            ("backtrace=7,debug", "d7", true),
+            ("backtrace=7", "", false),
+            ("leaks,backtrace=7", "l", false),
+            ("debug,backtrace", "d", false),
+            ("debug,backtrace=", "d", false),
+            ("debug,backtrace=0", "d", false),
+            ("debug,backtrace=129", "d", false),
+            ("debug,backtrace=+7", "d", false),
+            ("debug,backtrace=x", "d", false),
         ] {
-            assert_eq!(words_of(value.as_bytes()), (Words { leaks }, is_known), "{value:?}");
+            let is_on = |word| on.contains(word);
+            let backtrace = is_on('7').then_some(7);
+            let words = Words { leaks: is_on('l'), malloc: is_on('m'), debug: is_on('d'), backtrace };
+            assert_eq!(words_of(value.as_bytes()), (words, is_known), "{value:?}");
         }
     }
 

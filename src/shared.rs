@@ -97,8 +97,8 @@ pub(crate) struct Shared {
     pub(crate) large: LargeCounters,
     /// By which a child of a fork knows that it is one.
     generation: Generation,
-    /// Bytes to reserve.
-    bytes: fn() -> usize,
+    /// Runs once, before anything else; returns the bytes to reserve.
+    prepare: fn() -> usize,
     /// Runs once, when the region has been reserved, before anything of it is opened for blocks.
     on_start: fn(&Region) -> Option<ThreadExitKey>,
 }
@@ -107,8 +107,9 @@ pub(crate) struct Shared {
 unsafe impl Sync for Shared {}
 
 impl Shared {
-    /// Pools in a region of `bytes`, reserved when the first heap is asked for; then `on_start` runs once.
-    pub(crate) const fn new(bytes: fn() -> usize, on_start: fn(&Region) -> Option<ThreadExitKey>) -> Self {
+    /// Pools in a region of as many bytes as `prepare` says, which runs when the first heap is asked for; then `on_start`
+    /// runs once.
+    pub(crate) const fn new(prepare: fn() -> usize, on_start: fn(&Region) -> Option<ThreadExitKey>) -> Self {
         Self {
             lock: Lock::new(AtomicU32::new(0)),
             state: UnsafeCell::new(State {
@@ -132,7 +133,7 @@ impl Shared {
             stragglers_lock: Lock::new(AtomicU32::new(0)),
             large: LargeCounters::new(),
             generation: Generation::new(),
-            bytes,
+            prepare,
             on_start,
         }
     }
@@ -185,7 +186,7 @@ impl Shared {
                 return None;
             }
             // Without memory for the stragglers' heap late frees would have nowhere to go: then no pools at all.
-            let region = Region::reserve((self.bytes)())?;
+            let region = Region::reserve((self.prepare)())?;
             if !region.open_heaps(0, 1) {
                 // SAFETY: nobody else has seen it.
                 unsafe { region.unreserve() };

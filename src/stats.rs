@@ -209,12 +209,15 @@ impl Stats {
             let (filled, flushed, collected) = (state.filled.value(), state.flushed.value(), state.collected.value());
             let (remote_frees, adopted) = (state.remote_frees.value(), state.adopted.value());
             let pools = state.pools.value();
+            // The program has freed these.
+            let [kept, kept_remote] = heap.kept(class);
             sum.pools += pools;
-            sum.frees += head.frees() + remote_frees;
-            sum.remote_frees += remote_frees;
-            sum.cached_blocks += in_magazines;
+            add(&mut sum.frees, (head.frees() + remote_frees).wrapping_add(kept), 0);
+            add(&mut sum.remote_frees, remote_frees.wrapping_add(kept_remote), 0);
+            add(&mut sum.cached_blocks, in_magazines.wrapping_add(kept), 0);
             add(&mut sum.waiting_blocks, remote_frees, collected.wrapping_add(adopted));
-            add(&mut sum.live_blocks, filled.wrapping_add(adopted), flushed + in_magazines + remote_frees);
+            let gone = (flushed + in_magazines + remote_frees).wrapping_add(kept);
+            add(&mut sum.live_blocks, filled.wrapping_add(adopted), gone);
             add(&mut sum.free_blocks, pools * class.blocks_per_pool() as u64 + flushed + collected, filled);
         }
         self.add_large(&heap.large);
@@ -222,10 +225,11 @@ impl Stats {
 
     pub(crate) fn add_large(&mut self, large: &LargeCounters) {
         self.large.allocations += large.allocations.value();
-        self.large.frees += large.frees.value();
+        let [kept, kept_bytes] = large.kept.value();
+        add(&mut self.large.frees, large.frees.value().wrapping_add(kept), 0);
         self.large.reallocations += large.reallocations.value();
         self.moved += large.moved.value();
-        add(&mut self.large.live_bytes, large.bytes_in.value(), large.bytes_out.value());
+        add(&mut self.large.live_bytes, large.bytes_in.value(), large.bytes_out.value().wrapping_add(kept_bytes));
     }
 
     /// Derives what follows from the parts, when all are in. A figure that mixes moments and would be below zero is 0.

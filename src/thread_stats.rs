@@ -138,17 +138,23 @@ impl Counts {
             let state = heap.class(class);
             let (filled, remote_frees) = (state.filled.value(), state.remote_frees.value());
             let own_frees = heap.head(class).frees();
-            if filled | remote_frees | own_frees == 0 {
+            let [kept, kept_remote] = heap.kept(class);
+            if filled | remote_frees | own_frees | kept | kept_remote == 0 {
                 continue;
             }
             let gone = state.flushed.value().wrapping_add(heap.cached_blocks(class) as u64);
             let allocations = filled.wrapping_add(state.adopted.value()).wrapping_add(own_frees).wrapping_sub(gone);
-            counts.classes[class.index()] = [allocations, own_frees + remote_frees, remote_frees];
+            // The program has freed what is in the quarantine.
+            let frees = (own_frees + remote_frees).wrapping_add(kept);
+            counts.classes[class.index()] = [allocations, frees, remote_frees.wrapping_add(kept_remote)];
         }
         let large = &heap.large;
         counts.large =
             [&large.allocations, &large.frees, &large.reallocations, &large.bytes_in, &large.bytes_out, &large.moved]
                 .map(|counter| counter.value());
+        let [kept, kept_bytes] = large.kept.value();
+        counts.large[1] = counts.large[1].wrapping_add(kept);
+        counts.large[4] = counts.large[4].wrapping_add(kept_bytes);
         counts
     }
 }

@@ -4,6 +4,7 @@
 //! | --- | --- | --- |
 //! | `NO_HEAP` | until the thread needs a heap | take the slow path, which takes a heap |
 //! | a heap's | until the key's second round | are served by the heap |
+//! | `BYPASS`, and the heap beside it | instead, in a process whose [`Mode`](crate::mode::Mode) says so | take the slow path |
 //! | `ENDED` | after that, for late destructors | share the stragglers' heap under a lock |
 //!
 //! A thread whose very first request comes in the third or fourth round of key destructors ends before its key's
@@ -14,7 +15,7 @@
 
 use crate::heap::{Front, Heap, OwnedHeap};
 use crate::shared::NoHeap;
-use crate::statics::{ENDED, NO_HEAP, SHARED};
+use crate::statics::{BYPASS, ENDED, MODE, NO_HEAP, SHARED};
 use crate::watch::Watch;
 use core::cell::Cell;
 use core::ffi::c_void;
@@ -24,6 +25,20 @@ thread_local! {
     /// TLS invariant 1: points to a front that lives for ever, or to that of a watch that is on; if it has a heap, this
     /// thread owns that heap.
     static FRONT: Cell<*const Front> = const { Cell::new(&raw const NO_HEAP) };
+
+    /// TLS invariant 2: null unless one of this thread's fronts is `BYPASS`; then a heap that this thread owns.
+    static BESIDE: Cell<*const Heap> = const { Cell::new(ptr::null()) };
+}
+
+#[cfg(feature = "backtrace")]
+thread_local! {
+    static BUSY_WITH_TRACES: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Says whether the calling thread is busy with backtraces. Returns whether it was.
+#[cfg(feature = "backtrace")]
+pub(crate) fn set_busy_with_traces(is_busy: bool) -> bool {
+    BUSY_WITH_TRACES.replace(is_busy)
 }
 
 /// The front of the calling thread.
@@ -38,6 +53,11 @@ pub(crate) fn front() -> &'static Front {
 /// As [`front`], for who keeps it.
 pub(crate) fn front_pointer() -> *const Front {
     FRONT.with(Cell::get)
+}
+
+/// A number that tells the calling thread from all others that run.
+pub(crate) fn mark() -> usize {
+    FRONT.with(|front| (&raw const *front).addr())
 }
 
 /// The watch over the calling thread's requests, if there is one.
@@ -96,18 +116,18 @@ pub(crate) enum Entry {
 /// The heap of the calling thread, if it has one by now.
 #[inline]
 pub(crate) fn current() -> Option<OwnedHeap<'static>> {
-    unwatched().or_else(below_watches)
+    in_front().or_else(not_in_front)
 }
 
-/// The heap of the calling thread, if it has one by now and no watch is in front of it.
+/// The heap of the calling thread, if its front is the heap's own: only then do pools serve it, and nothing looks on.
 #[inline]
-pub(crate) fn unwatched() -> Option<OwnedHeap<'static>> {
-    heap_of(FRONT.with(Cell::get))
+pub(crate) fn in_front() -> Option<OwnedHeap<'static>> {
+    heap_in(FRONT.with(Cell::get))
 }
 
-/// The heap of one of this thread's fronts, the one there is now or one below a watch, if it has one.
+/// The heap that one of this thread's fronts is part of.
 #[inline]
-fn heap_of(front: *const Front) -> Option<OwnedHeap<'static>> {
+fn heap_in(front: *const Front) -> Option<OwnedHeap<'static>> {
     // SAFETY: TLS invariant 1, and Watch invariant 1 for those below.
     if !unsafe { &*front }.has_heap() {
         return None;
@@ -118,11 +138,34 @@ fn heap_of(front: *const Front) -> Option<OwnedHeap<'static>> {
     Some(unsafe { heap.owned() })
 }
 
-/// The heap below the watches over the calling thread, if there are any and it has one.
+/// The heap beside one of this thread's fronts.
+fn heap_beside(front: *const Front) -> Option<OwnedHeap<'static>> {
+    // SAFETY: TLS invariant 1, and Watch invariant 1 for those below.
+    if !unsafe { &*front }.is_bypass() {
+        return None;
+    }
+    // SAFETY: heaps are never unmapped.
+    let heap = unsafe { BESIDE.with(Cell::get).as_ref() }?;
+    // SAFETY: TLS invariant 2.
+    Some(unsafe { heap.owned() })
+}
+
+/// Puts a heap that this thread has just taken in front of it, or beside the front that the process's mode asks for.
+fn set_heap(heap: *const Heap) {
+    if MODE.get().is_bypass() {
+        BESIDE.set(heap);
+        FRONT.set(&raw const BYPASS);
+    } else {
+        FRONT.set(heap.cast());
+    }
+}
+
+/// The heap of the calling thread, below the watches over it or beside the front that it has for its process's mode.
 #[cold]
 #[inline(never)]
-fn below_watches() -> Option<OwnedHeap<'static>> {
-    heap_of(lowest_front())
+fn not_in_front() -> Option<OwnedHeap<'static>> {
+    let front = lowest_front();
+    heap_in(front).or_else(|| heap_beside(front))
 }
 
 /// The front below all watches.
@@ -162,7 +205,7 @@ pub(crate) fn enter() -> Entry {
             let owned = unsafe { view.owned() };
             owned.begin_thread();
             // Before arming, which may make the C library allocate, and that may come back here.
-            FRONT.set(heap.as_ptr().cast_const().cast());
+            set_heap(heap.as_ptr());
             if key.arm(heap.as_ptr().cast()) {
                 return Entry::Heap(owned);
             }
@@ -180,9 +223,10 @@ pub(crate) fn enter() -> Entry {
 fn leave(heap: NonNull<Heap>) {
     // SAFETY: heaps are never unmapped.
     let shared_view = unsafe { heap.as_ref() };
-    // SAFETY: TLS invariant 1; from the next line on only this function knows.
+    // SAFETY: TLS invariants 1 and 2; behind the next two lines only this function knows.
     let owned = unsafe { shared_view.owned() };
     FRONT.set(&raw const ENDED);
+    BESIDE.set(ptr::null());
     // What the magazines hold stays for the next thread, or for whoever needs an arena before there is one.
     owned.post_all();
     SHARED.park(heap);

@@ -50,6 +50,12 @@ impl Front {
         Self { owner: WATCHED, ..Self::without_heap() }
     }
 
+    /// The front of threads whose requests all take the slow paths though they have a heap, since the process is in such
+    /// a mode: as without a heap, but told apart.
+    pub(crate) const fn bypass() -> Self {
+        Self { owner: BYPASS, ..Self::without_heap() }
+    }
+
     /// The front of the heap with this index.
     pub(super) fn new(region: &Region, index: usize) -> Self {
         Self {
@@ -71,6 +77,12 @@ impl Front {
     #[inline]
     pub(crate) fn is_watched(&self) -> bool {
         self.owner == WATCHED
+    }
+
+    /// Whether this is the front of threads that have a heap beside it.
+    #[inline]
+    pub(crate) fn is_bypass(&self) -> bool {
+        self.owner == BYPASS
     }
 
     /// Offset of an address in the region, if it lies there and this front has a heap.
@@ -148,6 +160,7 @@ impl Front {
 
 /// In place of an owner. Tags of heaps have other bits set.
 const WATCHED: usize = 1;
+const BYPASS: usize = 2;
 
 /// The part of a tag that names the heap with this index.
 fn owner(index: usize) -> usize {

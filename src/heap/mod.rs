@@ -51,6 +51,34 @@ pub(crate) struct LargeCounters {
     pub(crate) bytes_out: Counter,
     /// Blocks that `realloc` moved from a pool, or to one.
     pub(crate) moved: Counter,
+    /// Blocks that the program has freed, and that are not among the frees yet.
+    pub(crate) kept: KeptLarge,
+}
+
+/// Large blocks in the quarantine of the [debug mode](crate::debug): those that one heap's threads have put there, less those
+/// that they have taken out, with all that lies around the program's bytes. Relaxed, as counters are; added to by many.
+pub(crate) struct KeptLarge {
+    blocks: AtomicU64,
+    bytes: AtomicU64,
+}
+
+impl KeptLarge {
+    /// Adds or takes away one block of so many bytes.
+    pub(crate) fn add(&self, change: i64, bytes: usize) {
+        self.blocks.fetch_add(change as u64, Ordering::Relaxed);
+        self.bytes.fetch_add((change * bytes as i64) as u64, Ordering::Relaxed);
+    }
+
+    /// Blocks and bytes; below zero they wrap.
+    pub(crate) fn value(&self) -> [u64; 2] {
+        [&self.blocks, &self.bytes].map(|figure| figure.load(Ordering::Relaxed))
+    }
+}
+
+/// As [`KeptLarge`], of one class.
+struct KeptSmall {
+    blocks: AtomicU64,
+    remote: AtomicU64,
 }
 
 impl LargeCounters {
@@ -62,7 +90,22 @@ impl LargeCounters {
             bytes_in: Counter::new(),
             bytes_out: Counter::new(),
             moved: Counter::new(),
+            kept: KeptLarge { blocks: AtomicU64::new(0), bytes: AtomicU64::new(0) },
         }
+    }
+
+    /// Counts a block that was served; `add` is how.
+    #[inline]
+    pub(crate) fn count_allocation(&self, bytes: usize, add: fn(&Counter, usize)) {
+        add(&self.allocations, 1);
+        add(&self.bytes_in, bytes);
+    }
+
+    /// As [`count_allocation`](Self::count_allocation), of one that was freed.
+    #[inline]
+    pub(crate) fn count_free(&self, bytes: usize, add: fn(&Counter, usize)) {
+        add(&self.frees, 1);
+        add(&self.bytes_out, bytes);
     }
 }
 
@@ -210,6 +253,9 @@ pub(crate) struct Heap {
     own: Own,
     /// The heap parked below this one; for the holder of the shared lock.
     pub(crate) parked_next: Cell<Option<NonNull<Heap>>>,
+    /// Blocks that the program has freed, and that are not among the frees yet. Not written when a heap is made: its memory
+    /// is zero then.
+    kept: [KeptSmall; CLASSES],
     /// Words with remote frees for this heap; the one part that other threads write, on cache lines of its own.
     pending: CachePadded<PendingList>,
 }
@@ -311,6 +357,23 @@ impl Heap {
     pub(crate) fn cached_blocks(&self, class: SizeClass) -> usize {
         let state = self.class(class);
         count(self.head(class).top(), class) + count(state.previous(), class) + state.depot.length() * capacity(class)
+    }
+
+    /// Blocks of a class that this heap's threads have put into the quarantine of the debug mode, less those that they have
+    /// taken out, and how many of these were of other heaps. Below zero they wrap.
+    pub(crate) fn kept(&self, class: SizeClass) -> [u64; 2] {
+        let kept = &self.kept[class.index()];
+        [&kept.blocks, &kept.remote].map(|figure| figure.load(Ordering::Relaxed))
+    }
+
+    /// Counts a block of the pool with this tag that came into the quarantine by 1, or that leaves it by -1.
+    pub(crate) fn count_kept(&self, tag: u32, change: i64) {
+        let class = size_class_of_tag(tag);
+        let kept = &self.kept[class.index()];
+        kept.blocks.fetch_add(change as u64, Ordering::Relaxed);
+        if tag != self.front.tag(class) {
+            kept.remote.fetch_add(change as u64, Ordering::Relaxed);
+        }
     }
 
     /// The arenas with free pools.

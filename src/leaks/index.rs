@@ -76,6 +76,15 @@ impl Table {
         Some(())
     }
 
+    /// The bytes of the block that begins there.
+    fn bytes_at(&self, start: usize) -> Option<usize> {
+        if self.used == 0 {
+            return None;
+        }
+        let place = self.place(start);
+        (self.start(place) != FREE).then(|| self.entries[2 * place + 1] as usize)
+    }
+
     /// Returns the bytes of the block that was there.
     fn remove(&mut self, start: usize) -> Option<usize> {
         if self.used == 0 {
@@ -155,6 +164,20 @@ pub(crate) struct Index {
     lock: Lock,
     table: UnsafeCell<Table>,
     generation: Generation,
+    /// Whether a fork has come in the middle of a change: blocks may be missing. Relaxed: under the lock.
+    is_lost: AtomicBool,
+}
+
+/// What the index knows of an address.
+pub(crate) enum Lookup {
+    /// A block of so many bytes begins there.
+    Block(usize),
+    /// It lies in the block that begins at this address.
+    Inside(usize),
+    /// It is no part of a block.
+    None,
+    /// Nobody can say: blocks are missing from the index of this process.
+    Lost,
 }
 
 // SAFETY: Index invariant 1.
@@ -173,6 +196,7 @@ impl Index {
             lock: Lock::new(AtomicU32::new(0)),
             table: UnsafeCell::new(Table::new()),
             generation: Generation::new(),
+            is_lost: AtomicBool::new(false),
         }
     }
 
@@ -194,17 +218,28 @@ impl Index {
         if guard.is_inherited {
             // Not dropped: it may have been in the middle of being replaced.
             core::mem::forget(core::mem::replace(table, Table::new()));
+            self.is_lost.store(true, Ordering::Relaxed);
         }
         Held { table, _guard: guard }
     }
 
-    /// Notes a block that the backend has served.
+    /// Notes a block that the backend has served. `None` if there was no memory for that.
     #[cold]
     #[inline(never)]
-    pub(crate) fn insert(&self, start: *mut u8, bytes: usize) {
-        if !start.is_null() && bytes > 0 {
-            // Without memory it counts as part of the roots.
-            let _ = self.hold().table.insert(Large { start: start.expose_provenance(), bytes });
+    pub(crate) fn insert(&self, start: *mut u8, bytes: usize) -> Option<()> {
+        self.hold().table.insert(Large { start: start.expose_provenance(), bytes })
+    }
+
+    /// What is known of an address. Looks at all blocks unless one begins there.
+    pub(crate) fn look_up(&self, address: usize) -> Lookup {
+        let held = self.hold();
+        if let Some(bytes) = held.table.bytes_at(address) {
+            return Lookup::Block(bytes);
+        }
+        match held.table.iter().find(|large| address.wrapping_sub(large.start) < large.bytes) {
+            Some(large) => Lookup::Inside(large.start),
+            None if self.is_lost.load(Ordering::Relaxed) => Lookup::Lost,
+            None => Lookup::None,
         }
     }
 
@@ -245,7 +280,7 @@ mod tests {
             random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             let start = (random >> 50) as usize * 16 + 16;
             if round % 5 < 3 {
-                index.insert(core::ptr::without_provenance_mut(start), round + 1);
+                index.insert(core::ptr::without_provenance_mut(start), round + 1).unwrap();
                 shadow.insert(start, round + 1);
             } else {
                 assert_eq!(index.remove(core::ptr::without_provenance_mut(start)), shadow.remove(&start));

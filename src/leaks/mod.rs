@@ -63,7 +63,8 @@ mod scan;
 
 pub use report::{Address, BlockCount, Cycle, LeakGroup, LeakKind, LeakReport, LeakedBlock, RcCounts};
 
-pub(crate) use index::{Blocks, Index};
+pub(crate) use index::{Blocks, Index, Lookup};
+pub(crate) use mapped::Mapped;
 
 use crate::generation::Generation;
 use crate::lock::Lock;
@@ -76,7 +77,6 @@ use crate::tls;
 use core::error::Error;
 use core::fmt::{self, Display, Formatter};
 use core::sync::atomic::{AtomicBool, Ordering};
-use mapped::Mapped;
 use report::Around;
 use scan::{Edge, Holder, Leaked, Node, Scan, Sums};
 use std::sync::PoisonError;
@@ -161,8 +161,11 @@ impl From<Refusal> for LeakError {
 pub struct LiveBlock {
     /// Where it begins.
     pub address: Address,
-    /// Its bytes: of a small block those of its size class, of a large one as requested.
+    /// Its bytes: of a small block those of its size class, of a large one as requested. In debug mode, those requested of
+    /// any block.
     pub bytes: u64,
+    /// In debug mode, its number: the first block of the process is 1. A block that was resized has a new one.
+    pub serial: Option<u64>,
 }
 
 /// A word that points into a block.
@@ -433,7 +436,8 @@ fn report_below() {
 
 fn live_block(scan: &Scan<'_>, node: Node) -> LiveBlock {
     let (start, bytes) = scan.block(node);
-    LiveBlock { address: Address::from(start), bytes: bytes as u64 }
+    let serial = scan.told(node).map(|told| told.serial);
+    LiveBlock { address: Address::from(start), bytes: bytes as u64, serial }
 }
 
 /// The thread whose stack lies in a mapping.

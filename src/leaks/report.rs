@@ -2,6 +2,7 @@
 
 use super::graph::Graph;
 use super::scan::{Edge, Leaked, Sums};
+use crate::traces::{self, TraceId};
 use core::fmt::{self, Debug, Display, Formatter, LowerHex};
 use std::time::Duration;
 
@@ -104,8 +105,13 @@ pub struct RcCounts {
 pub struct LeakedBlock {
     /// Where it begins.
     pub address: Address,
-    /// Its bytes: of a small block those of its size class, of a large one as requested.
+    /// Its bytes: of a small block those of its size class, of a large one as requested. In debug mode, those requested of
+    /// any block.
     pub bytes: u64,
+    /// In debug mode, its number: the first block of the process is 1. A block that was resized has a new one.
+    pub serial: Option<u64>,
+    /// Number of the backtrace of its allocation, if that was recorded: the same place has the same number.
+    pub backtrace: Option<u32>,
     /// How it is leaked.
     pub kind: LeakKind,
     /// The counts in its first words, if together they are exactly the pointers that leaked blocks have to its start: then
@@ -129,13 +135,15 @@ pub struct Cycle {
     pub is_counted: bool,
 }
 
-/// Leaked blocks of one size.
+/// Leaked blocks of one size, and of one backtrace if those were recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct LeakGroup {
     /// Bytes of each block.
     pub block_bytes: u64,
+    /// Number of the backtrace of their allocation, if that was recorded.
+    pub backtrace: Option<u32>,
     /// Blocks that are leaked directly.
     pub direct: u64,
     /// Blocks that are leaked indirectly.
@@ -179,7 +187,7 @@ pub struct LeakReport {
     pub blocks: Vec<LeakedBlock>,
     /// The cycles, by the first of their blocks.
     pub cycles: Vec<Cycle>,
-    /// The leaked blocks by size, smallest first.
+    /// The leaked blocks by size, smallest first, and by backtrace.
     pub groups: Vec<LeakGroup>,
     /// Whether large blocks were looked at one by one: those served since the finder was armed. Else all memory of the
     /// backend is part of the roots: no large block is reported, and what one points to is not leaked.
@@ -235,6 +243,8 @@ impl LeakReport {
             .map(|(number, block)| LeakedBlock {
                 address: Address::of_hidden(block.hidden),
                 bytes: block.bytes as u64,
+                serial: block.told.map(|told| told.serial),
+                backtrace: block.told.and_then(|told| told.allocated).map(TraceId::get),
                 kind: kinds[number],
                 counts: counts[number],
                 referrers: distinct(back.targets(number)),
@@ -292,8 +302,9 @@ impl LeakReport {
     fn count(&mut self) {
         let mut groups = std::collections::BTreeMap::new();
         for block in &self.blocks {
-            let none = LeakGroup { block_bytes: block.bytes, direct: 0, indirect: 0, in_cycles: 0 };
-            let group = groups.entry(block.bytes).or_insert(none);
+            let LeakedBlock { bytes, backtrace, .. } = *block;
+            let none = LeakGroup { block_bytes: bytes, backtrace, direct: 0, indirect: 0, in_cycles: 0 };
+            let group = groups.entry((bytes, backtrace)).or_insert(none);
             let (sum, count) = match block.kind {
                 LeakKind::Direct => (&mut self.direct, &mut group.direct),
                 LeakKind::Indirect => (&mut self.indirect, &mut group.indirect),
@@ -394,9 +405,13 @@ impl Display for LeakReport {
         }
         write_rest(f, self.cycles.len(), most, "cycles")?;
         for group in &self.groups {
-            let LeakGroup { block_bytes, direct, indirect, in_cycles } = group;
+            let LeakGroup { block_bytes, direct, indirect, in_cycles, .. } = group;
             write!(f, "leaks: of {block_bytes} bytes: {} blocks, ", direct + indirect + in_cycles)?;
             writeln!(f, "{direct} direct, {indirect} indirect, {in_cycles} in cycles")?;
+            if let Some(backtrace) = group.backtrace.and_then(TraceId::new) {
+                writeln!(f, "leaks: allocated at:")?;
+                traces::write_symbols(backtrace, f)?;
+            }
         }
         let (all, cycles) = (self.leaked(), self.cycles.len());
         write!(f, "leaks: done, {} unreachable, {} bytes: ", all.blocks, all.bytes)?;
@@ -418,12 +433,15 @@ impl LeakReport {
     }
 
     fn write_block(&self, f: &mut Formatter<'_>, block: &LeakedBlock) -> fmt::Result {
-        let LeakedBlock { address, bytes, kind, counts, referrers, .. } = block;
+        let LeakedBlock { address, bytes, serial, kind, counts, referrers, .. } = block;
         write!(f, "leaks: unreachable <{bytes} bytes at {address}> ")?;
         match kind {
             LeakKind::Direct => write!(f, "direct")?,
             LeakKind::Indirect => write!(f, "indirect")?,
             LeakKind::Cycle(number) => write!(f, "in cycle {number}")?,
+        }
+        if let Some(serial) = serial {
+            write!(f, ", serial number {serial}")?;
         }
         if let Some(RcCounts { strong, weak }) = counts {
             write!(f, ", strong {strong}, weak {}", weak - 1)?;
@@ -450,7 +468,7 @@ mod tests {
     fn report(words: &[[u64; 2]], edges: &[(u32, u32)]) -> LeakReport {
         let leaked: Vec<_> = (0..)
             .zip(words)
-            .map(|(number, &words)| Leaked { hidden: !(4096 + number * 32), bytes: 32, words })
+            .map(|(number, &words)| Leaked { hidden: !(4096 + number * 32), bytes: 32, words, told: None })
             .collect();
         let edges: Vec<_> = edges.iter().map(|&(from, to)| Edge { from, to, is_to_start: true }).collect();
         let around = Around {
@@ -482,7 +500,10 @@ mod tests {
         assert_eq!(found.blocks[2].referrers, [3, 6]);
         assert_eq!(found.blocks[3].referents, [2, 4]);
         assert_eq!(found.cycles[0].blocks, [2, 3]);
-        assert_eq!(found.groups, [LeakGroup { block_bytes: 32, direct: 3, indirect: 3, in_cycles: 3 }]);
+        assert_eq!(
+            found.groups,
+            [LeakGroup { block_bytes: 32, backtrace: None, direct: 3, indirect: 3, in_cycles: 3 }]
+        );
     }
 
     #[test]
@@ -499,7 +520,10 @@ mod tests {
         assert_eq!(found.cycles.iter().map(|cycle| &cycle.blocks[..]).collect::<Vec<_>>(), [[2, 3]]);
         assert_eq!((&found.blocks[1].referrers[..], &found.blocks[3].referents[..]), (&[0][..], &[2, 4][..]));
         assert_eq!(found.leaked(), BlockCount { blocks: 5, bytes: 5 * 32 });
-        assert_eq!(found.groups, [LeakGroup { block_bytes: 32, direct: 1, indirect: 2, in_cycles: 2 }]);
+        assert_eq!(
+            found.groups,
+            [LeakGroup { block_bytes: 32, backtrace: None, direct: 1, indirect: 2, in_cycles: 2 }]
+        );
         found.keep(|_| false);
         assert!(found.is_empty() && found.cycles.is_empty() && found.groups.is_empty());
     }

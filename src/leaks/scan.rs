@@ -14,12 +14,14 @@
 
 use super::index::{Held, Large};
 use super::mapped::Mapped;
+use crate::debug::{self, Inside, Told};
 use crate::heap::{Heap, TAG_FREE, heap_of_tag, tag_block_bytes};
 use crate::magazine::{self, SLOTS, Slot, capacity, is_absent};
 use crate::os::world::{self, Caller, Mapping, Memory, Refusal, Stop, World};
 use crate::region::PoolId;
 use crate::remote::RemoteMap;
 use crate::size_class::{CLASS_STEP, POOL_BYTES, POOLS_PER_ARENA, SizeClass, WORD_BYTES, WORDS_PER_POOL};
+use crate::statics::MODE;
 use crate::sync::Ordering;
 use crate::verify::View;
 use core::sync::atomic::AtomicU64;
@@ -44,6 +46,8 @@ pub(super) struct Leaked {
     /// Its first two words: of an `Rc` or `Arc`, the counts. A pointer is told as 0: it would come into the report, even where
     /// that says that there are no counts, and hold what it points to.
     pub(super) words: [u64; 2],
+    /// What the debug mode knows of it.
+    pub(super) told: Option<Told>,
 }
 
 /// A pointer from one leaked block to another, by their numbers.
@@ -81,6 +85,8 @@ pub(super) struct Scan<'a> {
     live: Mapped<u64>,
     marks: Mapped<u64>,
     large_marks: Mapped<u64>,
+    /// Whether blocks are those of the debug layer, which says what of them is the program's.
+    is_debug: bool,
     work: Mapped<Node>,
     pub(super) mappings: Mapped<Mapping>,
     /// What of the mappings is not scanned, by address; they may overlap.
@@ -109,6 +115,7 @@ impl<'a> Scan<'a> {
             marks: Mapped::zeros(words).ok_or_else(none)?,
             large_marks: Mapped::zeros(large.len().div_ceil(64)).ok_or_else(none)?,
             large,
+            is_debug: MODE.get().is_debug(),
             work: Mapped::new(),
             holes: Mapped::new(),
             memory: Memory::open()?,
@@ -169,12 +176,18 @@ impl<'a> Scan<'a> {
                 }
             }
         }
-        for (word, bits) in self.live.iter().enumerate() {
-            let count = u64::from(bits.count_ones());
-            if count > 0 {
-                let tag = region.tag(PoolId::of_word(word as u32)).load(Ordering::Relaxed);
-                self.sums.live_blocks += count;
-                self.sums.live_bytes += count * tag_block_bytes(tag) as u64;
+        for word in 0..self.live.len() {
+            let mut bits = self.live[word];
+            while bits != 0 {
+                let offset = (word * 64 + bits.trailing_zeros() as usize) * CLASS_STEP;
+                if matches!(self.inside(offset), Some(Inside::Free)) {
+                    // In the quarantine, or on its way from there.
+                    self.live[word] &= !(bits & bits.wrapping_neg());
+                } else {
+                    self.sums.live_blocks += 1;
+                    self.sums.live_bytes += self.block((offset / CLASS_STEP) as Node).1 as u64;
+                }
+                bits &= bits - 1;
             }
         }
         self.sums.live_blocks += self.large.len() as u64;
@@ -215,7 +228,36 @@ impl<'a> Scan<'a> {
         let within = (offset % POOL_BYTES) as u32;
         let start = offset - (within % bytes) as usize;
         let is_live = self.live[start / WORD_BYTES] >> (start / CLASS_STEP % 64) & 1 == 1;
-        is_live.then_some((start / CLASS_STEP) as u64)
+        let node = is_live.then_some((start / CLASS_STEP) as Node)?;
+        if self.is_debug {
+            // What lies around the program's bytes is no part of its block.
+            let (start, bytes) = self.block(node);
+            return (address.wrapping_sub(start) < bytes.max(1)).then_some(node);
+        }
+        Some(node)
+    }
+
+    /// What the debug layer says of the block of a pool at an offset; `None` without it.
+    fn inside(&self, offset: usize) -> Option<Inside> {
+        let region = &self.view.region;
+        let bytes = || tag_block_bytes(region.tag(PoolId::of_offset(offset)).load(Ordering::Relaxed));
+        self.is_debug.then(|| debug::inside(region.block(offset), offset, bytes()))
+    }
+
+    /// What the debug mode knows of a block.
+    pub(super) fn told(&self, node: Node) -> Option<Told> {
+        if !self.is_debug {
+            return None;
+        }
+        if node & LARGE != 0 {
+            let start = self.large[(node & !LARGE) as usize].start;
+            // SAFETY: the index has it, and is held.
+            return unsafe { debug::told_of_large(core::ptr::with_exposed_provenance_mut(start)) };
+        }
+        match self.inside(node as usize * CLASS_STEP) {
+            Some(Inside::Live { told, .. }) => Some(told),
+            _ => None,
+        }
     }
 
     fn large_of(&self, address: usize) -> Option<Node> {
@@ -235,6 +277,9 @@ impl<'a> Scan<'a> {
             return (large.start, large.bytes);
         }
         let offset = node as usize * CLASS_STEP;
+        if let Some(Inside::Live { start, told }) = self.inside(offset) {
+            return (start, told.bytes);
+        }
         let tag = self.view.region.tag(PoolId::of_offset(offset)).load(Ordering::Relaxed);
         (self.view.region.block(offset).expose_provenance(), tag_block_bytes(tag))
     }
@@ -312,7 +357,7 @@ impl<'a> Scan<'a> {
         self.each_live(|node| if self.is_marked(node) { Some(()) } else { nodes.push(node) })?;
         for (from, node) in nodes.iter().enumerate() {
             let (start, bytes) = self.block(*node);
-            let mut block = Leaked { hidden: !start, bytes, words: [0; 2] };
+            let mut block = Leaked { hidden: !start, bytes, words: [0; 2], told: self.told(*node) };
             let mut is_whole = true;
             self.words(*node, |address, value| {
                 let Some(target) = self.node_of(value as usize) else {

@@ -78,3 +78,35 @@ impl Drop for Output {
         }
     }
 }
+
+/// Collects short pieces of text into few writes.
+pub(crate) struct Buffered {
+    output: Output,
+    bytes: [u8; 1024],
+    length: usize,
+}
+
+impl Buffered {
+    pub(crate) fn new(output: Output) -> Self {
+        Self { output, bytes: [0; 1024], length: 0 }
+    }
+
+    /// Writes what was collected.
+    pub(crate) fn flush(&mut self) {
+        self.output.write(&self.bytes[..self.length]);
+        self.length = 0;
+    }
+}
+
+impl core::fmt::Write for Buffered {
+    fn write_str(&mut self, text: &str) -> core::fmt::Result {
+        for part in text.as_bytes().chunks(self.bytes.len()) {
+            if self.length + part.len() > self.bytes.len() {
+                self.flush();
+            }
+            self.bytes[self.length..self.length + part.len()].copy_from_slice(part);
+            self.length += part.len();
+        }
+        Ok(())
+    }
+}

@@ -8,7 +8,7 @@ mod process;
 mod valgrind;
 pub(crate) mod world;
 
-pub(crate) use exit::{Output, environment, name_exit_entry};
+pub(crate) use exit::{Buffered, Output, environment, name_exit_entry};
 pub(crate) use memory::{
     address_space_limit, let_read, open, page_bytes, physical_memory, prefer_huge_pages, release, reserve,
     resident_bytes, trim_backend, unreserve, word_wiped_on_fork,

@@ -17,6 +17,7 @@ pub(crate) use violation::{Place, demand};
 
 pub use violation::Violation;
 
+use crate::debug;
 use crate::heap::{Heap, OwnedHeap};
 use crate::pool::NONE;
 use crate::region::{ArenaId, Region};
@@ -53,6 +54,7 @@ use static_assertions::const_assert_eq;
 /// # Ok::<(), poolmalloc::Violation>(())
 /// ```
 pub fn check_heap() -> Result<(), Violation> {
+    debug::drain();
     SHARED.check_heap(tls::current())
 }
 

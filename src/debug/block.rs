@@ -1,0 +1,372 @@
+//! What lies around the program's bytes of a block, and how it is held against what was written there.
+//!
+//! ```text
+//!   0xFD ... 0xFD | header, 32 bytes | 0xFD, 8 bytes | the program's bytes | 0xFD, 8 to 15 bytes
+//!   ▲ block of a pool or the backend                 ▲ the program's pointer
+//! ```
+//! The first part is as long as the alignment of the program's bytes makes it: with one of 8 there is none.
+//!
+//! Debug invariant 1: a block that was handed out and is not back below has its header, with its address in it, 40 bytes
+//! before the program's bytes, and the forbidden bytes around it, unless the program has overwritten them.
+
+use crate::traces::TraceId;
+use core::alloc::Layout;
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use static_assertions::const_assert_eq;
+
+/// Around the program's bytes, where nobody may write.
+const FORBIDDEN: u8 = 0xFD;
+/// In memory that was just handed out.
+const CLEAN: u8 = 0xCD;
+/// In memory that was freed.
+const DEAD: u8 = 0xDD;
+
+/// Forbidden bytes right before the program's, and the least number behind them.
+const GUARD: usize = 8;
+/// From the header to the program's bytes.
+pub(crate) const HEADER_BEFORE: usize = size_of::<Header>() + GUARD;
+/// The program's bytes are aligned to so much at least.
+const LEAST_ALIGN: usize = 8;
+
+const_assert_eq!(size_of::<Header>(), 32);
+
+/// States of a block, above the logarithm of its alignment.
+const LIVE: u32 = 0x00B1_0C00;
+const FREED: u32 = 0xDEAD_B100;
+const STATE: u32 = !0xFF;
+
+/// What is known of a block. Atomics, so that a program that frees a block twice at a time gets a report, whatever happens.
+#[repr(C)]
+struct Header {
+    size: AtomicU64,
+    serial: AtomicU64,
+    /// Number of the backtrace of the allocation, or 0.
+    allocated: AtomicU32,
+    /// Of the free.
+    freed: AtomicU32,
+    /// State and alignment.
+    state: AtomicU32,
+    /// Follows from the address, and from all that does not change.
+    check: AtomicU32,
+}
+
+/// A block as the program asked for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Shape {
+    pub(crate) size: usize,
+    pub(crate) align: usize,
+}
+
+impl Shape {
+    pub(crate) fn of(layout: Layout) -> Self {
+        Self { size: layout.size(), align: layout.align() }
+    }
+
+    /// Bytes before those of the program.
+    pub(crate) fn before(self) -> usize {
+        HEADER_BEFORE.next_multiple_of(self.align.max(LEAST_ALIGN))
+    }
+
+    /// The block to be asked for. `None` if no address space has so many bytes.
+    pub(crate) fn whole(self) -> Option<Layout> {
+        let end = self.before().checked_add(self.size)?.checked_add(GUARD)?;
+        Layout::from_size_align(end.checked_next_multiple_of(LEAST_ALIGN)?, self.align.max(LEAST_ALIGN)).ok()
+    }
+}
+
+/// What the header says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Known {
+    pub(crate) shape: Shape,
+    pub(crate) serial: u64,
+    pub(crate) allocated: Option<TraceId>,
+    pub(crate) freed: Option<TraceId>,
+}
+
+/// What becomes of the program's bytes when a block is handed out.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fill {
+    Clean,
+    Zero,
+    /// They are zero already.
+    IsZero,
+}
+
+/// Bytes that are not what was written there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Damage {
+    pub(crate) part: Part,
+    /// The first of them, from the program's bytes on; may be negative.
+    pub(crate) first: isize,
+    pub(crate) last: isize,
+    pub(crate) count: usize,
+    /// Bytes of the part.
+    pub(crate) of: usize,
+}
+
+/// A part of a block that the program may not write to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    Before,
+    Behind,
+    /// The program's own bytes, which it has freed.
+    Freed,
+}
+
+impl Part {
+    /// What each of its bytes is.
+    pub(crate) fn byte(self) -> u8 {
+        if self == Self::Freed { DEAD } else { FORBIDDEN }
+    }
+}
+
+/// The program's first byte of a block of the debug layer.
+#[derive(Clone, Copy)]
+pub(crate) struct Block(*mut u8);
+
+impl Block {
+    /// A block at an address that the program has told.
+    ///
+    /// # Safety
+    /// * The header of a block there can be read: 40 bytes before the address, which is a multiple of 8.
+    pub(crate) unsafe fn at(address: *mut u8) -> Self {
+        Self(address)
+    }
+
+    /// Makes what was asked for as [`Shape::whole`] a block of the program.
+    ///
+    /// # Safety
+    /// * `whole` is such memory, and the caller's.
+    pub(crate) unsafe fn create(whole: *mut u8, known: &Known, fill: Fill) -> Self {
+        let (shape, before) = (known.shape, known.shape.before());
+        let block = Self(whole.wrapping_add(before));
+        let bytes = shape.whole().map_or(before, |whole| whole.size());
+        // SAFETY: the part before the program's bytes.
+        unsafe { whole.write_bytes(FORBIDDEN, before) };
+        match fill {
+            // SAFETY: the program's bytes.
+            Fill::Clean => unsafe { block.0.write_bytes(CLEAN, shape.size) },
+            // SAFETY: as above.
+            Fill::Zero => unsafe { block.0.write_bytes(0, shape.size) },
+            Fill::IsZero => {}
+        }
+        // SAFETY: the part behind them.
+        unsafe { block.0.wrapping_add(shape.size).write_bytes(FORBIDDEN, bytes - before - shape.size) };
+        let header = block.header();
+        header.size.store(shape.size as u64, Ordering::Relaxed);
+        header.serial.store(known.serial, Ordering::Relaxed);
+        header.allocated.store(known.allocated.map_or(0, TraceId::get), Ordering::Relaxed);
+        header.freed.store(0, Ordering::Relaxed);
+        let align = shape.align.trailing_zeros();
+        header.check.store(block.check(align), Ordering::Relaxed);
+        // Last: the search for leaks may stop the thread before.
+        header.state.store(LIVE | align, Ordering::Release);
+        block
+    }
+
+    pub(crate) fn address(self) -> *mut u8 {
+        self.0
+    }
+
+    fn header(&self) -> &Header {
+        let header = self.0.wrapping_sub(HEADER_BEFORE).cast::<Header>();
+        // SAFETY: whoever made this promised that it can be read; it is aligned, and all of it is atomic.
+        unsafe { &*header }
+    }
+
+    fn check(self, align: u32) -> u32 {
+        let header = self.header();
+        let parts = [
+            self.0.addr() as u64,
+            header.size.load(Ordering::Relaxed),
+            header.serial.load(Ordering::Relaxed),
+            u64::from(header.allocated.load(Ordering::Relaxed)),
+            u64::from(align),
+        ];
+        let mixed = parts.iter().fold(0x6A09_E667_F3BC_C908, |mixed: u64, part| {
+            (mixed.rotate_left(23) ^ part).wrapping_mul(0x9E37_79B9_7F4A_7C15)
+        });
+        (mixed >> 32) as u32
+    }
+
+    /// Whether the state is one that a block has, whatever the rest says.
+    pub(crate) fn has_state(self) -> bool {
+        matches!(self.header().state.load(Ordering::Acquire) & STATE, LIVE | FREED)
+    }
+
+    /// What the header says, and whether the block is live; `None` if it is not the header of a block here.
+    pub(crate) fn known(self) -> Option<(Known, bool)> {
+        let header = self.header();
+        let state = header.state.load(Ordering::Acquire);
+        let (is_live, align) = (state & STATE == LIVE, state & !STATE);
+        let is_sound = (is_live || state & STATE == FREED) && header.check.load(Ordering::Relaxed) == self.check(align);
+        let size = usize::try_from(header.size.load(Ordering::Relaxed)).ok()?;
+        let align = 1_usize.checked_shl(align)?;
+        let known = Known {
+            shape: Shape { size, align },
+            serial: header.serial.load(Ordering::Relaxed),
+            allocated: TraceId::new(header.allocated.load(Ordering::Relaxed)),
+            freed: TraceId::new(header.freed.load(Ordering::Relaxed)),
+        };
+        (is_sound && known.shape.whole().is_some()).then_some((known, is_live))
+    }
+
+    /// Marks a live block as freed. False if it was not live.
+    pub(crate) fn mark_freed(self, shape: Shape, freed: Option<TraceId>) -> bool {
+        let (header, align) = (self.header(), shape.align.trailing_zeros());
+        let exchanged = header.state.compare_exchange(LIVE | align, FREED | align, Ordering::AcqRel, Ordering::Relaxed);
+        if exchanged.is_ok() {
+            header.freed.store(freed.map_or(0, TraceId::get), Ordering::Relaxed);
+        }
+        exchanged.is_ok()
+    }
+
+    /// Overwrites the program's bytes.
+    ///
+    /// # Safety
+    /// * The block has this shape, and the caller owns it.
+    pub(crate) unsafe fn fill_dead(self, shape: Shape) {
+        // SAFETY: the caller's promise.
+        unsafe { self.0.write_bytes(DEAD, shape.size) };
+        // Else the compiler might leave out what nobody reads.
+        core::hint::black_box(self.0);
+    }
+
+    /// The first part around the program's bytes that was written to.
+    ///
+    /// # Safety
+    /// * The block has this shape, so that its bytes can be read.
+    pub(crate) unsafe fn damage_around(self, shape: Shape) -> Option<Damage> {
+        let (size, whole) = (shape.size as isize, shape.whole()?);
+        let before = shape.before() as isize;
+        let parts = [
+            (Part::Before, -(GUARD as isize), 0),
+            (Part::Behind, size, whole.size() as isize - before),
+            (Part::Before, -before, -(HEADER_BEFORE as isize)),
+        ];
+        // SAFETY: the caller's promise.
+        parts.into_iter().find_map(|(part, from, to)| unsafe { self.damage(part, from, to) })
+    }
+
+    /// Which of the program's bytes were written to after the block was freed.
+    ///
+    /// # Safety
+    /// * As for [`damage_around`](Self::damage_around).
+    pub(crate) unsafe fn damage_inside(self, shape: Shape) -> Option<Damage> {
+        // SAFETY: the caller's promise.
+        unsafe { self.damage(Part::Freed, 0, shape.size as isize) }
+    }
+
+    /// # Safety
+    /// * These bytes, from the program's first on, are part of the block.
+    unsafe fn damage(self, part: Part, from: isize, to: isize) -> Option<Damage> {
+        /// Compared at once.
+        const STEP: usize = 256;
+        let (byte, of) = (part.byte(), (to - from) as usize);
+        let whole = [byte; STEP];
+        // SAFETY: the caller's promise.
+        let bytes = unsafe { core::slice::from_raw_parts(self.0.wrapping_offset(from), of) };
+        let mut damage: Option<Damage> = None;
+        for (step, bytes) in bytes.chunks(STEP).enumerate() {
+            if *bytes == whole[..bytes.len()] {
+                continue;
+            }
+            for (place, _) in bytes.iter().enumerate().filter(|(_, found)| **found != byte) {
+                let at = from + (step * STEP + place) as isize;
+                let damage = damage.get_or_insert(Damage { part, first: at, last: at, count: 0, of });
+                damage.last = at;
+                damage.count += 1;
+            }
+        }
+        damage
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with_block(size: usize, align: usize, fill: Fill, body: impl FnOnce(Block, Known)) {
+        let shape = Shape { size, align };
+        let whole = shape.whole().unwrap();
+        let memory = unsafe_alloc(whole);
+        let known = Known { shape, serial: 7, allocated: TraceId::new(3), freed: None };
+        // SAFETY: such memory.
+        let block = unsafe { Block::create(memory, &known, fill) };
+        assert!(block.address().addr().is_multiple_of(align));
+        body(block, known);
+        // SAFETY: from `unsafe_alloc`, with this layout.
+        unsafe { std::alloc::dealloc(memory, whole) };
+    }
+
+    fn unsafe_alloc(whole: Layout) -> *mut u8 {
+        // SAFETY: never of 0 bytes.
+        let memory = unsafe { std::alloc::alloc_zeroed(whole) };
+        assert!(!memory.is_null());
+        memory
+    }
+
+    #[test]
+    fn every_byte_around_a_block_is_watched() {
+        for (size, align) in [(1, 1), (20, 4), (24, 8), (5, 16), (16, 64), (0, 8), (700, 256), (3, 4096)] {
+            with_block(size, align, Fill::Clean, |block, known| {
+                let (shape, whole) = (known.shape, known.shape.whole().unwrap().size() as isize);
+                let before = shape.before() as isize;
+                for at in -before..whole - before {
+                    let byte = block.address().wrapping_offset(at);
+                    // SAFETY: inside the block.
+                    let old = unsafe { byte.read() };
+                    // SAFETY: as above.
+                    unsafe { byte.write(!old) };
+                    // SAFETY: it has this shape.
+                    let damage = unsafe { block.damage_around(shape) };
+                    let is_header = (-40..-8).contains(&at);
+                    if is_header {
+                        assert_ne!(block.known(), Some((known, true)), "{at}");
+                    } else if (0..size as isize).contains(&at) {
+                        assert_eq!((damage, old), (None, CLEAN));
+                    } else {
+                        let part = if at < 0 { Part::Before } else { Part::Behind };
+                        let damage = damage.unwrap();
+                        assert_eq!((damage.part, damage.first, damage.last, damage.count), (part, at, at, 1));
+                    }
+                    // SAFETY: as above.
+                    unsafe { byte.write(old) };
+                    assert_eq!(block.known(), Some((known, true)));
+                }
+            });
+        }
+    }
+
+    #[test]
+    fn a_freed_block_is_freed_once_and_its_bytes_are_watched() {
+        with_block(1000, 8, Fill::Zero, |block, known| {
+            let shape = known.shape;
+            // SAFETY: its first byte.
+            assert_eq!(unsafe { block.address().read() }, 0);
+            assert!(block.mark_freed(shape, TraceId::new(9)));
+            assert!(!block.mark_freed(shape, None));
+            assert_eq!(block.known(), Some((Known { freed: TraceId::new(9), ..known }, false)));
+            // SAFETY: it has this shape and is the test's.
+            unsafe { block.fill_dead(shape) };
+            // SAFETY: as above.
+            assert_eq!(unsafe { block.damage_inside(shape) }, None);
+            for at in [300, 301, 999] {
+                // SAFETY: inside the block.
+                unsafe { block.address().wrapping_add(at).write(1) };
+            }
+            let damage = Damage { part: Part::Freed, first: 300, last: 999, count: 3, of: 1000 };
+            // SAFETY: as above.
+            assert_eq!(unsafe { block.damage_inside(shape) }, Some(damage));
+        });
+    }
+
+    #[test]
+    fn sizes_that_no_address_space_has_are_none() {
+        for (size, align) in [(isize::MAX as usize, 1), (isize::MAX as usize - 47, 8), (8, 1 << 62), (usize::MAX, 1)] {
+            assert_eq!(Shape { size, align }.whole(), None, "{size} {align}");
+        }
+        let whole = Shape { size: 1, align: 1 }.whole().unwrap();
+        assert_eq!((whole.size(), whole.align()), (56, 8));
+    }
+}

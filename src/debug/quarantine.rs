@@ -1,0 +1,231 @@
+//! Blocks that the program has freed, kept a while before their memory is used again: a write to one, or a second free,
+//! is seen as long as it is here.
+//!
+//! Quarantine invariant 1: the holder of the lock alone touches the row. No body under it asks for memory of the allocator,
+//! or reports.
+//! Quarantine invariant 2: a block in the row belongs to nobody else; who takes it out owns it.
+
+use super::block::{Known, Shape};
+use crate::generation::Generation;
+use crate::leaks::Mapped;
+use crate::lock::{Guard, Lock};
+use crate::sync::AtomicU32;
+use core::alloc::Layout;
+use core::cell::UnsafeCell;
+
+/// Most blocks kept.
+pub(crate) const MOST_BLOCKS: usize = 16 * 1024;
+/// Most bytes kept, with all that lies around the program's own. A larger block is not kept at all.
+pub(crate) const MOST_BYTES: usize = 8 << 20;
+
+/// How a block goes back to where it came from.
+#[derive(Clone, Copy)]
+pub(crate) enum Origin {
+    /// A pool.
+    Pool,
+    /// A backend that has no state of its own, by this function.
+    Backend(unsafe fn(*mut u8, Layout)),
+}
+
+/// A block that was freed. What its header said is kept here, since the program may write there.
+#[derive(Clone, Copy)]
+pub(crate) struct Kept {
+    /// The program's first byte, with all bits turned: as long as it lies here, it is no pointer to whatever is there later.
+    hidden: usize,
+    pub(crate) known: Known,
+    pub(crate) origin: Origin,
+}
+
+impl Kept {
+    pub(crate) fn new(address: *mut u8, known: Known, origin: Origin) -> Self {
+        Self { hidden: !address.expose_provenance(), known, origin }
+    }
+
+    pub(crate) fn address(&self) -> *mut u8 {
+        core::ptr::with_exposed_provenance_mut(!self.hidden)
+    }
+
+    fn bytes(&self) -> usize {
+        bytes(self.known.shape)
+    }
+}
+
+fn bytes(shape: Shape) -> usize {
+    shape.whole().map_or(usize::MAX, |whole| whole.size())
+}
+
+/// A ring that grows to its full length once.
+struct Row {
+    kept: Mapped<Kept>,
+    oldest: usize,
+    blocks: usize,
+    bytes: usize,
+}
+
+impl Row {
+    const fn new() -> Self {
+        Self { kept: Mapped::new(), oldest: 0, blocks: 0, bytes: 0 }
+    }
+
+    /// Adds a block. `None`, and nothing done, without memory.
+    fn push(&mut self, kept: Kept) -> Option<()> {
+        let place = (self.oldest + self.blocks) % MOST_BLOCKS;
+        // Places are taken one after the other, so the ring is as long as the first that was not yet.
+        match self.kept.get_mut(place) {
+            Some(old) => *old = kept,
+            None => self.kept.push(kept)?,
+        }
+        self.blocks += 1;
+        self.bytes += kept.bytes();
+        Some(())
+    }
+
+    fn pop(&mut self) -> Option<Kept> {
+        if self.blocks == 0 {
+            return None;
+        }
+        let kept = self.kept[self.oldest];
+        self.oldest = (self.oldest + 1) % MOST_BLOCKS;
+        self.blocks -= 1;
+        self.bytes -= kept.bytes();
+        Some(kept)
+    }
+}
+
+/// The row with its lock.
+pub(crate) struct Quarantine {
+    lock: Lock,
+    row: UnsafeCell<Row>,
+    generation: Generation,
+}
+
+// SAFETY: Quarantine invariant 1.
+unsafe impl Sync for Quarantine {}
+
+/// What the holder of the lock may touch.
+struct Held<'a> {
+    row: &'a mut Row,
+    _guard: Guard<'a>,
+}
+
+impl Quarantine {
+    pub(crate) const fn new() -> Self {
+        Self { lock: Lock::new(AtomicU32::new(0)), row: UnsafeCell::new(Row::new()), generation: Generation::new() }
+    }
+
+    /// Takes the lock. In the child of a fork the row is given up if another thread was just changing it: its blocks stay
+    /// freed and are not used again there.
+    fn hold(&self) -> Held<'_> {
+        let guard = self.lock.lock(|| self.generation.number());
+        // SAFETY: Quarantine invariant 1.
+        let row = unsafe { &mut *self.row.get() };
+        if guard.is_inherited {
+            // Not dropped: it may have been in the middle of being replaced.
+            core::mem::forget(core::mem::replace(row, Row::new()));
+        }
+        Held { row, _guard: guard }
+    }
+
+    /// Keeps a block; returns the oldest if there is no more room for it. The caller calls [`pop_beyond`](Self::pop_beyond) until
+    /// it has none to give. The block itself comes back if it cannot be kept.
+    pub(crate) fn push(&self, kept: Kept) -> Option<Kept> {
+        if kept.bytes() > MOST_BYTES {
+            return Some(kept);
+        }
+        let held = self.hold();
+        let row = held.row;
+        let oldest = if row.blocks == MOST_BLOCKS { row.pop() } else { None };
+        // With the oldest gone there was room.
+        if row.push(kept).is_none() { Some(kept) } else { oldest.or_else(|| Self::beyond(row)) }
+    }
+
+    /// The oldest block, if more bytes are kept than should be.
+    pub(crate) fn pop_beyond(&self) -> Option<Kept> {
+        let held = self.hold();
+        Self::beyond(held.row)
+    }
+
+    fn beyond(row: &mut Row) -> Option<Kept> {
+        if row.bytes > MOST_BYTES { row.pop() } else { None }
+    }
+
+    /// The oldest block.
+    pub(crate) fn pop(&self) -> Option<Kept> {
+        let held = self.hold();
+        held.row.pop()
+    }
+
+    /// How many blocks there are.
+    pub(crate) fn blocks(&self) -> usize {
+        let held = self.hold();
+        held.row.blocks
+    }
+
+    /// The block that begins at an address. Looks at all of them.
+    pub(crate) fn find(&self, address: usize) -> Option<Known> {
+        let held = self.hold();
+        let row = &*held.row;
+        let place = (0..row.blocks).map(|number| (row.oldest + number) % MOST_BLOCKS);
+        place.map(|place| row.kept[place]).find(|kept| kept.hidden == !address).map(|kept| kept.known)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use core::ptr::without_provenance_mut;
+    use std::collections::VecDeque;
+
+    fn kept(number: usize, size: usize) -> Kept {
+        let known = Known { shape: Shape { size, align: 8 }, serial: number as u64, allocated: None, freed: None };
+        Kept::new(without_provenance_mut(number * 8), known, Origin::Pool)
+    }
+
+    /// Serials and sizes of what `push` has let go.
+    fn push(quarantine: &Quarantine, block: Kept) -> Vec<u64> {
+        let first = quarantine.push(block);
+        core::iter::successors(first, |_| quarantine.pop_beyond()).map(|kept| kept.known.serial).collect()
+    }
+
+    #[test]
+    fn it_is_a_queue_with_bounds() {
+        let (quarantine, mut shadow, mut bytes) = (Quarantine::new(), VecDeque::new(), 0);
+        let mut random = 3_u64;
+        for number in 1..100_000 {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let size =
+                if random >> 60 == 0 { (random >> 40) as usize % 100_000 } else { (random >> 40) as usize % 200 };
+            let block = kept(number, size);
+            shadow.push_back((number as u64, block.bytes()));
+            bytes += block.bytes();
+            for gone in push(&quarantine, block) {
+                let (oldest, of_it) = shadow.pop_front().unwrap();
+                assert_eq!(gone, oldest);
+                bytes -= of_it;
+            }
+            assert!(shadow.len() <= MOST_BLOCKS && bytes <= MOST_BYTES);
+            if random >> 50 & 0x3FF == 0 {
+                let count = (random >> 20) as usize % shadow.len();
+                for _ in 0..count {
+                    let (oldest, of_it) = shadow.pop_front().unwrap();
+                    assert_eq!(quarantine.pop().unwrap().known.serial, oldest);
+                    bytes -= of_it;
+                }
+            }
+            assert_eq!(quarantine.blocks(), shadow.len());
+        }
+        let youngest = shadow.back().unwrap().0;
+        assert_eq!(quarantine.find(youngest as usize * 8).unwrap().serial, youngest);
+        assert_eq!(quarantine.find(4), None);
+    }
+
+    #[test]
+    fn what_is_too_large_is_not_kept() {
+        let quarantine = Quarantine::new();
+        assert!(push(&quarantine, kept(1, 100)).is_empty());
+        assert_eq!(push(&quarantine, kept(2, MOST_BYTES)), [2]);
+        assert_eq!(push(&quarantine, kept(3, MOST_BYTES - 100)), [1]);
+        assert_eq!(push(&quarantine, kept(4, 100)), [3]);
+        assert_eq!(quarantine.blocks(), 1);
+    }
+}

@@ -1,0 +1,149 @@
+//! What the debug layer tells of a broken program, before it ends it.
+//!
+//! The first line says all that there is to say in one, like the lines of [`check`](crate::check); then come the block, the
+//! damage and the bytes around it, and last, since finding the names of functions allocates, backtraces. No lock of the
+//! allocator is held meanwhile but that of the report.
+
+use super::Debugger;
+use super::block::{Damage, HEADER_BEFORE, Known, Part};
+use crate::os::{self, Buffered, Output};
+use crate::statics::DEBUG;
+use crate::tls;
+use crate::traces::{self, TraceId};
+use core::fmt::{self, Arguments, Write};
+use core::sync::atomic::{AtomicU8, Ordering};
+
+/// Bytes in a line of the dump.
+const ROW: usize = 16;
+/// Bytes of the damage that the dump shows, and as many around it on each side as [`AROUND`].
+const SHOWN: isize = 64;
+const AROUND: isize = 16;
+
+/// An error of the program.
+#[derive(Clone, Copy)]
+pub(super) struct Case<'a> {
+    /// What was done, as one line.
+    pub(super) line: Arguments<'a>,
+    /// When it was seen.
+    pub(super) seen: &'a str,
+    /// The block that it was done to, at this address, and what is known of it.
+    pub(super) block: Option<(usize, Known)>,
+    pub(super) damage: Option<Damage>,
+    /// The block at this address has a header that makes no sense.
+    pub(super) header: Option<usize>,
+}
+
+/// Reports and aborts. The first thread that comes here does; others wait for the end of the process.
+#[cold]
+#[inline(never)]
+pub(super) fn report(case: &Case<'_>) -> ! {
+    DEBUG.begin_report();
+    let here = 0_u8;
+    let seen = DEBUG.trace(&raw const here);
+    let mut out = Buffered::new(Output::stderr());
+    // A failure cannot be reported, so it is not.
+    let _ = write(case, &mut out);
+    out.flush();
+    let _ = write_traces(case, seen, &mut out);
+    out.flush();
+    os::abort()
+}
+
+impl Debugger {
+    /// Waits for ever if another thread reports; aborts if this one does already.
+    fn begin_report(&self) {
+        let own = tls::mark();
+        if self.reporter.load(Ordering::Relaxed) == own {
+            os::write_stderr(b"poolmalloc: there was another error while one was reported; aborting\n");
+            os::abort();
+        }
+        core::mem::forget(self.reports.lock(|| self.reports_generation.number()));
+        self.reporter.store(own, Ordering::Relaxed);
+    }
+}
+
+fn write(case: &Case<'_>, out: &mut dyn Write) -> fmt::Result {
+    writeln!(out, "poolmalloc: {}; aborting", case.line)?;
+    if let Some((address, Known { shape, serial, .. })) = case.block {
+        write!(out, "  block: at {address:#x}, {} bytes asked for, alignment {}, ", shape.size, shape.align)?;
+        writeln!(out, "serial number {serial}")?;
+    }
+    writeln!(out, "  seen: {}", case.seen)?;
+    if let (Some((address, known)), Some(damage)) = (case.block, &case.damage) {
+        write_damage(address, &known, damage, out)?;
+    }
+    if let Some(address) = case.header {
+        writeln!(out, "  damage: the header, {HEADER_BEFORE} bytes before it, is not what was written there:")?;
+        write_bytes((address - HEADER_BEFORE, address), |_, _| false, out)?;
+    }
+    Ok(())
+}
+
+fn write_damage(address: usize, known: &Known, damage: &Damage, out: &mut dyn Write) -> fmt::Result {
+    let Damage { part, first, last, count, of } = *damage;
+    let place = match part {
+        Part::Before => "before it",
+        Part::Behind => "behind it",
+        Part::Freed => "of its own",
+    };
+    write!(out, "  damage: {count} of {of} bytes {place} no longer {:#04X}, at offset {first}", part.byte())?;
+    if count > 1 {
+        write!(out, " to {last}")?;
+    }
+    writeln!(out, ", marked below")?;
+    let shape = known.shape;
+    let begin = -(shape.before() as isize);
+    let end = begin + shape.whole().map_or(0, |whole| whole.size()) as isize;
+    let from = (first - AROUND).max(begin);
+    let to = (last.min(first + SHOWN) + 1 + AROUND).min(end);
+    let at = |offset: isize| address.wrapping_add_signed(offset);
+    let is_damaged = |place: usize, byte: u8| (at(first)..=at(last)).contains(&place) && byte != part.byte();
+    write_bytes((at(from), at(to)), is_damaged, out)
+}
+
+/// Writes the bytes of a range of addresses, and which of them are marked.
+fn write_bytes((from, to): (usize, usize), is_marked: impl Fn(usize, u8) -> bool, out: &mut dyn Write) -> fmt::Result {
+    for row in (from / ROW * ROW..to).step_by(ROW) {
+        write!(out, "    {row:#x} ")?;
+        let byte = |place: usize| (from..to).contains(&place).then(|| read(place));
+        for place in row..row + ROW {
+            match byte(place) {
+                Some(byte) => write!(out, "{}{byte:02x}", if is_marked(place, byte) { '>' } else { ' ' })?,
+                None => out.write_str("   ")?,
+            }
+        }
+        out.write_str("  ")?;
+        for place in row..row + ROW {
+            let shown = |byte: u8| if byte.is_ascii_graphic() { char::from(byte) } else { '.' };
+            out.write_char(byte(place).map_or(' ', shown))?;
+        }
+        writeln!(out)?;
+    }
+    Ok(())
+}
+
+/// Reads a byte of the block that is reported.
+fn read(address: usize) -> u8 {
+    let byte = core::ptr::with_exposed_provenance_mut(address);
+    // An atomic, since the program may just write there: any value will do.
+    // SAFETY: Debug invariant 1: inside the block, which nobody gives back any more.
+    unsafe { AtomicU8::from_ptr(byte) }.load(Ordering::Relaxed)
+}
+
+fn write_traces(case: &Case<'_>, seen: Option<TraceId>, out: &mut Buffered) -> fmt::Result {
+    let known = case.block.map(|(_, known)| known);
+    let allocated = known.and_then(|known| known.allocated);
+    let freed = known.and_then(|known| known.freed);
+    for (what, trace) in [("allocated", allocated), ("freed", freed), ("seen", seen)] {
+        if let Some(trace) = trace {
+            writeln!(out, "  {what} at:")?;
+            // What is known so far is out before names are looked for, which allocates.
+            out.flush();
+            traces::write_symbols(trace, out)?;
+        }
+    }
+    if known.is_some() && allocated.is_none() {
+        writeln!(out, "  where it was allocated is not recorded; docs/debug.md tells how (`backtrace=N`)")?;
+    }
+    Ok(())
+}

@@ -1,0 +1,455 @@
+//! Backtraces: taken inside the allocator, kept once each, and told with the names of their functions.
+//!
+//! Without the cargo feature `backtrace` there are none.
+//!
+//! # What holds inside the allocator
+//! * **No recursion.** While a thread takes or tells a backtrace ([`Quiet`]), its own requests are served without one. The
+//!   unwinder, libgcc's or LLVM's, asks malloc at most, never this allocator; finding the names asks for much memory.
+//! * **No lock of the allocator** is held meanwhile: the caller must hold none. The unwinder may wait for the dynamic loader's: glibc
+//!   before 2.35, and musl, find the code's tables by `dl_iterate_phdr`. A thread inside `dlopen` that allocates is no
+//!   danger, since those locks may be taken again by their holder; nor is another one, since the loader waits for no thread.
+//!   glibc since 2.35 with libgcc since 12 takes no lock at all (`_dl_find_object`).
+//! * **Forks.** The depot's lock is one of `lock`, which the child of a fork takes over; nothing of the depot is ever
+//!   half-changed. A child that was forked while another thread held the loader's lock (older C libraries) waits for ever at its
+//!   first backtrace, as it does at its first panic with one. A child that was forked while another thread told a
+//!   backtrace tells numbers in place of names.
+//! * **Signals.** A handler may not take one, as it may not allocate.
+//!
+//! # The depot
+//! ```text
+//!   buckets, 4 bytes each | records: next and length and hash, 8 bytes | addresses of code, 8 bytes each | ...
+//! ```
+//! Memory of its own, reserved at the first backtrace, opened in steps, bounded, never given back.
+//!
+//! Depot invariant 1: the holder of the lock alone writes.
+//! Depot invariant 2: a record is never changed once a bucket leads to it.
+//! Depot invariant 3: words are counted as used before they are written, so that a fork in between leaves at most a gap.
+//!
+//! # Ordering
+//! * **P** (publish): the store to a bucket is `Release`, as is that of the start of the memory.
+//! * **F** (find): the load of either is `Acquire` and pairs with P: who finds a record sees it whole.
+
+use core::fmt::Write;
+use core::num::NonZeroU32;
+
+/// The number of a backtrace in the depot.
+pub(crate) type TraceId = NonZeroU32;
+
+/// Most frames of a backtrace.
+pub(crate) const MOST_FRAMES: usize = 128;
+
+/// The backtrace of the caller, with at most so many frames, the innermost first; `None` if there is none: the feature is off, the
+/// depot is full, or this thread is busy with backtraces.
+///
+/// `entry` is the address of a variable of the allocator's outermost function that is not inlined: its frame and those below it are
+/// left out. The caller holds no lock of the allocator.
+pub(crate) fn capture(frames: usize, entry: *const u8) -> Option<TraceId> {
+    imp::capture(frames, entry)
+}
+
+/// The addresses that a backtrace consists of: where each function goes on when the one before it returns.
+pub(crate) fn frames(id: TraceId) -> &'static [usize] {
+    imp::frames(id)
+}
+
+/// Writes a backtrace as the standard library does: a function a line, and below it the place in the source, if it is known.
+///
+/// Allocates. A failure of `out` ends it.
+pub(crate) fn write_symbols(id: TraceId, out: &mut dyn Write) -> core::fmt::Result {
+    imp::write_symbols(id, out)
+}
+
+#[cfg(not(feature = "backtrace"))]
+mod imp {
+    use super::*;
+
+    pub(super) fn capture(_: usize, _: *const u8) -> Option<TraceId> {
+        None
+    }
+
+    pub(super) fn frames(_: TraceId) -> &'static [usize] {
+        &[]
+    }
+
+    pub(super) fn write_symbols(_: TraceId, _: &mut dyn Write) -> core::fmt::Result {
+        Ok(())
+    }
+}
+
+#[cfg(feature = "backtrace")]
+pub(crate) use imp::{Depot, Symbols};
+
+#[cfg(feature = "backtrace")]
+mod imp {
+    use super::*;
+    use crate::generation::Generation;
+    use crate::lock::Lock;
+    use crate::os;
+    use crate::statics::{SYMBOLS, TRACES};
+    use crate::sync::AtomicU32;
+    use crate::tls;
+    use core::marker::PhantomData;
+    use core::ptr::{self, NonNull};
+    use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
+    use static_assertions::const_assert;
+
+    /// This thread is busy with backtraces until this is dropped: its requests are served without.
+    pub(crate) struct Quiet {
+        _not_send: PhantomData<*mut ()>,
+    }
+
+    impl Quiet {
+        /// `None` if it is busy already.
+        pub(crate) fn begin() -> Option<Self> {
+            if tls::set_busy_with_traces(true) {
+                return None;
+            }
+            Some(Self { _not_send: PhantomData })
+        }
+    }
+
+    impl Drop for Quiet {
+        fn drop(&mut self) {
+            tls::set_busy_with_traces(false);
+        }
+    }
+
+    /// Addresses of the depot: so many bytes of backtraces are kept, and no more.
+    const DEPOT_BYTES: usize = 64 << 20;
+    /// A power of two.
+    const BUCKETS: usize = 1 << 16;
+    const BUCKETS_BYTES: usize = BUCKETS * size_of::<AtomicU32>();
+    /// Opened at once, a multiple of the system's pages.
+    const STEP_BYTES: usize = 1 << 20;
+    const WORDS: usize = (DEPOT_BYTES - BUCKETS_BYTES) / size_of::<u64>();
+
+    const_assert!(BUCKETS.is_power_of_two() && DEPOT_BYTES % STEP_BYTES == 0);
+    // Numbers fit, and a length fits into a byte.
+    const_assert!(WORDS < u32::MAX as usize && MOST_FRAMES < 1 << 8);
+
+    /// The backtraces seen so far.
+    pub(crate) struct Depot {
+        lock: Lock,
+        generation: Generation,
+        /// Null until there is memory. Orderings P and F.
+        start: AtomicPtr<AtomicU32>,
+        /// Words of records (Depot invariant 3). Relaxed: under the lock.
+        used: AtomicUsize,
+        /// Bytes that are open. Relaxed: under the lock.
+        open: AtomicUsize,
+    }
+
+    /// The depot's memory, whose buckets are open.
+    #[derive(Clone, Copy)]
+    struct Memory {
+        start: NonNull<AtomicU32>,
+    }
+
+    impl Memory {
+        fn bucket(&self, hash: u64) -> &'static AtomicU32 {
+            // SAFETY: there are so many buckets.
+            let bucket = unsafe { self.start.add(hash as usize % BUCKETS) };
+            // SAFETY: they are open, for ever, and were zero at first.
+            unsafe { bucket.as_ref() }
+        }
+
+        fn word(&self, word: usize) -> NonNull<u64> {
+            debug_assert!(word < WORDS);
+            // SAFETY: inside the reservation, behind the buckets.
+            unsafe { self.start.cast::<u64>().add(BUCKETS / 2 + word) }
+        }
+
+        /// The first word of a record: the number of the next one in its low half, what tells records apart in its high one.
+        fn head(&self, id: TraceId) -> u64 {
+            // SAFETY: Depot invariant 2.
+            unsafe { self.word(id.get() as usize - 1).read() }
+        }
+
+        fn frames(&self, id: TraceId) -> &'static [usize] {
+            let length = (self.head(id) >> 32) as usize % (1 << 8);
+            // SAFETY: Depot invariant 2: so many words follow the first.
+            unsafe { core::slice::from_raw_parts(self.word(id.get() as usize).as_ptr().cast(), length) }
+        }
+
+        fn find(&self, hash: u64, frames: &[usize]) -> Option<TraceId> {
+            // Ordering F.
+            let mut next = self.bucket(hash).load(Ordering::Acquire);
+            while let Some(id) = TraceId::new(next) {
+                let head = self.head(id);
+                if head >> 32 == mark(hash, frames) && self.frames(id) == frames {
+                    return Some(id);
+                }
+                next = head as u32;
+            }
+            None
+        }
+    }
+
+    /// What a record's first word holds above the number of the next: part of the hash, and the length.
+    fn mark(hash: u64, frames: &[usize]) -> u64 {
+        hash >> 40 << 8 | frames.len() as u64
+    }
+
+    fn hash(frames: &[usize]) -> u64 {
+        let mix = |hash: u64, frame: &usize| (hash.rotate_left(5) ^ *frame as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        let hash = frames.iter().fold(0, mix);
+        hash ^ hash >> 32
+    }
+
+    impl Depot {
+        pub(crate) const fn new() -> Self {
+            Self {
+                lock: Lock::new(AtomicU32::new(0)),
+                generation: Generation::new(),
+                start: AtomicPtr::new(ptr::null_mut()),
+                used: AtomicUsize::new(0),
+                open: AtomicUsize::new(0),
+            }
+        }
+
+        fn memory(&self) -> Option<Memory> {
+            // Ordering F.
+            NonNull::new(self.start.load(Ordering::Acquire)).map(|start| Memory { start })
+        }
+
+        /// The number of this backtrace, which is kept now if it is new. `None` if there is no more room.
+        pub(super) fn insert(&self, frames: &[usize]) -> Option<TraceId> {
+            let hash = hash(frames);
+            if let Some(id) = self.memory().and_then(|memory| memory.find(hash, frames)) {
+                return Some(id);
+            }
+            // In a child of a fork nothing has to be mended if another thread held it (Depot invariants 2 and 3).
+            let _guard = self.lock.lock(|| self.generation.number());
+            let memory = self.memory().or_else(|| self.map())?;
+            if let Some(id) = memory.find(hash, frames) {
+                return Some(id);
+            }
+            let first = self.used.load(Ordering::Relaxed);
+            let end = first + 1 + frames.len();
+            if end > WORDS || !self.open(memory, BUCKETS_BYTES + end * size_of::<u64>()) {
+                return None;
+            }
+            self.used.store(end, Ordering::Relaxed);
+            let bucket = memory.bucket(hash);
+            let next = u64::from(bucket.load(Ordering::Relaxed));
+            // SAFETY: open, and nobody else's (Depot invariant 1).
+            unsafe { memory.word(first).write(mark(hash, frames) << 32 | next) };
+            for (word, frame) in (first + 1..).zip(frames) {
+                // SAFETY: as above.
+                unsafe { memory.word(word).write(*frame as u64) };
+            }
+            let id = first as u32 + 1;
+            // Ordering P.
+            bucket.store(id, Ordering::Release);
+            TraceId::new(id)
+        }
+
+        /// Reserves the memory, with the buckets open.
+        #[cold]
+        fn map(&self) -> Option<Memory> {
+            let start = os::reserve(DEPOT_BYTES)?;
+            let memory = Memory { start: start.cast() };
+            self.open.store(0, Ordering::Relaxed);
+            if !self.open(memory, BUCKETS_BYTES) {
+                // SAFETY: just reserved, and nobody uses it.
+                unsafe { os::unreserve(start, DEPOT_BYTES) };
+                return None;
+            }
+            // Ordering P.
+            self.start.store(memory.start.as_ptr(), Ordering::Release);
+            Some(memory)
+        }
+
+        /// Sees to it that so many bytes are open.
+        fn open(&self, memory: Memory, bytes: usize) -> bool {
+            let open = self.open.load(Ordering::Relaxed);
+            if bytes <= open {
+                return true;
+            }
+            // SAFETY: the end of what is open lies inside the reservation.
+            let end = unsafe { memory.start.cast::<u8>().add(open) };
+            let step = bytes.next_multiple_of(STEP_BYTES) - open;
+            // SAFETY: inside the reservation, since that is a multiple of the step.
+            let is_open = unsafe { os::open(end, step) };
+            if is_open {
+                self.open.store(open + step, Ordering::Relaxed);
+            }
+            is_open
+        }
+
+        pub(super) fn frames(&self, id: TraceId) -> &'static [usize] {
+            self.memory().map_or(&[], |memory| memory.frames(id))
+        }
+    }
+
+    // Never inlined: its frame and all below lie below `entry`.
+    #[inline(never)]
+    pub(super) fn capture(frames: usize, entry: *const u8) -> Option<TraceId> {
+        let _quiet = Quiet::begin()?;
+        let (mut found, mut count) = ([0; MOST_FRAMES], 0);
+        let most = frames.min(MOST_FRAMES);
+        let mut each = |frame: &backtrace::Frame| {
+            // The stack grows downwards. Null where the unwinder does not say.
+            let is_allocators = !frame.sp().is_null() && frame.sp().addr() <= entry.addr();
+            if is_allocators {
+                return true;
+            }
+            if count == most || frame.ip().is_null() {
+                return false;
+            }
+            found[count] = frame.ip().addr();
+            count += 1;
+            count < most
+        };
+        // SAFETY: unwinders of Unix systems work in any number of threads at once; the lock around the safe function is for
+        // others, and would be held in children of forks.
+        unsafe { backtrace::trace_unsynchronized(&mut each) };
+        TRACES.insert(&found[..count])
+    }
+
+    pub(super) fn frames(id: TraceId) -> &'static [usize] {
+        TRACES.frames(id)
+    }
+
+    /// Whoever looks for names waits for whoever does so already.
+    ///
+    /// The library that finds them has a lock of its own, which a fork would leave held in the child. So this one is taken
+    /// around it. A program that uses that library itself may still fork in the middle of that.
+    pub(crate) struct Symbols {
+        lock: Lock,
+        generation: Generation,
+        /// A fork came in the middle. Relaxed: under the lock.
+        is_broken: AtomicBool,
+    }
+
+    impl Symbols {
+        pub(crate) const fn new() -> Self {
+            Self {
+                lock: Lock::new(AtomicU32::new(0)),
+                generation: Generation::new(),
+                is_broken: AtomicBool::new(false),
+            }
+        }
+
+        /// Tells the functions that a frame's address lies in: the innermost of those that were inlined first. None if nobody knows.
+        ///
+        /// The caller is [`Quiet`], so that what the search keeps for the next one belongs to no place of the program.
+        pub(crate) fn of(&self, _: &Quiet, address: usize, each: &mut dyn FnMut(&backtrace::Symbol)) {
+            let guard = self.lock.lock(|| self.generation.number());
+            if guard.is_inherited {
+                self.is_broken.store(true, Ordering::Relaxed);
+            }
+            if !self.is_broken.load(Ordering::Relaxed) {
+                // It looks one byte before the address, which lies behind the call.
+                backtrace::resolve(ptr::without_provenance_mut(address), |symbol| each(symbol));
+            }
+        }
+    }
+
+    pub(super) fn write_symbols(id: TraceId, out: &mut dyn Write) -> core::fmt::Result {
+        let quiet = Quiet::begin();
+        for (number, address) in frames(id).iter().enumerate() {
+            let mut result = Ok(());
+            let mut lines = 0;
+            if let Some(quiet) = &quiet {
+                SYMBOLS.of(quiet, *address, &mut |symbol| {
+                    if result.is_ok() {
+                        result = write_symbol(symbol, (lines == 0).then_some(number), out);
+                        lines += 1;
+                    }
+                });
+            }
+            result?;
+            if lines == 0 {
+                writeln!(out, "{number:>4}: {address:#x}")?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The number is that of the frame, for its first line.
+    fn write_symbol(symbol: &backtrace::Symbol, number: Option<usize>, out: &mut dyn Write) -> core::fmt::Result {
+        match number {
+            Some(number) => write!(out, "{number:>4}: ")?,
+            None => write!(out, "{:6}", "")?,
+        }
+        match symbol.name() {
+            // Without the hash.
+            Some(name) => writeln!(out, "{name:#}")?,
+            None => writeln!(out, "<unknown>")?,
+        }
+        if let (Some(file), Some(line)) = (symbol.filename(), symbol.lineno()) {
+            writeln!(out, "{:13}at {}:{line}", "", file.display())?;
+        }
+        Ok(())
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+        use std::collections::BTreeMap;
+
+        #[inline(never)]
+        fn planted_function(frames: usize) -> Option<TraceId> {
+            let entry = 0_u8;
+            let id = std::hint::black_box(capture(frames, &raw const entry));
+            std::hint::black_box(&entry);
+            id
+        }
+
+        #[inline(never)]
+        fn planted_caller(frames: usize) -> Option<TraceId> {
+            std::hint::black_box(planted_function(frames))
+        }
+
+        #[test]
+        fn a_backtrace_begins_with_the_caller_of_the_entry() {
+            let ids: Vec<_> = (0..2).map(|_| planted_caller(MOST_FRAMES).unwrap()).collect();
+            assert_eq!(ids[0], ids[1], "one place, one number");
+            let mut text = String::new();
+            write_symbols(ids[0], &mut text).unwrap();
+            let first = text.lines().next().unwrap();
+            assert!(first.starts_with("   0: ") && first.ends_with("planted_caller"), "{text}");
+            assert!(text.contains("traces.rs:"), "{text}");
+            assert!(!text.contains("planted_function"), "{text}");
+            assert_eq!(frames(planted_caller(1).unwrap()).len(), 1);
+        }
+
+        #[test]
+        fn a_busy_thread_has_no_backtrace() {
+            let quiet = Quiet::begin().unwrap();
+            assert!(Quiet::begin().is_none());
+            assert_eq!(planted_caller(10), None);
+            drop(quiet);
+            assert!(planted_caller(10).is_some());
+        }
+
+        #[test]
+        fn the_depot_keeps_each_backtrace_once() {
+            let depot: &'static Depot = Box::leak(Box::new(Depot::new()));
+            let trace = |number: usize| (0..number % 9).map(move |frame| frame * number + 1).collect::<Vec<_>>();
+            let of_thread = || (0..20_000).map(|number| (trace(number), depot.insert(&trace(number)).unwrap()));
+            let all: Vec<_> = std::thread::scope(|scope| {
+                let threads: Vec<_> = (0..4).map(|_| scope.spawn(|| of_thread().collect::<Vec<_>>())).collect();
+                threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+            });
+            let ids: BTreeMap<_, _> = all[0].iter().cloned().collect();
+            for (trace, id) in all.iter().flatten() {
+                assert_eq!(ids[trace], *id);
+                assert_eq!(depot.frames(*id), trace);
+            }
+        }
+
+        #[test]
+        fn a_full_depot_takes_no_more_and_keeps_what_it_has() {
+            let depot: &'static Depot = Box::leak(Box::new(Depot::new()));
+            let first = depot.insert(&[1, 2, 3]).unwrap();
+            depot.used.store(WORDS - 3, Ordering::Relaxed);
+            assert_eq!(depot.insert(&[1, 2, 4]), None);
+            let last = depot.insert(&[7, 8]).unwrap();
+            assert_eq!(depot.insert(&[]), None);
+            assert_eq!((depot.insert(&[1, 2, 3]), depot.insert(&[7, 8])), (Some(first), Some(last)));
+            assert_eq!((depot.frames(first), depot.frames(last)), (&[1, 2, 3][..], &[7, 8][..]));
+        }
+    }
+}
