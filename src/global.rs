@@ -8,6 +8,7 @@ use crate::counter::Counter;
 use crate::debug::{self, Below, Content};
 use crate::heap::{Front, LargeCounters, tag_block_bytes};
 use crate::mode::Mode;
+use crate::os;
 use crate::size_class::{SMALL_MAX, SizeClass, block_bytes};
 use crate::statics::{LARGE, MODE, SHARED};
 use crate::tls::{self, Entry};
@@ -584,9 +585,19 @@ fn mode() -> Mode {
 #[cold]
 #[inline(never)]
 unsafe fn forget_large(block: *mut u8) {
+    /// From so many bytes on, pages are given back instead: the program may never have touched most of them.
+    const SPARSE: usize = 32 * 1024;
     if let Some(bytes) = LARGE.remove(block) {
+        let page = os::page_bytes();
+        let before = block.addr().next_multiple_of(page) - block.addr();
+        let pages = bytes.saturating_sub(before) & !(page - 1);
+        // SAFETY: whole pages inside a block that the caller owns.
+        let is_given_back = bytes >= SPARSE && unsafe { os::give_back(block.wrapping_add(before), pages) };
+        let (first, rest) = if is_given_back { (before, bytes - before - pages) } else { (bytes, 0) };
         // SAFETY: the index says that so many were asked for, and the caller owns them.
-        unsafe { ptr::write_bytes(block, 0, bytes) };
+        unsafe { ptr::write_bytes(block, 0, first) };
+        // SAFETY: as above, the end of it.
+        unsafe { ptr::write_bytes(block.wrapping_add(bytes - rest), 0, rest) };
         // Else the compiler would leave out what nobody reads before the block is freed.
         core::hint::black_box(block);
     }

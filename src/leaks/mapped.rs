@@ -36,6 +36,11 @@ impl<T: Copy> Mapped<T> {
         Some(Self { start: start.cast(), length: 0, bytes })
     }
 
+    /// An empty array with room for so many. `None` without memory.
+    pub(crate) fn with_room(values: usize) -> Option<Self> {
+        Self::map(values.checked_mul(size_of::<T>())?)
+    }
+
     /// Adds a value. `None`, and nothing done, without memory.
     pub(crate) fn push(&mut self, value: T) -> Option<()> {
         if (self.length + 1) * size_of::<T>() > self.bytes {

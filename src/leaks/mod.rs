@@ -40,7 +40,10 @@
 //!
 //! # What it cannot see
 //! * A pointer that is not there as such: with other bits set above it, split, or encrypted; on a disk or in a device. A block
-//!   held so alone is reported; [`add_root`] says that it is none.
+//!   held so alone is reported; [`add_root`] says that it is none. So for one that is only in a file's private mapping that has been made
+//!   read-only since, in memory without rights, or in `memfd_secret`.
+//! * A thread whose stack is an array on another thread's stack (a coroutine that is switched to by `swapcontext`): the frames below
+//!   that array are taken for unused.
 //! * A leak that some word leads to by chance: an integer that looks like its address, what a block held before it was
 //!   used again and has not been written since, a variable of a function that has not returned. It is missed, not the others.
 //! * Large blocks, unless the finder was armed before they were served: till then all memory of the backend is a root.
@@ -49,8 +52,9 @@
 //!
 //! # What it does to the program
 //! Other threads are stopped by a signal, and run on after: a system call that waits is restarted (`SA_RESTART`), but for those
-//! that Linux never restarts, which fail with `EINTR` as at any signal: `poll`, `select`, `epoll_wait`, `nanosleep`, `sigtimedwait`,
-//! `semop`, `msgrcv`, and sockets with a time limit. The standard library takes up what it waits for again. The signal is
+//! that Linux never restarts, which fail with `EINTR` as at any signal: `poll`, `select`, `epoll_wait`, `pause`, `nanosleep`,
+//! `clock_nanosleep`, `sigtimedwait`, `semop`, `semtimedop`, `msgrcv`, `msgsnd`, `io_getevents`, and sockets with a time limit. The
+//! standard library takes up what it waits for again. The signal is
 //! the third from the last real-time one (62 with glibc); [`use_signal`] chooses another. Its handler stays installed.
 //!
 //! One search runs at a time. It works on a stack of its own, and it allocates only when the others run again.
@@ -82,8 +86,9 @@ use scan::{Edge, Holder, Leaked, Node, Scan, Sums};
 use std::sync::PoisonError;
 use std::time::Duration;
 
-/// Times that the others are let run on because a heap was in the middle of a change. After that its blocks count as reached.
-const RETRIES: usize = 32;
+/// Times that the others are let run on because a heap was in the middle of a change: at first for a moment, then for longer, some
+/// 300 ms in all, since its thread may have to wait for a processor. After that its blocks count as reached.
+const RETRIES: u32 = 32;
 
 /// Only one search at a time; and what the environment asked for.
 pub(crate) struct Finder {
@@ -390,7 +395,7 @@ pub fn arm() {
 /// Has the block at `pointer`, or that it points into, count as reached, and what it leads to: for one that is held by a
 /// pointer which the finder cannot see.
 ///
-/// [`remove_root`] ends it. A block that is freed meanwhile needs no root any more; what is served at its address counts as
+/// Not for the child of a `fork` in which another thread was just here: it may wait for ever. [`remove_root`] ends it. A block that is freed meanwhile needs no root any more; what is served at its address counts as
 /// reached then.
 pub fn add_root<T: ?Sized>(pointer: *const T) {
     // A pointer in a static is all that it takes.
@@ -473,7 +478,7 @@ fn look<T, R>(
         let found = loop {
             match read_once(tries == RETRIES).ok_or(LeakError::NoPools)?? {
                 Some(found) => break found,
-                None => nap(),
+                None => (0..1_u32 << tries.min(8)).for_each(|_| nap()),
             }
             tries += 1;
         };

@@ -130,8 +130,8 @@ pub struct LeakedBlock {
 pub struct Cycle {
     /// Its blocks: their positions in [`LeakReport::blocks`], ascending.
     pub blocks: Vec<usize>,
-    /// Whether some of its blocks have counts, as an `Rc` or `Arc` has, which are exactly the pointers found to them: the
-    /// blocks keep each other alive, and nothing else does.
+    /// Whether the cycle holds itself, and nothing else does: some of its blocks have counts, as an `Rc` or `Arc` has, and wherever
+    /// the first words could be counts they are exactly the pointers found from inside of it.
     pub is_counted: bool,
 }
 
@@ -251,9 +251,18 @@ impl LeakReport {
                 referents: distinct(forth.targets(number)),
             })
             .collect();
-        let is_counted = |number: &usize| blocks[*number].counts.is_some();
-        let cycles =
-            cycles.into_iter().map(|members| Cycle { is_counted: members.iter().any(is_counted), blocks: members });
+        let is_inside = |edge: &&Edge| {
+            let (from, to) = (blocks[edge.from as usize].kind, blocks[edge.to as usize].kind);
+            edge.is_to_start && from == to && matches!(to, LeakKind::Cycle(_))
+        };
+        let mut inside = vec![0_u64; leaked.len()];
+        edges.iter().filter(is_inside).for_each(|edge| inside[edge.to as usize] += 1);
+        let is_accounted = |number: &usize| self::counts(&leaked[*number], inside[*number]).is_some();
+        let is_counted = |members: &[usize]| {
+            let is_clear = |number: &usize| !looks_counted(&leaked[*number]) || is_accounted(number);
+            members.iter().any(is_accounted) && members.iter().all(is_clear)
+        };
+        let cycles = cycles.into_iter().map(|members| Cycle { is_counted: is_counted(&members), blocks: members });
         let mut report = Self {
             live: BlockCount { blocks: around.sums.live_blocks, bytes: around.sums.live_bytes },
             direct: BlockCount::default(),
@@ -364,6 +373,13 @@ fn counts(block: &Leaked, pointers: u64) -> Option<RcCounts> {
     is_exact.then_some(RcCounts { strong, weak })
 }
 
+/// Whether the first two words could be counts: if they are, and count more than is found, something else holds the block.
+fn looks_counted(block: &Leaked) -> bool {
+    /// More pointers than programs have to one thing.
+    const MOST: u64 = 1 << 20;
+    block.bytes >= 16 && block.words.iter().all(|word| (1..=MOST).contains(word))
+}
+
 fn distinct(numbers: &[u32]) -> Vec<usize> {
     let mut distinct: Vec<_> = numbers.iter().map(|number| *number as usize).collect();
     distinct.sort_unstable();
@@ -423,12 +439,13 @@ impl Display for LeakReport {
 
 impl LeakReport {
     fn write_cycle(&self, f: &mut Formatter<'_>, number: usize, cycle: &Cycle, most: usize) -> fmt::Result {
-        let bytes: u64 = cycle.blocks.iter().map(|block| self.blocks[*block].bytes).sum();
+        let blocks = || cycle.blocks.iter().filter_map(|block| self.blocks.get(*block));
+        let bytes: u64 = blocks().map(|block| block.bytes).sum();
         write!(f, "leaks: cycle {number}: {} blocks, {bytes} bytes", cycle.blocks.len())?;
         let held =
             if cycle.is_counted { ", held by nothing but itself: the counts are the pointers found" } else { "" };
         writeln!(f, "{held}")?;
-        cycle.blocks.iter().take(most).try_for_each(|block| self.write_block(f, &self.blocks[*block]))?;
+        blocks().take(most).try_for_each(|block| self.write_block(f, block))?;
         write_rest(f, cycle.blocks.len(), most, "blocks of it")
     }
 
@@ -444,11 +461,13 @@ impl LeakReport {
             write!(f, ", serial number {serial}")?;
         }
         if let Some(RcCounts { strong, weak }) = counts {
-            write!(f, ", strong {strong}, weak {}", weak - 1)?;
+            write!(f, ", strong {strong}, weak {}", weak.saturating_sub(1))?;
         }
         for (position, referrer) in referrers.iter().take(NAMED).enumerate() {
             let before = if position == 0 { ", from" } else { "," };
-            write!(f, "{before} {}", self.blocks[*referrer].address)?;
+            // A report that was read from elsewhere may be anything.
+            let Some(referrer) = self.blocks.get(*referrer) else { continue };
+            write!(f, "{before} {}", referrer.address)?;
         }
         if referrers.len() > NAMED {
             write!(f, " and {} more", referrers.len() - NAMED)?;
@@ -538,8 +557,15 @@ mod tests {
         assert_eq!(counted([1, 2], &[(1, 0), (1, 0)]), Some(RcCounts { strong: 1, weak: 2 }));
         assert_eq!(counted([0, 1], &[]), None);
         assert_eq!(counted([u64::MAX, u64::MAX], &[(1, 0)]), None);
-        assert!(report(&[[1, 1], [1, 1]], &[(0, 1), (1, 0)]).cycles[0].is_counted);
-        assert!(!report(&[[3, 1], [0, 0]], &[(0, 1), (1, 0)]).cycles[0].is_counted);
+        let is_counted = |words: &[[u64; 2]], edges: &[(u32, u32)]| report(words, edges).cycles[0].is_counted;
+        assert!(is_counted(&[[1, 1], [1, 1]], &[(0, 1), (1, 0)]));
+        assert!(is_counted(&[[1, 1], [0, 0]], &[(0, 1), (1, 0)]));
+        assert!(!is_counted(&[[3, 1], [0, 0]], &[(0, 1), (1, 0)]));
+        // One is held by what is not found; by a leaked block that is no part of it.
+        assert!(!is_counted(&[[2, 1], [1, 1]], &[(0, 1), (1, 0)]));
+        assert!(!is_counted(&[[2, 1], [1, 1], [0, 0]], &[(0, 1), (1, 0), (2, 0)]));
+        // A vector of pointers, or of large numbers, has no counts.
+        assert!(is_counted(&[[1, 1], [1 << 40, 7]], &[(0, 1), (1, 0)]));
     }
 
     #[test]

@@ -9,8 +9,8 @@
 //! Any aligned word with a value inside a live block is a pointer to it. Nothing here asks the allocator for memory, takes
 //! a lock or panics.
 //!
-//! Scan invariant 1: a live block stays readable: those of pools are never unmapped, and those of the backend are not given
-//! back while the index is held.
+//! Scan invariant 1: a live block of a pool stays readable, since pools are never unmapped. Those of the backend are read as the roots
+//! are: the program may have closed a page of one.
 
 use super::index::{Held, Large};
 use super::mapped::Mapped;
@@ -24,6 +24,7 @@ use crate::size_class::{CLASS_STEP, POOL_BYTES, POOLS_PER_ARENA, SizeClass, WORD
 use crate::statics::MODE;
 use crate::sync::Ordering;
 use crate::verify::View;
+use core::cell::RefCell;
 use core::sync::atomic::AtomicU64;
 
 /// Bytes of a word that may be a pointer.
@@ -69,6 +70,13 @@ pub(super) struct Sums {
     pub(super) undecided_blocks: u64,
 }
 
+/// What the C library has noted of a thread's stack. With its guard, where it has made one.
+struct StackNote {
+    start: usize,
+    end: usize,
+    guard: usize,
+}
+
 /// Where a word lies that is scanned.
 #[derive(Clone, Copy)]
 pub(super) enum Holder {
@@ -77,17 +85,22 @@ pub(super) enum Holder {
     Block(Node),
 }
 
+/// What is reached, and what of it has not been looked into.
+struct Marks {
+    small: Mapped<u64>,
+    large: Mapped<u64>,
+    work: Mapped<Node>,
+}
+
 /// The live blocks, and what is reached of them.
 pub(super) struct Scan<'a> {
     view: &'a View<'a>,
     large: Mapped<Large>,
     /// A bit for each step of 8 bytes of the region, as in the free map.
     live: Mapped<u64>,
-    marks: Mapped<u64>,
-    large_marks: Mapped<u64>,
+    marks: RefCell<Marks>,
     /// Whether blocks are those of the debug layer, which says what of them is the program's.
     is_debug: bool,
-    work: Mapped<Node>,
     pub(super) mappings: Mapped<Mapping>,
     /// What of the mappings is not scanned, by address; they may overlap.
     holes: Mapped<(usize, usize)>,
@@ -112,11 +125,13 @@ impl<'a> Scan<'a> {
         let mut scan = Self {
             view,
             live: Mapped::zeros(words).ok_or_else(none)?,
-            marks: Mapped::zeros(words).ok_or_else(none)?,
-            large_marks: Mapped::zeros(large.len().div_ceil(64)).ok_or_else(none)?,
+            marks: RefCell::new(Marks {
+                small: Mapped::zeros(words).ok_or_else(none)?,
+                large: Mapped::zeros(large.len().div_ceil(64)).ok_or_else(none)?,
+                work: Mapped::new(),
+            }),
             large,
             is_debug: MODE.get().is_debug(),
-            work: Mapped::new(),
             holes: Mapped::new(),
             memory: Memory::open()?,
             caller_stack: caller.stack,
@@ -285,58 +300,79 @@ impl<'a> Scan<'a> {
     }
 
     /// Marks a block, to be looked into. Returns whether it was not marked yet; `None` without memory.
-    fn mark(&mut self, node: Node) -> Option<bool> {
-        let (marks, number) =
-            if node & LARGE != 0 { (&mut self.large_marks, node & !LARGE) } else { (&mut self.marks, node) };
+    fn mark(&self, node: Node) -> Option<bool> {
+        let mut marks = self.marks.borrow_mut();
+        let Marks { small, large, work } = &mut *marks;
+        let (marks, number) = if node & LARGE != 0 { (large, node & !LARGE) } else { (small, node) };
         let (word, bit) = (&mut marks[(number / 64) as usize], 1 << (number % 64));
         if *word & bit != 0 {
             return Some(false);
         }
         *word |= bit;
-        self.work.push(node)?;
+        work.push(node)?;
         Some(true)
     }
 
     fn is_marked(&self, node: Node) -> bool {
-        let (marks, number) = if node & LARGE != 0 { (&self.large_marks, node & !LARGE) } else { (&self.marks, node) };
+        let marks = self.marks.borrow();
+        let (marks, number) = if node & LARGE != 0 { (&marks.large, node & !LARGE) } else { (&marks.small, node) };
         marks[(number / 64) as usize] >> (number % 64) & 1 == 1
     }
 
     /// Calls `each` with the address and the value of each word of a block.
     fn words(&self, node: Node, mut each: impl FnMut(usize, u64)) {
         let (start, bytes) = self.block(node);
-        for address in (start.next_multiple_of(WORD)..).step_by(WORD).take_while(|at| at + WORD <= start + bytes) {
+        let (from, to) = (start.next_multiple_of(WORD), start + bytes);
+        if node & LARGE != 0 {
+            // The program may have closed a page of it, or never touched one.
+            return self.read_used(from, to, self.mapping_of(start), &mut each);
+        }
+        for address in (from..).step_by(WORD).take_while(|at| at + WORD <= to) {
             each(address, read_word(address));
         }
     }
 
     /// Marks all that the roots lead to.
     pub(super) fn mark_from_roots(&mut self) -> Option<()> {
-        // The roots are read through `self`, which marking changes.
-        let mut found = Mapped::new();
-        let (mut is_whole, mut words) = (true, 0);
-        self.each_root_word(|_, _, value| {
-            words += 1;
+        let mut is_whole = true;
+        let mut look = |value: u64| {
             if let Some(node) = self.node_of(value as usize) {
-                is_whole &= self.is_marked(node) || found.push(node).is_some();
+                is_whole &= self.mark(node).is_some();
+            }
+        };
+        let mut words = 0;
+        self.each_root_word(|mapping, _, value| {
+            words += 1;
+            if !self.is_mallocs_own(mapping, value as usize) {
+                look(value);
             }
         });
+        let next = || self.marks.borrow_mut().work.pop();
+        while let Some(node) = next() {
+            self.words(node, |_, value| look(value));
+        }
         self.sums.root_bytes = words * WORD as u64;
-        if !is_whole {
-            return None;
+        is_whole.then_some(())
+    }
+
+    /// Whether a word of the C library's memory is glibc's pointer to what follows a large block, rather than one to its last
+    /// word: a chunk of malloc begins 8 bytes before the one in front of it ends.
+    fn is_mallocs_own(&self, mapping: usize, address: usize) -> bool {
+        /// Bytes before a block in its chunk.
+        const HEADER: usize = 16;
+        let Some(node) = self.large_of(address) else { return false };
+        let large = self.large[(node & !LARGE) as usize];
+        let chunk_bytes = (large.bytes + HEADER / 2).next_multiple_of(HEADER);
+        if self.view.region.offset_of(address).is_some() || address != large.start - HEADER + chunk_bytes {
+            return false;
         }
-        while let Some(node) = found.pop() {
-            self.mark(node)?;
-        }
-        while let Some(node) = self.work.pop() {
-            let (start, bytes) = self.block(node);
-            for address in (start.next_multiple_of(WORD)..).step_by(WORD).take_while(|at| at + WORD <= start + bytes) {
-                if let Some(found) = self.node_of(read_word(address) as usize) {
-                    self.mark(found)?;
-                }
-            }
-        }
-        Some(())
+        let Mapping { start, end, name, .. } = &self.mappings[mapping];
+        let name = name.bytes();
+        let has_blocks = || {
+            let first = self.large.partition_point(|large| large.start < *start);
+            self.large.get(first).is_some_and(|large| large.start < *end)
+        };
+        name == b"[heap]" || name.windows(7).any(|part| part == b"libc.so") || (name.is_empty() && has_blocks())
     }
 
     /// Calls `each` with each live block, small ones first, by address.
@@ -415,8 +451,10 @@ impl<'a> Scan<'a> {
             let large = self.large[number];
             self.holes.push((large.start, large.start + large.bytes))?;
         }
-        self.hide_unused_stack(caller.stack, world::thread_pointer())?;
-        for thread in world.threads() {
+        if !caller.on_signal_stack {
+            self.hide_unused_stack(caller.stack, world::thread_pointer())?;
+        }
+        for thread in world.threads().filter(|thread| !thread.on_signal_stack) {
             if let Some(stack) = thread.stack {
                 self.hide_unused_stack(stack, thread.pointer)?;
             }
@@ -426,16 +464,37 @@ impl<'a> Scan<'a> {
         Some(())
     }
 
-    /// Hides what lies below the stack pointer, if the mapping is known to be that thread's stack: the kernel says so, or it
-    /// begins behind a guard, and the thread's own data end it. Of others all is scanned.
+    /// Hides what lies below the stack pointer, down to where the thread's stack ends: as the kernel says of the first
+    /// thread's, and the C library of others. Of stacks that nobody knows all is scanned, and so where a stack for signals is in use, which may
+    /// lie in the middle of another.
     fn hide_unused_stack(&mut self, stack: usize, pointer: usize) -> Option<()> {
         let Some(number) = self.mapping_of(stack) else { return Some(()) };
-        let mapping = &self.mappings[number];
-        let is_threads = self.has_guard(number) && stack < pointer && pointer < mapping.end;
-        if is_threads || mapping.name.bytes() == b"[stack]" {
-            self.holes.push((mapping.start, stack))?;
+        let mapping = self.mappings[number];
+        if mapping.name.bytes() == b"[stack]" {
+            return self.holes.push((mapping.start, stack));
         }
-        Some(())
+        match self.stack_of(pointer) {
+            Some(known) if known.start <= stack && stack < known.end => {
+                self.holes.push((known.start.max(mapping.start), stack))
+            }
+            _ => Some(()),
+        }
+    }
+
+    /// The stack that the C library notes in a thread's record.
+    fn stack_of(&self, pointer: usize) -> Option<StackNote> {
+        /// More than lies above a thread's record on its stack.
+        const ABOVE: usize = 1024 * 1024;
+        let (from, to) = world::thread_record(pointer);
+        let mut words = [0; 512];
+        let wanted = ((to - from) / WORD).min(words.len());
+        let read = self.memory.read(from, &mut words[..wanted]);
+        words[..read].windows(3).find_map(|words| {
+            let (start, bytes, guard) = (words[0] as usize, words[1] as usize, words[2] as usize);
+            let end = start.checked_add(bytes)?;
+            let is_stack = start % crate::os::page_bytes() == 0 && start > 0 && start < pointer;
+            (is_stack && end > pointer && end - pointer <= ABOVE).then_some(StackNote { start, end, guard })
+        })
     }
 
     /// Hides the stacks of threads that are gone, which the C library keeps for later ones.
@@ -468,7 +527,9 @@ impl<'a> Scan<'a> {
                     }
                 }
             });
-            if let Some(pointer) = pointer {
+            // Made by the C library, with its guard: memory that the program has lent it is the program's again.
+            let is_own = |note: &StackNote| note.guard > 0 && note.start.checked_add(note.guard) == Some(mapping.start);
+            if let Some(pointer) = pointer.filter(|pointer| self.stack_of(*pointer).is_some_and(|note| is_own(&note))) {
                 self.holes.push((mapping.start, pointer))?;
             }
         }
@@ -508,35 +569,56 @@ impl<'a> Scan<'a> {
 
     /// Calls `each` with number of mapping, address and value of every word of the roots.
     fn each_root_word(&self, mut each: impl FnMut(usize, usize, u64)) {
-        let mut words = [0; READ_AT_ONCE];
         self.each_root_range(|number, from, to| {
-            let mut read = |from: usize, to: usize| {
-                let mut at = from.next_multiple_of(WORD);
-                while at + WORD <= to {
-                    let wanted = ((to - at) / WORD).min(READ_AT_ONCE);
-                    let count = self.memory.read(at, &mut words[..wanted]);
-                    for (value, address) in words[..count].iter().zip((at..).step_by(WORD)) {
-                        each(number, address, *value);
-                    }
-                    if count == 0 {
-                        // Not readable after all, such as what lies beyond the end of a file: the next page may be.
-                        at = (at + 1).next_multiple_of(crate::os::page_bytes());
-                    } else {
-                        at += count * WORD;
-                    }
-                }
-            };
-            if self.mappings[number].is_private {
-                self.memory.each_used((from, to), read);
-            } else {
-                read(from, to);
-            }
+            self.read_used(from, to, Some(number), &mut |address, value| each(number, address, value));
         });
+    }
+
+    /// Calls `each` with address and value of the words in a range of a mapping, but for pages that hold nothing.
+    fn read_used(&self, from: usize, to: usize, mapping: Option<usize>, each: &mut impl FnMut(usize, u64)) {
+        /// Below so many bytes, reading is less work than asking.
+        const WORTH_ASKING: usize = 16 * 4096;
+        if to.saturating_sub(from) < WORTH_ASKING {
+            return self.read_words(from, to, each);
+        }
+        let read = |from: usize, to: usize| self.read_words(from, to, each);
+        if mapping.is_none_or(|number| self.mappings[number].is_private) {
+            self.memory.each_used((from, to), read);
+        } else {
+            self.memory.each_used_shared((from, to), read);
+        }
+    }
+
+    /// Calls `each` with address and value of the words in a range, but for pages that cannot be read.
+    fn read_words(&self, from: usize, to: usize, each: &mut impl FnMut(usize, u64)) {
+        let mut words = [0; READ_AT_ONCE];
+        let mut at = from.next_multiple_of(WORD);
+        while at + WORD <= to {
+            let wanted = ((to - at) / WORD).min(READ_AT_ONCE);
+            let count = self.memory.read(at, &mut words[..wanted]);
+            for (value, address) in words[..count].iter().zip((at..).step_by(WORD)) {
+                each(address, *value);
+            }
+            if count == 0 {
+                // Closed, or beyond the end of a file: the next page may be readable.
+                at = (at + 1).next_multiple_of(crate::os::page_bytes());
+            } else {
+                at += count * WORD;
+            }
+        }
     }
 }
 
+/// The mappings, with none of what is mapped from here on among them.
 fn read_mappings() -> Result<Mapped<Mapping>, Refusal> {
-    let mut mappings = Mapped::new();
+    let mut count = 0;
+    world::each_mapping(|_| {
+        count += 1;
+        Some(())
+    })?;
+    // Room for all at once, and for what this adds: an array that grows would be listed where it was, and what comes to lie
+    // there be taken for a root.
+    let mut mappings = Mapped::with_room(count + 8).ok_or(Refusal::NoMemory)?;
     world::each_mapping(|mapping| mappings.push(mapping))?;
     Ok(mappings)
 }

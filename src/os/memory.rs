@@ -188,6 +188,18 @@ pub(crate) unsafe fn release(start: NonNull<u8>, bytes: usize) -> usize {
     if status == 0 { before } else { 0 }
 }
 
+/// Empties pages of somebody else's memory: they read as zero then, unless others share them. False if that is not possible.
+///
+/// # Safety
+/// * The range is whole pages that are mapped, and nobody uses what it holds.
+pub(crate) unsafe fn give_back(start: *mut u8, bytes: usize) -> bool {
+    let _errno = KeepErrno::new();
+    // Elsewhere the old content may stay for a while.
+    // SAFETY: the caller promises that nobody needs the content.
+    cfg!(any(target_os = "linux", target_os = "android"))
+        && unsafe { libc::madvise(start.cast::<c_void>(), bytes, libc::MADV_DONTNEED) } == 0
+}
+
 /// Asks the C library to give back what it can of malloc's free memory. Whether it did.
 pub(crate) fn trim_backend() -> bool {
     let _errno = KeepErrno::new();

@@ -10,7 +10,7 @@ pub(crate) mod world;
 
 pub(crate) use exit::{Buffered, Output, environment, name_exit_entry};
 pub(crate) use memory::{
-    address_space_limit, let_read, open, page_bytes, physical_memory, prefer_huge_pages, release, reserve,
+    address_space_limit, give_back, let_read, open, page_bytes, physical_memory, prefer_huge_pages, release, reserve,
     resident_bytes, trim_backend, unreserve, word_wiped_on_fork,
 };
 pub(crate) use process::{ThreadExitKey, abort, nap, process_id, write_stderr};

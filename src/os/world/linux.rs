@@ -17,7 +17,7 @@
 //! * **E** (end): the store is `Release` and pairs with the handler's `Acquire` load of the round.
 
 use super::{Place, Refusal, Stop};
-use crate::os::memory::{KeepErrno, open, page_bytes, reserve, unreserve};
+use crate::os::memory::{KeepErrno, last_error, open, page_bytes, reserve, unreserve};
 use crate::statics::STOP;
 use core::arch::asm;
 use core::ffi::{c_int, c_void};
@@ -31,10 +31,15 @@ const ASKED: u32 = 1;
 const STOPPED: u32 = 2;
 const GIVEN_UP: u32 = 3;
 
-/// How long a thread that could take the signal is waited for.
-const PATIENCE: Duration = Duration::from_secs(2);
-/// How long one is that blocks all signals. The C library does so for moments: when a thread begins or ends.
-const PATIENCE_WITH_BLOCKED: Duration = Duration::from_millis(100);
+/// How long a thread is waited for that has no processor, or that the kernel holds up in the middle of a system call.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How long one is that sleeps in the kernel and takes no signal there: in `vfork`, as long as the child runs.
+const PATIENCE_IN_KERNEL: Duration = Duration::from_secs(2);
+/// Looks at threads that are all asleep and block the signal, after which it is not waited for them any more. The C library blocks
+/// signals for moments, when a thread begins or ends; such a thread may wait for one that has been stopped.
+const LOOKS_AT_SLEEPERS: u32 = 64;
+/// Nanoseconds that a thread which blocks the signal may run before it is given up.
+const RUN_WITH_BLOCKED: u64 = 20_000_000;
 /// Places of the first table.
 const FIRST_PLACES: usize = 1024;
 /// Bytes in memory before a table's first place: how many places there are.
@@ -53,6 +58,8 @@ pub(crate) struct Stopped {
     pub(crate) stack: Option<usize>,
     /// Its thread pointer, if it is stopped.
     pub(crate) pointer: usize,
+    /// Whether it was stopped on a stack for signals.
+    pub(crate) on_signal_stack: bool,
 }
 
 /// Proof that the other threads are stopped; they run on when it is dropped.
@@ -143,10 +150,11 @@ impl Stop {
         }
         // SAFETY: all zero is a legal action, and the call has filled it in.
         let before = unsafe { before.assume_init() };
-        if before.sa_sigaction != libc::SIG_DFL {
+        let handler: extern "C" fn(c_int, *mut libc::siginfo_t, *mut c_void) = park;
+        // It is there already if this signal was chosen once before.
+        if before.sa_sigaction != libc::SIG_DFL && before.sa_sigaction != handler as usize {
             return Err(Refusal::SignalInUse(signal));
         }
-        let handler: extern "C" fn(c_int, *mut libc::siginfo_t, *mut c_void) = park;
         let mut action = before;
         action.sa_sigaction = handler as usize;
         // On the thread's own stack: what the kernel saves there is found with it.
@@ -214,6 +222,7 @@ impl World {
                     return true;
                 }
                 is_new = true;
+                place.ran.store(0, Ordering::Relaxed);
                 // State before name, so that a handler which finds its name finds the question.
                 place.state.store(state(round, ASKED), Ordering::Relaxed);
                 place.thread.store(thread, Ordering::Release);
@@ -233,38 +242,66 @@ impl World {
     /// Waits until no question is open: each thread has stopped, is gone, or is given up.
     fn wait(&self, round: u32, signal: c_int) {
         let begin = Instant::now();
-        let mut looks = 0_u32;
+        let (mut looks, mut looks_at_sleepers) = (0_u32, 0);
         loop {
-            let waited = begin.elapsed();
-            let mut is_open = false;
+            let is_look = looks % 16 == 15;
+            let (mut is_open, mut are_asleep) = (false, true);
             // Ordering W.
             let open = |place: &&Place| place.state.load(Ordering::Acquire) == state(round, ASKED);
             for place in self.table.places().iter().filter(open) {
-                let thread = place.thread.load(Ordering::Relaxed);
-                let give_up = |place: &Place| {
-                    let (asked, given_up) = (state(round, ASKED), state(round, GIVEN_UP));
-                    let _ = place.state.compare_exchange(asked, given_up, Ordering::Acquire, Ordering::Acquire);
-                };
-                // A look at a thread's file costs more than the thread needs to answer.
-                if looks % 16 == 15 {
-                    match signal_state(thread, signal) {
-                        SignalState::Gone => place.state.store(0, Ordering::Relaxed),
-                        SignalState::Blocked if waited > PATIENCE_WITH_BLOCKED => give_up(place),
-                        SignalState::Free => send(thread, signal),
-                        _ => {}
-                    }
-                    if waited > PATIENCE {
-                        give_up(place);
-                    }
-                }
                 is_open = true;
+                // A look at a thread's file costs more than the thread needs to answer.
+                if is_look {
+                    are_asleep &= self.look(place, round, signal, begin.elapsed(), looks_at_sleepers);
+                }
             }
             if !is_open {
                 return;
             }
+            if is_look {
+                looks_at_sleepers = if are_asleep { looks_at_sleepers + 1 } else { 0 };
+            }
             looks += 1;
             crate::os::nap();
         }
+    }
+
+    /// Looks why a thread does not answer. Returns whether it sleeps, and blocks the signal.
+    fn look(&self, place: &Place, round: u32, signal: c_int, waited: Duration, looks_at_sleepers: u32) -> bool {
+        let thread = place.thread.load(Ordering::Relaxed);
+        let give_up = || {
+            let (asked, given_up) = (state(round, ASKED), state(round, GIVEN_UP));
+            let _ = place.state.compare_exchange(asked, given_up, Ordering::Acquire, Ordering::Acquire);
+        };
+        match signal_state(thread, signal) {
+            SignalState::Gone => place.state.store(0, Ordering::Relaxed),
+            SignalState::Asleep => {
+                if looks_at_sleepers >= LOOKS_AT_SLEEPERS {
+                    give_up();
+                }
+                return true;
+            }
+            SignalState::Running => {
+                let Some(ran) = nanoseconds_run(thread) else {
+                    if waited > PATIENCE_IN_KERNEL {
+                        give_up();
+                    }
+                    return false;
+                };
+                match place.ran.load(Ordering::Relaxed) {
+                    0 => place.ran.store(ran + 1, Ordering::Relaxed),
+                    before if ran + 1 - before > RUN_WITH_BLOCKED => give_up(),
+                    _ => {}
+                }
+            }
+            SignalState::InKernel if waited > PATIENCE_IN_KERNEL => give_up(),
+            SignalState::NotSent => send(thread, signal),
+            SignalState::Pending | SignalState::InKernel => {}
+        }
+        if waited > PATIENCE {
+            give_up();
+        }
+        false
     }
 
     /// Each other thread, stopped or not.
@@ -275,8 +312,12 @@ impl World {
                 GIVEN_UP => None,
                 _ => return None,
             };
-            let pointer = place.pointer.load(Ordering::Relaxed);
-            Some(Stopped { thread: place.thread.load(Ordering::Relaxed), stack, pointer })
+            Some(Stopped {
+                thread: place.thread.load(Ordering::Relaxed),
+                stack,
+                pointer: place.pointer.load(Ordering::Relaxed),
+                on_signal_stack: place.on_signal_stack.load(Ordering::Relaxed),
+            })
         })
     }
 
@@ -316,6 +357,10 @@ extern "C" fn park(_: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
         if place.state.load(Ordering::Acquire) == state(round, ASKED) {
             place.stack.store(stack, Ordering::Relaxed);
             place.pointer.store(thread_pointer(), Ordering::Relaxed);
+            // SAFETY: the kernel passes a context to a handler that asks for one.
+            let signal_stack = unsafe { (*context.cast::<libc::ucontext_t>()).uc_stack };
+            let is_there = stack.wrapping_sub(signal_stack.ss_sp.addr()) < signal_stack.ss_size;
+            place.on_signal_stack.store(is_there, Ordering::Relaxed);
             // Ordering S.
             let (asked, stopped) = (state(round, ASKED), state(round, STOPPED));
             let _ = place.state.compare_exchange(asked, stopped, Ordering::Release, Ordering::Relaxed);
@@ -372,44 +417,96 @@ fn send(thread: u32, signal: c_int) {
 
 /// How a thread that does not answer stands.
 enum SignalState {
+    /// It has ended, or never runs the program: the kernel has it work for io_uring.
     Gone,
-    /// It takes no signal now.
-    Blocked,
+    /// It blocks the signal, and sleeps.
+    Asleep,
+    /// It blocks the signal, and runs or would.
+    Running,
+    /// It is deep in the kernel, where it takes no signal.
+    InKernel,
     /// It will take the signal when it runs.
     Pending,
     /// It has not been sent: the queue of signals may have been full.
-    Free,
+    NotSent,
+}
+
+/// A file of a thread, by the end of its path with a zero byte.
+fn file_of(thread: u32, name: &[u8]) -> Option<super::ProcFile> {
+    let mut path = [0; 40];
+    let before = b"/proc/self/task/";
+    path[..before.len()].copy_from_slice(before);
+    let mut digits = [0; 10];
+    let (mut first, mut rest) = (digits.len(), thread);
+    while first == digits.len() || rest > 0 {
+        first -= 1;
+        digits[first] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+    }
+    let digits = &digits[first..];
+    path[before.len()..][..digits.len()].copy_from_slice(digits);
+    path[before.len() + digits.len()..][..name.len()].copy_from_slice(name);
+    super::ProcFile::open(&path)
 }
 
 fn signal_state(thread: u32, signal: c_int) -> SignalState {
-    let mut path = *b"/proc/self/task/0000000000/status\0";
-    let mut rest = thread;
-    for digit in path[16..26].iter_mut().rev() {
-        *digit = b'0' + (rest % 10) as u8;
-        rest /= 10;
+    if is_gone(thread) {
+        return SignalState::Gone;
     }
-    // The kernel wants no zeros in front.
-    let zeros = path[16..26].iter().take_while(|digit| **digit == b'0').count();
-    path.copy_within(16 + zeros.., 16);
-    let Some(file) = super::ProcFile::open(&path) else { return SignalState::Gone };
+    // Without a descriptor for its file nobody can say more.
+    let Some(file) = file_of(thread, b"/status\0") else { return SignalState::Pending };
     let mut text = [0_u8; 4096];
     let length = file.read(&mut text);
     let field = |name: &[u8]| {
         let at = text[..length].windows(name.len()).position(|part| part == name)? + name.len();
         Some(text[at..length].trim_ascii_start())
     };
-    if field(b"\nState:").is_none_or(|value| matches!(value.first(), Some(b'Z' | b'X'))) {
+    let state = field(b"\nState:").and_then(|value| value.first().copied());
+    if matches!(state, Some(b'Z' | b'X')) {
         return SignalState::Gone;
     }
     let has_signal = |name: &[u8]| {
         let digits = field(name).unwrap_or(b"").iter().map_while(|digit| (*digit as char).to_digit(16));
         digits.fold(0_u64, |mask, digit| mask << 4 | u64::from(digit)) >> (signal - 1) & 1 == 1
     };
-    match (has_signal(b"\nSigBlk:"), has_signal(b"\nSigPnd:")) {
-        (true, _) => SignalState::Blocked,
-        (false, true) => SignalState::Pending,
-        (false, false) => SignalState::Free,
+    match (has_signal(b"\nSigBlk:"), state) {
+        (true, _) if is_of_kernel(thread) => SignalState::Gone,
+        (true, Some(b'R')) => SignalState::Running,
+        (true, _) => SignalState::Asleep,
+        (false, Some(b'D')) => SignalState::InKernel,
+        (false, _) if has_signal(b"\nSigPnd:") => SignalState::Pending,
+        (false, _) => SignalState::NotSent,
     }
+}
+
+/// Whether there is no thread of this number in the process any more.
+fn is_gone(thread: u32) -> bool {
+    let _errno = KeepErrno::new();
+    // SAFETY: no preconditions; signal 0 is none.
+    let sent = unsafe { libc::syscall(libc::SYS_tgkill, crate::os::process_id(), thread, 0) };
+    sent != 0 && last_error() == libc::ESRCH
+}
+
+/// Whether a thread of the process is the kernel's own, and runs nothing of the program.
+fn is_of_kernel(thread: u32) -> bool {
+    /// `PF_IO_WORKER` of the kernel's `linux/sched.h`, for io_uring's threads.
+    const IO_WORKER: u64 = 0x10;
+    number_in(thread, b"/stat\0", 6).is_some_and(|flags| flags & IO_WORKER != 0)
+}
+
+/// Nanoseconds that a thread has had a processor, if the kernel tells.
+fn nanoseconds_run(thread: u32) -> Option<u64> {
+    number_in(thread, b"/schedstat\0", 0)
+}
+
+/// A number of a thread's file, behind so many others, and behind a name in parentheses if there is one.
+fn number_in(thread: u32, name: &[u8], position: usize) -> Option<u64> {
+    let file = file_of(thread, name)?;
+    let mut text = [0_u8; 512];
+    let length = file.read(&mut text);
+    let rest = text[..length].rsplit(|byte| *byte == b')').next()?;
+    let word = rest.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty()).nth(position)?;
+    core::str::from_utf8(word).ok()?.parse().ok()
 }
 
 /// Calls `each` with the number of each thread of the process until it returns false. Returns how many there were.
@@ -437,6 +534,15 @@ fn each_thread(mut each: impl FnMut(u32) -> bool) -> Result<usize, Refusal> {
             }
         }
     }
+}
+
+/// Whether the calling thread runs on a stack for signals.
+fn on_signal_stack() -> bool {
+    let mut stack = MaybeUninit::<libc::stack_t>::zeroed();
+    // SAFETY: a question with room for the answer.
+    unsafe { libc::sigaltstack(ptr::null(), stack.as_mut_ptr()) };
+    // SAFETY: all zero is a legal value too.
+    unsafe { stack.assume_init() }.ss_flags & libc::SS_ONSTACK != 0
 }
 
 /// Signals that are blocked for the calling thread until this is dropped.
@@ -467,6 +573,8 @@ pub(crate) struct Caller {
     pub(crate) stack: usize,
     /// The stack that the body runs on.
     pub(crate) own: (usize, usize),
+    /// Whether the caller's is a stack for signals.
+    pub(crate) on_signal_stack: bool,
 }
 
 /// Runs `body` on a stack of its own, with all signals blocked, and the caller's registers saved on the caller's stack: so
@@ -477,13 +585,14 @@ pub(crate) fn on_own_stack<R>(body: impl FnOnce(&Caller) -> R) -> Option<R> {
     struct Call<F, R> {
         body: Option<F>,
         own: (usize, usize),
+        on_signal_stack: bool,
         result: Option<R>,
     }
     unsafe extern "C" fn begin<F: FnOnce(&Caller) -> R, R>(call: *mut c_void, stack: usize) {
         // SAFETY: `on_own_stack` passes its `Call`, and waits.
         let call = unsafe { &mut *call.cast::<Call<F, R>>() };
         if let Some(body) = call.body.take() {
-            call.result = Some(body(&Caller { stack, own: call.own }));
+            call.result = Some(body(&Caller { stack, own: call.own, on_signal_stack: call.on_signal_stack }));
         }
     }
     fn begin_of<F: FnOnce(&Caller) -> R, R>(_: &Call<F, R>) -> unsafe extern "C" fn(*mut c_void, usize) {
@@ -500,7 +609,7 @@ pub(crate) fn on_own_stack<R>(body: impl FnOnce(&Caller) -> R) -> Option<R> {
     let mut result = None;
     if is_open {
         let _blocked = Blocked::new();
-        let call = Call { body: Some(body), own, result: None };
+        let call = Call { body: Some(body), own, on_signal_stack: on_signal_stack(), result: None };
         let begin = begin_of(&call);
         // At the low end of the new stack: room for an answer on the caller's would show what was there before.
         let place = bottom.cast();
@@ -583,6 +692,14 @@ unsafe fn switch(call: *mut c_void, top: *mut u8, begin: unsafe extern "C" fn(*m
             clobber_abi("C"),
         );
     }
+}
+
+/// Where the C library keeps what it knows of a thread, given its thread pointer: some words among which are the beginning of
+/// the thread's stack and, behind it, its bytes; and with glibc, behind those, the bytes of its guard.
+pub(crate) fn thread_record(pointer: usize) -> (usize, usize) {
+    /// More than any record takes.
+    const BYTES: usize = 4096;
+    if cfg!(target_arch = "x86_64") { (pointer, pointer + BYTES) } else { (pointer - BYTES, pointer) }
 }
 
 /// What the C library wrote next to the calling thread's pointer to guard its stacks, which is the same for each thread.

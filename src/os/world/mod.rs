@@ -14,7 +14,7 @@ pub(crate) use {linux::*, maps::*};
 #[cfg(not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))))]
 pub(crate) use none::*;
 
-use core::sync::atomic::{AtomicI32, AtomicPtr, AtomicU32, AtomicUsize};
+use core::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize};
 
 /// Why the other threads could not be stopped, or memory not be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +41,10 @@ pub(crate) struct Place {
     stack: AtomicUsize,
     /// The thread pointer.
     pointer: AtomicUsize,
+    /// Whether a stack for signals was in use when the thread was stopped.
+    on_signal_stack: AtomicBool,
+    /// For the finder: nanoseconds that the thread had run when it was first looked at, and one more; 0 before.
+    ran: AtomicU64,
 }
 
 /// What stopped threads and the one that stops them share.

@@ -10,6 +10,7 @@ pub(crate) struct Stopped {
     pub(crate) thread: u32,
     pub(crate) stack: Option<usize>,
     pub(crate) pointer: usize,
+    pub(crate) on_signal_stack: bool,
 }
 
 pub(crate) enum World {}
@@ -41,6 +42,7 @@ impl World {
 pub(crate) struct Caller {
     pub(crate) stack: usize,
     pub(crate) own: (usize, usize),
+    pub(crate) on_signal_stack: bool,
 }
 
 pub(crate) fn clear_stack() {}
@@ -92,6 +94,12 @@ impl Memory {
     }
 
     pub(crate) fn each_used(&self, _: (usize, usize), _: impl FnMut(usize, usize)) {}
+
+    pub(crate) fn each_used_shared(&self, _: (usize, usize), _: impl FnMut(usize, usize)) {}
+}
+
+pub(crate) fn thread_record(pointer: usize) -> (usize, usize) {
+    (pointer, pointer)
 }
 
 pub(crate) fn is_thread_pointer() -> Option<impl Fn(usize, &[u64]) -> bool> {
