@@ -12,7 +12,7 @@ mod support;
 use std::path::Path;
 use std::process::Command;
 
-use support::cargo::build;
+use support::cargo::{FAT_LTO, build};
 use support::process::succeed;
 
 /// Builds the program in a profile of its own, with settings for cargo, runs it, and compares how it says it was built.
@@ -38,8 +38,7 @@ fn smallest() {
 }
 
 fn fat_lto() {
-    let settings = ["inherits='release'", "lto='fat'", "codegen-units=1", "panic='abort'"];
-    assert_works("fat", &settings, "debug: false, abort: true, static: false");
+    assert_runs(&build("program", &FAT_LTO).join("fat"), "debug: false, abort: true, static: false");
 }
 
 /// A position-independent program that loads nothing: the C library is in it.

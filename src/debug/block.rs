@@ -214,8 +214,7 @@ impl Block {
     /// Marks a live block as freed. False if it was not live.
     pub(crate) fn mark_freed(self, shape: Shape, freed: Option<TraceId>) -> bool {
         let (header, align) = (self.header(), shape.align.trailing_zeros());
-        let exchanged =
-            header.state.compare_exchange(LIVE | align, FREED | align, Ordering::AcqRel, Ordering::Relaxed);
+        let exchanged = header.state.compare_exchange(LIVE | align, FREED | align, Ordering::AcqRel, Ordering::Relaxed);
         if exchanged.is_ok() {
             header.freed.store(freed.map_or(0, TraceId::get), Ordering::Relaxed);
         }

@@ -193,7 +193,8 @@ mod tests {
         let mut random = 3_u64;
         for number in 1..100_000 {
             random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            let size = if random >> 60 == 0 { (random >> 40) as usize % 100_000 } else { (random >> 40) as usize % 200 };
+            let size =
+                if random >> 60 == 0 { (random >> 40) as usize % 100_000 } else { (random >> 40) as usize % 200 };
             let block = kept(number, size);
             shadow.push_back((number as u64, block.bytes()));
             bytes += block.bytes();

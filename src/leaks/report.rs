@@ -450,7 +450,10 @@ mod tests {
         assert_eq!(found.blocks[2].referrers, [3, 6]);
         assert_eq!(found.blocks[3].referents, [2, 4]);
         assert_eq!(found.cycles[0].blocks, [2, 3]);
-        assert_eq!(found.groups, [LeakGroup { block_bytes: 32, backtrace: None, direct: 2, indirect: 2, in_cycles: 3 }]);
+        assert_eq!(
+            found.groups,
+            [LeakGroup { block_bytes: 32, backtrace: None, direct: 2, indirect: 2, in_cycles: 3 }]
+        );
     }
 
     #[test]

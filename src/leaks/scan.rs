@@ -21,8 +21,8 @@ use crate::os::world::{self, Caller, Mapping, Memory, Refusal, Stop, World};
 use crate::region::PoolId;
 use crate::remote::RemoteMap;
 use crate::size_class::{CLASS_STEP, POOL_BYTES, POOLS_PER_ARENA, SizeClass, WORD_BYTES, WORDS_PER_POOL};
-use crate::sync::Ordering;
 use crate::statics::MODE;
+use crate::sync::Ordering;
 use crate::verify::View;
 use core::sync::atomic::AtomicU64;
 
