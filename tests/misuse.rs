@@ -640,5 +640,9 @@ fn main() {
             Ok(())
         })
     };
-    support::run_trials(ROWS.iter().map(row).collect());
+    // In debug mode no block is used again so soon.
+    let need_reuse = ["twice_after_class_change", "twice_after_class_change_at_block", "handed_out_again"];
+    let is_left_out = |name: &str| mode::is_debug() && need_reuse.contains(&name);
+    need_reuse.iter().filter(|name| is_left_out(name)).for_each(|name| println!("left out in debug mode: {name}"));
+    support::run_trials(ROWS.iter().filter(|(name, ..)| !is_left_out(name)).map(row).collect());
 }
