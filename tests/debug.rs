@@ -12,11 +12,14 @@ mod planted;
 mod support;
 
 use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::RefCell;
 use std::hint::black_box;
 use std::ops::ControlFlow;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Output};
 use std::ptr::null_mut;
+use std::rc::Rc;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicIsize, Ordering};
 
 use libtest_mimic::Trial;
@@ -289,6 +292,81 @@ fn the_quarantine_gives_way() {
     assert_eq!(LEFT.load(Ordering::Relaxed), 4 << 20);
 }
 
+/// One byte and eight bytes beyond the end, at each size that pools serve, and at some that they do not.
+fn overruns_of_every_size() {
+    for size in (1..=264).step_by(if cfg!(debug_assertions) { 7 } else { 1 }) {
+        for beyond in [0, 7] {
+            let output = no_core(&mut child(&format!("overrun {size} {beyond}"), "debug"));
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.signal(), Some(libc::SIGABRT), "{}", told(&output));
+            assert!(said.starts_with(&format!("poolmalloc: overrun of the block of {size} bytes")), "{said}");
+            assert!(said.contains(&format!("at offset {}, marked", size + beyond)), "{said}");
+        }
+    }
+}
+
+fn overrun(size: usize, beyond: usize) {
+    let layout = layout(size, 1);
+    // SAFETY: the size is not zero.
+    let block = black_box(unsafe { ALLOC.alloc(layout) });
+    // SAFETY: in the forbidden bytes behind the block, which are there.
+    unsafe { block.wrapping_add(size + beyond).write_volatile(0) };
+    // SAFETY: the block is live with this layout.
+    unsafe { ALLOC.dealloc(block, layout) };
+}
+
+/// The leak finder tells the program's blocks, not those around them, and knows freed ones.
+fn leaks_are_told_in_the_programs_terms() {
+    if !cfg!(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))) {
+        return;
+    }
+    for words in ["debug,leaks", "debug,leaks,malloc"] {
+        let output = child("leak", words).output().expect("starting the child");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{}", told(&output));
+        let numbers = String::from_utf8_lossy(&output.stdout);
+        let mut numbers = numbers.split_whitespace();
+        let (kept, forgotten) = (numbers.next().expect("a number"), numbers.next().expect("a number"));
+        assert!(said.contains(&format!(" direct, serial number {forgotten}\n")), "{}", told(&output));
+        assert!(!said.contains(&format!("serial number {kept}\n")), "{}", told(&output));
+        assert_eq!(said.matches("leaks: unreachable <40 bytes").count(), 2, "{}", told(&output));
+        assert_eq!(said.matches("in cycle 0, serial number ").count(), 2, "{}", told(&output));
+        assert_eq!(said.matches(", strong 1, weak 0").count(), 2, "{}", told(&output));
+        assert!(said.ends_with("3 unreachable, 580 bytes: 1 direct, 0 indirect, 2 in 1 cycle\n"), "{}", told(&output));
+    }
+}
+
+fn leak() {
+    /// 40 bytes with the counts.
+    struct Node {
+        next: RefCell<Option<Rc<Node>>>,
+        _data: u64,
+    }
+
+    #[inline(never)]
+    fn plant() {
+        let first = Rc::new(Node { next: RefCell::new(None), _data: 1 });
+        let second = Rc::new(Node { next: RefCell::new(Some(first.clone())), _data: 2 });
+        *first.next.borrow_mut() = Some(second);
+        // Freed blocks are kept with all their addresses, and are no leaks.
+        drop(black_box((vec![1_u8; 333], vec![0_u8; 3333])));
+    }
+    static KEPT: Mutex<Option<Box<[u8; 77]>>> = Mutex::new(None);
+
+    /// The serial number of the one live block of so many bytes.
+    fn serial(bytes: u64) -> u64 {
+        let blocks = poolmalloc::leaks::live_blocks().expect("a search");
+        let mut found = blocks.iter().filter(|block| block.bytes == bytes);
+        let block = found.next().expect("a block");
+        assert!(found.next().is_none(), "more than one of {bytes} bytes");
+        block.serial.expect("a number")
+    }
+    *KEPT.lock().expect("no panic") = Some(Box::new([1; 77]));
+    plant();
+    std::mem::forget(black_box(Box::new([1_u8; 500])));
+    say(&format!("{} {}", serial(77), serial(500)));
+}
+
 /// With `backtrace=N` the report names the functions, or the build warns that it cannot.
 fn backtraces() {
     let plant = |name| PLANTS.iter().find(|plant| plant.name == name).expect("an error");
@@ -311,8 +389,15 @@ fn backtraces() {
 
 fn main() {
     if let Some(role) = role() {
-        if role == "correct" {
-            return correct();
+        let mut words = role.split(' ');
+        match words.next() {
+            Some("correct") => return correct(),
+            Some("leak") => return leak(),
+            Some("overrun") => {
+                let mut number = || words.next().and_then(|word| word.parse().ok()).expect("a number");
+                return overrun(number(), number());
+            }
+            _ => {}
         }
         assert!(plant_of(&role), "{role}");
         return;
@@ -323,7 +408,9 @@ fn main() {
             Ok(())
         })
     });
-    let others: [(&str, fn()); 4] = [
+    let others: [(&str, fn()); 6] = [
+        ("overruns_of_every_size", overruns_of_every_size),
+        ("leaks_are_told_in_the_programs_terms", leaks_are_told_in_the_programs_terms),
         ("a_correct_program_hears_nothing", a_correct_program_hears_nothing),
         ("over_the_backend_alone", over_the_backend_alone),
         ("backtraces", backtraces),
