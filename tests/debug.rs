@@ -1,4 +1,4 @@
-//! `POOLMALLOC=debug`: each planted error (tests/support/planted.rs) is reported, in this build and in an optimised program; a
+//! `POOLMALLOC=debug`: each planted error (tests/support/planted.rs) is reported; a
 //! correct program hears nothing, and finds its blocks, its counts and its content as documented.
 //!
 //! Children do it, with the variable set.
@@ -7,8 +7,6 @@
 //!
 //! `cargo test --test debug`
 
-#[path = "support/planted.rs"]
-mod planted;
 mod support;
 
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -26,11 +24,11 @@ use libtest_mimic::Trial;
 use poolmalloc::{PoolMalloc, check_heap, measure_peak, release_unused, stats};
 use poolmalloc_oracle::soak::{self, Soak};
 
-use planted::{PLANTS, Plant, plant_of};
 use support::block::{Block, layout};
-use support::cargo::{FAT_LTO, build};
 use support::oracle::{assert_nothing_left, consistent_stats, live};
+use support::planted::{PLANTS, plant_of};
 use support::process::{command, role, say, succeed, told};
+use support::reported::{assert_reported, no_core};
 use support::scaled;
 
 #[global_allocator]
@@ -41,51 +39,6 @@ fn child(role: &str, words: &str) -> Command {
     let mut child = command(role);
     child.env("POOLMALLOC", words);
     child
-}
-
-/// Fails unless a child was ended by the report of this error, and said nothing else.
-fn assert_reported(plant: &Plant, output: &Output) {
-    let all = || told(output);
-    assert_eq!(output.status.signal(), Some(libc::SIGABRT), "{}", all());
-    let accused = String::from_utf8_lossy(&output.stdout);
-    let accused = accused.trim_end().strip_prefix("0x").expect("an address");
-    let accused = usize::from_str_radix(accused, 16).expect("an address");
-    let mut line = plant.line.replace("{}", &format!("{accused:#x}"));
-    if let Some((before, rest)) = line.clone().split_once('{') {
-        let (offset, after) = rest.split_once('}').expect("a closing brace");
-        let block = accused.wrapping_add_signed(offset.parse().expect("an offset"));
-        line = format!("{before}{block:#x}{after}");
-    }
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(said.starts_with(&format!("poolmalloc: {line}; aborting\n")), "expected {line}\n{}", all());
-    assert_eq!(said.matches("poolmalloc: ").count(), 1, "{}", all());
-    for piece in plant.told {
-        assert!(said.contains(piece), "expected {piece}\n{}", all());
-    }
-    assert!(!said.contains("block:") || said.contains(", serial number "), "{}", all());
-}
-
-fn no_core(child: &mut Command) -> Output {
-    use std::os::unix::process::CommandExt;
-    let none = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: the closure makes one system call and allocates nothing.
-    unsafe {
-        child.pre_exec(move || {
-            libc::setrlimit(libc::RLIMIT_CORE, &raw const none);
-            Ok(())
-        })
-    };
-    child.output().expect("starting the child")
-}
-
-/// As the last of the tests of `builds`: every crate in one, all of it inlined that can be.
-fn in_an_optimised_program() {
-    let program = build("program", &FAT_LTO).join("fat").join("poolmalloc-program");
-    for plant in PLANTS {
-        let output = no_core(Command::new(&program).arg(plant.name).env("POOLMALLOC", "debug"));
-        assert_reported(plant, &output);
-    }
-    succeed(Command::new(&program).env("POOLMALLOC", "debug"));
 }
 
 /// Only what lies in pools is another's over the backend alone.
@@ -377,7 +330,7 @@ fn backtraces() {
             assert_reported(plant(name), &output);
             assert_eq!(said.matches(" at:\n").count(), places, "{said}");
             let (_, allocated) = said.split_once("  allocated at:\n").expect("a backtrace");
-            assert!(allocated.contains("debug::planted::take\n"), "{said}");
+            assert!(allocated.contains("support::planted::take\n"), "{said}");
         } else {
             let (warning, report) = said.split_once('\n').expect("two lines");
             assert!(warning.contains("cargo feature `backtrace`"), "{said}");
@@ -408,13 +361,12 @@ fn main() {
             Ok(())
         })
     });
-    let others: [(&str, fn()); 6] = [
+    let others: [(&str, fn()); 5] = [
         ("overruns_of_every_size", overruns_of_every_size),
         ("leaks_are_told_in_the_programs_terms", leaks_are_told_in_the_programs_terms),
         ("a_correct_program_hears_nothing", a_correct_program_hears_nothing),
         ("over_the_backend_alone", over_the_backend_alone),
         ("backtraces", backtraces),
-        ("in_an_optimised_program", in_an_optimised_program),
     ];
     let others = others.into_iter().map(|(name, test)| {
         Trial::test(name, move || {

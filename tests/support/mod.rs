@@ -8,8 +8,10 @@ pub(crate) mod cargo;
 pub(crate) mod chain;
 pub(crate) mod matrix;
 pub(crate) mod oracle;
+pub(crate) mod planted;
 pub(crate) mod process;
 pub(crate) mod raw_thread;
+pub(crate) mod reported;
 pub(crate) mod ring;
 pub(crate) mod words;
 
