@@ -152,21 +152,22 @@ fn dealloc_slow(block: *mut u8) {
 #[cold]
 #[inline(never)]
 fn dealloc_without_heap(block: *mut u8) -> bool {
-    if let Entry::Heap(heap) = tls::enter() {
-        let Some(offset) = heap.region.offset_of(block.addr()) else { return false };
-        if let Some(watch) = tls::watched() {
-            watch.freed(block, tag_block_bytes(heap.front.tag_at(offset)));
-        }
-        heap.free(&SHARED, block, offset);
-        return true;
-    }
-    let Some((offset, tag)) = SHARED.locate(block.addr()) else { return false };
-    if let Some(watch) = tls::watched() {
-        watch.freed(block, tag_block_bytes(tag));
-    }
-    // A block of the region without memory for the stragglers' heap stays live: there is nobody to free it.
-    SHARED.with_stragglers(|heap| heap.free(&SHARED, block, offset));
+    let Some((_, tag)) = SHARED.locate(block.addr()) else { return false };
+    note(|watch| watch.freed(block, tag_block_bytes(tag)));
+    free_to_pool(block);
     true
+}
+
+/// Frees a block of the region, whatever the calling thread's front is.
+pub(crate) fn free_to_pool(block: *mut u8) {
+    if let Entry::Heap(heap) = tls::enter() {
+        if let Some(offset) = heap.region.offset_of(block.addr()) {
+            heap.free(&SHARED, block, offset);
+        }
+    } else if let Some((offset, _)) = SHARED.locate(block.addr()) {
+        // Without memory for the stragglers' heap the block stays live: there is nobody to free it.
+        SHARED.with_stragglers(|heap| heap.free(&SHARED, block, offset));
+    }
 }
 
 /// A block of `bytes`, at most 256, when the loaded magazine has none; null if pools cannot serve it.
@@ -499,22 +500,6 @@ impl<B: GlobalAlloc> Below for PoolMalloc<B> {
             unsafe { Below::give_back(backend, block, layout) }
         }
         (size_of::<B>() == 0).then_some(dealloc::<B>)
-    }
-}
-
-/// Frees a block of a pool for the debug layer.
-pub(crate) fn free_to_pool(block: *mut u8) {
-    match tls::enter() {
-        Entry::Heap(heap) => {
-            if let Some(offset) = heap.region.offset_of(block.addr()) {
-                heap.free(&SHARED, block, offset);
-            }
-        }
-        _ => {
-            if let Some((offset, _)) = SHARED.locate(block.addr()) {
-                SHARED.with_stragglers(|heap| heap.free(&SHARED, block, offset));
-            }
-        }
     }
 }
 

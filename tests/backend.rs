@@ -243,11 +243,15 @@ fn errno_is_preserved() {
 }
 
 fn main() {
-    support::run(&[
+    let tests: [(&str, fn()); 5] = [
         ("large_requests_arrive_unchanged", large_requests_arrive_unchanged),
         ("realloc_across_the_limit", realloc_across_the_limit),
         ("small_requests_stay_away", small_requests_stay_away),
         ("empty_backend", empty_backend),
         ("errno_is_preserved", errno_is_preserved),
-    ]);
+    ];
+    let larger = "the backend is asked for larger blocks, and every realloc moves";
+    let names =
+        ["large_requests_arrive_unchanged", "realloc_across_the_limit", "small_requests_stay_away", "empty_backend"];
+    support::run_but_in_debug(&tests, &names.map(|name| (name, larger)));
 }

@@ -12,8 +12,10 @@ mod support;
 use std::path::Path;
 use std::process::Command;
 
-use support::cargo::build;
+use support::cargo::{FAT_LTO, build};
+use support::planted::PLANTS;
 use support::process::succeed;
+use support::reported::{assert_reported, no_core};
 
 /// Builds the program in a profile of its own, with settings for cargo, runs it, and compares how it says it was built.
 fn assert_works(profile: &str, settings: &[&str], built: &str) {
@@ -38,8 +40,16 @@ fn smallest() {
 }
 
 fn fat_lto() {
-    let settings = ["inherits='release'", "lto='fat'", "codegen-units=1", "panic='abort'"];
-    assert_works("fat", &settings, "debug: false, abort: true, static: false");
+    assert_runs(&build("program", &FAT_LTO).join("fat"), "debug: false, abort: true, static: false");
+}
+
+/// In debug mode the optimised program runs to its end too, and each planted error is reported.
+fn fat_lto_in_debug_mode() {
+    let program = build("program", &FAT_LTO).join("fat").join("poolmalloc-program");
+    for plant in PLANTS {
+        assert_reported(plant, &no_core(Command::new(&program).arg(plant.name).env("POOLMALLOC", "debug")));
+    }
+    succeed(Command::new(&program).env("POOLMALLOC", "debug"));
 }
 
 /// A position-independent program that loads nothing: the C library is in it.
@@ -60,6 +70,12 @@ fn static_pie() {
 
 fn main() {
     if cfg!(all(target_os = "linux", target_env = "gnu", not(target_feature = "crt-static"))) {
-        support::run(&[("debug", debug), ("smallest", smallest), ("fat_lto", fat_lto), ("static_pie", static_pie)]);
+        support::run(&[
+            ("debug", debug),
+            ("smallest", smallest),
+            ("fat_lto", fat_lto),
+            ("fat_lto_in_debug_mode", fat_lto_in_debug_mode),
+            ("static_pie", static_pie),
+        ]);
     }
 }

@@ -14,6 +14,8 @@ use std::fs;
 
 use poolmalloc::PoolMalloc;
 
+use support::block::{Block, layout};
+use support::oracle::{CLASSES, size_of_class};
 use support::process::{command, role, say, told};
 
 #[global_allocator]
@@ -44,8 +46,9 @@ fn asked_for(addresses: &[usize]) -> Option<String> {
 
 /// Takes 80 MiB and says for some depths, in MiB of the region, what was asked for there.
 fn hold() {
-    let blocks: Vec<Box<[u8; 256]>> = (0..80 * MIB / 256).map(|at| Box::new([at as u8; 256])).collect();
-    let mut addresses: Vec<usize> = blocks.iter().map(|block| block.as_ptr().addr()).collect();
+    let size = size_of_class(CLASSES - 1).expect("a size that is served by 256 bytes");
+    let blocks: Vec<Block> = (0..80 * MIB / 256).map(|at| Block::new(layout(size, 8), at)).collect();
+    let mut addresses: Vec<usize> = blocks.iter().map(Block::address).collect();
     addresses.sort_unstable();
     let places: Vec<usize> = [1, 3, 15, 17, 63, 66].iter().map(|mib| addresses[mib * MIB / 256]).collect();
     let answer = asked_for(&places).unwrap_or_else(|| "unknown".to_owned());

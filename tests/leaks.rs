@@ -487,7 +487,7 @@ fn words_of_the_environment() {
         assert!(output.status.success(), "{}", told(&output));
         let said = String::from_utf8(output.stderr).expect("UTF-8");
         assert_eq!(said.is_empty(), is_known, "{value}: {said}");
-        assert!(is_known || (said.lines().count() == 1 && said.contains("there are: leaks malloc")), "{said}");
+        assert!(is_known || (said.lines().count() == 1 && said.contains("there are: debug malloc leaks")), "{said}");
     }
 }
 

@@ -15,6 +15,8 @@ use std::sync::atomic::{AtomicPtr, Ordering};
 use poolmalloc::{PoolMalloc, Stats, stats};
 use serde_json::Value;
 
+use support::block::layout;
+use support::oracle::{block_bytes, class_of};
 use support::process::{command, role, told};
 
 #[global_allocator]
@@ -58,9 +60,14 @@ fn said(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).expect("UTF-8")
 }
 
-fn live_of_class_8(text: &str) -> u64 {
+/// Class of the blocks of 72 bytes.
+fn class_of_72() -> usize {
+    class_of(layout(72, 1)).expect("a class")
+}
+
+fn live_of_class_72(text: &str) -> u64 {
     let value: Value = serde_json::from_str(text).expect("JSON");
-    value["classes"][8]["live_blocks"].as_u64().expect("a number")
+    value["classes"][class_of_72()]["live_blocks"].as_u64().expect("a number")
 }
 
 fn nothing_is_printed_unless_asked() {
@@ -72,14 +79,15 @@ fn nothing_is_printed_unless_asked() {
 fn the_report_goes_to_standard_error() {
     let text = said(&end_with(Some("1")));
     assert!(text.starts_with("Small block threshold = 256"), "{text}");
-    let line = text.lines().find(|line| line.trim_start().starts_with("8    72 ")).expect("the class of 72 bytes");
+    let start = format!("{} {:5} ", class_of_72(), block_bytes(class_of_72()));
+    let line = text.lines().find(|line| line.trim_start().starts_with(&start)).expect("the class of 72 bytes");
     let figures: Vec<&str> = line.split_whitespace().collect();
     assert_eq!(figures[3], "7", "{line}");
     assert!(text.ends_with('\n'));
 }
 
 fn json_goes_to_standard_error() {
-    assert_eq!(live_of_class_8(&said(&end_with(Some("json")))), 7);
+    assert_eq!(live_of_class_72(&said(&end_with(Some("json")))), 7);
 }
 
 fn files_are_written() {
@@ -96,7 +104,7 @@ fn files_are_written() {
     let [json, report] = &names[..] else { panic!("{names:?}") };
     assert!(json.trim_end_matches(".json").parse::<u32>().is_ok(), "{json}");
     assert!(report.starts_with("report.") && report.ends_with(".txt") && !report.contains('%'), "{report}");
-    assert_eq!(live_of_class_8(&fs::read_to_string(folder.join(json)).expect("a file")), 7);
+    assert_eq!(live_of_class_72(&fs::read_to_string(folder.join(json)).expect("a file")), 7);
     assert!(fs::read_to_string(folder.join(report)).expect("a file").starts_with("Small block"));
     fs::remove_dir_all(&folder).expect("removing the folder");
     let said = said(&end_with(Some(&path("gone/report.txt"))));

@@ -16,6 +16,7 @@ use std::fs;
 use poolmalloc::{PoolMalloc, check_heap, release_unused, stats};
 
 use support::block::layout;
+use support::oracle::mode;
 use support::process::{command, role, say, succeed};
 
 #[global_allocator]
@@ -63,7 +64,7 @@ fn bytes_a_block_are_bounded() {
         };
         let (ours, system) = (cost("pool"), cost("system"));
         println!("{size:4}  {ours:10.2}  {system:13.2}");
-        let least = size.next_multiple_of(8) as f64;
+        let least = mode::served(layout(size, 1)).size().next_multiple_of(8) as f64;
         assert!(ours >= least, "{ours} for {size}: the measurement is wrong");
         assert!(ours <= 1.06 * least, "{ours} bytes for each block of {size}");
     }

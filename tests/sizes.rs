@@ -15,7 +15,7 @@ use poolmalloc::{PoolMalloc, stats};
 
 use support::block::{Block, layout};
 use support::matrix::{align_matrix, every_small_size_and_alignment, powers_of_two, size_matrix};
-use support::oracle::{CLASSES, assert_nothing_left, block_bytes, class_of, consistent_stats};
+use support::oracle::{CLASSES, assert_nothing_left, block_bytes, class_of, consistent_stats, large_bytes};
 
 #[global_allocator]
 static ALLOC: PoolMalloc = PoolMalloc::new();
@@ -37,7 +37,7 @@ fn boundary_256() {
                 assert_eq!(during.small.live_bytes - before.small.live_bytes, block_bytes(class) as u64, "{layout:?}");
             } else {
                 expected.large.allocations += 1;
-                assert_eq!(during.large.live_bytes - before.large.live_bytes, size as u64, "{layout:?}");
+                assert_eq!(during.large.live_bytes - before.large.live_bytes, large_bytes(layout), "{layout:?}");
             }
             let allocations = |stats: &poolmalloc::Stats| stats.classes.map(|class| class.allocations);
             let frees = |stats: &poolmalloc::Stats| stats.classes.map(|class| class.frees);

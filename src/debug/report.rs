@@ -113,7 +113,7 @@ fn write_bytes((from, to): (usize, usize), is_marked: impl Fn(usize, u8) -> bool
             }
         }
         out.write_str("  ")?;
-        for place in row..row + ROW {
+        for place in row..(row + ROW).min(to) {
             let shown = |byte: u8| if byte.is_ascii_graphic() { char::from(byte) } else { '.' };
             out.write_char(byte(place).map_or(' ', shown))?;
         }

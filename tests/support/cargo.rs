@@ -6,6 +6,16 @@ use std::process::Command;
 
 use super::process::told;
 
+/// Has a program built as far optimised as can be, in the profile `fat`.
+pub(crate) const FAT_LTO: [&str; 6] = [
+    "--profile=fat",
+    "--config=profile.fat.inherits='release'",
+    "--config=profile.fat.lto='fat'",
+    "--config=profile.fat.codegen-units=1",
+    "--config=profile.fat.panic='abort'",
+    "--config=profile.fat.debug=false",
+];
+
 /// Builds the package in `tests/<name>` with further arguments for cargo, and returns the folder below which its results lie
 /// in one folder for each profile.
 ///

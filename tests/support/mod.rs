@@ -8,8 +8,10 @@ pub(crate) mod cargo;
 pub(crate) mod chain;
 pub(crate) mod matrix;
 pub(crate) mod oracle;
+pub(crate) mod planted;
 pub(crate) mod process;
 pub(crate) mod raw_thread;
+pub(crate) mod reported;
 pub(crate) mod ring;
 pub(crate) mod words;
 
@@ -35,6 +37,21 @@ pub(crate) fn run(tests: &[(&'static str, fn())]) {
         })
         .collect();
     run_trials(trials);
+}
+
+/// As [`run`], but that in debug mode (`POOLMALLOC=debug`) some are left out, each for a reason that is printed.
+pub(crate) fn run_but_in_debug(tests: &[(&'static str, fn())], left_out: &[(&str, &str)]) {
+    if !oracle::mode::is_debug() {
+        return run(tests);
+    }
+    let mut tests = tests.to_vec();
+    for (name, reason) in left_out {
+        let all = tests.len();
+        tests.retain(|(test, _)| test != name);
+        assert_eq!(tests.len() + 1, all, "there is no test {name}");
+        println!("left out in debug mode: {name}: {reason}");
+    }
+    run(&tests);
 }
 
 /// As [`run`], for tests that are made by a table.

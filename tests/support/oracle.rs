@@ -2,7 +2,10 @@
 
 use poolmalloc::{Stats, check_heap, stats};
 use poolmalloc_oracle::Counts;
-pub(crate) use poolmalloc_oracle::shadow::{CLASSES, block_bytes, class_of};
+pub(crate) use poolmalloc_oracle::mode;
+pub(crate) use poolmalloc_oracle::shadow::{
+    CLASSES, block_bytes, class_of, is_large_resized, large_bytes, size_of_class, usual_class_of,
+};
 
 pub(crate) const POOL_BYTES: u64 = 4096;
 pub(crate) const POOLS_PER_ARENA: u64 = 64;

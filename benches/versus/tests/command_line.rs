@@ -53,6 +53,16 @@ fn the_table_has_the_rows_that_were_asked_for() {
 }
 
 #[test]
+fn the_debug_mode_is_compared_with_the_usual_one() {
+    let options = ["--no-build", "--quick", "--rounds", "1", "--filter", "hello", "--allocator", "poolmalloc-debug"];
+    let output = run(DRIVER, &options);
+    let table = text(&output.stdout);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(table.contains("| poolmalloc MiB | poolmalloc-debug MiB |"), "{table}");
+    assert!(!table.contains("system"), "{table}");
+}
+
+#[test]
 fn synthetic_rows_have_tables_of_their_own() {
     let rows = ["--filter", "pair_24", "--filter", "bytes_24", "--filter", "phases"];
     let output = run(DRIVER, &[&["--no-build", "--quick", "--rounds", "1", "--set", "synthetic"][..], &rows].concat());

@@ -7,12 +7,14 @@
 //! A violation is a panic.
 //!
 //! * [`block`]: a block that knows its content;
+//! * [`mode`]: what the environment makes of a request;
 //! * [`shadow`]: live blocks, the steps that a program is made of, and exact counts;
 //! * [`program`]: a program whose steps name the thread that takes them, one after another: it can be repeated and
 //!   shrunk;
 //! * [`soak`]: threads that take random steps at the same time and meet at quiet points.
 
 pub mod block;
+pub mod mode;
 pub mod program;
 pub mod shadow;
 pub mod soak;

@@ -7,16 +7,45 @@ use rand::rngs::SmallRng;
 use rand::{Rng, RngExt};
 
 use crate::block::{Block, layout};
+use crate::mode;
 
 /// Number of size classes.
 pub const CLASSES: usize = 32;
 
-/// Size class that serves `layout`, or `None` where the backend does.
+/// Size class that serves `layout` in this process's mode, or `None` where the backend does.
 #[must_use]
 pub fn class_of(layout: Layout) -> Option<usize> {
+    if !mode::has_pools() {
+        return None;
+    }
+    usual_class_of(mode::served(layout))
+}
+
+/// As [`class_of`], without a word in the environment.
+#[must_use]
+pub fn usual_class_of(layout: Layout) -> Option<usize> {
     let mask = layout.align().max(8) - 1;
     let block_bytes = layout.size().checked_add(mask)? & !mask;
     (8..=256).contains(&block_bytes).then(|| block_bytes / 8 - 1)
+}
+
+/// Bytes that `layout` counts as, if it is served by the backend.
+#[must_use]
+pub fn large_bytes(layout: Layout) -> u64 {
+    mode::served(layout).size() as u64
+}
+
+/// Whether a `realloc` resizes a large block where it is, or at least counts so.
+#[must_use]
+pub fn is_large_resized(before: Layout, after: Layout) -> bool {
+    !mode::is_debug() && class_of(before).is_none() && class_of(after).is_none()
+}
+
+/// The size at alignments up to 8 that fills a block of `class`; `None` if no request comes to such a small one.
+#[must_use]
+pub fn size_of_class(class: usize) -> Option<usize> {
+    let around = if mode::is_debug() { mode::DEBUG_BYTES } else { 0 };
+    block_bytes(class).checked_sub(around).filter(|size| *size > 0)
 }
 
 /// Bytes of a block of `class`.
@@ -67,7 +96,7 @@ impl Counts {
     fn allocate(&mut self, layout: Layout) {
         let (blocks, bytes) = match class_of(layout) {
             Some(class) => (&mut self.small_blocks[class], 0),
-            None => (&mut self.large_blocks, layout.size() as u64),
+            None => (&mut self.large_blocks, large_bytes(layout)),
         };
         *blocks = blocks.wrapping_add(1);
         self.large_bytes = self.large_bytes.wrapping_add(bytes);
@@ -77,7 +106,7 @@ impl Counts {
     fn free(&mut self, layout: Layout) {
         let (blocks, frees, bytes) = match class_of(layout) {
             Some(class) => (&mut self.small_blocks[class], &mut self.small_frees[class], 0),
-            None => (&mut self.large_blocks, &mut self.large_frees, layout.size() as u64),
+            None => (&mut self.large_blocks, &mut self.large_frees, large_bytes(layout)),
         };
         *blocks = blocks.wrapping_sub(1);
         *frees += 1;
@@ -86,16 +115,13 @@ impl Counts {
 
     #[inline]
     fn resize(&mut self, before: Layout, after: Layout) {
-        match (class_of(before), class_of(after)) {
-            (None, None) => {
-                let bytes = self.large_bytes.wrapping_add(after.size() as u64);
-                self.large_bytes = bytes.wrapping_sub(before.size() as u64);
-            }
-            (before, after) if before == after => {}
-            _ => {
-                self.free(before);
-                self.allocate(after);
-            }
+        if is_large_resized(before, after) {
+            let bytes = self.large_bytes.wrapping_add(large_bytes(after));
+            self.large_bytes = bytes.wrapping_sub(large_bytes(before));
+        } else if class_of(before) != class_of(after) || mode::is_debug() {
+            // The debug mode moves every block.
+            self.free(before);
+            self.allocate(after);
         }
     }
 }

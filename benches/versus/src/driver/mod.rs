@@ -15,8 +15,12 @@ use serde::Serialize;
 /// An allocator, and where its worker comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Allocator {
-    /// The name on the command line, in the table and in the worker's samples.
+    /// The name on the command line and in the table.
     pub name: &'static str,
+    /// What its worker calls itself.
+    pub worker: &'static str,
+    /// What the worker finds in the variable `POOLMALLOC`; empty for nothing, whatever the driver was started with.
+    pub words: &'static str,
     /// The package whose binaries include the worker.
     pub package: &'static str,
     /// The worker's file name.

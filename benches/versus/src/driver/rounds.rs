@@ -210,7 +210,14 @@ mod tests {
 
     #[test]
     fn what_fails_stops_the_run_or_has_no_row() {
-        let nobody = Allocator { name: "nobody", package: "none", binary: "no-such-worker", has_report: false };
+        let nobody = Allocator {
+            name: "nobody",
+            worker: "nobody",
+            words: "",
+            package: "none",
+            binary: "no-such-worker",
+            has_report: false,
+        };
         let json = crate::workloads::find("json").expect("json is a workload");
         let run = |on_failure| {
             let (workloads, allocators, scale) = (&[json][..], &[nobody][..], Scale::TINY);

@@ -109,6 +109,10 @@ impl Workers {
     ) -> Result<(Sample, String)> {
         let mut command = Command::new(self.path(allocator));
         command.arg(workload.name).arg("--scale").arg(scale.as_thousandths().to_string()).args(more);
+        match allocator.words {
+            "" => command.env_remove("POOLMALLOC"),
+            words => command.env("POOLMALLOC", words),
+        };
         let output = command.stdin(Stdio::null()).output().with_context(|| format!("cannot start {command:?}"))?;
         let told = String::from_utf8_lossy(&output.stderr);
         if !output.status.success() {
@@ -118,14 +122,15 @@ impl Workers {
         eprint!("{told}");
         let text = String::from_utf8(output.stdout).with_context(|| format!("{command:?} printed no text"))?;
         let (line, report) = text.split_once('\n').unwrap_or((&text, ""));
-        let sample: Sample =
+        let mut sample: Sample =
             serde_json::from_str(line).with_context(|| format!("{command:?} printed no sample: {line:?}"))?;
         ensure!(
-            sample.workload == workload.name && sample.allocator == allocator.name,
+            sample.workload == workload.name && sample.allocator == allocator.worker,
             "{command:?} answered for {} under {}",
             sample.workload,
             sample.allocator,
         );
+        allocator.name.clone_into(&mut sample.allocator);
         Ok((sample, report.to_owned()))
     }
 }

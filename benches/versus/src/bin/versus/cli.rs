@@ -7,7 +7,7 @@ use versus::driver::{Allocator, Json, Selection};
 use versus::workload::{Scale, Workload};
 use versus::workloads::{self, Set};
 
-use crate::allocators::{BASELINE, CANDIDATES};
+use crate::allocators::{CANDIDATES, Candidate};
 
 /// Real workloads under system malloc and under poolmalloc, side by side.
 ///
@@ -18,8 +18,9 @@ pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) selection: Selection,
 
-    /// Compare this allocator with system malloc; may be given more than once [default: poolmalloc]
-    #[arg(long, value_name = "NAME", value_parser = PossibleValuesParser::new(CANDIDATES.map(|candidate| candidate.name)))]
+    /// Compare this allocator with system malloc, or a mode of poolmalloc with poolmalloc; may be given more than once
+    /// [default: poolmalloc]
+    #[arg(long, value_name = "NAME", value_parser = PossibleValuesParser::new(CANDIDATES.map(|candidate| candidate.allocator.name)))]
     allocator: Vec<String>,
 
     /// Print the allocator's own statistics after this workload, or after none [default: json, if it was run]
@@ -39,7 +40,7 @@ fn report_names() -> impl Iterator<Item = &'static str> {
 #[derive(Debug)]
 pub(crate) struct Plan {
     pub(crate) workloads: Vec<&'static Workload>,
-    pub(crate) candidates: Vec<Allocator>,
+    pub(crate) candidates: Vec<Candidate>,
     pub(crate) rounds: u32,
     pub(crate) scale: Scale,
     pub(crate) report: Option<&'static Workload>,
@@ -55,9 +56,16 @@ pub(crate) enum Workers {
 }
 
 impl Plan {
-    /// Baseline first.
+    /// All that have to run, each once; baselines first.
     pub(crate) fn allocators(&self) -> Vec<Allocator> {
-        [&[BASELINE], self.candidates.as_slice()].concat()
+        let mut allocators = Vec::new();
+        let baselines = self.candidates.iter().map(|candidate| candidate.baseline);
+        for allocator in baselines.chain(self.candidates.iter().map(|candidate| candidate.allocator)) {
+            if !allocators.contains(&allocator) {
+                allocators.push(allocator);
+            }
+        }
+        allocators
     }
 }
 
@@ -70,7 +78,7 @@ impl Cli {
             None => workloads.iter().copied().find(|workload| workload.name == USUAL_REPORT),
             Some(name) => workloads::find(name),
         };
-        let wanted = |candidate: &Allocator| self.allocator.iter().any(|name| name == candidate.name);
+        let wanted = |candidate: &Candidate| self.allocator.iter().any(|name| name == candidate.allocator.name);
         let mut candidates: Vec<_> = CANDIDATES.into_iter().filter(wanted).collect();
         if candidates.is_empty() {
             candidates.push(CANDIDATES[0]);
@@ -101,6 +109,15 @@ mod tests {
         assert_eq!((plan.workloads.len(), plan.rounds, plan.scale), (workloads::ALL.len(), 5, Scale::FULL));
         assert_eq!(plan.report.map(|workload| workload.name), Some("json"));
         assert_eq!((plan.json, plan.workers), (Json::Nowhere, Workers::Build));
+    }
+
+    #[test]
+    fn a_mode_is_compared_with_the_usual_one() {
+        let names = |args| plan(args).expect("good names").allocators().iter().map(|it| it.name).collect::<Vec<_>>();
+        assert_eq!(names(&[]), ["system", "poolmalloc"]);
+        assert_eq!(names(&["--allocator", "poolmalloc-debug"]), ["poolmalloc", "poolmalloc-debug"]);
+        let both = ["--allocator", "poolmalloc", "--allocator", "poolmalloc-debug"];
+        assert_eq!(names(&both), ["system", "poolmalloc", "poolmalloc-debug"]);
     }
 
     #[test]

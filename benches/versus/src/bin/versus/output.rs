@@ -3,11 +3,11 @@
 use anyhow::Result;
 use comfy_table::{CellAlignment, Table, presets};
 use serde::Serialize;
-use versus::driver::{Allocator, Machine, Results, Round, Workers};
+use versus::driver::{Machine, Results, Round, Workers};
 use versus::summary::{Mean, Ratio, Row};
 use versus::workload::{Group, Unit};
 
-use crate::allocators::BASELINE;
+use crate::allocators::Candidate;
 use crate::cli::Plan;
 
 /// Prints what the plan asks for.
@@ -41,11 +41,12 @@ struct Comparison {
     geometric_means: Vec<Mean>,
 }
 
-fn compare(plan: &Plan, candidate: Allocator, results: &Results) -> Comparison {
+fn compare(plan: &Plan, candidate: Candidate, results: &Results) -> Comparison {
+    let Candidate { allocator, baseline } = candidate;
     let rows: Vec<Row> =
-        plan.workloads.iter().filter_map(|workload| results.row(workload, BASELINE, candidate)).collect();
+        plan.workloads.iter().filter_map(|workload| results.row(workload, baseline, allocator)).collect();
     let geometric_means = Mean::of_groups(&rows);
-    Comparison { baseline: BASELINE.name, allocator: candidate.name, rows, geometric_means }
+    Comparison { baseline: baseline.name, allocator: allocator.name, rows, geometric_means }
 }
 
 /// Markdown, so that it can be pasted as it is.
@@ -111,10 +112,10 @@ fn mib(bytes: f64) -> String {
 
 fn legend(plan: &Plan) -> String {
     format!(
-        "Rounds: {}; figures are medians. time, cpu and memory are multiples of {}: below 1.00 is better. spread: the\n\
+        "Rounds: {}; figures are medians. time, cpu and memory are multiples of the first column's: below 1.00 is better. spread: the\n\
          lowest and the highest round of time. cpu: processor time of all threads, steadier than time on a busy machine. MiB: the peak\n\
          resident size of the whole process, its code and its input included.",
-        plan.rounds, BASELINE.name,
+        plan.rounds,
     )
 }
 
@@ -122,7 +123,7 @@ fn print_reports(plan: &Plan, workers: &Workers) -> Result<()> {
     let Some(workload) = plan.report else {
         return Ok(());
     };
-    for &allocator in plan.candidates.iter().filter(|allocator| allocator.has_report) {
+    for allocator in plan.candidates.iter().map(|candidate| candidate.allocator).filter(|it| it.has_report) {
         let report = workers.report(allocator, workload, plan.scale)?;
         println!("\n{} after {}:\n{}", allocator.name, workload.name, report.trim_end());
     }

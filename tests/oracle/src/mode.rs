@@ -1,0 +1,55 @@
+//! What `POOLMALLOC` in the environment makes of a request, restated.
+
+use std::alloc::Layout;
+use std::ffi::{CStr, c_char};
+use std::sync::atomic::{AtomicU8, Ordering};
+
+unsafe extern "C" {
+    safe fn getenv(name: *const c_char) -> *const c_char;
+}
+
+/// Neither pools nor the debug layer are as they are without the variable.
+const MALLOC: u8 = 1;
+const DEBUG: u8 = 2;
+const IS_READ: u8 = 4;
+
+/// The words that matter here. Allocates nothing, so that an allocator may ask.
+fn words() -> u8 {
+    static WORDS: AtomicU8 = AtomicU8::new(0);
+    match WORDS.load(Ordering::Relaxed) {
+        0 => {
+            let value = getenv(c"POOLMALLOC".as_ptr());
+            // SAFETY: a value that is not null ends in a zero byte, and nobody changes the environment.
+            let value = if value.is_null() { b"" } else { unsafe { CStr::from_ptr(value) }.to_bytes() };
+            let has = |word: &[u8]| value.split(|byte| *byte == b',').any(|found| found == word);
+            let words = IS_READ | if has(b"malloc") { MALLOC } else { 0 } | if has(b"debug") { DEBUG } else { 0 };
+            WORDS.store(words, Ordering::Relaxed);
+            words
+        }
+        words => words,
+    }
+}
+
+/// Whether this process runs in debug mode.
+pub fn is_debug() -> bool {
+    words() & DEBUG != 0
+}
+
+/// Whether pools serve this process.
+pub fn has_pools() -> bool {
+    words() & MALLOC == 0
+}
+
+/// What the debug mode adds to a block whose alignment is at most 8 and whose size is a multiple of 8: a header of 32 bytes, and 8
+/// forbidden bytes on each side.
+pub const DEBUG_BYTES: usize = 48;
+
+/// What pools and backend are asked for to serve `layout`.
+pub fn served(layout: Layout) -> Layout {
+    if !is_debug() {
+        return layout;
+    }
+    let align = layout.align().max(8);
+    let size = 40_usize.next_multiple_of(align) + layout.size() + 8;
+    Layout::from_size_align(size.next_multiple_of(8), align).expect("a legal layout")
+}
