@@ -244,7 +244,11 @@ impl<B: GlobalAlloc> PoolMalloc<B> {
     unsafe fn alloc_sample(size: usize, align: usize, this: &Self) -> *mut u8 {
         // SAFETY: they are the parts of a layout.
         let layout = unsafe { Layout::from_size_align_unchecked(size, align) };
-        let sample = tls::current().and_then(|heap| profile::sample(heap, size));
+        // No closure, whose frame would be told as the program's.
+        let sample = match tls::current() {
+            Some(heap) => profile::sample(heap, size),
+            None => None,
+        };
         // SAFETY: the caller's promises.
         match unsafe { this.alloc_as_sample(layout, Content::Any, sample) } {
             Some(block) => block,

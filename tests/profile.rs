@@ -210,17 +210,23 @@ mod with_feature {
         start(MEAN);
         let count = 40_000;
         let (send, receive) = mpsc::channel::<Blocks>();
-        let threads: Vec<_> = (0..THREADS)
-            .map(|_| {
-                let send = send.clone();
-                thread::spawn(move || {
-                    let mut blocks = Blocks::room(64, count);
-                    planted_other(&mut blocks);
-                    send.send(blocks).expect("a receiver");
+        // The second ones take the heaps of the first over.
+        let some = |number: usize| -> Vec<_> {
+            (0..number)
+                .map(|_| {
+                    let send = send.clone();
+                    thread::spawn(move || {
+                        let mut blocks = Blocks::room(64, count);
+                        planted_other(&mut blocks);
+                        send.send(blocks).expect("a receiver");
+                    })
                 })
-            })
-            .collect();
-        threads.into_iter().for_each(|thread| thread.join().expect("a thread"));
+                .collect()
+        };
+        for _ in 0..2 {
+            let threads = some(THREADS / 2);
+            threads.into_iter().for_each(|thread| thread.join().expect("a thread"));
+        }
         let blocks: Vec<_> = receive.try_iter().collect();
         let all = THREADS * count;
         assert_near(&figures_of(&snapshot(), "planted_other"), &[all, all * 64, all, all * 64], "threads");
@@ -508,6 +514,18 @@ mod with_feature {
         stop();
         work(None);
         assert_eq!(figures_of(&snapshot(), "planted_here"), [2000, 80_000, 0, 0]);
+        // What began below a watch goes on without it, and ends as well.
+        let plant = || {
+            let mut blocks = Blocks::room(40, 1000);
+            planted_here(&mut blocks);
+            blocks.free_all();
+        };
+        measure_peak(|| start(1));
+        plant();
+        assert_eq!(figures_of(&snapshot(), "planted_here"), [3000, 120_000, 0, 0]);
+        measure_peak(stop);
+        plant();
+        assert_eq!(figures_of(&snapshot(), "planted_here"), [3000, 120_000, 0, 0]);
     }
 
     /// Nothing that the profiler asks for is in the profile.
@@ -679,7 +697,7 @@ mod with_feature {
         let frames: Vec<_> = stack.split(';').collect();
         let place = frames.iter().position(|frame| frame.ends_with("::planted_here")).expect("it is there");
         assert!(frames[..place].iter().any(|frame| frame.ends_with("::files")), "{stack}");
-        assert!(frames[place + 1..].iter().all(|frame| frame.starts_with("alloc::")), "{stack}");
+        assert!(frames[place + 1..].iter().all(|frame| frame.starts_with("alloc::")), "{:?}", &frames[place..]);
         blocks.free_all();
     }
 
@@ -758,6 +776,10 @@ mod with_feature {
         // The usual mean.
         assert_eq!(end_with(&[("POOLMALLOC_PROFILE", &path("c.pb.gz"))]), "");
         assert_eq!(super::with_feature::decoded(&fs::read(path("c.pb.gz")).expect("the file")).period, 512 * 1024);
+        // In debug mode there is none.
+        let said = end_with(&[("POOLMALLOC", "debug,sample=1"), ("POOLMALLOC_PROFILE", &path("d.folded"))]);
+        assert!(said.lines().count() == 1 && said.contains("in debug mode"), "{said}");
+        assert!(!folder.join("d.folded").exists());
         // Nothing, or one warning.
         let is_one = |said: &str, word: &str| said.lines().count() == 1 && said.contains(word);
         assert_eq!(end_with(&[("POOLMALLOC_PROFILE", "")]), "");
