@@ -134,7 +134,6 @@ mod stats;
 mod sync;
 mod thread_stats;
 mod tls;
-#[allow(dead_code, reason = "the debug mode and the profiler each use a part")]
 mod traces;
 mod verify;
 mod watch;

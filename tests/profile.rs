@@ -679,7 +679,9 @@ mod with_feature {
             decoded.mappings.iter().find(|(file, _)| *file == me.to_string_lossy()).expect("this binary");
         assert!(build_id.len() % 2 == 0 && build_id.bytes().all(|digit| digit.is_ascii_hexdigit()), "{build_id}");
         assert!(decoded.mappings.iter().any(|(_, id)| id.len() >= 16), "{:?}", decoded.mappings);
-        assert!(decoded.texts.iter().any(|text| text.ends_with("tests/profile.rs")), "{:?}", decoded.texts);
+        // Without debug information no file of this program is known.
+        let knows = |file: &str| decoded.texts.iter().any(|text| text.ends_with(file));
+        assert_eq!(knows("tests/profile.rs"), knows(".rs"), "{:?}", decoded.texts);
         for (number, measure) in MEASURES.into_iter().enumerate() {
             let mut stacks: BTreeMap<String, u64> = BTreeMap::new();
             for (names, values) in decoded.samples.iter().filter(|(_, values)| values[number] > 0) {

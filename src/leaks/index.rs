@@ -152,7 +152,7 @@ impl Blocks {
 
     /// Without memory the set is no longer whole.
     pub(crate) fn insert(&mut self, block: *mut u8) {
-        self.is_whole &= self.table.insert(Large { start: !block.addr(), bytes: 0 }).is_some();
+        self.is_whole &= self.table.insert(Large { start: !block.addr(), bytes: 0, sample: None }).is_some();
     }
 
     pub(crate) fn remove(&mut self, block: *mut u8) {
