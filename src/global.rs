@@ -258,7 +258,7 @@ impl<B: GlobalAlloc> PoolMalloc<B> {
     }
 
     /// A block of the backend for a request that is a sample, if it is and there is one.
-    #[inline]
+    #[inline(always)]
     unsafe fn alloc_as_sample(&self, layout: Layout, content: Content, sample: Option<Sample>) -> Option<*mut u8> {
         let sample = sample?;
         // SAFETY: the caller's promises.
@@ -270,7 +270,7 @@ impl<B: GlobalAlloc> PoolMalloc<B> {
         Some(block)
     }
 
-    /// A block for a request that has had its chance to be a sample.
+    /// A block for a small request that has had its chance to be a sample.
     #[cfg_attr(feature = "profile", cold, inline(never))]
     #[cfg_attr(not(feature = "profile"), inline(always))]
     unsafe fn alloc_unsampled(size: usize, align: usize, this: &Self) -> *mut u8 {
@@ -285,8 +285,13 @@ impl<B: GlobalAlloc> PoolMalloc<B> {
         let block = if bytes <= SMALL_MAX { alloc_from_pools(bytes) } else { ptr::null_mut() };
         if block.is_null() {
             // The region is used up.
+            #[cfg(feature = "profile")]
             // SAFETY: the caller's promises.
             return unsafe { this.alloc_noted(layout, Content::Any) };
+            // The same, without its code once more.
+            #[cfg(not(feature = "profile"))]
+            // SAFETY: as above.
+            return unsafe { Self::alloc_large(size, align, this) };
         }
         block
     }
@@ -324,7 +329,7 @@ impl<B: GlobalAlloc> PoolMalloc<B> {
     }
 
     /// A block of the backend, counted, and in the index if there is one.
-    #[inline]
+    #[inline(always)]
     unsafe fn alloc_noted(&self, layout: Layout, content: Content) -> *mut u8 {
         // SAFETY: the caller's promises.
         let block = unsafe { self.alloc_counted(layout, content) };
@@ -362,7 +367,7 @@ impl<B: GlobalAlloc> PoolMalloc<B> {
     }
 
     /// A large block for a thread with a heap in front.
-    #[inline]
+    #[inline(always)]
     unsafe fn alloc_large_in_front(&self, layout: Layout, content: Content) -> *mut u8 {
         // SAFETY: the caller's promises.
         match unsafe { self.alloc_as_sample(layout, content, sample_if_due(layout.size())) } {
@@ -668,6 +673,13 @@ fn alloc_from_pools_or_magazine(size: usize, align: usize) -> *mut u8 {
     if !block.is_null() {
         return block;
     }
+    alloc_from_pools_noted(size, bytes)
+}
+
+/// As [`alloc_from_pools`], and a watch notes the block. Out of line, so that no register has to be saved for it.
+#[cold]
+#[inline(never)]
+fn alloc_from_pools_noted(size: usize, bytes: usize) -> *mut u8 {
     let block = alloc_from_pools(bytes);
     if !block.is_null() {
         note(|watch| watch.allocated(block, size, bytes));
@@ -682,7 +694,7 @@ fn count_moved() {
 }
 
 /// Notes a block of the backend, if those are noted or it is a sample. The environment has been read by now.
-#[inline]
+#[inline(always)]
 fn note_large(block: *mut u8, bytes: usize, sample: Option<Sample>) {
     #[cfg(feature = "profile")]
     if let Some(sample) = sample {
@@ -699,7 +711,7 @@ fn note_large(block: *mut u8, bytes: usize, sample: Option<Sample>) {
 }
 
 /// What a request stands for, if it is due to be sampled, for a thread that has a heap by now if it can have one.
-#[inline]
+#[inline(always)]
 fn sample_if_due(bytes: usize) -> Option<Sample> {
     #[cfg(feature = "profile")]
     {
