@@ -1,8 +1,11 @@
-//! The report that a program prints at its end if the environment asks for it: `POOLMALLOC_STATS`.
+//! What a program writes at its end if the environment asks for it: a report (`POOLMALLOC_STATS`), a profile
+//! (`POOLMALLOC_PROFILE`).
 
 use crate::debug;
 use crate::leaks;
 use crate::os::{self, Buffered, Output};
+#[cfg(feature = "profile")]
+use crate::profile;
 use crate::statics::SHARED;
 use crate::stats::{Stats, stats};
 use core::fmt::{self, Write};
@@ -32,7 +35,8 @@ fn wanted(value: Option<&[u8]>) -> Wanted<'_> {
     }
 }
 
-/// Runs when the process ends by `exit` or by a return from `main`. Nothing allocates here but the report of leaks.
+/// Runs when the process ends by `exit` or by a return from `main`. Nothing allocates here but the report of leaks and the
+/// profile.
 pub(crate) extern "C" fn report_at_exit() {
     // A program that only has this library in it, and another allocator, has nothing to report.
     if !SHARED.is_in_use() {
@@ -41,7 +45,18 @@ pub(crate) extern "C" fn report_at_exit() {
     debug::drain_at_exit();
     // With no large frame of this file's below: what `main` left where that lies would look held.
     leaks::report_at_exit();
+    #[cfg(feature = "profile")]
+    write_profile();
     report_statistics();
+}
+
+/// Writes the profile that `POOLMALLOC_PROFILE` asked for when the process began.
+#[cfg(feature = "profile")]
+#[inline(never)]
+fn write_profile() {
+    if let Some(path) = os::environment(c"POOLMALLOC_PROFILE").filter(|path| !path.is_empty()) {
+        profile::write_at_exit(path, || Path::of(path, os::process_id())?.create());
+    }
 }
 
 #[inline(never)]

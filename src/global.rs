@@ -7,8 +7,11 @@
 use crate::counter::Counter;
 use crate::debug::{self, Below, Content};
 use crate::heap::{Front, LargeCounters, tag_block_bytes};
+use crate::leaks::Sample;
 use crate::mode::Mode;
 use crate::os;
+#[cfg(feature = "profile")]
+use crate::profile;
 use crate::size_class::{SMALL_MAX, SizeClass, block_bytes};
 use crate::statics::{LARGE, MODE, SHARED};
 use crate::tls::{self, Entry};
@@ -16,6 +19,10 @@ use crate::watch::Watch;
 use core::alloc::{GlobalAlloc, Layout};
 use core::ptr::{self, NonNull};
 use std::alloc::System;
+
+/// This file, as debug information knows it: backtraces of requests begin in it.
+#[cfg(feature = "profile")]
+pub(crate) const FILE: &str = file!();
 
 /// CPython's small-object allocator, for threads: blocks of up to 256 bytes come from pools, larger ones from the
 /// backend `B`.
@@ -203,7 +210,72 @@ impl<B: GlobalAlloc> PoolMalloc<B> {
     /// has to be moved on the fast path for the sake of this one.
     #[cold]
     #[inline(never)]
+    #[cfg(not(feature = "profile"))]
     unsafe fn alloc_slow(size: usize, align: usize, this: &Self) -> *mut u8 {
+        // SAFETY: the caller's promises.
+        unsafe { Self::alloc_unsampled(size, align, this) }
+    }
+
+    /// As above. While the thread's requests are sampled all of them come here; most are no samples, and are served as on the
+    /// fast path. What is more is out of line, so that no register has to be saved for it.
+    #[cold]
+    #[inline(never)]
+    #[cfg(feature = "profile")]
+    unsafe fn alloc_slow(size: usize, align: usize, this: &Self) -> *mut u8 {
+        if let Some(heap) = tls::in_front() {
+            if tls::is_sampled(heap) {
+                if heap.is_due(size) {
+                    // SAFETY: the caller's promises.
+                    return unsafe { Self::alloc_sample(size, align, this) };
+                }
+                let block = heap.front.head_of_block(block_bytes(size, align)).pop();
+                if !block.is_null() {
+                    return block;
+                }
+            }
+        }
+        // SAFETY: the caller's promises.
+        unsafe { Self::alloc_unsampled(size, align, this) }
+    }
+
+    /// A block for a small request that is due to be sampled: of the backend, so that no free has to look up a block of the
+    /// region; of pools if the backend has none.
+    #[cfg(feature = "profile")]
+    #[cold]
+    #[inline(never)]
+    unsafe fn alloc_sample(size: usize, align: usize, this: &Self) -> *mut u8 {
+        // SAFETY: they are the parts of a layout.
+        let layout = unsafe { Layout::from_size_align_unchecked(size, align) };
+        // No closure, whose frame would be told as the program's.
+        let sample = match tls::current() {
+            Some(heap) => profile::sample(heap, size),
+            None => None,
+        };
+        // SAFETY: the caller's promises.
+        match unsafe { this.alloc_as_sample(layout, Content::Any, sample) } {
+            Some(block) => block,
+            // SAFETY: as above.
+            None => unsafe { Self::alloc_unsampled(size, align, this) },
+        }
+    }
+
+    /// A block of the backend for a request that is a sample, if it is and there is one.
+    #[inline(always)]
+    unsafe fn alloc_as_sample(&self, layout: Layout, content: Content, sample: Option<Sample>) -> Option<*mut u8> {
+        let sample = sample?;
+        // SAFETY: the caller's promises.
+        let block = unsafe { self.alloc_counted(layout, content) };
+        if block.is_null() {
+            return None;
+        }
+        note_large(block, layout.size(), Some(sample));
+        Some(block)
+    }
+
+    /// A block for a small request that has had its chance to be a sample.
+    #[cfg_attr(feature = "profile", cold, inline(never))]
+    #[cfg_attr(not(feature = "profile"), inline(always))]
+    unsafe fn alloc_unsampled(size: usize, align: usize, this: &Self) -> *mut u8 {
         // SAFETY: they are the parts of a layout.
         let layout = unsafe { Layout::from_size_align_unchecked(size, align) };
         if !tls::front().has_heap() {
@@ -215,7 +287,12 @@ impl<B: GlobalAlloc> PoolMalloc<B> {
         let block = if bytes <= SMALL_MAX { alloc_from_pools(bytes) } else { ptr::null_mut() };
         if block.is_null() {
             // The region is used up.
+            #[cfg(feature = "profile")]
             // SAFETY: the caller's promises.
+            return unsafe { this.alloc_noted(layout, Content::Any) };
+            // The same, without its code once more.
+            #[cfg(not(feature = "profile"))]
+            // SAFETY: as above.
             return unsafe { Self::alloc_large(size, align, this) };
         }
         block
@@ -233,16 +310,19 @@ impl<B: GlobalAlloc> PoolMalloc<B> {
                 (unsafe { debug::alloc(self, layout, content) }, counted(size, layout.align()))
             }
             // SAFETY: as above.
-            Mode::Backend => (unsafe { self.alloc_noted(layout, content) }, size),
-            Mode::Pools => {
-                let block = if bytes <= SMALL_MAX { alloc_from_pools(bytes) } else { ptr::null_mut() };
-                if block.is_null() {
-                    // SAFETY: as above.
-                    (unsafe { self.alloc_noted(layout, content) }, size)
-                } else {
-                    (block, bytes)
+            mode => match unsafe { self.alloc_as_sample(layout, content, sample_if_due(size)) } {
+                Some(block) => (block, size),
+                None => {
+                    let is_small = mode == Mode::Pools && bytes <= SMALL_MAX;
+                    let block = if is_small { alloc_from_pools(bytes) } else { ptr::null_mut() };
+                    if block.is_null() {
+                        // SAFETY: as above.
+                        (unsafe { self.alloc_noted(layout, content) }, size)
+                    } else {
+                        (block, bytes)
+                    }
                 }
-            }
+            },
         };
         if !block.is_null() {
             note(|watch| watch.allocated(block, size, counted));
@@ -251,12 +331,12 @@ impl<B: GlobalAlloc> PoolMalloc<B> {
     }
 
     /// A block of the backend, counted, and in the index if there is one.
-    #[inline]
+    #[inline(always)]
     unsafe fn alloc_noted(&self, layout: Layout, content: Content) -> *mut u8 {
         // SAFETY: the caller's promises.
         let block = unsafe { self.alloc_counted(layout, content) };
         if !block.is_null() {
-            index_large(block, layout.size());
+            note_large(block, layout.size(), None);
         }
         block
     }
@@ -285,7 +365,18 @@ impl<B: GlobalAlloc> PoolMalloc<B> {
             return unsafe { this.alloc_elsewhere(layout, Content::Any) };
         }
         // SAFETY: the caller's promises.
-        unsafe { this.alloc_noted(layout, Content::Any) }
+        unsafe { this.alloc_large_in_front(layout, Content::Any) }
+    }
+
+    /// A large block for a thread with a heap in front.
+    #[inline(always)]
+    unsafe fn alloc_large_in_front(&self, layout: Layout, content: Content) -> *mut u8 {
+        // SAFETY: the caller's promises.
+        match unsafe { self.alloc_as_sample(layout, content, sample_if_due(layout.size())) } {
+            Some(block) => block,
+            // SAFETY: as above.
+            None => unsafe { self.alloc_noted(layout, content) },
+        }
     }
 
     #[inline(never)]
@@ -295,7 +386,7 @@ impl<B: GlobalAlloc> PoolMalloc<B> {
             return unsafe { self.alloc_elsewhere(layout, Content::Zeros) };
         }
         // SAFETY: the caller's promises.
-        unsafe { self.alloc_noted(layout, Content::Zeros) }
+        unsafe { self.alloc_large_in_front(layout, Content::Zeros) }
     }
 
     /// Takes the parts of the layout, as `alloc_slow` does.
@@ -330,7 +421,7 @@ impl<B: GlobalAlloc> PoolMalloc<B> {
     #[inline]
     unsafe fn dealloc_backend(&self, block: *mut u8, layout: Layout) {
         count_large(|large, add| large.count_free(layout.size(), add));
-        if LARGE.is_armed() {
+        if LARGE.is_in_use() {
             // SAFETY: the caller gives the block up.
             unsafe { forget_large(block) };
         }
@@ -338,12 +429,18 @@ impl<B: GlobalAlloc> PoolMalloc<B> {
         unsafe { self.backend.dealloc(block, layout) }
     }
 
-    /// Has the backend resize a block of its own.
+    /// Has the backend resize a block of its own, to one that is a sample or none.
     #[inline]
-    unsafe fn realloc_backend(&self, block: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
-        let new = if LARGE.is_armed() {
+    unsafe fn realloc_backend(
+        &self,
+        block: *mut u8,
+        layout: Layout,
+        new_size: usize,
+        sample: Option<Sample>,
+    ) -> *mut u8 {
+        let new = if LARGE.is_in_use() {
             // SAFETY: the caller promises that the block is the backend's.
-            unsafe { self.realloc_indexed(block, layout, new_size) }
+            unsafe { self.realloc_indexed(block, layout, new_size, sample) }
         } else {
             // SAFETY: as above.
             unsafe { self.backend.realloc(block, layout, new_size) }
@@ -359,10 +456,34 @@ impl<B: GlobalAlloc> PoolMalloc<B> {
         new
     }
 
-    /// As the backend's own `realloc`, but that the block always moves: what it held is wiped where it was.
+    /// As the backend's own `realloc`, while blocks of it may be in the index.
     #[cold]
     #[inline(never)]
-    unsafe fn realloc_indexed(&self, block: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
+    unsafe fn realloc_indexed(
+        &self,
+        block: *mut u8,
+        layout: Layout,
+        new_size: usize,
+        sample: Option<Sample>,
+    ) -> *mut u8 {
+        if LARGE.is_armed() {
+            // SAFETY: the caller's promises.
+            return unsafe { self.realloc_moved(block, layout, new_size, sample) };
+        }
+        let old = LARGE.take_out(block);
+        // SAFETY: the caller's promises.
+        let new = unsafe { self.backend.realloc(block, layout, new_size) };
+        if !new.is_null() {
+            note_large(new, new_size, sample);
+        } else if let Some(old) = old {
+            // Its place is still there.
+            let _ = LARGE.put(old);
+        }
+        new
+    }
+
+    /// As the backend's own `realloc`, but that the block always moves: what it held is wiped where it was.
+    unsafe fn realloc_moved(&self, block: *mut u8, layout: Layout, new_size: usize, sample: Option<Sample>) -> *mut u8 {
         // SAFETY: `realloc` promises that the new size at the same alignment makes a layout.
         let new_layout = unsafe { Layout::from_size_align_unchecked(new_size, layout.align()) };
         // SAFETY: the caller's promises.
@@ -370,7 +491,7 @@ impl<B: GlobalAlloc> PoolMalloc<B> {
         if !new.is_null() {
             // SAFETY: both are live blocks of at least so many bytes, and distinct.
             unsafe { ptr::copy_nonoverlapping(block, new, new_size.min(layout.size())) };
-            index_large(new, new_size);
+            note_large(new, new_size, sample);
             // SAFETY: the caller gives the old block up.
             unsafe { forget_large(block) };
             // SAFETY: the caller promises that the old block is the backend's.
@@ -405,14 +526,16 @@ impl<B: GlobalAlloc> PoolMalloc<B> {
             // SAFETY: the caller's promises.
             return unsafe { self.realloc_elsewhere(block, layout, new_size) };
         }
-        if block_bytes(new_size, layout.align()) <= SMALL_MAX {
+        // What grows or shrinks counts as a new request.
+        let sample = sample_if_due(new_size);
+        if sample.is_none() && block_bytes(new_size, layout.align()) <= SMALL_MAX {
             // SAFETY: the caller's promises.
             if let Some(moved) = unsafe { self.move_to_pool(block, layout, new_size) } {
                 return moved;
             }
         }
         // SAFETY: not in the region, so the backend's, with the layout that it was asked for.
-        unsafe { self.realloc_backend(block, layout, new_size) }
+        unsafe { self.realloc_backend(block, layout, new_size, sample) }
     }
 
     /// Resizes a block for a thread whose front is no heap's.
@@ -439,15 +562,17 @@ impl<B: GlobalAlloc> PoolMalloc<B> {
                 // SAFETY: the caller's promises; `bytes` is the block's true size.
                 return unsafe { self.move_from_pool(block, bytes, layout, new_size) };
             }
-            if block_bytes(new_size, layout.align()) <= SMALL_MAX {
-                // SAFETY: the caller's promises.
-                if let Some(moved) = unsafe { self.move_to_pool(block, layout, new_size) } {
-                    return moved;
-                }
+        }
+        // As in `realloc_large`.
+        let sample = sample_if_due(new_size);
+        if sample.is_none() && mode == Mode::Pools && block_bytes(new_size, layout.align()) <= SMALL_MAX {
+            // SAFETY: the caller's promises.
+            if let Some(moved) = unsafe { self.move_to_pool(block, layout, new_size) } {
+                return moved;
             }
         }
         // SAFETY: no pool's, so the backend's, with the layout that it was asked for.
-        let new = unsafe { self.realloc_backend(block, layout, new_size) };
+        let new = unsafe { self.realloc_backend(block, layout, new_size, sample) };
         if !new.is_null() {
             note(|watch| watch.moved((block, new), new_size, layout.size(), new_size));
         }
@@ -534,6 +659,13 @@ fn alloc_from_pools_or_magazine(size: usize, align: usize) -> *mut u8 {
     if !block.is_null() {
         return block;
     }
+    alloc_from_pools_noted(size, bytes)
+}
+
+/// As [`alloc_from_pools`], and a watch notes the block. Out of line, so that no register has to be saved for it.
+#[cold]
+#[inline(never)]
+fn alloc_from_pools_noted(size: usize, bytes: usize) -> *mut u8 {
     let block = alloc_from_pools(bytes);
     if !block.is_null() {
         note(|watch| watch.allocated(block, size, bytes));
@@ -547,12 +679,35 @@ fn count_moved() {
     count_large(|counters, add| add(&counters.moved, 1));
 }
 
-/// Notes a block of the backend, if those are noted. The environment has been read by now.
-#[inline]
-fn index_large(block: *mut u8, bytes: usize) {
+/// Notes a block of the backend, if those are noted or it is a sample. The environment has been read by now.
+#[inline(always)]
+fn note_large(block: *mut u8, bytes: usize, sample: Option<Sample>) {
+    #[cfg(feature = "profile")]
+    if let Some(sample) = sample {
+        // Without memory it is not counted, and part of the roots.
+        let _ = LARGE.insert_sample(block, bytes, sample);
+        return;
+    }
+    #[cfg(not(feature = "profile"))]
+    let _ = sample;
     if LARGE.is_armed() && bytes > 0 {
         // Without memory it is part of the roots.
         let _ = LARGE.insert(block, bytes);
+    }
+}
+
+/// What a request stands for, if it is due to be sampled, for a thread that has a heap by now if it can have one.
+#[inline(always)]
+fn sample_if_due(bytes: usize) -> Option<Sample> {
+    #[cfg(feature = "profile")]
+    {
+        let heap = tls::current()?;
+        if tls::is_sampled(heap) && heap.is_due(bytes) { profile::sample(heap, bytes) } else { None }
+    }
+    #[cfg(not(feature = "profile"))]
+    {
+        let _ = bytes;
+        None
     }
 }
 
@@ -563,7 +718,7 @@ fn mode() -> Mode {
     MODE.get()
 }
 
-/// Takes a large block out of the index and wipes it: what it points to is no longer held.
+/// Takes a large block out of the index, and wipes it for the finder of leaks: what it points to is no longer held.
 ///
 /// # Safety
 /// * The caller owns the block.
@@ -572,7 +727,7 @@ fn mode() -> Mode {
 unsafe fn forget_large(block: *mut u8) {
     /// From so many bytes on, pages are given back instead: the program may never have touched most of them.
     const SPARSE: usize = 32 * 1024;
-    if let Some(bytes) = LARGE.remove(block) {
+    if let (Some(bytes), true) = (LARGE.remove(block), LARGE.is_armed()) {
         let page = os::page_bytes();
         let before = block.addr().next_multiple_of(page) - block.addr();
         let pages = bytes.saturating_sub(before) & !(page - 1);

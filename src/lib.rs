@@ -119,6 +119,8 @@ mod mode;
 mod once;
 mod os;
 mod pool;
+#[cfg(feature = "profile")]
+pub mod profile;
 mod region;
 mod release;
 mod remote;
@@ -132,7 +134,6 @@ mod stats;
 mod sync;
 mod thread_stats;
 mod tls;
-#[allow(dead_code, reason = "for the debug mode and the profiler, which come next")]
 mod traces;
 mod verify;
 mod watch;

@@ -2,7 +2,11 @@
 
 use crate::mode::Mode;
 use crate::os;
+#[cfg(feature = "profile")]
+use crate::profile::USUAL_MEAN_BYTES;
 use crate::region::REGION_ALIGN;
+#[cfg(feature = "profile")]
+use crate::statics::PROFILER;
 use crate::traces::MOST_FRAMES;
 
 /// Where the region is to be in huge pages.
@@ -39,6 +43,8 @@ pub(crate) struct Words {
     pub(crate) debug: bool,
     /// Frames of the backtraces that are recorded then.
     pub(crate) backtrace: Option<u8>,
+    /// Requests are sampled, with so many bytes from one to the next on average.
+    pub(crate) sample: Option<u64>,
 }
 
 impl Words {
@@ -59,7 +65,7 @@ pub(crate) fn words() -> Words {
     if !is_known {
         os::write_stderr(
             b"poolmalloc: POOLMALLOC has a word that has no meaning, and is ignored; \
-              there are: debug malloc leaks, and with debug backtrace=N for N from 1 to 128\n",
+              there are: debug malloc leaks sample=BYTES, and with debug backtrace=N for N from 1 to 128\n",
         );
     }
     words
@@ -76,7 +82,10 @@ fn words_of(value: &[u8]) -> (Words, bool) {
             b"debug" => words.debug = true,
             _ => match word.strip_prefix(b"backtrace=").and_then(frames) {
                 Some(frames) => words.backtrace = Some(frames),
-                None => is_known = false,
+                None => match word.strip_prefix(b"sample=").and_then(number).filter(|bytes| *bytes > 0) {
+                    Some(bytes) => words.sample = Some(bytes),
+                    None => is_known = false,
+                },
             },
         }
     }
@@ -84,6 +93,35 @@ fn words_of(value: &[u8]) -> (Words, bool) {
         is_known = false;
     }
     (words, is_known)
+}
+
+/// Has requests sampled, and the profile written at the end, if the environment asks for either.
+pub(crate) fn profile(words: &Words) {
+    let is_file_wanted = os::environment(c"POOLMALLOC_PROFILE").is_some_and(|path| !path.is_empty());
+    if words.sample.is_none() && !is_file_wanted {
+        return;
+    }
+    if words.debug {
+        os::write_stderr(b"poolmalloc: in debug mode no request is sampled, and there is no profile\n");
+        return;
+    }
+    #[cfg(feature = "profile")]
+    {
+        PROFILER.start(words.sample.unwrap_or(USUAL_MEAN_BYTES));
+        if is_file_wanted {
+            PROFILER.write_at_exit();
+        }
+    }
+    #[cfg(not(feature = "profile"))]
+    os::write_stderr(
+        b"poolmalloc: built without the feature `profile`: no request is sampled, and there is no profile\n",
+    );
+}
+
+/// A number in decimal digits, if it fits.
+fn number(digits: &[u8]) -> Option<u64> {
+    let is_number = digits.iter().all(u8::is_ascii_digit);
+    is_number.then(|| core::str::from_utf8(digits).ok()?.parse().ok()).flatten()
 }
 
 fn frames(number: &[u8]) -> Option<u8> {
@@ -141,8 +179,27 @@ mod tests {
         ] {
             let is_on = |word| on.contains(word);
             let backtrace = is_on('7').then_some(7);
-            let words = Words { leaks: is_on('l'), malloc: is_on('m'), debug: is_on('d'), backtrace };
+            let words = Words { leaks: is_on('l'), malloc: is_on('m'), debug: is_on('d'), backtrace, sample: None };
             assert_eq!(words_of(value.as_bytes()), (words, is_known), "{value:?}");
+        }
+    }
+
+    #[test]
+    fn means_are_numbers_above_0() {
+        for (value, sample) in [
+            ("sample=1", Some(1)),
+            ("leaks,sample=524288", Some(524_288)),
+            ("sample=18446744073709551615,", Some(u64::MAX)),
+            ("sample=18446744073709551616", None),
+            ("sample=0", None),
+            ("sample=", None),
+            ("sample", None),
+            ("sample=-1", None),
+            ("sample=+1", None),
+            ("sample=512K", None),
+        ] {
+            let words = Words { leaks: value.starts_with("leaks"), sample, ..Words::default() };
+            assert_eq!(words_of(value.as_bytes()), (words, sample.is_some()), "{value:?}");
         }
     }
 

@@ -6,6 +6,8 @@ use crate::leaks::{Finder, Index};
 use crate::mode::ChosenMode;
 use crate::os::world::Stop;
 use crate::os::{ThreadExitKey, name_exit_entry};
+#[cfg(feature = "profile")]
+use crate::profile::Profiler;
 use crate::region::Region;
 use crate::settings::{self, HugePages};
 use crate::shared::Shared;
@@ -52,6 +54,10 @@ pub(crate) static TRACES: Depot = Depot::new();
 #[cfg(feature = "backtrace")]
 pub(crate) static SYMBOLS: Symbols = Symbols::new();
 
+/// Whether requests are sampled.
+#[cfg(feature = "profile")]
+pub(crate) static PROFILER: Profiler = Profiler::new();
+
 /// Runs once, under the lock of [`SHARED`], before there is a region; returns the bytes to reserve for it.
 fn prepare() -> usize {
     let words = settings::words();
@@ -67,6 +73,7 @@ fn prepare() -> usize {
         LARGE.arm();
     }
     MODE.choose(mode);
+    settings::profile(&words);
     Region::bytes_wanted()
 }
 

@@ -4,6 +4,7 @@
 //! | --- | --- | --- |
 //! | `NO_HEAP` | until the thread needs a heap | take the slow path, which takes a heap |
 //! | a heap's | until the key's second round | are served by the heap |
+//! | a heap's sampling front | instead, while its requests are sampled | the same, but that allocations take the slow path |
 //! | `BYPASS`, and the heap beside it | instead, in a process whose [`Mode`](crate::mode::Mode) says so | take the slow path |
 //! | `ENDED` | after that, for late destructors | share the stragglers' heap under a lock |
 //!
@@ -14,7 +15,11 @@
 //! it, and would make a heap each time that nobody gives back.
 
 use crate::heap::{Front, Heap, OwnedHeap};
+#[cfg(feature = "profile")]
+use crate::profile::is_sampling;
 use crate::shared::NoHeap;
+#[cfg(feature = "profile")]
+use crate::statics::PROFILER;
 use crate::statics::{BYPASS, ENDED, MODE, NO_HEAP, SHARED};
 use crate::watch::Watch;
 use core::cell::Cell;
@@ -33,6 +38,12 @@ thread_local! {
 #[cfg(feature = "backtrace")]
 thread_local! {
     static BUSY_WITH_TRACES: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether the calling thread is busy with backtraces.
+#[cfg(feature = "profile")]
+pub(crate) fn is_busy_with_traces() -> bool {
+    BUSY_WITH_TRACES.get()
 }
 
 /// Says whether the calling thread is busy with backtraces. Returns whether it was.
@@ -132,8 +143,8 @@ fn heap_in(front: *const Front) -> Option<OwnedHeap<'static>> {
     if !unsafe { &*front }.has_heap() {
         return None;
     }
-    // SAFETY: the front of a heap is its first field, and the pointer was made from one to the whole heap.
-    let heap = unsafe { &*front.cast::<Heap>() };
+    // SAFETY: TLS invariant 1: it was made from a pointer to the whole heap.
+    let heap = unsafe { Heap::of_front(front) };
     // SAFETY: TLS invariant 1.
     Some(unsafe { heap.owned() })
 }
@@ -151,12 +162,12 @@ fn heap_beside(front: *const Front) -> Option<OwnedHeap<'static>> {
 }
 
 /// Puts a heap that this thread has just taken in front of it, or beside the front that the process's mode asks for.
-fn set_heap(heap: *const Heap) {
+fn set_heap(heap: NonNull<Heap>, is_sampling: bool) {
     if MODE.get().is_bypass() {
-        BESIDE.set(heap);
+        BESIDE.set(heap.as_ptr());
         FRONT.set(&raw const BYPASS);
     } else {
-        FRONT.set(heap.cast());
+        FRONT.set(Heap::front_of(heap, is_sampling));
     }
 }
 
@@ -205,7 +216,7 @@ pub(crate) fn enter() -> Entry {
             let owned = unsafe { view.owned() };
             owned.begin_thread();
             // Before arming, which may make the C library allocate, and that may come back here.
-            set_heap(heap.as_ptr());
+            set_heap(heap, begin_turn(owned));
             if key.arm(heap.as_ptr().cast()) {
                 return Entry::Heap(owned);
             }
@@ -216,6 +227,56 @@ pub(crate) fn enter() -> Entry {
         }
         Err(NoHeap::Share) => Entry::Stragglers,
         Err(NoHeap::NoRegion) => Entry::NoRegion,
+    }
+}
+
+/// Whether requests of the calling thread, whose heap this is, are sampled.
+///
+/// Here the thread takes notice when sampling starts or stops: only it changes its front.
+#[cfg(feature = "profile")]
+#[inline]
+pub(crate) fn is_sampled(heap: OwnedHeap<'_>) -> bool {
+    let turn = PROFILER.turn();
+    if heap.turn() != turn {
+        take_notice(heap);
+    }
+    is_sampling(turn)
+}
+
+#[cfg(feature = "profile")]
+#[cold]
+#[inline(never)]
+fn take_notice(heap: OwnedHeap<'_>) {
+    let new = Heap::front_of(NonNull::from(&*heap), begin_turn(heap));
+    let mut lowest = None;
+    let mut front = FRONT.with(Cell::get);
+    while let Some(watch) = watch_of(front) {
+        lowest = Some(watch);
+        front = watch.below();
+    }
+    // SAFETY: TLS invariant 1, and Watch invariant 1.
+    if !unsafe { &*front }.has_heap() {
+        // It is a bypass already.
+        return;
+    }
+    match lowest {
+        Some(watch) => watch.set_below(new),
+        None => FRONT.set(new),
+    }
+}
+
+/// A thread begins to use a heap, or takes notice of a new turn of the profiler. Returns whether its requests are sampled.
+fn begin_turn(heap: OwnedHeap<'_>) -> bool {
+    #[cfg(feature = "profile")]
+    {
+        let turn = PROFILER.turn();
+        heap.begin_turn(turn, PROFILER.mean_bytes());
+        is_sampling(turn)
+    }
+    #[cfg(not(feature = "profile"))]
+    {
+        let _ = heap;
+        false
     }
 }
 

@@ -17,12 +17,12 @@
 //!
 //! # The depot
 //! ```text
-//!   buckets, 4 bytes each | records: next and length and hash, 8 bytes | addresses of code, 8 bytes each | ...
+//!   buckets, 4 bytes each | records: next and length and hash, 8 bytes | counts, of the profiler | addresses of code | ...
 //! ```
 //! Memory of its own, reserved at the first backtrace, opened in steps, bounded, never given back.
 //!
 //! Depot invariant 1: the holder of the lock alone writes.
-//! Depot invariant 2: a record is never changed once a bucket leads to it.
+//! Depot invariant 2: a record is never changed once a bucket leads to it, but for its counts.
 //! Depot invariant 3: words are counted as used before they are written, so that a fork in between leaves at most a gap.
 //!
 //! # Ordering
@@ -48,6 +48,7 @@ pub(crate) fn capture(frames: usize, entry: *const u8) -> Option<TraceId> {
 }
 
 /// The addresses that a backtrace consists of: where each function goes on when the one before it returns.
+#[cfg(feature = "profile")]
 pub(crate) fn frames(id: TraceId) -> &'static [usize] {
     imp::frames(id)
 }
@@ -67,10 +68,6 @@ mod imp {
         None
     }
 
-    pub(super) fn frames(_: TraceId) -> &'static [usize] {
-        &[]
-    }
-
     pub(super) fn write_symbols(_: TraceId, _: &mut dyn Write) -> core::fmt::Result {
         Ok(())
     }
@@ -78,6 +75,8 @@ mod imp {
 
 #[cfg(feature = "backtrace")]
 pub(crate) use imp::{Depot, Symbols};
+#[cfg(feature = "profile")]
+pub(crate) use imp::{Quiet, is_busy};
 
 #[cfg(feature = "backtrace")]
 mod imp {
@@ -90,8 +89,16 @@ mod imp {
     use crate::tls;
     use core::marker::PhantomData;
     use core::ptr::{self, NonNull};
+    #[cfg(feature = "profile")]
+    use core::sync::atomic::AtomicU64;
     use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
     use static_assertions::const_assert;
+
+    /// Whether this thread is busy with backtraces.
+    #[cfg(feature = "profile")]
+    pub(crate) fn is_busy() -> bool {
+        tls::is_busy_with_traces()
+    }
 
     /// This thread is busy with backtraces until this is dropped: its requests are served without.
     pub(crate) struct Quiet {
@@ -122,6 +129,9 @@ mod imp {
     /// Opened at once, a multiple of the system's pages.
     const STEP_BYTES: usize = 1 << 20;
     const WORDS: usize = (DEPOT_BYTES - BUCKETS_BYTES) / size_of::<u64>();
+
+    /// Words of a record between its first and the addresses.
+    const COUNTS: usize = if cfg!(feature = "profile") { 2 } else { 0 };
 
     const_assert!(BUCKETS.is_power_of_two() && DEPOT_BYTES % STEP_BYTES == 0);
     // Numbers fit, and a length fits into a byte.
@@ -167,8 +177,15 @@ mod imp {
 
         fn frames(&self, id: TraceId) -> &'static [usize] {
             let length = (self.head(id) >> 32) as usize % (1 << 8);
-            // SAFETY: Depot invariant 2: so many words follow the first.
-            unsafe { core::slice::from_raw_parts(self.word(id.get() as usize).as_ptr().cast(), length) }
+            let first = self.word(id.get() as usize + COUNTS);
+            // SAFETY: Depot invariant 2: so many words follow the first and the counts.
+            unsafe { core::slice::from_raw_parts(first.as_ptr().cast(), length) }
+        }
+
+        #[cfg(feature = "profile")]
+        fn counts(&self, id: TraceId) -> [&'static AtomicU64; COUNTS] {
+            // SAFETY: they follow the first word, were zero at first, and are used as atomics only.
+            core::array::from_fn(|number| unsafe { self.word(id.get() as usize + number).cast().as_ref() })
         }
 
         fn find(&self, hash: u64, frames: &[usize]) -> Option<TraceId> {
@@ -213,7 +230,7 @@ mod imp {
         }
 
         /// The number of this backtrace, which is kept now if it is new. `None` if there is no more room.
-        pub(super) fn insert(&self, frames: &[usize]) -> Option<TraceId> {
+        pub(crate) fn insert(&self, frames: &[usize]) -> Option<TraceId> {
             let hash = hash(frames);
             if let Some(id) = self.memory().and_then(|memory| memory.find(hash, frames)) {
                 return Some(id);
@@ -225,7 +242,7 @@ mod imp {
                 return Some(id);
             }
             let first = self.used.load(Ordering::Relaxed);
-            let end = first + 1 + frames.len();
+            let end = first + 1 + COUNTS + frames.len();
             if end > WORDS || !self.open(memory, BUCKETS_BYTES + end * size_of::<u64>()) {
                 return None;
             }
@@ -234,7 +251,7 @@ mod imp {
             let next = u64::from(bucket.load(Ordering::Relaxed));
             // SAFETY: open, and nobody else's (Depot invariant 1).
             unsafe { memory.word(first).write(mark(hash, frames) << 32 | next) };
-            for (word, frame) in (first + 1..).zip(frames) {
+            for (word, frame) in (first + 1 + COUNTS..).zip(frames) {
                 // SAFETY: as above.
                 unsafe { memory.word(word).write(*frame as u64) };
             }
@@ -275,6 +292,35 @@ mod imp {
                 self.open.store(open + step, Ordering::Relaxed);
             }
             is_open
+        }
+
+        /// Adds to what was counted of a backtrace: objects and bytes. The caller holds the lock that all who call this hold.
+        #[cfg(feature = "profile")]
+        pub(crate) fn count(&self, id: TraceId, objects: f64, bytes: f64) {
+            let Some(memory) = self.memory() else { return };
+            for (count, more) in memory.counts(id).into_iter().zip([objects, bytes]) {
+                // Relaxed: who reads them holds that lock too.
+                let sum = f64::from_bits(count.load(Ordering::Relaxed)) + more;
+                count.store(sum.to_bits(), Ordering::Relaxed);
+            }
+        }
+
+        /// Tells each backtrace with what was counted of it. The caller holds the lock of those who [`count`](Self::count).
+        #[cfg(feature = "profile")]
+        pub(crate) fn each_count(&self, mut each: impl FnMut(TraceId, f64, f64) -> Option<()>) -> Option<()> {
+            let Some(memory) = self.memory() else { return Some(()) };
+            for bucket in 0..BUCKETS {
+                // Ordering F.
+                let mut next = memory.bucket(bucket as u64).load(Ordering::Acquire);
+                while let Some(id) = TraceId::new(next) {
+                    let [objects, bytes] = memory.counts(id).map(|count| f64::from_bits(count.load(Ordering::Relaxed)));
+                    if objects > 0.0 {
+                        each(id, objects, bytes)?;
+                    }
+                    next = memory.head(id) as u32;
+                }
+            }
+            Some(())
         }
 
         pub(super) fn frames(&self, id: TraceId) -> &'static [usize] {
@@ -444,7 +490,7 @@ mod imp {
         fn a_full_depot_takes_no_more_and_keeps_what_it_has() {
             let depot: &'static Depot = Box::leak(Box::new(Depot::new()));
             let first = depot.insert(&[1, 2, 3]).unwrap();
-            depot.used.store(WORDS - 3, Ordering::Relaxed);
+            depot.used.store(WORDS - 3 - COUNTS, Ordering::Relaxed);
             assert_eq!(depot.insert(&[1, 2, 4]), None);
             let last = depot.insert(&[7, 8]).unwrap();
             assert_eq!(depot.insert(&[]), None);

@@ -66,6 +66,26 @@ fn leaks_are_found_and_drawn() {
 }
 
 #[test]
+fn profile_names_the_places_that_allocate() {
+    let program = env!("CARGO_BIN_EXE_profile");
+    let text = output(program, &["--mean", "20000"]);
+    let live = |function: &str| -> u64 {
+        let line = text.lines().find(|line| line.ends_with(function));
+        line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or(0)
+    };
+    // The answers that are never cleared, and the index itself.
+    assert!(live("find_titles") > 1000 && live("add_document") > 1000, "{text}");
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let path = |name: &str| folder.join(name).to_str().expect("the path is text").to_owned();
+    output(program, &[&path("profile.folded")]);
+    let folded = std::fs::read_to_string(path("profile.folded")).expect("the stacks were written");
+    assert!(folded.lines().all(|line| line.contains(";main;") || line.contains("::main;")), "{folded}");
+    output(program, &[&path("profile.pb.gz")]);
+    // Of gzip.
+    assert_eq!(std::fs::read(path("profile.pb.gz")).expect("the profile was written")[..2], [0x1f, 0x8b]);
+}
+
+#[test]
 fn live_shows_classes_and_rates() {
     let text = output(env!("CARGO_BIN_EXE_live"), &["--frames", "3"]);
     let rate = text.split("│frees/s").nth(1).and_then(|rest| rest.split('│').next()).expect("the rate is shown");

@@ -7,8 +7,13 @@ use crate::sync::{AtomicU32, Ordering};
 use core::ptr::NonNull;
 use static_assertions::{const_assert, const_assert_eq};
 
-/// Bits of a tag below the id of the owning heap: where the class's head lies among the heads, in bytes.
-const HEAD_BITS: u32 = 10;
+/// Bits of a tag below the id of the owning heap: where the class's head lies among the heads, in bytes. One more for
+/// [`SAMPLING`].
+const HEAD_BITS: u32 = if cfg!(feature = "profile") { 11 } else { 10 };
+/// Most heaps whose ids fit into a tag.
+pub(crate) const MOST_HEAPS: usize = (1 << (u32::BITS - HEAD_BITS)) - 1;
+/// Bytes from a heap's sampling front to its front, and the bit by which their owners differ.
+pub(super) const SAMPLING: usize = 1 << 10;
 /// The tag of a free pool. No heap has id 0.
 pub(crate) const TAG_FREE: u32 = 0;
 /// Bytes from one head to the next. A block's head lies `block bytes * HEAD_BYTES / CLASS_STEP` behind the first.
@@ -16,6 +21,8 @@ const HEAD_BYTES: usize = 16;
 
 const_assert_eq!(size_of::<Head>(), HEAD_BYTES);
 const_assert!(HEAD_BYTES * CLASSES < 1 << HEAD_BITS);
+// No tag of a pool has that bit, and the two fronts do not overlap.
+const_assert!(HEAD_BYTES * CLASSES < SAMPLING && size_of::<Front>() <= SAMPLING);
 // A copy of the fields before the heads shares a cache line; the heads of 8 to 16 bytes too.
 const_assert_eq!(core::mem::offset_of!(Front, heads), 32);
 
@@ -24,7 +31,17 @@ const_assert_eq!(core::mem::offset_of!(Front, heads), 32);
 /// A thread without a heap has one of two fronts that belong to none: their region is empty, so every free takes the
 /// slow path, and their heads are absent, so every allocation does. No fast path tests for them.
 ///
+/// A heap may have a second front, for times at which its thread's requests are sampled:
+///
+/// ```text
+///   sampling front: base, bytes, tags, owner ^ SAMPLING, absent heads | ... | front: base, bytes, tags, owner, heads
+///                                                        └── SAMPLING bytes ───────────────────────────────────┘
+/// ```
+/// Its own heads are absent, so every allocation takes the slow path. A free finds the head for a tag by exclusive-or with
+/// the owner, and so `SAMPLING` bytes further: among the heads of the front. It takes the fast path.
+///
 /// Front invariant 1: `base`, `bytes`, `tags` and `owner` never change; `bytes` is 0 in a front without a heap.
+/// Front invariant 2: a sampling front lies `SAMPLING` bytes before its heap's front, in memory whose provenance is exposed.
 #[repr(C, align(128))]
 pub(crate) struct Front {
     base: usize,
@@ -65,6 +82,18 @@ impl Front {
             owner: owner(index),
             heads: [const { Head::new() }; CLASSES + 1],
         }
+    }
+
+    /// The sampling front of the heap with this index.
+    #[cfg(feature = "profile")]
+    pub(super) fn sampling(region: &Region, index: usize) -> Self {
+        Self { owner: owner(index) ^ SAMPLING, ..Self::new(region, index) }
+    }
+
+    /// Whether this is a heap's sampling front.
+    #[inline(always)]
+    pub(crate) fn is_sampling(&self) -> bool {
+        cfg!(feature = "profile") && self.owner & SAMPLING != 0
     }
 
     /// Whether this is the front of a heap.
@@ -110,8 +139,20 @@ impl Front {
     #[inline(always)]
     pub(crate) fn own_head(&self, tag: u32) -> Option<&Head> {
         let head = tag as usize ^ self.owner;
+        if !is_head(head) {
+            return None;
+        }
+        #[cfg(feature = "profile")]
+        {
+            // Beyond this front if that is a sampling one: so by the address.
+            let head = core::ptr::with_exposed_provenance::<Head>((&raw const self.heads).addr() + head);
+            // SAFETY: the owner's bits are equal, and of this heap's tags the rest is the offset of a head of its front,
+            // from the heads of this one (Front invariant 2).
+            Some(unsafe { &*head })
+        }
         // SAFETY: the owner's bits are equal, and of this heap's tags the rest is the offset of a head.
-        is_head(head).then(|| unsafe { self.head_at(head) })
+        #[cfg(not(feature = "profile"))]
+        Some(unsafe { self.head_at(head) })
     }
 
     /// The head for blocks of `bytes`, a multiple of 8 up to 256, or 0.

@@ -12,8 +12,10 @@
 mod fill;
 mod flush;
 mod front;
+#[cfg(feature = "profile")]
+mod sampler;
 
-pub(crate) use front::{Front, TAG_FREE, heap_of_tag, size_class_of_tag, tag_block_bytes};
+pub(crate) use front::{Front, MOST_HEAPS, TAG_FREE, heap_of_tag, size_class_of_tag, tag_block_bytes};
 
 use crate::arena::Arenas;
 use crate::counter::Counter;
@@ -27,11 +29,16 @@ use crate::thread_stats::Counts;
 use crate::watched::{WatchedPtr, WatchedU32, WatchedUsize};
 use core::cell::Cell;
 use core::marker::PhantomData;
+use core::mem::offset_of;
 use core::ops::Deref;
 use core::ptr::NonNull;
 use core::sync::atomic::{Ordering, compiler_fence};
 use crossbeam_utils::CachePadded;
+#[cfg(feature = "profile")]
+use sampler::Sampler;
 use static_assertions::const_assert;
+#[cfg(feature = "profile")]
+use static_assertions::const_assert_eq;
 
 impl Counter {
     /// A counter at 0.
@@ -238,6 +245,9 @@ struct Own {
     /// Above 0 while blocks are under way between pools, magazines and other heaps, so that a look at all of those may
     /// miss one, or find one in a magazine that another thread has got meanwhile.
     moves: WatchedU32,
+    /// Decides which requests are sampled.
+    #[cfg(feature = "profile")]
+    sampler: Sampler,
     /// Whether blocks are cached. The stragglers' heap caches none, since its caller changes with every call.
     has_magazines: Cell<bool>,
 }
@@ -245,7 +255,11 @@ struct Own {
 /// A thread's heap.
 #[repr(C)]
 pub(crate) struct Heap {
-    /// First, so that a pointer to a heap is one to its front.
+    /// In place of `front` while requests of the heap's thread are sampled, and so many bytes before it (Front invariant 2).
+    #[cfg(feature = "profile")]
+    sampling: Front,
+    #[cfg(feature = "profile")]
+    _gap: [u8; front::SAMPLING - size_of::<Front>()],
     pub(crate) front: Front,
     pub(crate) region: Region,
     pub(crate) classes: [ClassState; CLASSES],
@@ -262,6 +276,8 @@ pub(crate) struct Heap {
 
 // A thread that allocates a little touches little: README.md tells its users so many pages.
 const_assert!(size_of::<Heap>() <= 3 * 4096);
+#[cfg(feature = "profile")]
+const_assert_eq!(core::mem::offset_of!(Heap, front), front::SAMPLING);
 
 // SAFETY: Heap invariant 1: other threads touch only atomics and what never changes.
 unsafe impl Sync for Heap {}
@@ -278,6 +294,13 @@ impl Heap {
         // Field by field: the whole would not fit on a small thread's stack.
         // SAFETY: the caller promises that the place is open, fresh and unused; so for each line below.
         unsafe { (&raw mut (*heap).front).write(Front::new(region, index)) };
+        #[cfg(feature = "profile")]
+        {
+            // SAFETY: as above.
+            unsafe { (&raw mut (*heap).sampling).write(Front::sampling(region, index)) };
+            // Front invariant 2.
+            place.as_ptr().expose_provenance();
+        }
         // SAFETY: as above.
         unsafe { (&raw mut (*heap).region).write(*region) };
         for class in SizeClass::all() {
@@ -295,6 +318,8 @@ impl Heap {
             counts_at_start: Cell::new(Counts::ZERO),
             wait: Cell::new(0),
             moves: WatchedU32::new(0),
+            #[cfg(feature = "profile")]
+            sampler: Sampler::new(index),
             has_magazines: Cell::new(true),
         };
         // SAFETY: as above.
@@ -312,7 +337,34 @@ impl Heap {
     /// * The place is open, and nobody uses it.
     pub(crate) unsafe fn clear(place: NonNull<Self>) {
         // SAFETY: the caller's promise.
-        unsafe { place.cast::<Front>().write(Front::without_heap()) };
+        unsafe { Self::front_in(place).write(Front::without_heap()) };
+    }
+
+    /// The front of the heap in a place.
+    fn front_in(place: NonNull<Self>) -> NonNull<Front> {
+        // SAFETY: places are as large as heaps.
+        unsafe { place.cast::<Front>().byte_add(offset_of!(Self, front)) }
+    }
+
+    /// The front for the heap's thread: that for sampling, if it `is_sampling` its requests.
+    pub(crate) fn front_of(place: NonNull<Self>, is_sampling: bool) -> *const Front {
+        let front = if cfg!(feature = "profile") && is_sampling { place.cast() } else { Self::front_in(place) };
+        front.as_ptr().cast_const()
+    }
+
+    /// The heap that a front, not one without a heap, is of.
+    ///
+    /// # Safety
+    /// * The pointer was made by [`front_of`](Self::front_of) from one to the whole heap.
+    #[inline]
+    pub(crate) unsafe fn of_front<'h>(front: *const Front) -> &'h Self {
+        // SAFETY: the caller's promise.
+        let is_sampling = unsafe { (*front).is_sampling() };
+        let before = if is_sampling { 0 } else { offset_of!(Self, front) };
+        // SAFETY: the caller's promise: the front is that part of a heap.
+        let heap = unsafe { front.byte_sub(before) }.cast::<Self>();
+        // SAFETY: heaps are never unmapped.
+        unsafe { &*heap }
     }
 
     /// The heap in an open place, if one has been made there.
@@ -320,8 +372,8 @@ impl Heap {
     /// # Safety
     /// * The place is open: zero, or made by [`create`](Self::create), or cleared.
     pub(crate) unsafe fn in_place<'h>(place: NonNull<Self>) -> Option<&'h Self> {
-        // SAFETY: a front is the first field, and zero is one without a heap.
-        if !unsafe { place.cast::<Front>().as_ref() }.has_heap() {
+        // SAFETY: zero is a front without a heap.
+        if !unsafe { Self::front_in(place).as_ref() }.has_heap() {
             return None;
         }
         // SAFETY: a heap has been made there, and heaps are never unmapped.

@@ -1,28 +1,46 @@
-//! The large blocks that were served while the finder was armed: a table by address, beside the heap as all tables are.
+//! The large blocks that were served while the finder was armed, and those that are samples of the profiler: a table by address,
+//! beside the heap as all tables are.
 //!
 //! Index invariant 1: the holder of the lock alone touches the table. No body under it asks for memory of the allocator.
 //! Index invariant 2: a block that is in the table is live: it comes in after the backend has served it, and goes out before
 //! the backend gets it back. So whoever holds the lock may read it.
 
 use super::mapped::Mapped;
+#[cfg(feature = "profile")]
+use crate::counter::Counter;
 use crate::generation::Generation;
 use crate::lock::{Guard, Lock};
+#[cfg(feature = "profile")]
+use crate::statics::TRACES;
 use crate::sync::AtomicU32;
+use crate::traces::TraceId;
 use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicBool, Ordering};
 
 /// A large block.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Large {
     pub(crate) start: usize,
     pub(crate) bytes: usize,
+    pub(crate) sample: Option<Sample>,
+}
+
+/// What a sampled block stands for.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Sample {
+    pub(crate) trace: TraceId,
+    /// So many blocks like this one.
+    pub(crate) weight: f64,
 }
 
 const FREE: usize = 0;
 
+/// Words of an entry.
+const WORDS: usize = 4;
+
 /// Open addressing, at most half full.
 struct Table {
-    /// Start and bytes, one behind the other.
+    /// Start, bytes, trace and weight, one behind the other.
     entries: Mapped<u64>,
     used: usize,
 }
@@ -33,7 +51,7 @@ impl Table {
     }
 
     fn places(&self) -> usize {
-        self.entries.len() / 2
+        self.entries.len() / WORDS
     }
 
     /// Where a block is, or would be. The table must have a free place.
@@ -47,11 +65,22 @@ impl Table {
     }
 
     fn start(&self, place: usize) -> usize {
-        self.entries[2 * place] as usize
+        self.entries[WORDS * place] as usize
     }
 
-    fn set(&mut self, place: usize, start: usize, bytes: usize) {
-        (self.entries[2 * place], self.entries[2 * place + 1]) = (start as u64, bytes as u64);
+    /// The block at a place, unless that is free.
+    fn at(&self, place: usize) -> Option<Large> {
+        let [start, bytes, trace, weight] = self.entries[WORDS * place..][..WORDS] else { return None };
+        let sample = TraceId::new(trace as u32).map(|trace| Sample { trace, weight: f64::from_bits(weight) });
+        (start as usize != FREE).then_some(Large { start: start as usize, bytes: bytes as usize, sample })
+    }
+
+    fn set(&mut self, place: usize, large: Option<Large>) {
+        let entry = large.map_or([FREE as u64; WORDS], |large| {
+            let (trace, weight) = large.sample.map_or((0, 0.0), |sample| (sample.trace.get(), sample.weight));
+            [large.start as u64, large.bytes as u64, trace.into(), weight.to_bits()]
+        });
+        self.entries[WORDS * place..][..WORDS].copy_from_slice(&entry);
     }
 
     /// Adds a block. `None`, and it is not there, without memory.
@@ -61,16 +90,16 @@ impl Table {
         }
         let place = self.place(large.start);
         self.used += usize::from(self.start(place) == FREE);
-        self.set(place, large.start, large.bytes);
+        self.set(place, Some(large));
         Some(())
     }
 
     fn grow(&mut self) -> Option<()> {
-        let entries = Mapped::zeros((self.entries.len() * 2).max(2 * 1024))?;
+        let entries = Mapped::zeros((self.entries.len() * 2).max(WORDS * 1024))?;
         let mut larger = Self { entries, used: self.used };
         for old in self.iter() {
             let place = larger.place(old.start);
-            larger.set(place, old.start, old.bytes);
+            larger.set(place, Some(old));
         }
         *self = larger;
         Some(())
@@ -81,40 +110,32 @@ impl Table {
         if self.used == 0 {
             return None;
         }
-        let place = self.place(start);
-        (self.start(place) != FREE).then(|| self.entries[2 * place + 1] as usize)
+        self.at(self.place(start)).map(|large| large.bytes)
     }
 
-    /// Returns the bytes of the block that was there.
-    fn remove(&mut self, start: usize) -> Option<usize> {
+    /// Returns what was known of the block.
+    fn remove(&mut self, start: usize) -> Option<Large> {
         if self.used == 0 {
             return None;
         }
         let hole = self.place(start);
-        if self.start(hole) == FREE {
-            return None;
-        }
-        let removed = self.entries[2 * hole + 1] as usize;
+        let removed = self.at(hole)?;
         self.used -= 1;
         // Those behind it that could not lie where they belong come forward.
         let mask = self.places() - 1;
-        self.set(hole, FREE, 0);
+        self.set(hole, None);
         let mut next = (hole + 1) & mask;
-        while self.start(next) != FREE {
-            let (moved, bytes) = (self.start(next), self.entries[2 * next + 1] as usize);
-            self.set(next, FREE, 0);
-            let place = self.place(moved);
-            self.set(place, moved, bytes);
+        while let Some(moved) = self.at(next) {
+            self.set(next, None);
+            let place = self.place(moved.start);
+            self.set(place, Some(moved));
             next = (next + 1) & mask;
         }
         Some(removed)
     }
 
     fn iter(&self) -> impl Iterator<Item = Large> {
-        self.entries
-            .chunks_exact(2)
-            .filter(|entry| entry[0] as usize != FREE)
-            .map(|entry| Large { start: entry[0] as usize, bytes: entry[1] as usize })
+        (0..self.places()).filter_map(|place| self.at(place))
     }
 }
 
@@ -131,7 +152,7 @@ impl Blocks {
 
     /// Without memory the set is no longer whole.
     pub(crate) fn insert(&mut self, block: *mut u8) {
-        self.is_whole &= self.table.insert(Large { start: !block.addr(), bytes: 0 }).is_some();
+        self.is_whole &= self.table.insert(Large { start: !block.addr(), bytes: 0, sample: None }).is_some();
     }
 
     pub(crate) fn remove(&mut self, block: *mut u8) {
@@ -161,6 +182,10 @@ impl Blocks {
 pub(crate) struct Index {
     /// Relaxed: a block that is served while it changes may be missed, and is part of the roots then.
     is_armed: AtomicBool,
+    /// Whether there may be any block in it. Relaxed: as above.
+    is_in_use: AtomicBool,
+    #[cfg(feature = "profile")]
+    samples: Samples,
     lock: Lock,
     table: UnsafeCell<Table>,
     generation: Generation,
@@ -186,6 +211,8 @@ unsafe impl Sync for Index {}
 /// The table in the hands of the lock's holder.
 pub(crate) struct Held<'a> {
     table: &'a mut Table,
+    #[cfg(feature = "profile")]
+    samples: &'a Samples,
     _guard: Guard<'a>,
 }
 
@@ -193,6 +220,9 @@ impl Index {
     pub(crate) const fn new() -> Self {
         Self {
             is_armed: AtomicBool::new(false),
+            is_in_use: AtomicBool::new(false),
+            #[cfg(feature = "profile")]
+            samples: Samples::new(),
             lock: Lock::new(AtomicU32::new(0)),
             table: UnsafeCell::new(Table::new()),
             generation: Generation::new(),
@@ -200,8 +230,21 @@ impl Index {
         }
     }
 
+    /// From now on all large blocks are noted.
     pub(crate) fn arm(&self) {
         self.is_armed.store(true, Ordering::Relaxed);
+        self.use_it();
+    }
+
+    /// From now on some large blocks may be noted.
+    pub(crate) fn use_it(&self) {
+        self.is_in_use.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether any large block may be noted.
+    #[inline]
+    pub(crate) fn is_in_use(&self) -> bool {
+        self.is_in_use.load(Ordering::Relaxed)
     }
 
     #[inline]
@@ -220,14 +263,33 @@ impl Index {
             core::mem::forget(core::mem::replace(table, Table::new()));
             self.is_lost.store(true, Ordering::Relaxed);
         }
-        Held { table, _guard: guard }
+        Held {
+            table,
+            #[cfg(feature = "profile")]
+            samples: &self.samples,
+            _guard: guard,
+        }
     }
 
     /// Notes a block that the backend has served. `None` if there was no memory for that.
     #[cold]
     #[inline(never)]
     pub(crate) fn insert(&self, start: *mut u8, bytes: usize) -> Option<()> {
-        self.hold().table.insert(Large { start: start.expose_provenance(), bytes })
+        self.put(Large { start: start.expose_provenance(), bytes, sample: None })
+    }
+
+    /// Notes a block that the backend has served and that is a sample, and counts it. `None` as above.
+    #[cfg(feature = "profile")]
+    pub(crate) fn insert_sample(&self, start: *mut u8, bytes: usize, sample: Sample) -> Option<()> {
+        let mut held = self.hold();
+        held.put(Large { start: start.expose_provenance(), bytes, sample: Some(sample) })?;
+        TRACES.count(sample.trace, sample.weight, sample.weight * bytes as f64);
+        Some(())
+    }
+
+    /// Notes a block as it was noted before. `None` as above.
+    pub(crate) fn put(&self, large: Large) -> Option<()> {
+        self.hold().put(large)
     }
 
     /// What is known of an address. Looks at all blocks unless one begins there.
@@ -245,11 +307,69 @@ impl Index {
 
     /// Forgets a block that the backend is about to get back; returns its bytes, if it was noted.
     pub(crate) fn remove(&self, start: *mut u8) -> Option<usize> {
-        self.hold().table.remove(start.addr())
+        self.take_out(start).map(|large| large.bytes)
+    }
+
+    /// As [`remove`](Self::remove), but that all is returned that was known of the block.
+    pub(crate) fn take_out(&self, start: *mut u8) -> Option<Large> {
+        #[cfg(feature = "profile")]
+        if !self.is_armed() && self.samples.of(start.addr()).value() == 0 {
+            return None;
+        }
+        self.hold().remove(start.addr())
+    }
+}
+
+/// How many samples there are for each hash of an address, so that most frees need not look them up under the lock.
+///
+/// Written by the lock's holder. Relaxed: who frees a block got it from the thread that noted it, by what orders both.
+#[cfg(feature = "profile")]
+struct Samples([Counter; 1 << Self::BITS]);
+
+#[cfg(feature = "profile")]
+impl Samples {
+    const BITS: u32 = 14;
+
+    const fn new() -> Self {
+        Self([const { Counter::new() }; 1 << Self::BITS])
+    }
+
+    fn of(&self, start: usize) -> &Counter {
+        &self.0[(start >> 4).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> (usize::BITS - Self::BITS)]
     }
 }
 
 impl Held<'_> {
+    fn put(&mut self, large: Large) -> Option<()> {
+        self.table.insert(large)?;
+        #[cfg(feature = "profile")]
+        if large.sample.is_some() {
+            self.samples.of(large.start).add(1);
+        }
+        Some(())
+    }
+
+    fn remove(&mut self, start: usize) -> Option<Large> {
+        let removed = self.table.remove(start)?;
+        #[cfg(feature = "profile")]
+        if removed.sample.is_some() {
+            self.samples.of(start).subtract(1);
+        }
+        Some(removed)
+    }
+
+    /// The samples among the blocks: their bytes, and what they stand for. `None` without memory.
+    #[cfg(feature = "profile")]
+    pub(crate) fn samples(&self) -> Option<Mapped<(usize, Sample)>> {
+        let mut samples = Mapped::new();
+        for large in self.table.iter() {
+            if let Some(sample) = large.sample {
+                samples.push((large.bytes, sample))?;
+            }
+        }
+        Some(samples)
+    }
+
     /// All blocks, by address. `None` without memory.
     pub(crate) fn sorted(&self) -> Option<Mapped<Large>> {
         let mut sorted = Mapped::new();
@@ -273,7 +393,8 @@ mod tests {
 
     #[test]
     fn it_holds_what_came_and_has_not_gone() {
-        let index = Index::new();
+        let index: &'static Index = Box::leak(Box::new(Index::new()));
+        index.arm();
         let mut shadow = BTreeMap::new();
         let mut random = 1_u64;
         for round in 0..40_000_usize {

@@ -67,7 +67,7 @@ mod scan;
 
 pub use report::{Address, BlockCount, Cycle, LeakGroup, LeakKind, LeakReport, LeakedBlock, RcCounts};
 
-pub(crate) use index::{Blocks, Index, Lookup};
+pub(crate) use index::{Blocks, Index, Lookup, Sample};
 pub(crate) use mapped::Mapped;
 
 use crate::generation::Generation;

@@ -38,6 +38,21 @@ pub(crate) fn build(name: &str, arguments: &[&str]) -> PathBuf {
     to
 }
 
+/// Runs a test of this package again, as optimised as this one, with a feature.
+pub(crate) fn test_with_feature(test: &str, feature: &str) {
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["test", "--quiet", "--test", test, "--features", feature, "--manifest-path"]);
+    cargo.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml"));
+    cargo.args(["--profile", if cfg!(debug_assertions) { "test" } else { "release" }]);
+    cargo.arg("--target-dir").arg(Path::new(env!("CARGO_TARGET_TMPDIR")).join(feature));
+    cargo.arg("--").args(std::env::args_os().skip(1));
+    for flags in ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "CARGO_BUILD_TARGET"] {
+        cargo.env_remove(flags);
+    }
+    let status = cargo.status().expect("starting cargo");
+    assert!(status.success(), "{test} with the feature {feature}: {status}");
+}
+
 /// Builds the shared library in `tests/<name>`, as optimised as this test, and returns its path.
 pub(crate) fn build_library(name: &str) -> PathBuf {
     let (profile, folder) = if cfg!(debug_assertions) { ("dev", "debug") } else { ("release", "release") };

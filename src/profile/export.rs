@@ -1,0 +1,337 @@
+//! Profiles as files: pprof's format (<https://github.com/google/pprof/blob/main/proto/profile.proto>), and collapsed stacks
+//! (<https://github.com/brendangregg/FlameGraph>).
+
+use super::symbols::{Line, Lines};
+use super::{Profile, Site};
+use crate::traces::Quiet;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use object::read::ReadCache;
+use object::read::elf::ElfFile64;
+use object::{Endianness, Object};
+use prost::Message;
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::time::UNIX_EPOCH;
+
+/// One of the four figures of a [`Site`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Measure {
+    /// [`Site::alloc_objects`]
+    AllocObjects,
+    /// [`Site::alloc_space`]
+    AllocSpace,
+    /// [`Site::inuse_objects`]
+    InuseObjects,
+    /// [`Site::inuse_space`]
+    InuseSpace,
+}
+
+impl Measure {
+    /// In the order of pprof's heap profiles.
+    const ALL: [(Self, &str, &str); 4] = [
+        (Self::AllocObjects, "alloc_objects", "count"),
+        (Self::AllocSpace, "alloc_space", "bytes"),
+        (Self::InuseObjects, "inuse_objects", "count"),
+        (Self::InuseSpace, "inuse_space", "bytes"),
+    ];
+
+    fn of(self, site: &Site) -> u64 {
+        match self {
+            Self::AllocObjects => site.alloc_objects,
+            Self::AllocSpace => site.alloc_space,
+            Self::InuseObjects => site.inuse_objects,
+            Self::InuseSpace => site.inuse_space,
+        }
+    }
+}
+
+impl Profile {
+    /// Writes the profile for pprof and what reads its files: compressed, with the names of functions, files and lines.
+    ///
+    /// The first call in a process reads the program's debug information, which may take seconds and much memory.
+    ///
+    /// # Errors
+    /// Those of `out`.
+    pub fn write_pprof(&self, mut out: impl Write) -> io::Result<()> {
+        let file = named(|lines| {
+            let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+            encoder.write_all(&Builder::build(self, lines).encode_to_vec())?;
+            encoder.finish()
+        })??;
+        out.write_all(&file)?;
+        out.flush()
+    }
+
+    /// Writes one of the figures as collapsed stacks: a line for each, `main;caller;function 1234`, as flame graphs are drawn from.
+    /// A `;` in a function's name becomes a `:`.
+    ///
+    /// The first call in a process reads the program's debug information, which may take seconds and much memory.
+    ///
+    /// # Errors
+    /// Those of `out`.
+    pub fn write_collapsed(&self, mut out: impl Write, measure: Measure) -> io::Result<()> {
+        let stacks = named(|lines| self.collapsed(lines, measure))?;
+        for (stack, value) in stacks {
+            writeln!(out, "{stack} {value}")?;
+        }
+        out.flush()
+    }
+
+    fn collapsed(&self, lines: &mut Lines<'_>, measure: Measure) -> BTreeMap<String, u64> {
+        let mut stacks = BTreeMap::new();
+        for site in self.sites.iter().filter(|site| measure.of(site) > 0) {
+            let mut names = Vec::new();
+            for address in &site.backtrace {
+                names.extend(lines.of(*address).iter().map(|line| line.function.replace(';', ":")));
+            }
+            if names.is_empty() {
+                names.push(String::from("[unknown]"));
+            }
+            names.reverse();
+            *stacks.entry(names.join(";")).or_default() += measure.of(site);
+        }
+        stacks
+    }
+}
+
+/// Runs `body`, none of whose requests are sampled, with what finds names. Nothing of the program runs inside.
+fn named<R>(body: impl FnOnce(&mut Lines<'_>) -> R) -> io::Result<R> {
+    // Only a signal handler could come in between.
+    let quiet = Quiet::begin().ok_or_else(|| io::Error::other("this thread is in the middle of a backtrace"))?;
+    Ok(body(&mut Lines::new(&quiet)))
+}
+
+/// The parts of pprof's format that are used here, with its names.
+mod proto {
+    use prost::Message;
+
+    #[derive(Message)]
+    pub(super) struct Profile {
+        #[prost(message, repeated, tag = "1")]
+        pub(super) sample_type: Vec<ValueType>,
+        #[prost(message, repeated, tag = "2")]
+        pub(super) sample: Vec<Sample>,
+        #[prost(message, repeated, tag = "3")]
+        pub(super) mapping: Vec<Mapping>,
+        #[prost(message, repeated, tag = "4")]
+        pub(super) location: Vec<Location>,
+        #[prost(message, repeated, tag = "5")]
+        pub(super) function: Vec<Function>,
+        #[prost(string, repeated, tag = "6")]
+        pub(super) string_table: Vec<String>,
+        #[prost(int64, tag = "9")]
+        pub(super) time_nanos: i64,
+        #[prost(message, optional, tag = "11")]
+        pub(super) period_type: Option<ValueType>,
+        #[prost(int64, tag = "12")]
+        pub(super) period: i64,
+        #[prost(int64, tag = "14")]
+        pub(super) default_sample_type: i64,
+    }
+
+    #[derive(Clone, Copy, Message)]
+    pub(super) struct ValueType {
+        #[prost(int64, tag = "1")]
+        pub(super) r#type: i64,
+        #[prost(int64, tag = "2")]
+        pub(super) unit: i64,
+    }
+
+    #[derive(Message)]
+    pub(super) struct Sample {
+        #[prost(uint64, repeated, tag = "1")]
+        pub(super) location_id: Vec<u64>,
+        #[prost(int64, repeated, tag = "2")]
+        pub(super) value: Vec<i64>,
+    }
+
+    #[derive(Message)]
+    pub(super) struct Mapping {
+        #[prost(uint64, tag = "1")]
+        pub(super) id: u64,
+        #[prost(uint64, tag = "2")]
+        pub(super) memory_start: u64,
+        #[prost(uint64, tag = "3")]
+        pub(super) memory_limit: u64,
+        #[prost(uint64, tag = "4")]
+        pub(super) file_offset: u64,
+        #[prost(int64, tag = "5")]
+        pub(super) filename: i64,
+        #[prost(int64, tag = "6")]
+        pub(super) build_id: i64,
+        #[prost(bool, tag = "7")]
+        pub(super) has_functions: bool,
+        #[prost(bool, tag = "8")]
+        pub(super) has_filenames: bool,
+        #[prost(bool, tag = "9")]
+        pub(super) has_line_numbers: bool,
+        #[prost(bool, tag = "10")]
+        pub(super) has_inline_frames: bool,
+    }
+
+    #[derive(Message)]
+    pub(super) struct Location {
+        #[prost(uint64, tag = "1")]
+        pub(super) id: u64,
+        #[prost(uint64, tag = "2")]
+        pub(super) mapping_id: u64,
+        #[prost(uint64, tag = "3")]
+        pub(super) address: u64,
+        #[prost(message, repeated, tag = "4")]
+        pub(super) line: Vec<Line>,
+    }
+
+    #[derive(Message)]
+    pub(super) struct Line {
+        #[prost(uint64, tag = "1")]
+        pub(super) function_id: u64,
+        #[prost(int64, tag = "2")]
+        pub(super) line: i64,
+    }
+
+    #[derive(Message)]
+    pub(super) struct Function {
+        #[prost(uint64, tag = "1")]
+        pub(super) id: u64,
+        #[prost(int64, tag = "2")]
+        pub(super) name: i64,
+        #[prost(int64, tag = "4")]
+        pub(super) filename: i64,
+    }
+}
+
+/// Puts the message together. What it lists once is known by its place.
+#[derive(Default)]
+struct Builder {
+    message: proto::Profile,
+    texts: BTreeMap<String, i64>,
+    functions: BTreeMap<(i64, i64), u64>,
+    /// 0 for an address that lies in no function of the program.
+    locations: BTreeMap<usize, u64>,
+}
+
+impl Builder {
+    fn build(profile: &Profile, lines: &mut Lines<'_>) -> proto::Profile {
+        let mut builder = Self::default();
+        // The format demands that it is the first.
+        builder.text("");
+        for (_, name, unit) in Measure::ALL {
+            let value_type = proto::ValueType { r#type: builder.text(name), unit: builder.text(unit) };
+            builder.message.sample_type.push(value_type);
+        }
+        builder.add_mappings();
+        for site in profile.sites.iter().filter(|site| site.alloc_objects > 0) {
+            let ids = site.backtrace.iter().map(|address| builder.location(*address, lines));
+            let location_id = ids.filter(|id| *id != 0).collect();
+            let value = Measure::ALL.map(|(measure, ..)| measure.of(site) as i64).to_vec();
+            builder.message.sample.push(proto::Sample { location_id, value });
+        }
+        let since_epoch = profile.time.duration_since(UNIX_EPOCH).unwrap_or_default();
+        builder.message.time_nanos = since_epoch.as_nanos() as i64;
+        builder.message.period_type =
+            Some(proto::ValueType { r#type: builder.text("space"), unit: builder.text("bytes") });
+        builder.message.period = profile.mean_bytes as i64;
+        builder.message.default_sample_type = builder.text("inuse_space");
+        builder.message
+    }
+
+    /// The place of a text in the table.
+    fn text(&mut self, text: &str) -> i64 {
+        if let Some(place) = self.texts.get(text) {
+            return *place;
+        }
+        let place = self.message.string_table.len() as i64;
+        self.message.string_table.push(text.to_owned());
+        self.texts.insert(text.to_owned(), place);
+        place
+    }
+
+    fn location(&mut self, address: usize, lines: &mut Lines<'_>) -> u64 {
+        if let Some(id) = self.locations.get(&address) {
+            return *id;
+        }
+        let line: Vec<_> = lines.of(address).to_vec().iter().map(|line| self.line(line)).collect();
+        let id = if line.is_empty() { 0 } else { self.message.location.len() as u64 + 1 };
+        if id != 0 {
+            // An address inside the call.
+            let address = address as u64 - 1;
+            let is_in = |mapping: &&proto::Mapping| (mapping.memory_start..mapping.memory_limit).contains(&address);
+            let mapping_id = self.message.mapping.iter().find(is_in).map_or(0, |mapping| mapping.id);
+            self.message.location.push(proto::Location { id, mapping_id, address, line });
+        }
+        self.locations.insert(address, id);
+        id
+    }
+
+    fn line(&mut self, line: &Line) -> proto::Line {
+        let (name, filename) = (self.text(&line.function), self.text(&line.file));
+        let next = self.functions.len() as u64 + 1;
+        let function_id = *self.functions.entry((name, filename)).or_insert(next);
+        if function_id == next {
+            self.message.function.push(proto::Function { id: next, name, filename });
+        }
+        proto::Line { function_id, line: line.line.into() }
+    }
+
+    /// Adds what the kernel says of the code that is loaded, where it says so.
+    fn add_mappings(&mut self) {
+        let maps = fs::read_to_string("/proc/self/maps").unwrap_or_default();
+        for (memory_start, memory_limit, file_offset, path) in maps.lines().filter_map(code) {
+            let build_id = build_id(path).unwrap_or_default();
+            let mapping = proto::Mapping {
+                id: self.message.mapping.len() as u64 + 1,
+                memory_start,
+                memory_limit,
+                file_offset,
+                filename: self.text(path),
+                build_id: self.text(&build_id),
+                has_functions: true,
+                has_filenames: true,
+                has_line_numbers: true,
+                has_inline_frames: true,
+            };
+            self.message.mapping.push(mapping);
+        }
+    }
+}
+
+/// Start, end, offset and path of a line of `/proc/self/maps`, if it is of code in a file.
+fn code(line: &str) -> Option<(u64, u64, u64, &str)> {
+    let mut fields = line.splitn(6, ' ');
+    let (start, end) = fields.next()?.split_once('-')?;
+    let is_code = fields.next()?.contains('x');
+    let offset = fields.next()?;
+    let path = fields.nth(2)?.trim_start();
+    let number = |text| u64::from_str_radix(text, 16).ok();
+    (is_code && path.starts_with('/')).then_some((number(start)?, number(end)?, number(offset)?, path))
+}
+
+/// The id that the linker gave a file, in hexadecimal digits.
+fn build_id(path: &str) -> Option<String> {
+    let cache = ReadCache::new(File::open(path).ok()?);
+    let elf = ElfFile64::<Endianness, _>::parse(&cache).ok()?;
+    Some(elf.build_id().ok()??.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_of_maps() {
+        for (line, told) in [
+            (
+                "7f0-8a0 r-xp 00001000 08:01 1234                       /usr/lib/a b.so",
+                Some((0x7f0, 0x8a0, 0x1000, "/usr/lib/a b.so")),
+            ),
+            ("7f0-8a0 r--p 00001000 08:01 1234                       /usr/lib/a.so", None),
+            ("7f0-8a0 r-xp 00000000 00:00 0                          [vdso]", None),
+            ("7f0-8a0 r-xp 00000000 00:00 0 ", None),
+            ("", None),
+        ] {
+            assert_eq!(code(line), told, "{line}");
+        }
+    }
+}

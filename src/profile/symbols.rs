@@ -1,0 +1,92 @@
+//! The names of the functions in backtraces.
+
+use crate::global;
+use crate::statics::SYMBOLS;
+use crate::traces::Quiet;
+use std::collections::BTreeMap;
+
+/// A function that an address lies in, and where in the source.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Line {
+    pub(super) function: String,
+    /// Empty if it is not known.
+    pub(super) file: String,
+    /// 0 if it is not known.
+    pub(super) line: u32,
+}
+
+/// What is known of addresses, each looked up once.
+pub(super) struct Lines<'q> {
+    quiet: &'q Quiet,
+    known: BTreeMap<usize, Vec<Line>>,
+}
+
+impl<'q> Lines<'q> {
+    pub(super) fn new(quiet: &'q Quiet) -> Self {
+        Self { quiet, known: BTreeMap::new() }
+    }
+
+    /// The functions that an address of a backtrace lies in, the innermost of those that were inlined first, without the allocator's
+    /// own. An address of which nothing is known is told as its number.
+    pub(super) fn of(&mut self, address: usize) -> &[Line] {
+        self.known.entry(address).or_insert_with(|| {
+            let mut lines = Vec::new();
+            SYMBOLS.of(self.quiet, address, &mut |symbol| {
+                let name = symbol.name();
+                lines.push(Line {
+                    // Without the hash.
+                    function: name.map_or_else(|| format!("{address:#x}"), |name| format!("{name:#}")),
+                    file: symbol.filename().map_or_else(String::new, |file| file.to_string_lossy().into_owned()),
+                    line: symbol.lineno().unwrap_or(0),
+                });
+            });
+            if lines.is_empty() {
+                lines.push(Line { function: format!("{address:#x}"), file: String::new(), line: 0 });
+            }
+            lines.retain(|line| !line.is_allocators());
+            lines
+        })
+    }
+}
+
+impl Line {
+    /// Whether this is part of the allocator, or of what the compiler puts between it and the program.
+    ///
+    /// Where there is debug information for lines only, functions that were inlined have short names: then the file tells.
+    fn is_allocators(&self) -> bool {
+        let last = self.function.rsplit("::").next().unwrap_or(&self.function);
+        let is_between = ["__rust_alloc", "__rust_realloc", "__rg_"].iter().any(|start| last.starts_with(start));
+        let is_short = !self.function.contains("::") || self.function.ends_with("<std::alloc::System>");
+        is_between
+            || self.function.trim_start_matches('<').starts_with("poolmalloc::")
+            || (is_short && self.file.ends_with(global::FILE))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_allocators_functions_are_told_from_others() {
+        for (function, is_ours, is_short) in [
+            ("poolmalloc::global::PoolMalloc<B>::alloc_slow", true, false),
+            ("<poolmalloc::global::PoolMalloc<B> as core::alloc::global::GlobalAlloc>::alloc", true, false),
+            ("__rust_alloc", true, false),
+            ("__rustc::__rust_realloc", true, false),
+            ("__rustc[5224e6b81cd82a8f]::__rust_alloc", true, false),
+            ("__rg_alloc", true, false),
+            ("alloc::alloc::alloc", false, false),
+            ("poolmalloc_program::main", false, false),
+            ("alloc::boxed::Box<T,poolmalloc::PoolMalloc>::new", false, false),
+            ("alloc_slow<std::alloc::System>", false, true),
+            ("realloc", false, true),
+            ("std::sys::backtrace::__rust_begin_short_backtrace", false, false),
+        ] {
+            let line = Line { function: function.to_owned(), file: String::from("/src/lib.rs"), line: 1 };
+            assert_eq!(line.is_allocators(), is_ours, "{function}");
+            let line = Line { file: format!("/where/{}", global::FILE), ..line };
+            assert_eq!(line.is_allocators(), is_ours || is_short, "{function}");
+        }
+    }
+}
