@@ -99,6 +99,8 @@
 //! and aarch64; elsewhere memcheck sees the pools and is blind inside them. A backend other than malloc is as visible
 //! to memcheck as it makes itself.
 
+#![cfg_attr(poolmalloc_nightly, feature(allocator_api))]
+
 mod arena;
 mod assert;
 mod at_exit;
@@ -116,9 +118,11 @@ mod lock;
 mod magazine;
 mod measure;
 mod mode;
+mod name;
 mod once;
 mod os;
 mod pool;
+mod private;
 mod region;
 mod release;
 mod remote;
@@ -145,6 +149,8 @@ pub use delta::{ClassDelta, Delta, LargeDelta, SmallDelta};
 pub use global::PoolMalloc;
 pub use heap_map::{ArenaMap, PoolMap, arenas, heap_map, pinned};
 pub use measure::{Peak, measure, measure_peak};
+pub use name::Name;
+pub use private::{Heap, HeapFigures, HeapReport, NamedHeaps, PrivateStats, SharedHeap};
 pub use release::{Released, release_unused};
 pub use stats::{ArenaStats, ClassStats, HeapStats, LargeStats, RegionStats, SmallStats, Stats, stats};
 pub use thread_stats::{ThreadClassStats, ThreadLargeStats, ThreadSmallStats, ThreadStats, thread_stats};

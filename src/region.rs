@@ -16,7 +16,7 @@
 
 use crate::arena::ArenaRecord;
 use crate::check::check;
-use crate::heap::Heap;
+use crate::heap::{Heap, MOST_HEAPS};
 use crate::magazine::{Magazine, Slot};
 use crate::os;
 use crate::pool::PoolRecord;
@@ -266,7 +266,7 @@ impl Region {
         let words = bytes / WORD_BYTES;
         let mut tables = Layouter { reservation, offset: 0, page };
         let region = Self {
-            heaps: tables.table((bytes / BYTES_PER_HEAP).clamp(64, (1 << 22) - 1)),
+            heaps: tables.table((bytes / BYTES_PER_HEAP).clamp(64, MOST_HEAPS)),
             magazines: tables.table((bytes / BYTES_PER_MAGAZINE).max(1024)),
             arenas: tables.table(bytes / ARENA_BYTES),
             pools: tables.table(pools),

@@ -1,7 +1,7 @@
 //! From magazines to pools, and to and from other threads: the slow half of a free, and the end of a thread.
 
 use super::fill::FIRST_FILL;
-use super::{ClassState, Heap, OwnedHeap, Supply, TAG_FREE, heap_of_tag, in_this_order, size_class_of_tag};
+use super::{ClassState, Heap, OwnedHeap, Supply, TAG_FREE, heap_of_tag, in_this_order, is_private, size_class_of_tag};
 use crate::check::{Misuse, misuse};
 use crate::magazine::{self, Depot, SLOTS, Slot, absent, bottom, count, is_absent, is_newest};
 use crate::pool::PoolState;
@@ -57,6 +57,39 @@ impl Heap {
     fn offset_of_bits(index: u32, bits: u64) -> usize {
         index as usize * WORD_BYTES + bits.trailing_zeros() as usize * CLASS_STEP
     }
+
+    /// Aborts for the free of a block of this class at an offset that cannot be freed: none begins there, or it is free.
+    #[cold]
+    #[inline(never)]
+    fn wrong_free(&self, class: SizeClass, offset: usize) -> ! {
+        let (address, block_bytes) = (self.region.block(offset).addr(), class.bytes());
+        misuse(&if is_block_at(offset, block_bytes) {
+            Misuse::DoubleFree { address, block_bytes }
+        } else {
+            Misuse::InteriorPointer { address, block_bytes }
+        })
+    }
+
+    /// Gives a block of this private heap, at `offset` of the region, back for a thread that does not own the heap now.
+    pub(crate) fn post_private(&self, block: *mut u8, offset: usize) {
+        // Relaxed: the pool of a live block has had its tag since before the block was handed out.
+        let tag = self.region.tag(PoolId::of_offset(offset)).load(Ordering::Relaxed);
+        if tag == TAG_FREE {
+            misuse(&Misuse::FreePool { address: block.addr() })
+        }
+        let (class, (index, bit)) = (size_class_of_tag(tag), Self::word_and_bit(offset));
+        if tag != self.front.tag(class) {
+            wrong_heap(block, class);
+        }
+        if bit & !class.blocks_of_word(index) != 0 || offset % CLASS_STEP != 0 {
+            self.wrong_free(class, offset);
+        }
+        // Many threads add to it, and the owner does not: a private heap's owner frees no block of others.
+        self.class(class).remote_frees.add_shared(1);
+        if remote::post(&self.region, index, bit, || self.pending()).is_err() {
+            self.wrong_free(class, offset);
+        }
+    }
 }
 
 /// Puts a block onto the foreign magazine, which must have room.
@@ -66,6 +99,13 @@ fn push_foreign(state: &ClassState, block: *mut u8) {
     // SAFETY: the magazine was not full, so there is a slot of it below the top.
     unsafe { (*top).set(block) };
     state.foreign.set(top);
+}
+
+/// Aborts for the free of a private heap's block through something else, or of another block through a private heap.
+#[cold]
+#[inline(never)]
+pub(crate) fn wrong_heap(block: *mut u8, class: SizeClass) -> ! {
+    misuse(&Misuse::WrongHeap { address: block.addr(), block_bytes: class.bytes() })
 }
 
 impl OwnedHeap<'_> {
@@ -81,6 +121,9 @@ impl OwnedHeap<'_> {
         let class = size_class_of_tag(tag);
         if tag == self.front.tag(class) {
             self.free_own(supply, class, block);
+        } else if is_private(tag) || self.front.is_private() {
+            // It would come into a foreign magazine, and be handed out from there when its heap is gone.
+            wrong_heap(block, class);
         } else {
             self.free_remote(supply, class, block, offset);
         }
@@ -258,18 +301,6 @@ impl OwnedHeap<'_> {
         if self.region.pool_record(pool).state() != PoolState::Listed {
             self.class(class).partial.link(&self.region, pool);
         }
-    }
-
-    /// Aborts for the free of a block of this class at an offset that cannot be freed: none begins there, or it is free.
-    #[cold]
-    #[inline(never)]
-    fn wrong_free(self, class: SizeClass, offset: usize) -> ! {
-        let (address, block_bytes) = (self.region.block(offset).addr(), class.bytes());
-        misuse(&if is_block_at(offset, block_bytes) {
-            Misuse::DoubleFree { address, block_bytes }
-        } else {
-            Misuse::InteriorPointer { address, block_bytes }
-        })
     }
 
     /// Aborts for the first of these that is not aligned as blocks are.

@@ -9,6 +9,10 @@ use static_assertions::{const_assert, const_assert_eq};
 
 /// Bits of a tag below the id of the owning heap: where the class's head lies among the heads, in bytes.
 const HEAD_BITS: u32 = 10;
+/// Set in the id of a private heap, so in the tags of its pools: a free by the global allocator tells such a block by it.
+const PRIVATE: u32 = 1 << 31;
+/// Most heaps that ids can name: the highest bit says whether a heap is private.
+pub(crate) const MOST_HEAPS: usize = (1 << (31 - HEAD_BITS)) - 1;
 /// The tag of a free pool. No heap has id 0.
 pub(crate) const TAG_FREE: u32 = 0;
 /// Bytes from one head to the next. A block's head lies `block bytes * HEAD_BYTES / CLASS_STEP` behind the first.
@@ -16,6 +20,7 @@ const HEAD_BYTES: usize = 16;
 
 const_assert_eq!(size_of::<Head>(), HEAD_BYTES);
 const_assert!(HEAD_BYTES * CLASSES < 1 << HEAD_BITS);
+const_assert!((MOST_HEAPS << HEAD_BITS) < PRIVATE as usize);
 // A copy of the fields before the heads shares a cache line; the heads of 8 to 16 bytes too.
 const_assert_eq!(core::mem::offset_of!(Front, heads), 32);
 
@@ -57,12 +62,12 @@ impl Front {
     }
 
     /// The front of the heap with this index.
-    pub(super) fn new(region: &Region, index: usize) -> Self {
+    pub(super) fn new(region: &Region, index: usize, kind: Kind) -> Self {
         Self {
             base: region.base().addr().get(),
             bytes: region.bytes(),
             tags: Some(region.tags()),
-            owner: owner(index),
+            owner: owner(index) | kind.bit() as usize,
             heads: [const { Head::new() }; CLASSES + 1],
         }
     }
@@ -83,6 +88,12 @@ impl Front {
     #[inline]
     pub(crate) fn is_bypass(&self) -> bool {
         self.owner == BYPASS
+    }
+
+    /// Whether this is the front of a private heap.
+    #[inline]
+    pub(crate) fn is_private(&self) -> bool {
+        is_private(self.owner as u32)
     }
 
     /// Offset of an address in the region, if it lies there and this front has a heap.
@@ -143,9 +154,9 @@ impl Front {
         (self.owner | ((class.index() + 1) * HEAD_BYTES)) as u32
     }
 
-    /// The tag of pools of a class that the heap with this index owns.
-    pub(crate) fn tag_of(index: usize, class: SizeClass) -> u32 {
-        (owner(index) | ((class.index() + 1) * HEAD_BYTES)) as u32
+    /// Whether a tag is that of pools of a class that the heap with this index owns.
+    pub(crate) fn is_tag_of(tag: u32, index: usize, class: SizeClass) -> bool {
+        (tag & !PRIVATE) as usize == owner(index) | ((class.index() + 1) * HEAD_BYTES)
     }
 
     /// Whether this is what [`new`](Self::new) made.
@@ -153,9 +164,30 @@ impl Front {
         self.base == region.base().addr().get()
             && self.bytes == region.bytes()
             && self.tags == Some(region.tags())
-            && self.owner == owner(index)
+            && self.owner & !(PRIVATE as usize) == owner(index)
             && is_absent(self.heads[0].top())
     }
+}
+
+/// Whose a heap is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Kind {
+    /// One thread's at a time.
+    Threads,
+    /// The program's own, by a handle: [`private`](crate::private).
+    Private,
+}
+
+impl Kind {
+    fn bit(self) -> u32 {
+        if self == Self::Private { PRIVATE } else { 0 }
+    }
+}
+
+/// Whether a pool with this tag is a private heap's.
+#[inline(always)]
+pub(crate) fn is_private(tag: u32) -> bool {
+    tag & PRIVATE != 0
 }
 
 /// In place of an owner. Tags of heaps have other bits set.
@@ -175,7 +207,7 @@ fn is_head(rest: usize) -> bool {
 
 /// Index of the heap that owns a pool with this tag; for [`TAG_FREE`], one that no heap has.
 pub(crate) fn heap_of_tag(tag: u32) -> usize {
-    ((tag >> HEAD_BITS) as usize).wrapping_sub(1)
+    (((tag & !PRIVATE) >> HEAD_BITS) as usize).wrapping_sub(1)
 }
 
 /// Bytes of a block of the pool with this tag; 0 if the pool is free.
