@@ -1,7 +1,10 @@
 //! From magazines to pools, and to and from other threads: the slow half of a free, and the end of a thread.
 
 use super::fill::FIRST_FILL;
-use super::{ClassState, Heap, OwnedHeap, Supply, TAG_FREE, heap_of_tag, in_this_order, is_private, size_class_of_tag};
+use super::{
+    ClassState, Heap, OwnedHeap, Supply, TAG_FREE, heap_of_tag, in_this_order, is_free_or_private, size_class_of_tag,
+    tag_block_bytes,
+};
 use crate::check::{Misuse, misuse};
 use crate::magazine::{self, Depot, SLOTS, Slot, absent, bottom, count, is_absent, is_newest};
 use crate::pool::PoolState;
@@ -74,13 +77,10 @@ impl Heap {
     pub(crate) fn post_private(&self, block: *mut u8, offset: usize) {
         // Relaxed: the pool of a live block has had its tag since before the block was handed out.
         let tag = self.region.tag(PoolId::of_offset(offset)).load(Ordering::Relaxed);
-        if tag == TAG_FREE {
-            misuse(&Misuse::FreePool { address: block.addr() })
+        if tag == TAG_FREE || tag != self.front.tag(size_class_of_tag(tag)) {
+            refuse(block, tag);
         }
         let (class, (index, bit)) = (size_class_of_tag(tag), Self::word_and_bit(offset));
-        if tag != self.front.tag(class) {
-            wrong_heap(block, class);
-        }
         if bit & !class.blocks_of_word(index) != 0 || offset % CLASS_STEP != 0 {
             self.wrong_free(class, offset);
         }
@@ -101,11 +101,13 @@ fn push_foreign(state: &ClassState, block: *mut u8) {
     state.foreign.set(top);
 }
 
-/// Aborts for the free of a private heap's block through something else, or of another block through a private heap.
+/// Aborts for the free of a block whose pool has no class, of a private heap's block through something else, or of another
+/// block through a private heap.
 #[cold]
 #[inline(never)]
-pub(crate) fn wrong_heap(block: *mut u8, class: SizeClass) -> ! {
-    misuse(&Misuse::WrongHeap { address: block.addr(), block_bytes: class.bytes() })
+pub(crate) fn refuse(block: *mut u8, tag: u32) -> ! {
+    let (address, block_bytes) = (block.addr(), tag_block_bytes(tag));
+    misuse(&if tag == TAG_FREE { Misuse::FreePool { address } } else { Misuse::WrongHeap { address, block_bytes } })
 }
 
 impl OwnedHeap<'_> {
@@ -115,18 +117,26 @@ impl OwnedHeap<'_> {
     pub(crate) fn free(self, supply: &impl Supply, block: *mut u8, offset: usize) {
         // Relaxed: the pool of a live block has had its tag since before the block was handed out.
         let tag = self.region.tag(PoolId::of_offset(offset)).load(Ordering::Relaxed);
-        if tag == TAG_FREE {
-            misuse(&Misuse::FreePool { address: self.region.block(offset).addr() })
+        if is_free_or_private(tag) {
+            // A private heap's block would come into a foreign magazine, and be handed out from there when its heap is gone.
+            refuse(block, tag);
         }
         let class = size_class_of_tag(tag);
         if tag == self.front.tag(class) {
             self.free_own(supply, class, block);
-        } else if is_private(tag) || self.front.is_private() {
-            // It would come into a foreign magazine, and be handed out from there when its heap is gone.
-            wrong_heap(block, class);
         } else {
             self.free_remote(supply, class, block, offset);
         }
+    }
+
+    /// As [`free`](Self::free), of a private heap, whose handle frees no block of others.
+    pub(crate) fn free_private(self, supply: &impl Supply, block: *mut u8, offset: usize) {
+        // Relaxed: as for `free`.
+        let tag = self.region.tag(PoolId::of_offset(offset)).load(Ordering::Relaxed);
+        if tag == TAG_FREE || tag != self.front.tag(size_class_of_tag(tag)) {
+            refuse(block, tag);
+        }
+        self.free_own(supply, size_class_of_tag(tag), block);
     }
 
     #[inline(never)]

@@ -184,6 +184,14 @@ impl Kind {
     }
 }
 
+/// Whether a pool with this tag is none that a thread may free to: one comparison.
+#[inline(always)]
+pub(crate) fn is_free_or_private(tag: u32) -> bool {
+    // The highest bit is the sign.
+    const_assert_eq!(PRIVATE, i32::MIN as u32);
+    tag as i32 <= TAG_FREE as i32
+}
+
 /// Whether a pool with this tag is a private heap's.
 #[inline(always)]
 pub(crate) fn is_private(tag: u32) -> bool {

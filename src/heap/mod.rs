@@ -15,8 +15,9 @@ mod flush;
 mod front;
 
 pub(crate) use bulk::Posted;
+pub(crate) use flush::refuse;
 pub(crate) use front::{
-    Front, Kind, MOST_HEAPS, TAG_FREE, heap_of_tag, is_private, size_class_of_tag, tag_block_bytes,
+    Front, Kind, MOST_HEAPS, TAG_FREE, heap_of_tag, is_free_or_private, is_private, size_class_of_tag, tag_block_bytes,
 };
 
 use crate::arena::Arenas;

@@ -2,9 +2,8 @@
 
 use super::large::LargeBlocks;
 use super::report::HeapReport;
-use crate::check::{Misuse, misuse};
 use crate::counter::Counter;
-use crate::heap::{Front, Heap, LargeCounters, OwnedHeap, Posted, tag_block_bytes};
+use crate::heap::{Front, Heap, LargeCounters, OwnedHeap, Posted, refuse, tag_block_bytes};
 use crate::name::Name;
 use crate::release::Released;
 use crate::size_class::{SMALL_MAX, SizeClass, block_bytes};
@@ -187,13 +186,12 @@ impl Private {
         if layout.size() == 0 {
             return;
         }
-        let address = block.as_ptr().addr();
-        if let Some((offset, tag)) = SHARED.locate(address) {
+        if let Some((offset, tag)) = SHARED.locate(block.as_ptr().addr()) {
             return match self.heap() {
-                Some(heap) => heap.free(&SHARED, block.as_ptr(), offset),
+                Some(heap) => heap.free_private(&SHARED, block.as_ptr(), offset),
                 // Of the heap that was given up. It waits there for ever.
                 None if self.is_lost => {}
-                None => misuse(&Misuse::WrongHeap { address, block_bytes: tag_block_bytes(tag) }),
+                None => refuse(block.as_ptr(), tag),
             };
         }
         // SAFETY: not in the region, so on the list of large ones, and the caller gives it up.
