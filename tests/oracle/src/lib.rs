@@ -7,16 +7,19 @@
 //! A violation is a panic.
 //!
 //! * [`block`]: a block that knows its content;
+//! * [`by_alignment`]: two allocators in one;
 //! * [`shadow`]: live blocks, the steps that a program is made of, and exact counts;
 //! * [`program`]: a program whose steps name the thread that takes them, one after another: it can be repeated and
 //!   shrunk;
 //! * [`soak`]: threads that take random steps at the same time and meet at quiet points.
 
 pub mod block;
+pub mod by_alignment;
 pub mod program;
 pub mod shadow;
 pub mod soak;
 
 pub use block::{Block, Global};
+pub use by_alignment::ByAlignment;
 pub use program::Turn;
 pub use shadow::{Counts, Shadow, Step};
