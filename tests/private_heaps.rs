@@ -192,7 +192,7 @@ fn heaps_are_used_again() {
     (0..1000).for_each(|_| use_one());
     let after = consistent_stats();
     assert_eq!((after.region.metadata_bytes, after.arenas), (before.region.metadata_bytes, before.arenas));
-    assert_eq!(after.heaps, before.heaps, "private heaps are no thread's");
+    assert_eq!(after.heaps.in_use, 1, "private heaps are no thread's");
 }
 
 /// A heap that was made on one thread, used on another and dropped on a third; no thread gets its blocks.
@@ -338,6 +338,55 @@ fn frees_beside_the_lock() {
     let mut addresses: Vec<usize> = served.iter().map(|block| block.addr().get()).collect();
     addresses.sort_unstable();
     assert!(addresses.windows(2).all(|pair| pair[0] < pair[1]), "a block is served twice");
+}
+
+/// Collections in heaps, of one thread and of many: grown, shrunk, and dropped or forgotten.
+#[cfg(feature = "allocator-api2")]
+fn collections_live_in_a_heap() {
+    use allocator_api2::alloc::Allocator;
+    use allocator_api2::{boxed::Box as BoxIn, vec::Vec as VecIn};
+
+    fn fill<A: Allocator + Copy>(allocator: A) -> usize {
+        let mut map = hashbrown::HashMap::with_hasher_in(hashbrown::DefaultHashBuilder::default(), allocator);
+        for number in 0..2000_u64 {
+            let mut list = VecIn::new_in(allocator);
+            list.extend(0..number % 100);
+            list.shrink_to_fit();
+            map.insert(number, BoxIn::new_in(list, allocator));
+        }
+        for number in (0..2000).step_by(3) {
+            map.remove(&number);
+        }
+        // What takes no memory is given back as it came.
+        drop(BoxIn::new_in((), allocator));
+        drop(VecIn::<[u64; 0], _>::with_capacity_in(5, allocator));
+        let sum: u64 = map.values().flat_map(|list| list.iter()).sum();
+        let expected: u64 = (0..2000_u64).filter(|number| number % 3 != 0).flat_map(|number| 0..number % 100).sum();
+        assert_eq!(sum, expected);
+        let length = map.len();
+        if length % 2 == 0 {
+            drop(map)
+        } else {
+            mem::forget(map)
+        }
+        length
+    }
+
+    let (heap, shared) = (Heap::named("collections"), SharedHeap::new());
+    let length = fill(&heap);
+    thread::scope(|scope| {
+        let threads: [_; 3] = std::array::from_fn(|_| scope.spawn(|| fill(&shared)));
+        threads.into_iter().for_each(|thread| assert_eq!(thread.join().expect("no panic"), length));
+    });
+    for report in [heap.stats(), shared.stats()] {
+        assert_report_adds_up(&report);
+        assert!(report.small.allocations > 1000 && report.large.allocations > 10, "{report}");
+        let live = report.small.live_blocks + report.large.live_blocks;
+        assert_eq!(live > 0, length % 2 == 1, "{report}");
+    }
+    consistent_stats();
+    drop((heap, shared));
+    consistent_stats();
 }
 
 /// Runs `child` in a forked process and fails unless it ends well.
@@ -550,8 +599,45 @@ fn limited_child() {
     let after = stats();
     assert_eq!(after.large.live_bytes, before - of_heap);
     assert_eq!(after.private.all.heaps, 0);
+    // Large blocks go back with their heap: all of these together are more than the limit.
+    for _ in 0..100 {
+        let heap = Heap::new();
+        (0..50).for_each(|_| _ = heap.alloc(layout(100_000, 64)).expect("memory"));
+    }
     if let Err(violation) = check_heap() {
         panic!("{violation}");
+    }
+}
+
+/// In a mode of the environment a heap works as ever, and has no pools.
+fn mode_child() {
+    assert!(Heap::try_new("none").is_none());
+    let heap = SharedHeap::named("mode");
+    let before = stats().large;
+    for (kind, size) in SIZES.into_iter().enumerate() {
+        let block = heap.alloc(layout(size, 8)).expect("memory");
+        mark(block, kind);
+        // SAFETY: a block of the heap.
+        let larger = unsafe { heap.realloc(block, marked(block), layout(2000, 8)) }.expect("memory");
+        if kind % 2 == 0 {
+            // SAFETY: a block of the heap, with that layout.
+            unsafe { heap.dealloc(larger, layout(2000, 8)) };
+        }
+    }
+    assert_eq!((heap.stats().large.live_blocks, heap.stats().small.allocations), (2, 0));
+    assert_eq!(stats().large.live_blocks, before.live_blocks + 2);
+    if let Err(error) = leaks::find() {
+        assert_eq!(error, leaks::LeakError::Unsupported);
+    }
+    drop(heap);
+    let after = stats().large;
+    assert_eq!((after.live_blocks, after.live_bytes), (before.live_blocks, before.live_bytes));
+    check_heap().expect("a valid heap");
+}
+
+fn the_modes_serve_heaps_too() {
+    for mode in ["malloc", "debug", "debug,malloc", "malloc,leaks", "leaks,debug"] {
+        succeed(command("mode").env("POOLMALLOC", mode));
     }
 }
 
@@ -679,6 +765,7 @@ fn main() {
     match role().as_deref() {
         Some("leak") => return leak_child(),
         Some("limited") => return limited_child(),
+        Some("mode") => return mode_child(),
         Some(name) => return DEEDS.iter().find(|deed| deed.0 == name).expect("a deed").1(),
         None => {}
     }
@@ -689,12 +776,15 @@ fn main() {
         ("a_heap_changes_threads", a_heap_changes_threads),
         ("many_threads_share_a_heap", many_threads_share_a_heap),
         ("frees_beside_the_lock", frees_beside_the_lock),
+        #[cfg(feature = "allocator-api2")]
+        ("collections_live_in_a_heap", collections_live_in_a_heap),
         ("a_child_has_its_parents_heap", a_child_has_its_parents_heap),
         ("forks_in_the_middle", forks_in_the_middle),
         ("heaps_are_listed_by_name", heaps_are_listed_by_name),
         ("a_heap_is_in_the_map_and_can_be_released", a_heap_is_in_the_map_and_can_be_released),
         ("a_forgotten_heap_is_a_leak", a_forgotten_heap_is_a_leak),
         ("without_pools_the_backend_serves", without_pools_the_backend_serves),
+        ("the_modes_serve_heaps_too", the_modes_serve_heaps_too),
         ("misuse_is_told", misuse_is_told),
     ]);
 }

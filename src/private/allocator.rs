@@ -45,6 +45,65 @@ macro_rules! allocator {
     };
 }
 
+/// Collections in a heap borrow it, and stay on its thread. What must not compile:
+///
+/// ```
+/// use allocator_api2::{boxed::Box, vec::Vec};
+///
+/// let heap = poolmalloc::Heap::new();
+/// let mut numbers = Vec::new_in(&heap);
+/// numbers.extend(0..1000);
+/// let boxed = Box::new_in(numbers, &heap);
+/// assert_eq!(boxed.iter().sum::<i32>(), 499_500);
+/// drop(boxed);
+/// assert_eq!(heap.stats().small.live_blocks + heap.stats().large.live_blocks, 0);
+/// ```
+/// ```compile_fail,E0505
+/// let heap = poolmalloc::Heap::new();
+/// let boxed = allocator_api2::boxed::Box::new_in(1, &heap);
+/// drop(heap);
+/// println!("{boxed}");
+/// ```
+/// ```compile_fail,E0502
+/// let mut heap = poolmalloc::Heap::new();
+/// let numbers = allocator_api2::vec::Vec::<i32, _>::new_in(&heap);
+/// heap.reset();
+/// drop(numbers);
+/// ```
+/// ```compile_fail,E0597
+/// let leaked: &'static mut i32 = {
+///     let heap = poolmalloc::Heap::new();
+///     allocator_api2::boxed::Box::leak(allocator_api2::boxed::Box::new_in(1, &heap))
+/// };
+/// ```
+/// A box of a heap would be freed by the other thread:
+/// ```compile_fail,E0277
+/// let heap = poolmalloc::Heap::new();
+/// let boxed = allocator_api2::boxed::Box::new_in(1, &heap);
+/// std::thread::scope(|scope| {
+///     scope.spawn(move || println!("{boxed}"));
+/// });
+/// ```
+/// One of a shared heap may be:
+/// ```
+/// let heap = poolmalloc::SharedHeap::new();
+/// let boxed = allocator_api2::boxed::Box::new_in(1, &heap);
+/// std::thread::scope(|scope| {
+///     scope.spawn(move || assert_eq!(*boxed, 1));
+/// });
+/// assert_eq!(heap.stats().small.live_blocks, 0);
+/// ```
+/// Collections of two kinds of heaps, or of a heap and the process, do not mix:
+/// ```compile_fail,E0308
+/// let (heap, shared) = (poolmalloc::Heap::new(), poolmalloc::SharedHeap::new());
+/// let mut numbers = allocator_api2::vec::Vec::<i32, _>::new_in(&heap);
+/// numbers = allocator_api2::vec::Vec::new_in(&shared);
+/// ```
+/// ```compile_fail,E0308
+/// let heap = poolmalloc::Heap::new();
+/// let mut numbers = allocator_api2::vec::Vec::<i32, _>::new_in(&heap);
+/// numbers = allocator_api2::vec::Vec::new();
+/// ```
 #[cfg(any(feature = "allocator-api2", poolmalloc_nightly))]
 mod implementation {
     use super::{AllocError, Allocator};

@@ -10,7 +10,7 @@
 
 use crate::check::{Misuse, misuse};
 use crate::global::forget_large;
-use crate::statics::{LARGE, LARGE_LISTS};
+use crate::statics::{LARGE, LARGE_LISTS, MODE};
 use crate::sync::Ordering;
 use core::alloc::Layout;
 use core::cell::Cell;
@@ -33,10 +33,13 @@ const_assert_eq!(size_of::<Header>(), 48);
 
 /// The layout of the backend's block for a request, and where the request's block lies in it.
 fn whole(layout: Layout) -> Option<(Layout, usize)> {
-    Layout::new::<Header>().extend(layout).ok().map(|(whole, _)| {
-        // The header lies right before the block, so the padding comes first.
-        (whole, size_of::<Header>().next_multiple_of(layout.align()))
-    })
+    // The header lies right before the block, and the padding before it: the sum is the same.
+    Layout::new::<Header>().extend(layout).ok()
+}
+
+/// Whether blocks are noted for the leak finder. The debug mode takes what is noted for its own: there they are part of the roots.
+pub(super) fn is_indexed() -> bool {
+    LARGE.is_armed() && !MODE.get().is_debug()
 }
 
 /// The header of a block.
@@ -83,8 +86,9 @@ impl LargeBlocks {
         // SAFETY: inside the block that was just served, and aligned: its base is to 16 bytes and so is the offset.
         unsafe { header.write(Header { next: ptr::null_mut(), previous: ptr::null_mut(), list: self.number, layout }) };
         self.link(header);
-        if LARGE.is_armed() {
-            LARGE.insert(block, layout.size());
+        if is_indexed() && layout.size() > 0 {
+            // Without memory it is part of the roots.
+            let _ = LARGE.insert(block, layout.size());
         }
         block
     }
@@ -192,7 +196,7 @@ impl LargeBlocks {
 /// * The header is that of a live block on no list, which was asked for with `layout` and which nobody uses any more.
 unsafe fn give_back(header: *mut Header, layout: Layout) {
     let block = block_of(header);
-    if LARGE.is_armed() {
+    if is_indexed() {
         // SAFETY: the caller gives the block up.
         unsafe { forget_large(block) };
     }

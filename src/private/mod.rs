@@ -218,6 +218,11 @@ impl Debug for Heap {
     }
 }
 
+/// The examples of the page.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/private-heaps.md")]
+struct Page;
+
 const _: () = {
     const fn is_send<T: Send>() {}
     const fn is_sync<T: Sync>() {}

@@ -1,13 +1,13 @@
 //! What a private heap's handle does, for whoever owns the heap at the moment.
 
-use super::large::LargeBlocks;
+use super::large::{LargeBlocks, is_indexed};
 use super::report::HeapReport;
 use crate::counter::Counter;
 use crate::heap::{Front, Heap, LargeCounters, OwnedHeap, Posted, refuse, tag_block_bytes};
 use crate::name::Name;
 use crate::release::Released;
 use crate::size_class::{SMALL_MAX, SizeClass, block_bytes};
-use crate::statics::{LARGE, NO_HEAP, SHARED};
+use crate::statics::{MODE, NO_HEAP, SHARED};
 use core::alloc::Layout;
 use core::ptr::{self, NonNull};
 use std::alloc::{GlobalAlloc, System};
@@ -42,7 +42,11 @@ fn no_heap() -> NonNull<Front> {
 impl Private {
     /// With a heap of its own if there is one to be had.
     pub(super) fn new(name: Name) -> Self {
-        let heap = SHARED.take_private(name);
+        let mut heap = SHARED.take_private(name);
+        if MODE.get().is_bypass() {
+            // The backend is to serve all, or the debug layer, which says of every block of a pool what it is.
+            heap.take().into_iter().for_each(|heap| SHARED.give_private(heap));
+        }
         Self {
             front: heap.map_or_else(no_heap, NonNull::cast),
             large: LargeBlocks::new(),
@@ -59,6 +63,12 @@ impl Private {
         self.large = LargeBlocks::new();
         self.unpooled = LargeCounters::new();
         self.is_lost = true;
+    }
+
+    /// As if this were a copy that a fork has made.
+    #[cfg(test)]
+    pub(super) fn pretend_to_be_copied(&mut self) {
+        self.generation = self.generation.wrapping_add(1);
     }
 
     pub(super) fn name(&self) -> &Name {
@@ -207,7 +217,7 @@ impl Private {
     unsafe fn resize_slow(&self, block: NonNull<u8>, old: Layout, new: Layout) -> *mut u8 {
         let is_pooled = |block: *mut u8| SHARED.locate(block.addr()).is_some();
         let is_kept_large = old.size() > 0 && new.size() > 0 && block_bytes(new.size(), new.align()) > SMALL_MAX;
-        if is_kept_large && old.align() == new.align() && !is_pooled(block.as_ptr()) && !LARGE.is_armed() {
+        if is_kept_large && old.align() == new.align() && !is_pooled(block.as_ptr()) && !is_indexed() {
             // SAFETY: the caller's promises; not in the region, so on the list.
             let moved = unsafe { self.large.resize(block, new, self.is_lost) };
             if !moved.is_null() {

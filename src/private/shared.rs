@@ -254,3 +254,84 @@ impl Debug for SharedHeap {
         f.debug_struct("SharedHeap").field("name", &self.name).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::remote::RemoteMap;
+    use crate::sync::Ordering;
+
+    const LAYOUT: Layout = Layout::new::<[u64; 6]>();
+
+    fn blocks(heap: &SharedHeap) -> Vec<NonNull<u8>> {
+        (0..500).map(|_| heap.alloc(LAYOUT).unwrap()).collect()
+    }
+
+    /// The heap's part for its owner, and the words of its blocks.
+    fn words<'h>(heap: &'h SharedHeap, blocks: &[NonNull<u8>]) -> (&'h PooledHeap, Vec<u32>) {
+        // SAFETY: the heap has pools, and the front is the first field of what it was made for.
+        let pooled = unsafe { &*heap.front.get().cast::<PooledHeap>() };
+        let offset = |block: &NonNull<u8>| pooled.region.offset_of(block.addr().get()).unwrap();
+        (pooled, blocks.iter().map(|block| PooledHeap::word_and_bit(offset(block)).0).collect())
+    }
+
+    #[test]
+    fn a_free_posts_when_the_lock_is_taken_and_a_reset_takes_what_was_posted() {
+        let mut heap = SharedHeap::new();
+        for round in 1..4 {
+            let blocks = blocks(&heap);
+            let held = heap.lock();
+            // SAFETY: the blocks are live and unused; so below.
+            blocks[..300].iter().for_each(|block| unsafe { heap.dealloc(*block, LAYOUT) });
+            drop(held);
+            let report = heap.stats();
+            assert_eq!((report.small.waiting_blocks, report.small.live_blocks), (300, 200));
+            assert_eq!(report.small.remote_frees, 300 * round);
+            let (pooled, words) = words(&heap, &blocks);
+            let (region, pending) = (pooled.region, pooled.pending());
+            assert!(!pending.is_empty());
+            let is_zero = |word: &u32| region.word(*word).load(Ordering::Relaxed) == 0;
+            assert!(!words.iter().all(is_zero));
+            assert!({
+                heap.reset();
+                words.iter().all(is_zero)
+            });
+            assert_eq!((heap.stats().small.waiting_blocks, heap.stats().small.frees), (0, 500 * round));
+        }
+    }
+
+    #[test]
+    fn what_a_fork_has_cut_off_from_the_list_is_not_left_in_the_map() {
+        let mut heap = SharedHeap::new();
+        let blocks = blocks(&heap);
+        let (pooled, words) = words(&heap, &blocks);
+        let (region, word) = (pooled.region, words[0]);
+        // As a thread leaves it that has set its bit and was not copied: nothing is queued.
+        let class = crate::size_class::SizeClass::of_block(48);
+        pooled.class(class).remote_frees.add_shared(1);
+        let offset = region.offset_of(blocks[0].addr().get()).unwrap();
+        region.word(word).store(PooledHeap::word_and_bit(offset).1, Ordering::Relaxed);
+        heap.private.get_mut().pretend_to_be_copied();
+        heap.reset();
+        assert_eq!(region.word(word).load(Ordering::Relaxed), 0);
+        assert_eq!((heap.stats().small.frees, heap.stats().small.waiting_blocks), (500, 0));
+    }
+
+    #[test]
+    fn a_lost_heap_serves_from_the_backend_and_frees_what_was_before() {
+        let heap = SharedHeap::new();
+        let large = Layout::new::<[u64; 100]>();
+        let (small, before) = (blocks(&heap), heap.alloc(large).unwrap());
+        // Held by a thread that a fork has not copied.
+        core::mem::forget(heap.lock.lock(|| SHARED.generation().wrapping_add(1)));
+        let after = blocks(&heap);
+        assert_eq!((heap.stats().large.live_blocks, heap.stats().small.allocations), (500, 0));
+        for block in small.into_iter().chain(after) {
+            // SAFETY: live and unused, as is the next one.
+            unsafe { heap.dealloc(block, LAYOUT) };
+        }
+        // SAFETY: as above.
+        unsafe { heap.dealloc(before, large) };
+        assert_eq!(heap.stats().large.live_bytes, 0);
+    }
+}
