@@ -11,8 +11,8 @@ use crate::watched::{WatchedU32, WatchedU64};
 /// What is known of an arena; Region invariant 2 says whose it is.
 ///
 /// Arena invariant 1: a bit of `free_pools` is set exactly for the pools that have no class.
-/// Arena invariant 2: an arena owned by a heap is on that heap's list for the number of its free pools, or on none if
-/// that is 0; a shared one is wholly free and on the shared list.
+/// Arena invariant 2: an arena owned by a heap is on that heap's list for the number of its free pools; a shared one is
+/// wholly free and on the shared list.
 pub(crate) struct ArenaRecord {
     free_pools: WatchedU64,
     previous: WatchedU32,
@@ -45,23 +45,30 @@ impl ArenaRecord {
     }
 }
 
-/// A heap's arenas that have free pools, by how many they have.
+/// A heap's arenas, by how many free pools they have.
 pub(crate) struct Arenas {
-    /// `first[n - 1]`: the first arena with `n` free pools.
-    first: [WatchedU32; POOLS_PER_ARENA],
+    /// `first[n]`: the first arena with `n` free pools.
+    first: [WatchedU32; POOLS_PER_ARENA + 1],
     /// Bit `n - 1` is set if there is one.
     nonempty: WatchedU64,
+    /// How many there are.
+    count: WatchedU32,
 }
 
 impl Arenas {
     pub(crate) const fn new() -> Self {
-        Self { first: [const { WatchedU32::new(NONE) }; POOLS_PER_ARENA], nonempty: WatchedU64::new(0) }
+        Self {
+            first: [const { WatchedU32::new(NONE) }; POOLS_PER_ARENA + 1],
+            nonempty: WatchedU64::new(0),
+            count: WatchedU32::new(0),
+        }
     }
 
     /// Adds a wholly free arena that nobody else owns.
     pub(crate) fn add(&self, region: &Region, arena: ArenaId) {
         region.arena_record(arena).set_wholly_free();
         self.link(region, arena, POOLS_PER_ARENA);
+        self.count.set(self.count.get() + 1);
     }
 
     /// Takes the lowest free pool of the fullest arena that has one.
@@ -70,7 +77,7 @@ impl Arenas {
             return None;
         }
         let free = self.nonempty.get().trailing_zeros() as usize + 1;
-        let arena = ArenaId(self.first[free - 1].get());
+        let arena = ArenaId(self.first[free].get());
         let record = region.arena_record(arena);
         debug_assert_eq!(record.free_count(), free, "Arena invariant 2");
         self.unlink(region, arena, free);
@@ -93,7 +100,7 @@ impl Arenas {
 
     /// Takes a wholly free arena out of the heap if there are more than `keep` of them.
     pub(crate) fn take_wholly_free(&self, region: &Region, keep: usize) -> Option<ArenaId> {
-        let mut arena = self.first[POOLS_PER_ARENA - 1].get();
+        let mut arena = self.first[POOLS_PER_ARENA].get();
         for _ in 0..keep {
             if arena == NONE {
                 return None;
@@ -104,7 +111,26 @@ impl Arenas {
             return None;
         }
         self.unlink(region, ArenaId(arena), POOLS_PER_ARENA);
+        self.count.set(self.count.get() - 1);
         Some(ArenaId(arena))
+    }
+
+    /// Has every arena wholly free, once `clear` has made it so; it is called with those that are not.
+    pub(crate) fn clear_all(&self, region: &Region, clear: impl Fn(ArenaId)) {
+        for free in 0..POOLS_PER_ARENA {
+            while self.first[free].get() != NONE {
+                let arena = ArenaId(self.first[free].get());
+                clear(arena);
+                self.unlink(region, arena, free);
+                region.arena_record(arena).set_wholly_free();
+                self.link(region, arena, POOLS_PER_ARENA);
+            }
+        }
+    }
+
+    /// How many arenas the heap has.
+    pub(crate) fn count(&self) -> usize {
+        self.count.get() as usize
     }
 
     /// Gives the memory of free pools back to the system. Returns the bytes that were in memory.
@@ -133,14 +159,12 @@ impl Arenas {
 
     /// The first arena with `free` free pools, else [`NONE`], and whether the heap believes that there is one.
     pub(crate) fn with_free(&self, free: usize) -> (u32, bool) {
-        (self.first[free - 1].get(), self.nonempty.get() >> (free - 1) & 1 == 1)
+        let first = self.first[free].get();
+        (first, if free == 0 { first != NONE } else { self.nonempty.get() & mark(free) != 0 })
     }
 
     fn link(&self, region: &Region, arena: ArenaId, free: usize) {
-        if free == 0 {
-            return;
-        }
-        let first = &self.first[free - 1];
+        let first = &self.first[free];
         let record = region.arena_record(arena);
         record.previous.set(NONE);
         record.next.set(first.get());
@@ -148,13 +172,10 @@ impl Arenas {
             region.arena_record(ArenaId(first.get())).previous.set(arena.0);
         }
         first.set(arena.0);
-        self.nonempty.set(self.nonempty.get() | 1 << (free - 1));
+        self.nonempty.set(self.nonempty.get() | mark(free));
     }
 
     fn unlink(&self, region: &Region, arena: ArenaId, free: usize) {
-        if free == 0 {
-            return;
-        }
         let record = region.arena_record(arena);
         let (previous, next) = (record.previous.get(), record.next.get());
         if next != NONE {
@@ -164,11 +185,16 @@ impl Arenas {
             region.arena_record(ArenaId(previous)).next.set(next);
             return;
         }
-        self.first[free - 1].set(next);
+        self.first[free].set(next);
         if next == NONE {
-            self.nonempty.set(self.nonempty.get() & !(1 << (free - 1)));
+            self.nonempty.set(self.nonempty.get() & !mark(free));
         }
     }
+}
+
+/// The bit that says that there is an arena with so many free pools; none for those without.
+fn mark(free: usize) -> u64 {
+    if free == 0 { 0 } else { 1 << (free - 1) }
 }
 
 #[cfg(test)]

@@ -43,6 +43,8 @@ pub(crate) enum Misuse {
     DoubleFree { address: usize, block_bytes: usize },
     /// The pool has blocks of so many bytes, and none begins there.
     InteriorPointer { address: usize, block_bytes: usize },
+    /// The block, of so many bytes, is a private heap's, and freed through something else; or the reverse.
+    WrongHeap { address: usize, block_bytes: usize },
     /// The pool has no class, hence no blocks.
     FreePool { address: usize },
 }
@@ -58,6 +60,9 @@ pub(crate) fn misuse(what: &Misuse) -> ! {
         Misuse::InteriorPointer { address, block_bytes } => {
             report(format_args!("free of {address:#x}, where no block of {block_bytes} bytes begins"))
         }
+        Misuse::WrongHeap { address, block_bytes } => report(format_args!(
+            "free of the block of {block_bytes} bytes at {address:#x} through a heap that it is not of"
+        )),
         Misuse::FreePool { address } => {
             report(format_args!("free of {address:#x}, in a pool without blocks: double, or of a wild pointer"))
         }

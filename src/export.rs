@@ -1,5 +1,6 @@
 //! The statistics for machines: JSON and the Prometheus text format, written without allocating.
 
+use crate::private::{HeapFigures, NamedHeaps};
 use crate::stats::{ArenaStats, ClassStats, HeapStats, LargeStats, RegionStats, SmallStats, Stats};
 use core::fmt::{self, Write};
 
@@ -57,11 +58,21 @@ impl Stats {
             }
             write_object(out, &class.figures())?;
         }
-        out.write_str("]}")
+        out.write_str("],\"private\":{\"all\":")?;
+        write_object(out, &self.private.all.figures())?;
+        out.write_str(",\"by_name\":[")?;
+        for (number, NamedHeaps { name, figures, .. }) in self.private.by_name().iter().enumerate() {
+            // A name has nothing that would have to be escaped.
+            write!(out, "{}{{\"name\":\"{name}\",\"figures\":", if number > 0 { "," } else { "" })?;
+            write_object(out, &figures.figures())?;
+            out.write_char('}')?;
+        }
+        out.write_str("]}}")
     }
 
     /// Writes the statistics in the Prometheus text format, version 0.0.4: one metric a figure, each name beginning with
-    /// `poolmalloc_`; those of classes have the label `block_bytes`. Classes that were never used are left out.
+    /// `poolmalloc_`; those of classes have the label `block_bytes`, and those of private heaps the label `name`. Classes that were
+    /// never used are left out.
     ///
     /// It allocates nothing unless `out` does.
     ///
@@ -103,6 +114,13 @@ impl Stats {
                 let (name, kind, value, _) = class.figures()[number];
                 let label = class.block_bytes;
                 writeln!(out, "poolmalloc_class_{name}{}{{block_bytes=\"{label}\"}} {value}", suffix(kind))?;
+            }
+        }
+        for (number, figure) in self.private.all.figures().iter().enumerate() {
+            write_metric(out, "private", figure)?;
+            for named in self.private.by_name() {
+                let (label, (figure, _, value, _)) = (named.name, named.figures.figures()[number]);
+                writeln!(out, "poolmalloc_private_{figure}{{name=\"{label}\"}} {value}")?;
             }
         }
         Ok(())
@@ -203,6 +221,25 @@ impl ClassStats {
     }
 }
 
+impl HeapFigures {
+    fn figures(&self) -> [Figure; 7] {
+        [
+            ("heaps", Gauge, self.heaps, "private heaps"),
+            ("arenas", Gauge, self.arenas, "arenas of private heaps"),
+            ("pools", Gauge, self.pools, "pools of private heaps that have a class"),
+            ("live_blocks", Gauge, self.live_blocks, "blocks of pools of private heaps that the program holds"),
+            (
+                "live_bytes",
+                Gauge,
+                self.live_bytes,
+                "bytes of the blocks of pools of private heaps that the program holds",
+            ),
+            ("large_blocks", Gauge, self.large_blocks, "blocks of the backend that belong to private heaps"),
+            ("large_bytes", Gauge, self.large_bytes, "bytes of those blocks, as requested"),
+        ]
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -224,7 +261,7 @@ mod tests {
         let mut types: Vec<_> = text.lines().filter(|line| line.starts_with("# TYPE")).collect();
         let all = types.len();
         types.dedup();
-        assert_eq!((types.len(), all), (33, 33));
+        assert_eq!((types.len(), all), (40, 40));
         for line in [
             "# TYPE poolmalloc_small_allocations_total counter",
             "poolmalloc_small_allocations_total 9",

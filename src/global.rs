@@ -724,7 +724,7 @@ fn mode() -> Mode {
 /// * The caller owns the block.
 #[cold]
 #[inline(never)]
-unsafe fn forget_large(block: *mut u8) {
+pub(crate) unsafe fn forget_large(block: *mut u8) {
     /// From so many bytes on, pages are given back instead: the program may never have touched most of them.
     const SPARSE: usize = 32 * 1024;
     if let (Some(bytes), true) = (LARGE.remove(block), LARGE.is_armed()) {

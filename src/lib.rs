@@ -34,10 +34,12 @@
 //! The files follow a request's way: `global`, `tls`, `heap` with `magazine`, then `pool`, `arena`, `region`, `os`;
 //! `remote` is the protocol between threads and `shared` what all heaps share, with `lock`, `once`, `stack`, `counter` and
 //! `generation` as its parts, and `settings` with `mode` what the environment chooses. What users are told comes from `stats`,
+//! `generation` as its parts, and `settings` what the environment chooses. `private`, with `name`, is a second way in, beside
+//! `global` and `tls`: heaps of the program's own. What users are told comes from `stats`,
 //! `thread_stats`, `measure` with `watch`, `heap_map`, `verify`, `release`, `leaks` and `assert`; its texts from `report`,
 //! `export` and `at_exit`. Imports point down, but that `region`
-//! names the types of its tables' entries, that `tls` and `statics` know each other, that a heap gets arenas through the
-//! trait `Supply`, which `shared` implements, and that `os` calls `at_exit` when the process ends.
+//! names the types of its tables' entries, that `tls` and `statics` know each other, and `stats` and `private`, that a heap
+//! gets arenas through the trait `Supply`, which `shared` implements, and that `os` calls `at_exit` when the process ends.
 //!
 //! # The strategy, and its drawback
 //! A free block costs no header, and a pool has no header either: all that is known of blocks lies in dense tables
@@ -59,6 +61,7 @@
 //! | depot | a class's full magazines behind the loaded one |
 //! | free map, remote map | one bit for every 8 bytes of the region: free blocks; blocks freed by other threads |
 //! | heap | a thread's pools, arenas and magazines |
+//! | private heap | one that belongs to a handle of the program, a [`Heap`] or [`SharedHeap`], and to no thread |
 //! | pool | 4 KiB of blocks of one class |
 //! | record | what is known of a pool or an arena, beside the arenas |
 //! | tag | size class and owner of a pool, in a dense table |
@@ -99,6 +102,8 @@
 //! and aarch64; elsewhere memcheck sees the pools and is blind inside them. A backend other than malloc is as visible
 //! to memcheck as it makes itself.
 
+#![cfg_attr(poolmalloc_nightly, feature(allocator_api))]
+
 mod arena;
 mod assert;
 mod at_exit;
@@ -116,9 +121,11 @@ mod lock;
 mod magazine;
 mod measure;
 mod mode;
+mod name;
 mod once;
 mod os;
 mod pool;
+mod private;
 #[cfg(feature = "profile")]
 pub mod profile;
 mod region;
@@ -146,6 +153,8 @@ pub use delta::{ClassDelta, Delta, LargeDelta, SmallDelta};
 pub use global::PoolMalloc;
 pub use heap_map::{ArenaMap, PoolMap, arenas, heap_map, pinned};
 pub use measure::{Peak, measure, measure_peak};
+pub use name::Name;
+pub use private::{Heap, HeapFigures, HeapReport, NamedHeaps, PrivateStats, SharedHeap};
 pub use release::{Released, release_unused};
 pub use stats::{ArenaStats, ClassStats, HeapStats, LargeStats, RegionStats, SmallStats, Stats, stats};
 pub use thread_stats::{ThreadClassStats, ThreadLargeStats, ThreadSmallStats, ThreadStats, thread_stats};

@@ -55,6 +55,14 @@ impl Lock {
             }
         }
     }
+
+    /// Takes the lock for a thread of `generation` if it is free. One that a fork copied from its holder is not: only who
+    /// waits takes that.
+    pub(crate) fn try_lock(&self, generation: u32) -> Option<Guard<'_>> {
+        // Ordering L.
+        let was = self.word.compare_exchange(0, generation, Ordering::Acquire, Ordering::Relaxed);
+        was.is_ok().then(|| Guard { lock: self, generation, is_inherited: false })
+    }
 }
 
 impl Drop for Guard<'_> {

@@ -165,6 +165,11 @@ impl Head {
         self.frees.set(self.frees.get().wrapping_add(1));
     }
 
+    /// Counts frees of blocks that go back all at once.
+    pub(crate) fn count_frees(&self, count: u64) {
+        self.frees.set(self.frees.get().wrapping_add(count));
+    }
+
     #[inline]
     pub(crate) fn top(&self) -> *mut Slot {
         self.top.get()

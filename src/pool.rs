@@ -65,6 +65,11 @@ impl PoolRecord {
         self.state.set(state as u8);
     }
 
+    /// The pool, with no block in the free map, loses its class.
+    pub(crate) fn give_up(&self) {
+        self.set_state(PoolState::Free);
+    }
+
     /// The pool becomes one of this class, with no block in the free map.
     pub(crate) fn take(&self, class: SizeClass) {
         debug_assert_eq!(self.state(), PoolState::Free);
@@ -106,6 +111,11 @@ impl PoolList {
             region.pool_record(PoolId(self.first.get())).previous.set(pool.0);
         }
         self.first.set(pool.0);
+    }
+
+    /// Forgets all pools: the caller gives them up.
+    pub(crate) fn clear(&self) {
+        self.first.set(NONE);
     }
 
     /// Takes a pool off the list; it becomes `Taken`.
@@ -206,7 +216,7 @@ pub(crate) fn give_up(region: &Region, pool: PoolId) {
     for position in 0..WORDS_PER_POOL as u32 {
         region.free_word(pool.first_word() + position).set(0);
     }
-    region.pool_record(pool).set_state(PoolState::Free);
+    region.pool_record(pool).give_up();
 }
 
 #[cfg(test)]

@@ -187,6 +187,10 @@ impl Region {
     /// The size to ask for: the machine's memory, and with its tables no more than a quarter of the process's limit on
     /// addresses, which the program needs for its large blocks, threads and files.
     pub(crate) fn bytes_wanted() -> usize {
+        if cfg!(test) {
+            // Some unit tests limit the addresses of their process, in which the others have such a region.
+            return 1 << 30;
+        }
         let memory = os::physical_memory().unwrap_or(64 << 30).min(REGION_MAX).next_power_of_two();
         match os::address_space_limit() {
             // The tables take a tenth more, so a fifth for the region.

@@ -1,6 +1,7 @@
 //! The report that `Display` prints of the statistics, in the order of CPython's `sys._debugmallocstats()`: classes,
 //! arenas, and where every byte of them is.
 
+use crate::private::{HeapFigures, NamedHeaps};
 use crate::size_class::{ARENA_BYTES, CLASSES, POOL_BYTES, SMALL_MAX};
 use crate::stats::Stats;
 use core::fmt::{self, Display, Formatter};
@@ -15,7 +16,8 @@ impl Display for Stats {
         writeln!(f, "Small block threshold = {SMALL_MAX}, in {CLASSES} size classes.\n")?;
         self.write_classes(f)?;
         self.write_counts(f)?;
-        self.write_arenas(f)
+        self.write_arenas(f)?;
+        self.write_private_heaps(f)
     }
 }
 
@@ -79,6 +81,26 @@ impl Stats {
         line(f, "bytes of tables opened", self.region.metadata_bytes)?;
         line(f, "  of both, bytes in memory", self.region.resident_bytes)?;
         line(f, "bytes of region reserved", self.region.reserved_bytes)
+    }
+
+    /// The private heaps, whose blocks are in the sums above, too.
+    fn write_private_heaps(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let row = |f: &mut Formatter<'_>, name: &str, figures: &HeapFigures| {
+            let HeapFigures { heaps, arenas, pools, live_blocks, live_bytes, large_blocks, large_bytes, .. } = figures;
+            write!(f, "{name:<32}  {heaps:7}  {arenas:7}  {pools:7}  {live_blocks:11}  {live_bytes:13}")?;
+            writeln!(f, "  {large_blocks:12}  {large_bytes:13}")
+        };
+        if self.private.all.heaps == 0 {
+            return Ok(());
+        }
+        write!(f, "\nprivate heaps                       heaps   arenas    pools  live blocks     live bytes")?;
+        writeln!(f, "  large blocks    large bytes")?;
+        write!(f, "--------------------------------  -------  -------  -------  -----------  -------------")?;
+        writeln!(f, "  ------------  -------------")?;
+        for NamedHeaps { name, figures, .. } in self.private.by_name() {
+            row(f, if name.as_str().is_empty() { "(unnamed)" } else { name.as_str() }, figures)?;
+        }
+        row(f, "total", &self.private.all)
     }
 }
 

@@ -2,9 +2,10 @@
 //! running program takes it once for each new arena (256 KiB) and at the start and end of each thread.
 
 use crate::generation::Generation;
-use crate::heap::{Heap, LargeCounters, OwnedHeap, Supply};
+use crate::heap::{Heap, Kind, LargeCounters, OwnedHeap, Supply};
 use crate::lock::{Guard, Lock};
 use crate::magazine::{Magazine, Slot};
+use crate::name::Name;
 use crate::once::{Decision, Once};
 use crate::os::{self, ThreadExitKey};
 use crate::pool::NONE;
@@ -71,6 +72,10 @@ struct State {
     settled: Stack<NonNull<Heap>>,
     /// Settled heaps that have had their turn in this round.
     looked_at: Stack<NonNull<Heap>>,
+    /// Private heaps that have no handle and hold nothing. Threads never get them, since their ids say that they are private.
+    idle_private: Stack<NonNull<Heap>>,
+    /// Places of private heaps among `heaps`.
+    private_places: usize,
     /// The copy of the memory that last took the lock.
     generation: u32,
     /// Heaps that were made before the last fork that this process is a child of.
@@ -121,6 +126,8 @@ impl Shared {
                 parked: Stack::new(),
                 settled: Stack::new(),
                 looked_at: Stack::new(),
+                idle_private: Stack::new(),
+                private_places: 0,
                 generation: 0,
                 heaps_before_fork: 0,
                 magazines: 0,
@@ -173,9 +180,38 @@ impl Shared {
         self.with_state(|state| {
             let start = self.started(state).ok_or(NoHeap::NoRegion)?;
             let key = start.key.ok_or(NoHeap::Share)?;
-            let heap = state.unpark().or_else(|| state.make_heap(&start.region)).ok_or(NoHeap::Share)?;
+            let heap = state.unpark().or_else(|| state.make_heap(&start.region, Kind::Threads)).ok_or(NoHeap::Share)?;
             Ok((heap, key))
         })
+    }
+
+    /// An empty heap for a handle of the program; `None` if there are no pools, or no memory or place for it.
+    pub(crate) fn take_private(&self, name: Name) -> Option<NonNull<Heap>> {
+        if matches!(self.start.see(), Decision::Refused) {
+            return None;
+        }
+        let heap = self.with_state(|state| {
+            let start = self.started(state)?;
+            state.idle_private.pop(&Parked).or_else(|| state.make_heap(&start.region, Kind::Private))
+        })?;
+        // SAFETY: heaps are never unmapped.
+        let view = unsafe { heap.as_ref() };
+        // SAFETY: Heap invariant 1: just taken.
+        unsafe { view.owned() }.begin_thread();
+        view.name.set(name);
+        Some(heap)
+    }
+
+    /// Takes a private heap back that holds nothing; the caller owns it no longer.
+    pub(crate) fn give_private(&self, heap: NonNull<Heap>) {
+        // SAFETY: heaps are never unmapped.
+        unsafe { heap.as_ref() }.name.clear();
+        self.with_state(|state| state.idle_private.push(&Parked, heap));
+    }
+
+    /// The number of this copy of the memory.
+    pub(crate) fn generation(&self) -> u32 {
+        self.generation.number()
     }
 
     /// The region with what comes with it, reserved now if this is the first time.
@@ -261,7 +297,8 @@ impl Shared {
         let opened = self.with_state(|state| {
             let region = self.region()?;
             let parked = state.parked.length() + state.settled.length() + state.looked_at.length();
-            stats.heaps.in_use = state.heaps.saturating_sub(parked + state.straggler_places) as u64;
+            let others = parked + state.straggler_places + state.private_places;
+            stats.heaps.in_use = state.heaps.saturating_sub(others) as u64;
             stats.heaps.parked = parked as u64;
             stats.arenas.open = state.carved as u64;
             stats.arenas.free = state.free_arenas.length() as u64;
@@ -280,6 +317,9 @@ impl Shared {
                 // SAFETY: so many are open, for ever; only their atomics are read, and what never changes.
                 if let Some(heap) = unsafe { Heap::in_place(region.heap(index)) } {
                     stats.add_heap(heap);
+                    if let Some(name) = heap.name.get() {
+                        stats.private.add(name, heap);
+                    }
                 }
             }
             let resident = |(start, bytes)| os::resident_bytes(start, bytes) as u64;
@@ -398,11 +438,12 @@ impl State {
     fn give_up_lists(&mut self, region: Option<&Region>) {
         let Some(region) = region else {
             // Another thread was just starting: this process starts anew.
-            (self.heaps, self.straggler_places) = (0, 0);
+            (self.heaps, self.straggler_places, self.private_places) = (0, 0, 0);
             return;
         };
         self.free_arenas = Stack::new();
         (self.parked, self.settled, self.looked_at) = (Stack::new(), Stack::new(), Stack::new());
+        self.idle_private = Stack::new();
         self.carved = self.open;
         self.magazines = self.magazines_open;
         if self.stragglers.is_none() && !self.is_reserved_place_lost && self.heaps > 0 {
@@ -421,15 +462,16 @@ impl State {
         self.parked.pop(&Parked).or_else(|| self.settled.pop(&Parked)).or_else(|| self.looked_at.pop(&Parked))
     }
 
-    fn make_heap(&mut self, region: &Region) -> Option<NonNull<Heap>> {
+    fn make_heap(&mut self, region: &Region, kind: Kind) -> Option<NonNull<Heap>> {
         if self.heaps == region.max_heaps() || !self.ask(|state| region.open_heaps(state.heaps, state.heaps + 1)) {
             return None;
         }
         // SAFETY: just opened, and the index grows with each heap.
-        let heap = unsafe { Heap::create(region, self.heaps) };
+        let heap = unsafe { Heap::create(region, self.heaps, kind) };
         // In this order too when a fork looks on.
         compiler_fence(Ordering::Release);
         self.heaps += 1;
+        self.private_places += usize::from(kind == Kind::Private);
         Some(heap)
     }
 
@@ -437,12 +479,12 @@ impl State {
     fn stragglers_heap(&mut self, region: &Region) -> Option<NonNull<Heap>> {
         if self.stragglers.is_none() {
             self.stragglers = if self.is_reserved_place_lost {
-                let made = self.make_heap(region);
+                let made = self.make_heap(region, Kind::Threads);
                 self.straggler_places += usize::from(made.is_some());
                 made
             } else {
                 // SAFETY: `started` opened the place, and nothing else is made there.
-                Some(unsafe { Heap::create(region, 0) })
+                Some(unsafe { Heap::create(region, 0, Kind::Threads) })
             };
         }
         self.stragglers
@@ -474,7 +516,7 @@ impl State {
     /// Holds the lists of parked heaps against their lengths.
     fn check_parked_heaps(&self) -> Result<(), Violation> {
         let mut parked = self.straggler_places;
-        for list in [&self.parked, &self.settled, &self.looked_at] {
+        for list in [&self.parked, &self.settled, &self.looked_at, &self.idle_private] {
             parked += list.length();
             demand(parked <= self.heaps, "more heaps are parked than there are", Place::Process)?;
             let (mut next, mut found) = (list.top(), 0);

@@ -11,6 +11,7 @@ use crate::profile::Profiler;
 use crate::region::Region;
 use crate::settings::{self, HugePages};
 use crate::shared::Shared;
+use crate::sync::AtomicU64;
 use crate::tls;
 #[cfg(feature = "backtrace")]
 use crate::traces::{Depot, Symbols};
@@ -33,6 +34,9 @@ pub(crate) static BYPASS: Front = Front::bypass();
 
 /// The front of a thread that has ended but for late destructors: it takes no heap any more. Never written.
 pub(crate) static ENDED: Front = Front::without_heap();
+
+/// Lists of private heaps' large blocks that there have been.
+pub(crate) static LARGE_LISTS: AtomicU64 = AtomicU64::new(0);
 
 /// The large blocks, while the leak finder is armed.
 pub(crate) static LARGE: Index = Index::new();

@@ -5,6 +5,7 @@
 //! plus live.
 
 use crate::heap::{Heap, LargeCounters};
+use crate::private::PrivateStats;
 use crate::size_class::{CLASSES, POOL_BYTES, SizeClass};
 use crate::statics::SHARED;
 use crate::tls;
@@ -39,6 +40,8 @@ pub struct Stats {
     pub region: RegionStats,
     /// Each size class, smallest blocks first.
     pub classes: [ClassStats; CLASSES],
+    /// The part of all these that is private heaps'.
+    pub private: PrivateStats,
 }
 
 /// Requests served from pools, of all size classes. Bytes are counted at block size: a 20-byte request adds 24.
@@ -125,7 +128,7 @@ pub struct ArenaStats {
     pub free: u64,
 }
 
-/// Heaps: one for each thread that has allocated or freed.
+/// Heaps: one for each thread that has allocated or freed. Private ones are counted in [`PrivateStats`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]

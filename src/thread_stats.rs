@@ -129,6 +129,16 @@ pub(crate) struct Counts {
 impl Counts {
     pub(crate) const ZERO: Self = Self { classes: [[0; 3]; CLASSES], large: [0; 6] };
 
+    /// Of each class.
+    pub(crate) fn classes(&self) -> &[[u64; 3]; CLASSES] {
+        &self.classes
+    }
+
+    /// Of the backend: allocations, frees, reallocations, bytes requested and given back, and blocks moved.
+    pub(crate) fn large(&self) -> [u64; 6] {
+        self.large
+    }
+
     /// Exact for the heap's owner. A block allocated is one that came into a magazine, from a pool, by a free or with
     /// the foreign magazine, and is neither there now nor went back; what others free, and what settling moves, changes
     /// nothing.

@@ -5,23 +5,25 @@
 //! directly: the shadow lives in the system's heap, so that what is counted is the programs' doing.
 //!
 //! To see it fail: hand a block out twice (leave a bit of the free map set when a block is taken); put a remote free's bit one
-//! place too far; copy too little in `realloc`; drop the zeroing; count an allocation twice.
+//! place too far; copy too little in `realloc`; drop the zeroing; count an allocation twice. With a private heap beside the
+//! process's allocator, also: let one's blocks come to the other.
 //!
 //! `cargo test --test random_program`
 
 mod support;
 
-use std::alloc::Layout;
+use std::alloc::{GlobalAlloc, Layout};
 
 use poolmalloc::{Delta, PoolMalloc, measure, stats, thread_stats};
 use poolmalloc_oracle::shadow::random_step;
-use poolmalloc_oracle::{Counts, Shadow, Step, Turn, program};
+use poolmalloc_oracle::{ByAlignment, Counts, Shadow, Step, Turn, program};
 use proptest::prelude::*;
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 
 use support::block::layout;
 use support::oracle::{consistent_stats, counted};
+use support::private::Private;
 use support::scaled;
 
 fn some_size() -> impl Strategy<Value = usize> {
@@ -74,13 +76,21 @@ proptest! {
         let before = counted(&consistent_stats());
         program::run::<PoolMalloc>(&turns, |counts| assert_eq!(counted_since(&before), *counts));
     }
+
+    fn short_programs_with_a_private_heap(turns in prop::collection::vec(some_turn(), 1..300)) {
+        let before = counted(&consistent_stats());
+        program::run::<WithPrivate>(&turns, |counts| assert_eq!(counted_since(&before), *counts));
+    }
 }
 
+/// The process's allocator and a private heap, side by side.
+type WithPrivate = ByAlignment<PoolMalloc, Private>;
+
 /// Waves of few and of many live blocks, so that pools empty, change their class and fill again.
-fn long_program() {
+fn long_program_of<A: GlobalAlloc + Default>() {
     let mut random = SmallRng::seed_from_u64(1);
     let before = counted(&consistent_stats());
-    let mut shadow = Shadow::<PoolMalloc>::new();
+    let mut shadow = Shadow::<A>::new();
     for wave in 0..10 {
         let target = if wave % 2 == 0 { 10_000 } else { 100 };
         for _ in 0..scaled(400_000, 20) {
@@ -92,6 +102,14 @@ fn long_program() {
     }
     shadow.finish();
     assert_eq!(counted_since(&before), *shadow.counts());
+}
+
+fn long_program() {
+    long_program_of::<PoolMalloc>();
+}
+
+fn long_program_with_a_private_heap() {
+    long_program_of::<WithPrivate>();
 }
 
 /// A difference in the form of the engine's counts.
@@ -129,7 +147,9 @@ fn every_step_is_counted_three_times() {
 fn main() {
     support::run(&[
         ("short_programs", short_programs),
+        ("short_programs_with_a_private_heap", short_programs_with_a_private_heap),
         ("long_program", long_program),
+        ("long_program_with_a_private_heap", long_program_with_a_private_heap),
         ("every_step_is_counted_three_times", every_step_is_counted_three_times),
     ]);
 }

@@ -11,33 +11,43 @@
 
 mod support;
 
+use std::alloc::GlobalAlloc;
 use std::ops::ControlFlow;
 
 use poolmalloc::PoolMalloc;
+use poolmalloc_oracle::ByAlignment;
 use poolmalloc_oracle::soak::{self, Quiet, Soak};
 
 use support::oracle::{CLASSES, consistent_stats, counted};
+use support::private::Private;
 use support::scaled;
 
-fn short_soak() {
+fn soak_of<A: GlobalAlloc + Default>() {
     const QUIET_POINTS: u64 = 20;
 
+    let before = counted(&consistent_stats());
     let mut last = Quiet::default();
     let mut points = 0;
-    soak::run::<PoolMalloc>(
-        Soak { workers: 8, steps: scaled(200_000, 10), life: scaled(200_000, 10), seed: 1 },
-        |quiet| {
-            assert_eq!(counted(&consistent_stats()), quiet.counts);
-            last = *quiet;
-            points += 1;
-            if points < QUIET_POINTS { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-        },
-    );
+    soak::run::<A>(Soak { workers: 8, steps: scaled(200_000, 10), life: scaled(200_000, 10), seed: 1 }, |quiet| {
+        assert_eq!(counted(&consistent_stats()).since(&before), quiet.counts);
+        last = *quiet;
+        points += 1;
+        if points < QUIET_POINTS { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    });
     assert!(last.threads > 8 * QUIET_POINTS && last.bursts > 1 && last.handed_over > last.operations / 20, "{last:?}");
     assert_eq!(last.counts.small_blocks, [0; CLASSES]);
     assert_eq!((last.counts.large_blocks, last.counts.large_bytes), (0, 0));
 }
 
+fn short_soak() {
+    soak_of::<PoolMalloc>();
+}
+
+/// A half of the blocks are a private heap's.
+fn short_soak_with_a_private_heap() {
+    soak_of::<ByAlignment<PoolMalloc, Private>>();
+}
+
 fn main() {
-    support::run(&[("short_soak", short_soak)]);
+    support::run(&[("short_soak", short_soak), ("short_soak_with_a_private_heap", short_soak_with_a_private_heap)]);
 }

@@ -1,7 +1,10 @@
 //! From magazines to pools, and to and from other threads: the slow half of a free, and the end of a thread.
 
 use super::fill::FIRST_FILL;
-use super::{ClassState, Heap, OwnedHeap, Supply, TAG_FREE, heap_of_tag, in_this_order, size_class_of_tag};
+use super::{
+    ClassState, Heap, OwnedHeap, Supply, TAG_FREE, heap_of_tag, in_this_order, is_free_or_private, size_class_of_tag,
+    tag_block_bytes,
+};
 use crate::check::{Misuse, misuse};
 use crate::magazine::{self, Depot, SLOTS, Slot, absent, bottom, count, is_absent, is_newest};
 use crate::pool::PoolState;
@@ -57,6 +60,36 @@ impl Heap {
     fn offset_of_bits(index: u32, bits: u64) -> usize {
         index as usize * WORD_BYTES + bits.trailing_zeros() as usize * CLASS_STEP
     }
+
+    /// Aborts for the free of a block of this class at an offset that cannot be freed: none begins there, or it is free.
+    #[cold]
+    #[inline(never)]
+    fn wrong_free(&self, class: SizeClass, offset: usize) -> ! {
+        let (address, block_bytes) = (self.region.block(offset).addr(), class.bytes());
+        misuse(&if is_block_at(offset, block_bytes) {
+            Misuse::DoubleFree { address, block_bytes }
+        } else {
+            Misuse::InteriorPointer { address, block_bytes }
+        })
+    }
+
+    /// Gives a block of this private heap, at `offset` of the region, back for a thread that does not own the heap now.
+    pub(crate) fn post_private(&self, block: *mut u8, offset: usize) {
+        // Relaxed: the pool of a live block has had its tag since before the block was handed out.
+        let tag = self.region.tag(PoolId::of_offset(offset)).load(Ordering::Relaxed);
+        if tag == TAG_FREE || tag != self.front.tag(size_class_of_tag(tag)) {
+            refuse(block, tag);
+        }
+        let (class, (index, bit)) = (size_class_of_tag(tag), Self::word_and_bit(offset));
+        if bit & !class.blocks_of_word(index) != 0 || offset % CLASS_STEP != 0 {
+            self.wrong_free(class, offset);
+        }
+        // Many threads add to it, and the owner does not: a private heap's owner frees no block of others.
+        self.class(class).remote_frees.add_shared(1);
+        if remote::post(&self.region, index, bit, || self.pending()).is_err() {
+            self.wrong_free(class, offset);
+        }
+    }
 }
 
 /// Puts a block onto the foreign magazine, which must have room.
@@ -68,6 +101,15 @@ fn push_foreign(state: &ClassState, block: *mut u8) {
     state.foreign.set(top);
 }
 
+/// Aborts for the free of a block whose pool has no class, of a private heap's block through something else, or of another
+/// block through a private heap.
+#[cold]
+#[inline(never)]
+pub(crate) fn refuse(block: *mut u8, tag: u32) -> ! {
+    let (address, block_bytes) = (block.addr(), tag_block_bytes(tag));
+    misuse(&if tag == TAG_FREE { Misuse::FreePool { address } } else { Misuse::WrongHeap { address, block_bytes } })
+}
+
 impl OwnedHeap<'_> {
     /// Frees the block, at `offset` of the region, when the loaded magazine has no room or another heap owns the block.
     ///
@@ -75,8 +117,9 @@ impl OwnedHeap<'_> {
     pub(crate) fn free(self, supply: &impl Supply, block: *mut u8, offset: usize) {
         // Relaxed: the pool of a live block has had its tag since before the block was handed out.
         let tag = self.region.tag(PoolId::of_offset(offset)).load(Ordering::Relaxed);
-        if tag == TAG_FREE {
-            misuse(&Misuse::FreePool { address: self.region.block(offset).addr() })
+        if is_free_or_private(tag) {
+            // A private heap's block would come into a foreign magazine, and be handed out from there when its heap is gone.
+            refuse(block, tag);
         }
         let class = size_class_of_tag(tag);
         if tag == self.front.tag(class) {
@@ -84,6 +127,16 @@ impl OwnedHeap<'_> {
         } else {
             self.free_remote(supply, class, block, offset);
         }
+    }
+
+    /// As [`free`](Self::free), of a private heap, whose handle frees no block of others.
+    pub(crate) fn free_private(self, supply: &impl Supply, block: *mut u8, offset: usize) {
+        // Relaxed: as for `free`.
+        let tag = self.region.tag(PoolId::of_offset(offset)).load(Ordering::Relaxed);
+        if tag == TAG_FREE || tag != self.front.tag(size_class_of_tag(tag)) {
+            refuse(block, tag);
+        }
+        self.free_own(supply, size_class_of_tag(tag), block);
     }
 
     #[inline(never)]
@@ -258,18 +311,6 @@ impl OwnedHeap<'_> {
         if self.region.pool_record(pool).state() != PoolState::Listed {
             self.class(class).partial.link(&self.region, pool);
         }
-    }
-
-    /// Aborts for the free of a block of this class at an offset that cannot be freed: none begins there, or it is free.
-    #[cold]
-    #[inline(never)]
-    fn wrong_free(self, class: SizeClass, offset: usize) -> ! {
-        let (address, block_bytes) = (self.region.block(offset).addr(), class.bytes());
-        misuse(&if is_block_at(offset, block_bytes) {
-            Misuse::DoubleFree { address, block_bytes }
-        } else {
-            Misuse::InteriorPointer { address, block_bytes }
-        })
     }
 
     /// Aborts for the first of these that is not aligned as blocks are.

@@ -10,10 +10,12 @@ use static_assertions::{const_assert, const_assert_eq};
 /// Bits of a tag below the id of the owning heap: where the class's head lies among the heads, in bytes. One more for
 /// [`SAMPLING`].
 const HEAD_BITS: u32 = if cfg!(feature = "profile") { 11 } else { 10 };
-/// Most heaps whose ids fit into a tag.
-pub(crate) const MOST_HEAPS: usize = (1 << (u32::BITS - HEAD_BITS)) - 1;
 /// Bytes from a heap's sampling front to its front, and the bit by which their owners differ.
 pub(super) const SAMPLING: usize = 1 << 10;
+/// Set in the id of a private heap, so in the tags of its pools: a free by the global allocator tells such a block by it.
+const PRIVATE: u32 = 1 << 31;
+/// Most heaps that ids can name: the highest bit says whether a heap is private.
+pub(crate) const MOST_HEAPS: usize = (1 << (31 - HEAD_BITS)) - 1;
 /// The tag of a free pool. No heap has id 0.
 pub(crate) const TAG_FREE: u32 = 0;
 /// Bytes from one head to the next. A block's head lies `block bytes * HEAD_BYTES / CLASS_STEP` behind the first.
@@ -23,6 +25,7 @@ const_assert_eq!(size_of::<Head>(), HEAD_BYTES);
 const_assert!(HEAD_BYTES * CLASSES < 1 << HEAD_BITS);
 // No tag of a pool has that bit, and the two fronts do not overlap.
 const_assert!(HEAD_BYTES * CLASSES < SAMPLING && size_of::<Front>() <= SAMPLING);
+const_assert!((MOST_HEAPS << HEAD_BITS) < PRIVATE as usize);
 // A copy of the fields before the heads shares a cache line; the heads of 8 to 16 bytes too.
 const_assert_eq!(core::mem::offset_of!(Front, heads), 32);
 
@@ -74,20 +77,21 @@ impl Front {
     }
 
     /// The front of the heap with this index.
-    pub(super) fn new(region: &Region, index: usize) -> Self {
+    pub(super) fn new(region: &Region, index: usize, kind: Kind) -> Self {
         Self {
             base: region.base().addr().get(),
             bytes: region.bytes(),
             tags: Some(region.tags()),
-            owner: owner(index),
+            owner: owner(index) | kind.bit() as usize,
             heads: [const { Head::new() }; CLASSES + 1],
         }
     }
 
     /// The sampling front of the heap with this index.
     #[cfg(feature = "profile")]
-    pub(super) fn sampling(region: &Region, index: usize) -> Self {
-        Self { owner: owner(index) ^ SAMPLING, ..Self::new(region, index) }
+    pub(super) fn sampling(region: &Region, index: usize, kind: Kind) -> Self {
+        let front = Self::new(region, index, kind);
+        Self { owner: front.owner ^ SAMPLING, ..front }
     }
 
     /// Whether this is a heap's sampling front.
@@ -112,6 +116,12 @@ impl Front {
     #[inline]
     pub(crate) fn is_bypass(&self) -> bool {
         self.owner == BYPASS
+    }
+
+    /// Whether this is the front of a private heap.
+    #[inline]
+    pub(crate) fn is_private(&self) -> bool {
+        is_private(self.owner as u32)
     }
 
     /// Offset of an address in the region, if it lies there and this front has a heap.
@@ -184,9 +194,9 @@ impl Front {
         (self.owner | ((class.index() + 1) * HEAD_BYTES)) as u32
     }
 
-    /// The tag of pools of a class that the heap with this index owns.
-    pub(crate) fn tag_of(index: usize, class: SizeClass) -> u32 {
-        (owner(index) | ((class.index() + 1) * HEAD_BYTES)) as u32
+    /// Whether a tag is that of pools of a class that the heap with this index owns.
+    pub(crate) fn is_tag_of(tag: u32, index: usize, class: SizeClass) -> bool {
+        (tag & !PRIVATE) as usize == owner(index) | ((class.index() + 1) * HEAD_BYTES)
     }
 
     /// Whether this is what [`new`](Self::new) made.
@@ -194,9 +204,38 @@ impl Front {
         self.base == region.base().addr().get()
             && self.bytes == region.bytes()
             && self.tags == Some(region.tags())
-            && self.owner == owner(index)
+            && self.owner & !(PRIVATE as usize) == owner(index)
             && is_absent(self.heads[0].top())
     }
+}
+
+/// Whose a heap is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Kind {
+    /// One thread's at a time.
+    Threads,
+    /// The program's own, by a handle: [`private`](crate::private).
+    Private,
+}
+
+impl Kind {
+    fn bit(self) -> u32 {
+        if self == Self::Private { PRIVATE } else { 0 }
+    }
+}
+
+/// Whether a pool with this tag is none that a thread may free to: one comparison.
+#[inline(always)]
+pub(crate) fn is_free_or_private(tag: u32) -> bool {
+    // The highest bit is the sign.
+    const_assert_eq!(PRIVATE, i32::MIN as u32);
+    tag as i32 <= TAG_FREE as i32
+}
+
+/// Whether a pool with this tag is a private heap's.
+#[inline(always)]
+pub(crate) fn is_private(tag: u32) -> bool {
+    tag & PRIVATE != 0
 }
 
 /// In place of an owner. Tags of heaps have other bits set.
@@ -216,7 +255,7 @@ fn is_head(rest: usize) -> bool {
 
 /// Index of the heap that owns a pool with this tag; for [`TAG_FREE`], one that no heap has.
 pub(crate) fn heap_of_tag(tag: u32) -> usize {
-    ((tag >> HEAD_BITS) as usize).wrapping_sub(1)
+    (((tag & !PRIVATE) >> HEAD_BITS) as usize).wrapping_sub(1)
 }
 
 /// Bytes of a block of the pool with this tag; 0 if the pool is free.

@@ -9,17 +9,23 @@
 //! each figure stands for itself.
 //! Heap invariant 2: `front` is complete before another thread can see the heap, and only its heads change after.
 
+mod bulk;
 mod fill;
 mod flush;
 mod front;
 #[cfg(feature = "profile")]
 mod sampler;
 
-pub(crate) use front::{Front, MOST_HEAPS, TAG_FREE, heap_of_tag, size_class_of_tag, tag_block_bytes};
+pub(crate) use bulk::Posted;
+pub(crate) use flush::refuse;
+pub(crate) use front::{
+    Front, Kind, MOST_HEAPS, TAG_FREE, heap_of_tag, is_free_or_private, is_private, size_class_of_tag, tag_block_bytes,
+};
 
 use crate::arena::Arenas;
 use crate::counter::Counter;
 use crate::magazine::{Depot, Head, Slot, absent, bottom, capacity, count, is_absent};
+use crate::name::Label;
 use crate::pool::PoolList;
 use crate::region::{ArenaId, Region};
 use crate::remote::{END, PendingList};
@@ -143,7 +149,8 @@ pub(crate) struct ClassState {
     pub(crate) flushed: Counter,
     /// Blocks of this heap that others freed and it has collected, in all.
     pub(crate) collected: Counter,
-    /// Blocks of other heaps that this heap's thread freed, in all.
+    /// Blocks of other heaps that this heap's thread freed, in all. Of a private heap: blocks of this heap that threads freed
+    /// without its lock.
     pub(crate) remote_frees: Counter,
     /// Blocks of other heaps that came into the magazines, in all, less those that were posted from there.
     pub(crate) adopted: Counter,
@@ -265,6 +272,8 @@ pub(crate) struct Heap {
     pub(crate) classes: [ClassState; CLASSES],
     pub(crate) large: LargeCounters,
     own: Own,
+    /// Of a private heap, while it has a handle.
+    pub(crate) name: Label,
     /// The heap parked below this one; for the holder of the shared lock.
     pub(crate) parked_next: Cell<Option<NonNull<Heap>>>,
     /// Blocks that the program has freed, and that are not among the frees yet. Not written when a heap is made: its memory
@@ -288,16 +297,16 @@ impl Heap {
     /// # Safety
     /// * The heap's memory is open, nobody else uses it, and `index` was never used before in this region.
     #[expect(clippy::multiple_unsafe_ops_per_block, reason = "each line goes to a field and writes it")]
-    pub(crate) unsafe fn create(region: &Region, index: usize) -> NonNull<Self> {
+    pub(crate) unsafe fn create(region: &Region, index: usize, kind: Kind) -> NonNull<Self> {
         let place = region.heap(index);
         let heap = place.as_ptr();
         // Field by field: the whole would not fit on a small thread's stack.
         // SAFETY: the caller promises that the place is open, fresh and unused; so for each line below.
-        unsafe { (&raw mut (*heap).front).write(Front::new(region, index)) };
+        unsafe { (&raw mut (*heap).front).write(Front::new(region, index, kind)) };
         #[cfg(feature = "profile")]
         {
             // SAFETY: as above.
-            unsafe { (&raw mut (*heap).sampling).write(Front::sampling(region, index)) };
+            unsafe { (&raw mut (*heap).sampling).write(Front::sampling(region, index, kind)) };
             // Front invariant 2.
             place.as_ptr().expose_provenance();
         }
@@ -324,6 +333,8 @@ impl Heap {
         };
         // SAFETY: as above.
         unsafe { (&raw mut (*heap).own).write(own) };
+        // SAFETY: as above.
+        unsafe { (&raw mut (*heap).name).write(Label::new()) };
         // SAFETY: as above.
         unsafe { (&raw mut (*heap).parked_next).write(Cell::new(None)) };
         // SAFETY: as above.
@@ -498,7 +509,7 @@ impl OwnedHeap<'_> {
         self.own.moves.set(self.own.moves.get() - 1);
     }
 
-    /// What the heap's earlier threads have done.
+    /// What the heap's earlier threads, or handles, have done.
     pub(crate) fn counts_at_start(self) -> Counts {
         self.own.counts_at_start.get()
     }

@@ -231,10 +231,11 @@ impl View<'_> {
         Err(Violation::new("a class's list of pools does not end", place))
     }
 
-    /// The heap's arenas with free pools, by how many they have.
+    /// The heap's arenas, by how many free pools they have.
     fn check_arenas(&self, index: usize, heap: &Heap, sums: &mut Sums) -> Result<(), Violation> {
         let place = Place::Heap { index };
-        for free in 1..=POOLS_PER_ARENA {
+        let mut arenas = 0;
+        for free in 0..=POOLS_PER_ARENA {
             let (first, is_marked) = heap.arenas().with_free(free);
             demand(is_marked == (first != NONE), "a list of arenas is empty and marked as not, or the reverse", place)?;
             let (mut previous, mut next, mut length) = (NONE, first, 0);
@@ -256,8 +257,9 @@ impl View<'_> {
                 length += 1;
                 (previous, next) = (next, record.next().get());
             }
+            arenas += length;
         }
-        Ok(())
+        demand(arenas == heap.arenas().count(), "the count of a heap's arenas is not that of its lists", place)
     }
 
     /// Words with remote frees for the heap.

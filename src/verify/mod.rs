@@ -81,8 +81,6 @@ struct Sums {
     listed_pools: [usize; 2],
     /// Words of the remote map that are not zero, and as found on pending lists.
     waiting_words: [usize; 2],
-    /// Arenas without a free pool.
-    full_arenas: usize,
     /// Arenas found on heaps' lists.
     listed_arenas: usize,
     /// Magazines found in heaps.
@@ -161,7 +159,7 @@ impl View<'_> {
         process(listed == on_lists, "some pool with free blocks is on no list, or some is on two")?;
         let [waiting, queued] = sums.waiting_words;
         process(waiting == queued, "some word with remote frees is on no pending list, or some is on two")?;
-        let arenas = sums.full_arenas + sums.listed_arenas + shared_arenas;
+        let arenas = sums.listed_arenas + shared_arenas;
         process(arenas == self.carved, "some arena is lost, or has two owners")?;
         process(sums.magazines == self.magazines, "some magazine is lost, or has two owners")?;
         for class in SizeClass::all() {

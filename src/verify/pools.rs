@@ -1,7 +1,7 @@
 //! Arenas, and the pools in them: records, tags, and words of the two maps.
 
 use super::{Place, Sums, View, Violation, demand};
-use crate::heap::{Front, TAG_FREE, heap_of_tag};
+use crate::heap::{Front, TAG_FREE, heap_of_tag, is_private};
 use crate::pool::PoolState;
 use crate::region::{ArenaId, PoolId};
 use crate::remote::RemoteMap;
@@ -30,11 +30,13 @@ impl View<'_> {
                 continue;
             }
             let heap = heap_of_tag(tag);
-            demand(self.heap(heap).is_some(), "a tag names a heap that was never made", place)?;
+            let Some(of) = self.heap(heap) else {
+                return Err(Violation::new("a tag names a heap that was never made", place));
+            };
+            demand(is_private(tag) == of.front.is_private(), "a tag is wrong about whose heap it names", place)?;
             demand(owner == Some(heap), "two heaps own pools of an arena", self.arena_place(arena))?;
             self.check_pool(pool, tag, heap, sums)?;
         }
-        sums.full_arenas += usize::from(free_pools == 0);
         Ok(())
     }
 
@@ -53,7 +55,7 @@ impl View<'_> {
         let Some(class) = record.known_class() else {
             return Err(Violation::new("a pool's record has a class that there is not", place));
         };
-        demand(tag == Front::tag_of(heap, class), "a pool's tag and record have two classes", place)?;
+        demand(Front::is_tag_of(tag, heap, class), "a pool's tag and record have two classes", place)?;
         let (mut free, mut waiting) = (0, 0);
         for (word, mask) in self.words(pool).zip(class.block_mask()) {
             let free_bits = self.region.free_word(word).get();
@@ -94,6 +96,6 @@ impl View<'_> {
 
     /// Whether a heap owns a pool in use, as one of a class.
     pub(super) fn is_pool_of(&self, pool: PoolId, heap: usize, class: SizeClass) -> bool {
-        (pool.0 as usize) < self.carved * POOLS_PER_ARENA && self.tag(pool) == Front::tag_of(heap, class)
+        (pool.0 as usize) < self.carved * POOLS_PER_ARENA && Front::is_tag_of(self.tag(pool), heap, class)
     }
 }

@@ -9,6 +9,7 @@ pub(crate) mod chain;
 pub(crate) mod matrix;
 pub(crate) mod oracle;
 pub(crate) mod planted;
+pub(crate) mod private;
 pub(crate) mod process;
 pub(crate) mod raw_thread;
 pub(crate) mod reported;

@@ -14,12 +14,12 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::arch::asm;
 use std::hint::black_box;
-use std::ptr;
+use std::ptr::{self, NonNull};
 use std::sync::mpsc;
 use std::thread;
 
 use iai_callgrind::{library_benchmark, library_benchmark_group, main};
-use poolmalloc::PoolMalloc;
+use poolmalloc::{Heap, PoolMalloc};
 use poolmalloc_iai::*;
 
 static POOLMALLOC: PoolMalloc = PoolMalloc::new();
@@ -68,6 +68,34 @@ fn pretend_to_use(block: *mut u8, layout: Layout) {
     // SAFETY: an assembler comment; it wants the values in registers and does nothing with them.
     unsafe {
         asm!("/* {} {} {} */", in(reg) block, in(reg) size, in(reg) align, options(nostack, preserves_flags));
+    }
+}
+
+/// A private heap of the main thread's, which alone uses it.
+struct Own(Heap);
+
+// SAFETY: a row of private heaps starts no thread.
+unsafe impl Sync for Own {}
+
+impl Own {
+    fn heap() -> &'static Self {
+        Box::leak(Box::new(Self(Heap::new())))
+    }
+}
+
+// SAFETY: the heap is never dropped, and its blocks are what a layout asks for.
+unsafe impl GlobalAlloc for Own {
+    #[inline(always)]
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        self.0.alloc(layout).map_or(ptr::null_mut(), NonNull::as_ptr)
+    }
+
+    #[inline(always)]
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        // SAFETY: no row frees null.
+        let block = unsafe { NonNull::new_unchecked(block) };
+        // SAFETY: the caller's promises.
+        unsafe { self.0.dealloc(block, layout) };
     }
 }
 
@@ -302,6 +330,7 @@ fn every_other(blocks: Vec<*mut u8>) -> (Vec<*mut u8>, Vec<*mut u8>) {
 #[bench::poolmalloc_8(args = (&POOLMALLOC, 8, HIT_8), setup = warm, config = HIT_8.limited())]
 #[bench::poolmalloc_48(args = (&POOLMALLOC, 48, HIT_48), setup = warm, config = HIT_48.limited())]
 #[bench::poolmalloc_256(args = (&POOLMALLOC, 256, HIT_256), setup = warm, config = HIT_256.limited())]
+#[bench::private_48(args = (Own::heap(), 48, PRIVATE_HIT_48), setup = warm, config = PRIVATE_HIT_48.limited())]
 #[bench::system_8(args = (&System, 8, HIT_8), setup = warm)]
 #[bench::system_48(args = (&System, 48, HIT_48), setup = warm)]
 #[bench::system_256(args = (&System, 256, HIT_256), setup = warm)]

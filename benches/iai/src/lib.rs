@@ -24,6 +24,7 @@ rows! {
     HIT_8                    1000      50055   "alloc and free of 8 bytes"
     HIT_48                   1000      50055   "alloc and free of 48 bytes"
     HIT_256                  1000      50055   "alloc and free of 256 bytes"
+    PRIVATE_HIT_48           1000      46955   "alloc and free of 48 bytes of a private heap"
     ZEROED_48                1000      64334   "alloc_zeroed and free of 48 bytes"
     SWAP                     1000      57504   "alloc and free of 48 bytes, in waves of 500 that reach the depot"
     FILL                     1016      47660   "alloc of 48 bytes, from pools in part used"

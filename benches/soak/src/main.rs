@@ -1,8 +1,11 @@
 //! A soak: threads that allocate, free, resize and hand over blocks at random, end and are replaced, for minutes. At each
 //! quiet point `check_heap` walks the whole heap, and the statistics are compared with exact counts. See README.md.
 //!
-//! The threads use the allocator directly. The process's global one is the system's, so that what the statistics count is the
+//! A half of the blocks are those of a private heap that all threads share. They use the allocator directly. The process's global one is the system's, so that what the statistics count is the
 //! soak's doing alone, and this program can report what has gone wrong.
+
+#[path = "../../../tests/support/private.rs"]
+mod private;
 
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
@@ -11,8 +14,10 @@ use anyhow::ensure;
 use clap::Parser;
 use memory_stats::memory_stats;
 use poolmalloc::{PoolMalloc, Stats, check_heap, stats};
-use poolmalloc_oracle::Counts;
 use poolmalloc_oracle::soak::{self, Quiet, Soak};
+use poolmalloc_oracle::{ByAlignment, Counts};
+
+use private::Private;
 
 /// Parts of the run after each of which a line is printed.
 const PARTS: usize = 10;
@@ -81,7 +86,7 @@ fn main() -> anyhow::Result<()> {
         seed: options.seed,
     };
     let mut last = Quiet::default();
-    soak::run::<PoolMalloc>(soak, |quiet| {
+    soak::run::<ByAlignment<PoolMalloc, Private>>(soak, |quiet| {
         let stats = check(quiet);
         last = *quiet;
         points += 1;

@@ -3,6 +3,7 @@
 mod forks;
 mod locking;
 mod parking;
+mod private_heaps;
 mod remote_frees;
 mod stacks;
 mod start;

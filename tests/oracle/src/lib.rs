@@ -7,6 +7,7 @@
 //! A violation is a panic.
 //!
 //! * [`block`]: a block that knows its content;
+//! * [`by_alignment`]: two allocators in one;
 //! * [`mode`]: what the environment makes of a request;
 //! * [`shadow`]: live blocks, the steps that a program is made of, and exact counts;
 //! * [`program`]: a program whose steps name the thread that takes them, one after another: it can be repeated and
@@ -14,11 +15,13 @@
 //! * [`soak`]: threads that take random steps at the same time and meet at quiet points.
 
 pub mod block;
+pub mod by_alignment;
 pub mod mode;
 pub mod program;
 pub mod shadow;
 pub mod soak;
 
 pub use block::{Block, Global};
+pub use by_alignment::ByAlignment;
 pub use program::Turn;
 pub use shadow::{Counts, Shadow, Step};

@@ -1,0 +1,119 @@
+//! What a private heap is worth: a million nodes freed one by one and all at once, and a syntax tree made of real text and dropped
+//! whole, in a heap, without one, and in the arenas that programs use. See README.md.
+//!
+//! All rows run in one process, under poolmalloc, in turn within each round; a row's figure is the median of its rounds, and what
+//! is compared are ratios of these.
+
+mod nodes;
+mod source;
+mod tree;
+
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use clap::Parser;
+use poolmalloc::PoolMalloc;
+
+#[global_allocator]
+static ALLOC: PoolMalloc = PoolMalloc::new();
+
+#[derive(Parser)]
+#[command(about = "Private heaps against doing without")]
+struct Options {
+    /// Rounds, of which each row takes part in every one.
+    #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: u32,
+    /// Nodes of the list.
+    #[arg(long, default_value_t = 1_000_000)]
+    nodes: usize,
+    /// Fail if freeing at once takes more than this part of freeing one by one.
+    #[arg(long)]
+    most: Option<f64>,
+}
+
+/// How long it takes to build something, and how long to be rid of it.
+struct Times {
+    build: Duration,
+    end: Duration,
+}
+
+/// Times the making of something, and its end.
+fn time<T>(build: impl FnOnce() -> T, end: impl FnOnce(T)) -> Times {
+    let start = Instant::now();
+    let built = black_box(build());
+    let build = start.elapsed();
+    let start = Instant::now();
+    end(built);
+    Times { build, end: start.elapsed() }
+}
+
+/// One way to do it.
+struct Row<'a> {
+    name: &'static str,
+    run: Box<dyn FnMut() -> Times + 'a>,
+    times: Vec<Times>,
+}
+
+impl<'a> Row<'a> {
+    fn new(name: &'static str, run: impl FnMut() -> Times + 'a) -> Self {
+        Self { name, run: Box::new(run), times: Vec::new() }
+    }
+
+    fn median(&self, part: impl Fn(&Times) -> Duration) -> f64 {
+        let mut all: Vec<f64> = self.times.iter().map(|times| part(times).as_secs_f64()).collect();
+        all.sort_by(f64::total_cmp);
+        all[all.len() / 2]
+    }
+}
+
+/// Runs the rows in turn, and prints their medians as parts of the first row's. Returns those of the end.
+fn compare(title: &str, rounds: u32, mut rows: Vec<Row<'_>>) -> Vec<f64> {
+    for round in 0..=rounds {
+        for row in &mut rows {
+            let times = (row.run)();
+            // The first round opens arenas and touches their memory.
+            if round > 0 {
+                row.times.push(times);
+            }
+        }
+    }
+    println!("\n{title}");
+    println!("{:<34} {:>10} {:>10} {:>8} {:>8} {:>8}", "", "build ms", "end ms", "build", "end", "both");
+    let first = (rows[0].median(|times| times.build), rows[0].median(|times| times.end));
+    let both = |times: &Times| times.build + times.end;
+    let first_both = rows[0].median(both);
+    let mut ends = Vec::new();
+    for row in &rows {
+        let (build, end) = (row.median(|times| times.build), row.median(|times| times.end));
+        let ratios = (build / first.0, end / first.1, row.median(both) / first_both);
+        println!(
+            "{:<34} {:>10.3} {:>10.3} {:>8.3} {:>8.4} {:>8.3}",
+            row.name,
+            build * 1e3,
+            end * 1e3,
+            ratios.0,
+            ratios.1,
+            ratios.2
+        );
+        ends.push(ratios.1);
+    }
+    ends
+}
+
+fn main() -> anyhow::Result<()> {
+    let options = Options::parse();
+    let title = format!("{} nodes of 40 bytes in a list, freed one by one and all at once", options.nodes);
+    let ends = compare(&title, options.rounds, nodes::rows(options.nodes));
+    let text = source::text();
+    let trees = tree::count(text);
+    let title = format!("{} bytes of Rust source, parsed into token trees: {trees} nodes", text.len());
+    compare(&title, options.rounds, tree::rows(text));
+    if let Some(most) = options.most {
+        anyhow::ensure!(
+            ends[nodes::DROPPED] <= most,
+            "freeing at once takes {:.4} of freeing one by one",
+            ends[nodes::DROPPED]
+        );
+    }
+    Ok(())
+}

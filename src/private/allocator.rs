@@ -1,0 +1,122 @@
+//! Private heaps as allocators of collections.
+//!
+//! The trait is that of the crate `allocator-api2`, which `hashbrown`, `bumpalo` and others use on stable compilers; with
+//! `--cfg poolmalloc_nightly` it is the standard library's, which that crate hands on with its own feature `nightly`.
+
+#[cfg(all(feature = "allocator-api2", not(poolmalloc_nightly)))]
+use allocator_api2::alloc::{AllocError, Allocator};
+#[cfg(poolmalloc_nightly)]
+use std::alloc::{AllocError, Allocator};
+
+#[cfg(any(feature = "allocator-api2", poolmalloc_nightly))]
+macro_rules! allocator {
+    ($heap:ty) => {
+        // SAFETY: a block stays where it is until it is given back or the heap is dropped or reset, which cannot be while this
+        // reference or a copy of it is in use; and every copy is of the same heap.
+        unsafe impl Allocator for &$heap {
+            #[inline]
+            fn allocate(&self, layout: Layout) -> Result<NonNull<[u8]>, AllocError> {
+                slice(self.alloc(layout), layout)
+            }
+
+            #[inline]
+            fn allocate_zeroed(&self, layout: Layout) -> Result<NonNull<[u8]>, AllocError> {
+                slice(self.alloc_zeroed(layout), layout)
+            }
+
+            #[inline]
+            unsafe fn deallocate(&self, block: NonNull<u8>, layout: Layout) {
+                // SAFETY: the caller's promises.
+                unsafe { self.dealloc(block, layout) }
+            }
+
+            #[inline]
+            unsafe fn grow(&self, block: NonNull<u8>, old: Layout, new: Layout) -> Result<NonNull<[u8]>, AllocError> {
+                // SAFETY: the caller's promises.
+                slice(unsafe { self.realloc(block, old, new) }, new)
+            }
+
+            #[inline]
+            unsafe fn shrink(&self, block: NonNull<u8>, old: Layout, new: Layout) -> Result<NonNull<[u8]>, AllocError> {
+                // SAFETY: the caller's promises.
+                slice(unsafe { self.realloc(block, old, new) }, new)
+            }
+        }
+    };
+}
+
+/// Collections in a heap borrow it, and stay on its thread. What must not compile:
+///
+/// ```
+/// use allocator_api2::{boxed::Box, vec::Vec};
+///
+/// let heap = poolmalloc::Heap::new();
+/// let mut numbers = Vec::new_in(&heap);
+/// numbers.extend(0..1000);
+/// let boxed = Box::new_in(numbers, &heap);
+/// assert_eq!(boxed.iter().sum::<i32>(), 499_500);
+/// drop(boxed);
+/// assert_eq!(heap.stats().small.live_blocks + heap.stats().large.live_blocks, 0);
+/// ```
+/// ```compile_fail,E0505
+/// let heap = poolmalloc::Heap::new();
+/// let boxed = allocator_api2::boxed::Box::new_in(1, &heap);
+/// drop(heap);
+/// println!("{boxed}");
+/// ```
+/// ```compile_fail,E0502
+/// let mut heap = poolmalloc::Heap::new();
+/// let numbers = allocator_api2::vec::Vec::<i32, _>::new_in(&heap);
+/// heap.reset();
+/// drop(numbers);
+/// ```
+/// ```compile_fail,E0597
+/// let leaked: &'static mut i32 = {
+///     let heap = poolmalloc::Heap::new();
+///     allocator_api2::boxed::Box::leak(allocator_api2::boxed::Box::new_in(1, &heap))
+/// };
+/// ```
+/// A box of a heap would be freed by the other thread:
+/// ```compile_fail,E0277
+/// let heap = poolmalloc::Heap::new();
+/// let boxed = allocator_api2::boxed::Box::new_in(1, &heap);
+/// std::thread::scope(|scope| {
+///     scope.spawn(move || println!("{boxed}"));
+/// });
+/// ```
+/// One of a shared heap may be:
+/// ```
+/// let heap = poolmalloc::SharedHeap::new();
+/// let boxed = allocator_api2::boxed::Box::new_in(1, &heap);
+/// std::thread::scope(|scope| {
+///     scope.spawn(move || assert_eq!(*boxed, 1));
+/// });
+/// assert_eq!(heap.stats().small.live_blocks, 0);
+/// ```
+/// Collections of two kinds of heaps, or of a heap and the process, do not mix:
+/// ```compile_fail,E0308
+/// let (heap, shared) = (poolmalloc::Heap::new(), poolmalloc::SharedHeap::new());
+/// let mut numbers = allocator_api2::vec::Vec::<i32, _>::new_in(&heap);
+/// numbers = allocator_api2::vec::Vec::new_in(&shared);
+/// ```
+/// ```compile_fail,E0308
+/// let heap = poolmalloc::Heap::new();
+/// let mut numbers = allocator_api2::vec::Vec::<i32, _>::new_in(&heap);
+/// numbers = allocator_api2::vec::Vec::new();
+/// ```
+#[cfg(any(feature = "allocator-api2", poolmalloc_nightly))]
+mod implementation {
+    use super::{AllocError, Allocator};
+    use crate::{Heap, SharedHeap};
+    use core::alloc::Layout;
+    use core::ptr::NonNull;
+
+    /// As many bytes as were asked for, though the block may have more.
+    #[inline]
+    fn slice(block: Option<NonNull<u8>>, layout: Layout) -> Result<NonNull<[u8]>, AllocError> {
+        block.map(|block| NonNull::slice_from_raw_parts(block, layout.size())).ok_or(AllocError)
+    }
+
+    allocator!(Heap);
+    allocator!(SharedHeap);
+}

@@ -1,0 +1,337 @@
+//! A private heap for many threads.
+
+use super::report::HeapReport;
+use super::serve::Private;
+use crate::heap::{Front, Heap as PooledHeap};
+use crate::lock::{Guard, Lock};
+use crate::name::Name;
+use crate::release::Released;
+use crate::statics::{NO_HEAP, SHARED};
+use crate::sync::AtomicU32;
+use crate::watched::WatchedPtr;
+use core::alloc::Layout;
+use core::cell::UnsafeCell;
+use core::fmt::{self, Debug, Formatter};
+use core::ops::Deref;
+use core::ptr::NonNull;
+
+/// A [`Heap`](crate::Heap) that any thread may allocate from and free to.
+///
+/// Allocations take a lock, which is the heap's own. So does a free, if the lock is free at that moment; else the block is posted
+/// as a remote free of the process's allocator is, with one atomic operation or two, and the heap collects it before it takes
+/// more memory: no small free ever waits. Blocks over 256 bytes need the lock.
+///
+/// It is `Sync`, so a `Box<T, &SharedHeap>` or a `Vec<T, &SharedHeap>` may go to another thread if `T` may, and free there. What
+/// the handle cannot do while a block is in use is the same as for [`Heap`](crate::Heap): to be dropped or
+/// [`reset`](Self::reset).
+///
+/// In the child of a `fork` it can be used, too. Only if another thread was in the middle of a call at that moment, the child loses
+/// what the heap had in pools: those blocks stay usable, but are never reused, and from then on the system's malloc serves the
+/// heap's requests there.
+///
+/// # Examples
+/// ```
+/// use poolmalloc::SharedHeap;
+///
+/// let heap = SharedHeap::named("words");
+/// std::thread::scope(|scope| {
+///     for number in 0..4 {
+///         let heap = &heap;
+///         scope.spawn(move || assert_eq!(*heap.make(number), number));
+///     }
+/// });
+/// assert_eq!(heap.stats().small.live_blocks, 4);
+/// ```
+/// A block does not outlive its heap here either:
+/// ```compile_fail,E0505
+/// let heap = poolmalloc::SharedHeap::new();
+/// let value = heap.make(1);
+/// drop(heap);
+/// println!("{value}");
+/// ```
+/// ```compile_fail,E0502
+/// let mut heap = poolmalloc::SharedHeap::new();
+/// let value = heap.make(1);
+/// heap.reset();
+/// println!("{value}");
+/// ```
+/// Nor on a thread that may outlive the heap:
+/// ```compile_fail,E0597
+/// let heap = poolmalloc::SharedHeap::new();
+/// let value: &mut i32 = heap.make(1);
+/// std::thread::spawn(move || *value += 1);
+/// ```
+/// What is not `Send` stays on its thread:
+/// ```compile_fail,E0277
+/// let heap = poolmalloc::SharedHeap::new();
+/// let value = heap.make(std::rc::Rc::new(1));
+/// std::thread::scope(|scope| {
+///     scope.spawn(move || println!("{value}"));
+/// });
+/// ```
+pub struct SharedHeap {
+    name: Name,
+    lock: Lock,
+    /// That of `private`, for who frees without the lock. Changes once at most, in the child of a fork.
+    front: WatchedPtr<Front>,
+    /// Shared heap invariant 1: touched only by the holder of `lock`, or of `&mut` to the whole.
+    private: UnsafeCell<Private>,
+}
+
+// SAFETY: Shared heap invariant 1. A post without the lock touches only atomics (Heap invariant 1), and has ended when a `&mut` to
+// the whole is had: it borrows the heap.
+unsafe impl Sync for SharedHeap {}
+
+/// The heap in the hands of the lock's holder.
+struct Held<'a> {
+    private: &'a Private,
+    _guard: Guard<'a>,
+}
+
+impl Deref for Held<'_> {
+    type Target = Private;
+
+    #[inline]
+    fn deref(&self) -> &Private {
+        self.private
+    }
+}
+
+impl SharedHeap {
+    /// A heap without a name. Where there are no pools for it, it is as [`Heap::new`](crate::Heap::new) says.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::named("")
+    }
+
+    /// A heap with a name, under which [`stats`](crate::stats()) lists it. Heaps of one name are listed together.
+    #[must_use]
+    pub fn named(name: &str) -> Self {
+        let name = Name::new(name);
+        let private = Private::new(name);
+        Self {
+            name,
+            lock: Lock::new(AtomicU32::new(0)),
+            front: WatchedPtr::new(private.front_pointer().as_ptr()),
+            private: UnsafeCell::new(private),
+        }
+    }
+
+    /// As [`named`](Self::named), but `None` where there are no pools for it.
+    #[must_use]
+    pub fn try_new(name: &str) -> Option<Self> {
+        let heap = Self::named(name);
+        heap.front().has_heap().then_some(heap)
+    }
+
+    /// The front; see the field.
+    fn front(&self) -> &Front {
+        // SAFETY: a front without a heap is a static, and heaps are never unmapped.
+        unsafe { &*self.front.get() }
+    }
+
+    /// Waits for the lock.
+    fn lock(&self) -> Held<'_> {
+        let guard = self.lock.lock(|| SHARED.generation());
+        if guard.is_inherited {
+            self.give_up();
+        }
+        self.held(guard)
+    }
+
+    fn held<'a>(&'a self, guard: Guard<'a>) -> Held<'a> {
+        // SAFETY: Shared heap invariant 1.
+        Held { private: unsafe { &*self.private.get() }, _guard: guard }
+    }
+
+    /// For the holder of a lock that a fork has copied from its holder.
+    #[cold]
+    fn give_up(&self) {
+        // SAFETY: Shared heap invariant 1: the caller holds the lock, and has no other reference yet.
+        unsafe { &mut *self.private.get() }.give_up();
+        self.front.set((&raw const NO_HEAP).cast_mut());
+    }
+
+    /// The name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.name.as_str()
+    }
+
+    /// As [`Heap::make`](crate::Heap::make).
+    ///
+    /// # Panics
+    /// As `Box::new` does when there is no memory.
+    #[expect(clippy::mut_from_ref, reason = "each call returns another block")]
+    #[inline]
+    pub fn make<T>(&self, value: T) -> &mut T {
+        let block = self.alloc(Layout::new::<T>());
+        let Some(block) = block else { std::alloc::handle_alloc_error(Layout::new::<T>()) };
+        let place = block.cast::<T>();
+        // SAFETY: a fresh block for a `T`.
+        unsafe { place.write(value) };
+        // SAFETY: just written, and nobody else has the block; it lives as long as the heap is borrowed.
+        unsafe { &mut *place.as_ptr() }
+    }
+
+    /// As [`Heap::alloc`](crate::Heap::alloc).
+    #[must_use]
+    pub fn alloc(&self, layout: Layout) -> Option<NonNull<u8>> {
+        NonNull::new(self.lock().alloc(layout))
+    }
+
+    /// As [`Heap::alloc_zeroed`](crate::Heap::alloc_zeroed).
+    #[must_use]
+    pub fn alloc_zeroed(&self, layout: Layout) -> Option<NonNull<u8>> {
+        NonNull::new(self.lock().alloc_zeroed(layout))
+    }
+
+    /// As [`Heap::dealloc`](crate::Heap::dealloc), on any thread.
+    ///
+    /// # Safety
+    /// * As for [`Heap::dealloc`](crate::Heap::dealloc).
+    pub unsafe fn dealloc(&self, block: NonNull<u8>, layout: Layout) {
+        let held = if let Some(guard) = self.lock.try_lock(SHARED.generation()) {
+            self.held(guard)
+        } else {
+            let front = self.front();
+            if let Some(offset) = front.offset_of(block.as_ptr().addr()) {
+                // SAFETY: the front of a heap is its first field, and the pointer was made from one to the whole heap.
+                let heap = unsafe { &*self.front.get().cast::<PooledHeap>() };
+                return heap.post_private(block.as_ptr(), offset);
+            }
+            self.lock()
+        };
+        // SAFETY: the caller's promises.
+        unsafe { held.dealloc(block, layout) }
+    }
+
+    /// As [`Heap::realloc`](crate::Heap::realloc), on any thread.
+    ///
+    /// # Safety
+    /// * As for [`Heap::realloc`](crate::Heap::realloc).
+    #[must_use]
+    pub unsafe fn realloc(&self, block: NonNull<u8>, old: Layout, new: Layout) -> Option<NonNull<u8>> {
+        // SAFETY: the caller's promises.
+        NonNull::new(unsafe { self.lock().resize(block, old, new) })
+    }
+
+    /// As [`Heap::reset`](crate::Heap::reset).
+    pub fn reset(&mut self) {
+        // A lock that a fork has copied is seen here too.
+        drop(self.lock());
+        // SAFETY: whoever uses a block borrows the heap, or has promised not to use it by now (`dealloc`).
+        unsafe { self.private.get_mut().free_all() };
+    }
+
+    /// As [`Heap::release_unused`](crate::Heap::release_unused).
+    pub fn release_unused(&self) -> Released {
+        self.lock().release_unused()
+    }
+
+    /// What this heap holds, and has done since it was made.
+    #[must_use]
+    pub fn stats(&self) -> HeapReport {
+        self.lock().stats()
+    }
+}
+
+impl Drop for SharedHeap {
+    fn drop(&mut self) {
+        // As in `reset`; what is left is dropped with the field.
+        drop(self.lock());
+    }
+}
+
+impl Default for SharedHeap {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Debug for SharedHeap {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SharedHeap").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::remote::RemoteMap;
+    use crate::sync::Ordering;
+
+    const LAYOUT: Layout = Layout::new::<[u64; 6]>();
+
+    fn blocks(heap: &SharedHeap) -> Vec<NonNull<u8>> {
+        (0..500).map(|_| heap.alloc(LAYOUT).unwrap()).collect()
+    }
+
+    /// The heap's part for its owner, and the words of its blocks.
+    fn words<'h>(heap: &'h SharedHeap, blocks: &[NonNull<u8>]) -> (&'h PooledHeap, Vec<u32>) {
+        // SAFETY: the heap has pools, and the front is the first field of what it was made for.
+        let pooled = unsafe { &*heap.front.get().cast::<PooledHeap>() };
+        let offset = |block: &NonNull<u8>| pooled.region.offset_of(block.addr().get()).unwrap();
+        (pooled, blocks.iter().map(|block| PooledHeap::word_and_bit(offset(block)).0).collect())
+    }
+
+    #[test]
+    fn a_free_posts_when_the_lock_is_taken_and_a_reset_takes_what_was_posted() {
+        let mut heap = SharedHeap::new();
+        for round in 1..4 {
+            let blocks = blocks(&heap);
+            let held = heap.lock();
+            // SAFETY: the blocks are live and unused; so below.
+            blocks[..300].iter().for_each(|block| unsafe { heap.dealloc(*block, LAYOUT) });
+            drop(held);
+            let report = heap.stats();
+            assert_eq!((report.small.waiting_blocks, report.small.live_blocks), (300, 200));
+            assert_eq!(report.small.remote_frees, 300 * round);
+            let (pooled, words) = words(&heap, &blocks);
+            let (region, pending) = (pooled.region, pooled.pending());
+            assert!(!pending.is_empty());
+            let is_zero = |word: &u32| region.word(*word).load(Ordering::Relaxed) == 0;
+            assert!(!words.iter().all(is_zero));
+            assert!({
+                heap.reset();
+                words.iter().all(is_zero)
+            });
+            assert_eq!((heap.stats().small.waiting_blocks, heap.stats().small.frees), (0, 500 * round));
+        }
+    }
+
+    #[test]
+    fn what_a_fork_has_cut_off_from_the_list_is_not_left_in_the_map() {
+        let mut heap = SharedHeap::new();
+        let blocks = blocks(&heap);
+        let (pooled, words) = words(&heap, &blocks);
+        let (region, word) = (pooled.region, words[0]);
+        // As a thread leaves it that has set its bit and was not copied: nothing is queued.
+        let class = crate::size_class::SizeClass::of_block(48);
+        pooled.class(class).remote_frees.add_shared(1);
+        let offset = region.offset_of(blocks[0].addr().get()).unwrap();
+        region.word(word).store(PooledHeap::word_and_bit(offset).1, Ordering::Relaxed);
+        heap.private.get_mut().pretend_to_be_copied();
+        heap.reset();
+        assert_eq!(region.word(word).load(Ordering::Relaxed), 0);
+        assert_eq!((heap.stats().small.frees, heap.stats().small.waiting_blocks), (500, 0));
+    }
+
+    #[test]
+    fn a_lost_heap_serves_from_the_backend_and_frees_what_was_before() {
+        let heap = SharedHeap::new();
+        let large = Layout::new::<[u64; 100]>();
+        let (small, before) = (blocks(&heap), heap.alloc(large).unwrap());
+        // Held by a thread that a fork has not copied.
+        core::mem::forget(heap.lock.lock(|| SHARED.generation().wrapping_add(1)));
+        let after = blocks(&heap);
+        assert_eq!((heap.stats().large.live_blocks, heap.stats().small.allocations), (500, 0));
+        for block in small.into_iter().chain(after) {
+            // SAFETY: live and unused, as is the next one.
+            unsafe { heap.dealloc(block, LAYOUT) };
+        }
+        // SAFETY: as above.
+        unsafe { heap.dealloc(before, large) };
+        assert_eq!(heap.stats().large.live_bytes, 0);
+    }
+}
