@@ -441,12 +441,13 @@ fn let_go(kept: &Kept, seen: Seen) {
     }
     let Some(whole) = shape.whole() else { return };
     let memory = address.wrapping_sub(shape.before());
+    // Before it goes: then its pool may become one of another class.
+    count(kept, -1);
     match kept.origin {
         Origin::Pool => crate::global::free_to_pool(memory),
         // SAFETY: it came from there by this layout, and is nobody's any more.
         Origin::Backend(late) => unsafe { late(memory, whole) },
     }
-    count(kept, -1);
 }
 
 /// Counts a block as freed by this thread though the heap still has it as live; by -1, when that is over.
