@@ -317,6 +317,11 @@ fn leak() {
     *KEPT.lock().expect("no panic") = Some(Box::new([1; 77]));
     plant();
     std::mem::forget(black_box(Box::new([1_u8; 500])));
+    let live = || poolmalloc::leaks::live_blocks().expect("a search").len();
+    let (small, large) = (black_box(Box::new([1_u8; 61])), black_box(Box::new([1_u8; 611])));
+    let before = live();
+    drop((small, large));
+    assert_eq!(live() + 2, before, "freed blocks are not live, though they are kept");
     say(&format!("{} {}", serial(77), serial(500)));
 }
 

@@ -51,7 +51,7 @@ pub(crate) trait Below {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Content {
     Any,
-    /// Zeros, which the pools do not see to.
+    /// Zeros: only large requests.
     Zeros,
 }
 
@@ -152,8 +152,8 @@ unsafe fn alloc_from(below: &dyn Below, layout: Layout, content: Content, entry:
     let is_small = is_in_region(memory);
     let fill = match content {
         Content::Any => Fill::Clean,
-        Content::Zeros if is_small => Fill::Zero,
-        Content::Zeros => Fill::IsZero,
+        // Pools are not asked for zeros: small requests are made zero where they come from.
+        Content::Zeros => Fill::AsItIs,
     };
     let known = Known { shape, serial: DEBUG.next_serial(), allocated, freed: None };
     // SAFETY: just got from below by this shape.
