@@ -328,7 +328,7 @@ fn leak() {
 /// With `backtrace=N` the report names the functions, or the build warns that it cannot.
 fn backtraces() {
     let plant = |name| PLANTS.iter().find(|plant| plant.name == name).expect("an error");
-    for (name, places) in [("write_after_free_at_exit", 2), ("double_free", 3), ("wrong_size", 2)] {
+    for (name, places) in [("write_after_free_at_exit", 3), ("double_free", 3), ("wrong_size", 2)] {
         let output = no_core(&mut child(name, "debug,backtrace=40"));
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         if cfg!(feature = "backtrace") {
