@@ -303,11 +303,12 @@ impl<B: GlobalAlloc> PoolMalloc<B> {
     #[cold]
     #[inline(never)]
     unsafe fn alloc_elsewhere(&self, layout: Layout, content: Content) -> *mut u8 {
+        let entry = 0_u8;
         let (size, bytes) = (layout.size(), block_bytes(layout.size().max(1), layout.align()));
         let (block, counted) = match mode() {
             Mode::Debug | Mode::DebugBackend => {
                 // SAFETY: the caller's promises.
-                (unsafe { debug::alloc(self, layout, content) }, counted(size, layout.align()))
+                (unsafe { debug::alloc(self, layout, content, &raw const entry) }, counted(size, layout.align()))
             }
             // SAFETY: as above.
             mode => match unsafe { self.alloc_as_sample(layout, content, sample_if_due(size)) } {
@@ -406,10 +407,10 @@ impl<B: GlobalAlloc> PoolMalloc<B> {
     #[cold]
     #[inline(never)]
     unsafe fn dealloc_elsewhere(&self, block: *mut u8, layout: Layout) {
-        let mode = mode();
+        let (entry, mode) = (0_u8, mode());
         if mode.is_debug() {
             // SAFETY: the caller's promises.
-            unsafe { debug::dealloc(self, block, layout) };
+            unsafe { debug::dealloc(self, block, layout, &raw const entry) };
             note(|watch| watch.freed(block, counted(layout.size(), layout.align())));
         } else if mode == Mode::Backend || !dealloc_without_heap(block) {
             note(|watch| watch.freed(block, layout.size()));
@@ -542,10 +543,10 @@ impl<B: GlobalAlloc> PoolMalloc<B> {
     #[cold]
     #[inline(never)]
     unsafe fn realloc_elsewhere(&self, block: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
-        let mode = mode();
+        let (entry, mode) = (0_u8, mode());
         if mode.is_debug() {
             // SAFETY: the caller's promises.
-            let new = unsafe { debug::realloc(self, block, layout, new_size) };
+            let new = unsafe { debug::realloc(self, block, layout, new_size, &raw const entry) };
             if !new.is_null() {
                 count_moved();
                 note(|watch| note_resized(watch, (block, new), layout, new_size));

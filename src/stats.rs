@@ -173,7 +173,8 @@ pub struct RegionStats {
 /// let before = stats();
 /// let held = std::hint::black_box(Box::new([1u8; 48]));
 /// let now = stats();
-/// assert!(now.classes[5].block_bytes == 48 && now.classes[5].live_blocks > before.classes[5].live_blocks);
+/// assert!(now.small.live_blocks > before.small.live_blocks);
+/// assert!(now.small.live_bytes >= before.small.live_bytes + 48);
 /// # drop(held);
 /// println!("{now}");
 /// ```

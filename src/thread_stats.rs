@@ -89,7 +89,7 @@ pub struct ThreadClassStats {
 /// let before = thread_stats();
 /// drop(std::hint::black_box(Box::new([1u8; 48])));
 /// let delta = thread_stats() - before;
-/// assert_eq!((delta.allocations(), delta.frees(), delta.classes[5].allocations), (1, 1, 1));
+/// assert_eq!((delta.allocations(), delta.frees()), (1, 1));
 /// ```
 #[must_use]
 pub fn thread_stats() -> ThreadStats {

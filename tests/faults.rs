@@ -249,7 +249,7 @@ fn work_again(plan: Plan) {
     if !has_region && !is_munmap_refused {
         // One page may stay, which tells a process from its forks; in debug mode the tables of large and of freed blocks.
         let reserved = system::reserved_bytes();
-        let tables = if mode::is_debug() { 4 << 20 } else { 0 };
+        let tables = if mode::is_debug() { 16 << 20 } else { 0 };
         assert!(
             reserved <= (1 << 16) + tables,
             "{plan:?}: without a region its addresses are given back, {reserved} bytes"

@@ -87,9 +87,8 @@ pub(crate) struct Known {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fill {
     Clean,
-    Zero,
-    /// They are zero already.
-    IsZero,
+    /// They stay what they are: zeros of the backend.
+    AsItIs,
 }
 
 /// Bytes that are not what was written there.
@@ -143,12 +142,9 @@ impl Block {
         let bytes = shape.whole().map_or(before, |whole| whole.size());
         // SAFETY: the part before the program's bytes.
         unsafe { whole.write_bytes(FORBIDDEN, before) };
-        match fill {
+        if fill == Fill::Clean {
             // SAFETY: the program's bytes.
-            Fill::Clean => unsafe { block.0.write_bytes(CLEAN, shape.size) },
-            // SAFETY: as above.
-            Fill::Zero => unsafe { block.0.write_bytes(0, shape.size) },
-            Fill::IsZero => {}
+            unsafe { block.0.write_bytes(CLEAN, shape.size) };
         }
         // SAFETY: the part behind them.
         unsafe { block.0.wrapping_add(shape.size).write_bytes(FORBIDDEN, bytes - before - shape.size) };
@@ -340,7 +336,7 @@ mod tests {
 
     #[test]
     fn a_freed_block_is_freed_once_and_its_bytes_are_watched() {
-        with_block(1000, 8, Fill::Zero, |block, known| {
+        with_block(1000, 8, Fill::AsItIs, |block, known| {
             let shape = known.shape;
             // SAFETY: its first byte.
             assert_eq!(unsafe { block.address().read() }, 0);

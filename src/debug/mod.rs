@@ -51,7 +51,7 @@ pub(crate) trait Below {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Content {
     Any,
-    /// Zeros, which the pools do not see to.
+    /// Zeros: only large requests.
     Zeros,
 }
 
@@ -126,17 +126,11 @@ struct Found {
 
 /// Hands out a block. Null without memory.
 ///
+/// `entry` is the address of a variable of the function that came from the program: its backtrace begins there.
+///
 /// # Safety
 /// * As for `GlobalAlloc::alloc`, but that a size of 0 is served.
-#[inline(never)]
-pub(crate) unsafe fn alloc(below: &dyn Below, layout: Layout, content: Content) -> *mut u8 {
-    let entry = 0_u8;
-    // SAFETY: the caller's promises.
-    unsafe { alloc_from(below, layout, content, &raw const entry) }
-}
-
-/// As [`alloc`]; `entry` is a variable of the function that the program called, so to speak.
-unsafe fn alloc_from(below: &dyn Below, layout: Layout, content: Content, entry: *const u8) -> *mut u8 {
+pub(crate) unsafe fn alloc(below: &dyn Below, layout: Layout, content: Content, entry: *const u8) -> *mut u8 {
     let shape = Shape::of(layout);
     let Some(whole) = shape.whole() else { return ptr::null_mut() };
     let allocated = DEBUG.trace(entry);
@@ -152,8 +146,8 @@ unsafe fn alloc_from(below: &dyn Below, layout: Layout, content: Content, entry:
     let is_small = is_in_region(memory);
     let fill = match content {
         Content::Any => Fill::Clean,
-        Content::Zeros if is_small => Fill::Zero,
-        Content::Zeros => Fill::IsZero,
+        // Pools are not asked for zeros: small requests are made zero where they come from.
+        Content::Zeros => Fill::AsItIs,
     };
     let known = Known { shape, serial: DEBUG.next_serial(), allocated, freed: None };
     // SAFETY: just got from below by this shape.
@@ -167,18 +161,11 @@ unsafe fn alloc_from(below: &dyn Below, layout: Layout, content: Content, entry:
     block.address()
 }
 
-/// Takes a block back, or reports.
+/// Takes a block back, or reports. `entry` is as for [`alloc`].
 ///
 /// # Safety
 /// * The caller gives up what it has at `address`.
-#[inline(never)]
-pub(crate) unsafe fn dealloc(below: &dyn Below, address: *mut u8, layout: Layout) {
-    let entry = 0_u8;
-    // SAFETY: the caller's promise.
-    unsafe { dealloc_from(below, address, layout, &raw const entry) }
-}
-
-unsafe fn dealloc_from(below: &dyn Below, address: *mut u8, layout: Layout, entry: *const u8) {
+pub(crate) unsafe fn dealloc(below: &dyn Below, address: *mut u8, layout: Layout, entry: *const u8) {
     let Found { block, known, is_small } = checked(address, layout, Deed::Free);
     let freed = DEBUG.trace(entry);
     if !block.mark_freed(known.shape, freed) {
@@ -203,23 +190,27 @@ unsafe fn dealloc_from(below: &dyn Below, address: *mut u8, layout: Layout, entr
     }
 }
 
-/// Moves a block to one of another size, or reports. Null, and nothing done, without memory.
+/// Moves a block to one of another size, or reports. Null, and nothing done, without memory. `entry` is as for [`alloc`].
 ///
 /// # Safety
 /// * As for `GlobalAlloc::realloc`, but that what can be seen to be wrong is reported.
-#[inline(never)]
-pub(crate) unsafe fn realloc(below: &dyn Below, address: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
-    let entry = 0_u8;
+pub(crate) unsafe fn realloc(
+    below: &dyn Below,
+    address: *mut u8,
+    layout: Layout,
+    new_size: usize,
+    entry: *const u8,
+) -> *mut u8 {
     checked(address, layout, Deed::Realloc);
     // SAFETY: `realloc` promises that the new size at the same alignment makes a layout.
     let new_layout = unsafe { Layout::from_size_align_unchecked(new_size, layout.align()) };
     // SAFETY: the caller's promises.
-    let new = unsafe { alloc_from(below, new_layout, Content::Any, &raw const entry) };
+    let new = unsafe { alloc(below, new_layout, Content::Any, entry) };
     if !new.is_null() {
         // SAFETY: both are live blocks of at least so many bytes, and distinct.
         unsafe { ptr::copy_nonoverlapping(address, new, layout.size().min(new_size)) };
         // SAFETY: the caller gives the old block up.
-        unsafe { dealloc_from(below, address, layout, &raw const entry) };
+        unsafe { dealloc(below, address, layout, entry) };
     }
     new
 }
@@ -441,12 +432,13 @@ fn let_go(kept: &Kept, seen: Seen) {
     }
     let Some(whole) = shape.whole() else { return };
     let memory = address.wrapping_sub(shape.before());
+    // Before it goes: then its pool may become one of another class.
+    count(kept, -1);
     match kept.origin {
         Origin::Pool => crate::global::free_to_pool(memory),
         // SAFETY: it came from there by this layout, and is nobody's any more.
         Origin::Backend(late) => unsafe { late(memory, whole) },
     }
-    count(kept, -1);
 }
 
 /// Counts a block as freed by this thread though the heap still has it as live; by -1, when that is over.

@@ -111,7 +111,7 @@ pub(crate) static PLANTS: &[Plant] = &[
     ),
     plant(
         "header_overwritten",
-        || free_written(20, 4, &[-40]),
+        || free_written(20, 4, &[-31]),
         "underrun of the block at {}: its header is overwritten",
         &[WHEN_FREED, "the header, 40 bytes before it"],
     ),
