@@ -36,11 +36,11 @@ pub fn assert_no_alloc<R>(f: impl FnOnce() -> R) -> R {
 /// freed nor can it be reached any more.
 ///
 /// What is still held, from a `static`, a thread-local, the stack, or by what `f` was given, is no leak; nor is what another thread holds. A
-/// cycle of `Rc` is, and the message shows it: [`leaks::find`](crate::leaks::find) tells, with its limits, of these blocks alone.
+/// cycle of `Rc` is, and the message shows it: [`leaks::find`] tells, with its limits, of these blocks alone.
 /// What had leaked before does not count, and what other threads leak meanwhile does not either.
 ///
 /// Each request of `f` costs several times as much, since it is noted; if blocks are left, all threads are stopped for a
-/// moment to look. The first call [arms](crate::leaks::arm) the finder, so that large blocks are judged as well. On systems without the
+/// moment to look. The first call [arms](leaks::arm) the finder, so that large blocks are judged as well. On systems without the
 /// finder each block that is left counts as leaked.
 ///
 /// # Panics

@@ -2,6 +2,7 @@
 
 use crate::private::{HeapFigures, NamedHeaps};
 use crate::stats::{ArenaStats, ClassStats, HeapStats, LargeStats, RegionStats, SmallStats, Stats};
+use crate::typed::{NamedPools, PoolFigures};
 use core::fmt::{self, Write};
 
 /// A figure's name, whether it only grows, its value, and what it says.
@@ -67,11 +68,19 @@ impl Stats {
             write_object(out, &figures.figures())?;
             out.write_char('}')?;
         }
+        out.write_str("]},\"typed\":{\"all\":")?;
+        write_object(out, &self.typed.all.figures())?;
+        out.write_str(",\"by_name\":[")?;
+        for (number, NamedPools { name, figures, .. }) in self.typed.by_name().iter().enumerate() {
+            write!(out, "{}{{\"name\":\"{name}\",\"figures\":", if number > 0 { "," } else { "" })?;
+            write_object(out, &figures.figures())?;
+            out.write_char('}')?;
+        }
         out.write_str("]}}")
     }
 
     /// Writes the statistics in the Prometheus text format, version 0.0.4: one metric a figure, each name beginning with
-    /// `poolmalloc_`; those of classes have the label `block_bytes`, and those of private heaps the label `name`. Classes that were
+    /// `poolmalloc_`; those of classes have the label `block_bytes`, and those of private heaps and typed pools the label `name`. Classes that were
     /// never used are left out.
     ///
     /// It allocates nothing unless `out` does.
@@ -121,6 +130,13 @@ impl Stats {
             for named in self.private.by_name() {
                 let (label, (figure, _, value, _)) = (named.name, named.figures.figures()[number]);
                 writeln!(out, "poolmalloc_private_{figure}{{name=\"{label}\"}} {value}")?;
+            }
+        }
+        for (number, figure) in self.typed.all.figures().iter().enumerate() {
+            write_metric(out, "typed", figure)?;
+            for named in self.typed.by_name() {
+                let (label, (figure, _, value, _)) = (named.name, named.figures.figures()[number]);
+                writeln!(out, "poolmalloc_typed_{figure}{{name=\"{label}\"}} {value}")?;
             }
         }
         Ok(())
@@ -240,6 +256,24 @@ impl HeapFigures {
     }
 }
 
+impl PoolFigures {
+    fn figures(&self) -> [Figure; 11] {
+        [
+            ("pools", Gauge, self.pools, "named typed pools"),
+            ("capacity", Gauge, self.capacity, "most blocks that typed pools keep ready"),
+            ("gets", Gauge, self.gets, "boxes taken from the typed pools that there are now"),
+            ("hits", Gauge, self.hits, "the part of them that ready blocks served"),
+            ("drops", Gauge, self.drops, "boxes of typed pools dropped or taken apart"),
+            ("freed", Gauge, self.freed, "blocks that typed pools gave back to the allocator"),
+            ("live", Gauge, self.live, "boxes of typed pools that there are"),
+            ("ready", Gauge, self.ready, "blocks that typed pools have ready"),
+            ("high_water", Gauge, self.high_water, "most boxes of typed pools that there were"),
+            ("live_bytes", Gauge, self.live_bytes, "bytes of the blocks of boxes of typed pools"),
+            ("ready_bytes", Gauge, self.ready_bytes, "bytes of the blocks that typed pools have ready"),
+        ]
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -261,7 +295,7 @@ mod tests {
         let mut types: Vec<_> = text.lines().filter(|line| line.starts_with("# TYPE")).collect();
         let all = types.len();
         types.dedup();
-        assert_eq!((types.len(), all), (40, 40));
+        assert_eq!((types.len(), all), (51, 51));
         for line in [
             "# TYPE poolmalloc_small_allocations_total counter",
             "poolmalloc_small_allocations_total 9",

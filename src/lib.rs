@@ -33,12 +33,12 @@
 //! ```
 //! The files follow a request's way: `global`, `tls`, `heap` with `magazine`, then `pool`, `arena`, `region`, `os`;
 //! `remote` is the protocol between threads and `shared` what all heaps share, with `lock`, `once`, `stack`, `counter` and
-//! `generation` as its parts, and `settings` with `mode` what the environment chooses. What users are told comes from `stats`,
-//! `generation` as its parts, and `settings` what the environment chooses. `private`, with `name`, is a second way in, beside
-//! `global` and `tls`: heaps of the program's own. What users are told comes from `stats`,
-//! `thread_stats`, `measure` with `watch`, `heap_map`, `verify`, `release`, `leaks` and `assert`; its texts from `report`,
-//! `export` and `at_exit`. Imports point down, but that `region`
-//! names the types of its tables' entries, that `tls` and `statics` know each other, and `stats` and `private`, that a heap
+//! `generation` as its parts, and `settings` with `mode` what the environment chooses: `debug` lies between a request and
+//! what serves it then, with `traces` for backtraces, which `profile` takes of samples. `private`, with `name`, is a second way in,
+//! beside `global` and `tls`: heaps of the program's own; `typed` has typed pools, above all that. What users are told comes
+//! from `stats`, `thread_stats`, `measure` with `watch`, `heap_map`, `verify`, `release`, `leaks` and `assert`; its texts
+//! from `report`, `export` and `at_exit`. Imports point down, but that `region`
+//! names the types of its tables' entries, that `tls`, `typed` and `statics` know each other, and `stats` and `private`, that a heap
 //! gets arenas through the trait `Supply`, which `shared` implements, and that `os` calls `at_exit` when the process ends.
 //!
 //! # The strategy, and its drawback
@@ -73,6 +73,8 @@
 //! | collect | the owner takes its remote frees |
 //! | watch | notes each request of a thread, for `measure_peak` |
 //! | release | give memory back to the system |
+//! | typed pool | ready blocks for values of one type |
+//! | shelf | where they lie |
 //! | park, take over | what happens to a heap when its thread ends, and after |
 //! | live, cached, free | held by the program; in a magazine or waiting as remote frees; in a pool |
 //!
@@ -142,6 +144,7 @@ mod sync;
 mod thread_stats;
 mod tls;
 mod traces;
+mod typed;
 mod verify;
 mod watch;
 mod watched;
@@ -158,4 +161,8 @@ pub use private::{Heap, HeapFigures, HeapReport, NamedHeaps, PrivateStats, Share
 pub use release::{Released, release_unused};
 pub use stats::{ArenaStats, ClassStats, HeapStats, LargeStats, RegionStats, SmallStats, Stats, stats};
 pub use thread_stats::{ThreadClassStats, ThreadLargeStats, ThreadSmallStats, ThreadStats, thread_stats};
+pub use typed::{
+    ArcPoolBox, Fresh, Home, Kind, NamedPools, Pool, PoolBox, PoolFigures, Pooled, RcPoolBox, Reuse, Reused, SyncPool,
+    SyncPoolBox, TypedStats,
+};
 pub use verify::{Violation, check_heap};

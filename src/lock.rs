@@ -58,6 +58,7 @@ impl Lock {
 
     /// Takes the lock for a thread of `generation` if it is free. One that a fork copied from its holder is not: only who
     /// waits takes that.
+    #[inline]
     pub(crate) fn try_lock(&self, generation: u32) -> Option<Guard<'_>> {
         // Ordering L.
         let was = self.word.compare_exchange(0, generation, Ordering::Acquire, Ordering::Relaxed);

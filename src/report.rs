@@ -4,6 +4,7 @@
 use crate::private::{HeapFigures, NamedHeaps};
 use crate::size_class::{ARENA_BYTES, CLASSES, POOL_BYTES, SMALL_MAX};
 use crate::stats::Stats;
+use crate::typed::{NamedPools, PoolFigures};
 use core::fmt::{self, Display, Formatter};
 
 /// The widest label before a figure.
@@ -17,7 +18,8 @@ impl Display for Stats {
         self.write_classes(f)?;
         self.write_counts(f)?;
         self.write_arenas(f)?;
-        self.write_private_heaps(f)
+        self.write_private_heaps(f)?;
+        self.write_typed_pools(f)
     }
 }
 
@@ -101,6 +103,29 @@ impl Stats {
             row(f, if name.as_str().is_empty() { "(unnamed)" } else { name.as_str() }, figures)?;
         }
         row(f, "total", &self.private.all)
+    }
+
+    /// The named typed pools, as `_debugmallocstats` lists the free lists of types. Their blocks are live ones in the sums above.
+    fn write_typed_pools(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let row = |f: &mut Formatter<'_>, name: &str, figures: &PoolFigures| {
+            let PoolFigures { pools, gets, hits, live, ready, high_water, live_bytes, ready_bytes, .. } = figures;
+            write!(f, "{name:<32}  {pools:7}  {live:11}  {live_bytes:13}  {ready:11}  {ready_bytes:13}")?;
+            writeln!(f, "  {high_water:11}  {gets:13}  {hits:13}")
+        };
+        if self.typed.all.pools == 0 {
+            return Ok(());
+        }
+        write!(
+            f,
+            "\ntyped pools                         pools   live boxes     live bytes  ready blocks    ready bytes"
+        )?;
+        writeln!(f, "   high water           gets           hits")?;
+        write!(f, "--------------------------------  -------  -----------  -------------  -----------  -------------")?;
+        writeln!(f, "  -----------  -------------  -------------")?;
+        for NamedPools { name, figures, .. } in self.typed.by_name() {
+            row(f, name.as_str(), figures)?;
+        }
+        row(f, "total", &self.typed.all)
     }
 }
 

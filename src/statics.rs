@@ -15,6 +15,8 @@ use crate::sync::AtomicU64;
 use crate::tls;
 #[cfg(feature = "backtrace")]
 use crate::traces::{Depot, Symbols};
+use crate::typed::Registry;
+use crate::watched::WatchedPtr;
 use std::sync::Mutex;
 
 /// The pools that every [`PoolMalloc`](crate::PoolMalloc) serves from.
@@ -37,6 +39,15 @@ pub(crate) static ENDED: Front = Front::without_heap();
 
 /// Lists of private heaps' large blocks that there have been.
 pub(crate) static LARGE_LISTS: AtomicU64 = AtomicU64::new(0);
+
+/// A slot without a block, below an empty shelf. Never written.
+pub(crate) static NO_BLOCK: WatchedPtr<u8> = WatchedPtr::null();
+
+/// The named typed pools.
+pub(crate) static TYPED: Registry = Registry::new();
+
+/// Threads that asked for their number.
+pub(crate) static THREADS: AtomicU64 = AtomicU64::new(0);
 
 /// The large blocks, while the leak finder is armed.
 pub(crate) static LARGE: Index = Index::new();

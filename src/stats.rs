@@ -7,8 +7,9 @@
 use crate::heap::{Heap, LargeCounters};
 use crate::private::PrivateStats;
 use crate::size_class::{CLASSES, POOL_BYTES, SizeClass};
-use crate::statics::SHARED;
+use crate::statics::{SHARED, TYPED};
 use crate::tls;
+use crate::typed::TypedStats;
 
 /// What the allocator holds and has done: the answer of [`stats()`].
 ///
@@ -42,6 +43,8 @@ pub struct Stats {
     pub classes: [ClassStats; CLASSES],
     /// The part of all these that is private heaps'.
     pub private: PrivateStats,
+    /// The named typed pools, whose blocks are in all these, too.
+    pub typed: TypedStats,
 }
 
 /// Requests served from pools, of all size classes. Bytes are counted at block size: a 20-byte request adds 24.
@@ -184,7 +187,9 @@ pub fn stats() -> Stats {
         // A thread that never frees again must not hold back what others own.
         heap.post_all();
     }
-    SHARED.stats()
+    let mut stats = SHARED.stats();
+    stats.typed = TYPED.stats();
+    stats
 }
 
 impl Stats {

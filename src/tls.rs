@@ -20,7 +20,8 @@ use crate::profile::is_sampling;
 use crate::shared::NoHeap;
 #[cfg(feature = "profile")]
 use crate::statics::PROFILER;
-use crate::statics::{BYPASS, ENDED, MODE, NO_HEAP, SHARED};
+use crate::statics::{BYPASS, ENDED, MODE, NO_HEAP, SHARED, THREADS};
+use crate::sync::Ordering;
 use crate::watch::Watch;
 use core::cell::Cell;
 use core::ffi::c_void;
@@ -33,6 +34,9 @@ thread_local! {
 
     /// TLS invariant 2: null unless one of this thread's fronts is `BYPASS`; then a heap that this thread owns.
     static BESIDE: Cell<*const Heap> = const { Cell::new(ptr::null()) };
+
+    /// The thread's number, once it was asked for; 0 until then.
+    static NUMBER: Cell<usize> = const { Cell::new(0) };
 }
 
 #[cfg(feature = "backtrace")]
@@ -59,6 +63,25 @@ pub(crate) fn front() -> &'static Front {
     let front = FRONT.with(Cell::get);
     // SAFETY: TLS invariant 1.
     unsafe { &*front }
+}
+
+/// A number that no other thread has: threads count from 1 in the order in which they asked.
+#[inline]
+pub(crate) fn thread_number() -> usize {
+    // The cell has no destructor, so this never fails or allocates.
+    match NUMBER.with(Cell::get) {
+        0 => number_thread(),
+        number => number,
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn number_thread() -> usize {
+    // Relaxed: each number is handed out once, and nothing else hangs on it.
+    let number = THREADS.fetch_add(1, Ordering::Relaxed) as usize + 1;
+    NUMBER.set(number);
+    number
 }
 
 /// As [`front`], for who keeps it.

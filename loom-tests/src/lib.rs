@@ -19,6 +19,8 @@ mod lock;
 mod once;
 #[path = "../../src/remote.rs"]
 mod remote;
+#[path = "../../src/typed/shards.rs"]
+mod shards;
 #[path = "../../src/stack.rs"]
 mod stack;
 mod sync;

@@ -6,9 +6,10 @@
 
 use std::alloc::{Layout, alloc, alloc_zeroed, dealloc, realloc};
 use std::hint::black_box;
+use std::rc::Rc;
 
 use iai_callgrind::{library_benchmark, library_benchmark_group, main};
-use poolmalloc::PoolMalloc;
+use poolmalloc::{Pool, PoolMalloc, Reused, SyncPool};
 use poolmalloc_iai::*;
 
 #[global_allocator]
@@ -85,9 +86,85 @@ fn global_realloc((small, row): (Layout, Row)) {
     unsafe { dealloc(block, small) };
 }
 
+/// A value of 48 bytes.
+type Value = [u64; 6];
+
+// What a typed pool is compared with: a box made and dropped.
+#[library_benchmark(setup = warm)]
+#[bench::poolmalloc(args = (48, BOX_48), config = BOX_48.limited())]
+fn boxed((_, row): (Layout, Row)) {
+    for number in 0..row.operations {
+        drop(black_box(Box::<Value>::new([number as u64; 6])));
+    }
+}
+
+/// A pool with a ready block.
+fn pool(row: Row) -> (Rc<Pool<Value>>, Row) {
+    let pool = Rc::new(Pool::new());
+    drop(pool.get([0; 6]));
+    (pool, row)
+}
+
+// Takes a box from a pool and drops it.
+#[library_benchmark(setup = pool)]
+#[bench::poolmalloc(args = (POOL_48), config = POOL_48.limited())]
+fn pooled((pool, row): (Rc<Pool<Value>>, Row)) -> Rc<Pool<Value>> {
+    for number in 0..row.operations {
+        drop(black_box(pool.get([number as u64; 6])));
+    }
+    pool
+}
+
+// The same with boxes that have a share of the pool.
+#[library_benchmark(setup = pool)]
+#[bench::poolmalloc(args = (POOL_OWNED_48), config = POOL_OWNED_48.limited())]
+fn pooled_owned((pool, row): (Rc<Pool<Value>>, Row)) -> Rc<Pool<Value>> {
+    for number in 0..row.operations {
+        drop(black_box(pool.get_owned([number as u64; 6])));
+    }
+    pool
+}
+
+/// A pool with a ready vector.
+fn reusing_pool(row: Row) -> (Pool<Vec<u64>, Reused>, Row) {
+    let pool = Pool::new().reusing();
+    drop(pool.get_ready_or(|| Vec::with_capacity(6)));
+    (pool, row)
+}
+
+// Takes a vector from a pool, fills it and drops it.
+#[library_benchmark(setup = reusing_pool)]
+#[bench::poolmalloc(args = (POOL_REUSED), config = POOL_REUSED.limited())]
+fn reused((pool, row): (Pool<Vec<u64>, Reused>, Row)) -> Pool<Vec<u64>, Reused> {
+    for number in 0..row.operations {
+        let mut vector = pool.get_ready_or(Vec::new);
+        vector.extend([number as u64; 6]);
+        drop(black_box(vector));
+    }
+    pool
+}
+
+/// A pool for threads with a ready block.
+fn sync_pool(row: Row) -> (SyncPool<Value>, Row) {
+    let pool = SyncPool::new();
+    drop(pool.get([0; 6]));
+    (pool, row)
+}
+
+// Takes a box from a pool for threads and drops it.
+#[library_benchmark(setup = sync_pool)]
+#[bench::poolmalloc(args = (SYNC_POOL_48), config = SYNC_POOL_48.limited())]
+fn sync_pooled((pool, row): (SyncPool<Value>, Row)) -> SyncPool<Value> {
+    for number in 0..row.operations {
+        drop(black_box(pool.get([number as u64; 6])));
+    }
+    pool
+}
+
 library_benchmark_group!(name = installed; benchmarks = global_hit, global_call, global_zeroed, global_realloc);
+library_benchmark_group!(name = typed; benchmarks = boxed, pooled, pooled_owned, reused, sync_pooled);
 
 main!(
     config = instructions_only();
-    library_benchmark_groups = installed
+    library_benchmark_groups = installed, typed
 );

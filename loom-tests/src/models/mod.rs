@@ -5,6 +5,7 @@ mod locking;
 mod parking;
 mod private_heaps;
 mod remote_frees;
+mod shards;
 mod stacks;
 mod start;
 mod statistics;

@@ -1,0 +1,242 @@
+//! A value in a block of a typed pool.
+
+use super::kinds::Kind;
+use super::shelf::Shelf;
+use super::stock::Stock;
+use super::{Pool, SyncPool};
+use core::borrow::{Borrow, BorrowMut};
+use core::cmp::Ordering;
+use core::fmt::{self, Debug, Display, Formatter, Pointer};
+use core::hash::{Hash, Hasher};
+use core::marker::PhantomData;
+use core::mem::ManuallyDrop;
+use core::ops::{Deref, DerefMut};
+use core::ptr::{self, NonNull};
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// How a box knows its pool: it borrows it, or has a share of it (`Rc<Pool>`, `Arc<SyncPool>`).
+///
+/// # Safety
+/// Implemented by nobody else.
+pub unsafe trait Home<T> {
+    /// Ends the use of the block's value and takes the block back.
+    ///
+    /// # Safety
+    /// * The block is a live one of this pool, holds a value, and the caller gives it up.
+    #[doc(hidden)]
+    unsafe fn take_back(&self, block: NonNull<T>);
+
+    /// Takes a block back whose value has been moved out.
+    ///
+    /// # Safety
+    /// * The block is a live one of this pool, and the caller gives it up.
+    #[doc(hidden)]
+    unsafe fn take_back_empty(&self, block: NonNull<T>);
+}
+
+macro_rules! home {
+    ($pool:ident: $($home:ty),*) => {$(
+        // SAFETY: a stock takes back what it handed out.
+        unsafe impl<T, K: Kind<T>> Home<T> for $home {
+            #[inline(always)]
+            unsafe fn take_back(&self, block: NonNull<T>) {
+                // SAFETY: the caller's promises, and the pool's kind is that of its stock.
+                unsafe { K::retire($pool::stock(self), block) }
+            }
+
+            #[inline(always)]
+            unsafe fn take_back_empty(&self, block: NonNull<T>) {
+                K::give_empty($pool::stock(self), block);
+            }
+        }
+    )*};
+}
+
+home!(Pool: Rc<Pool<T, K>>);
+home!(SyncPool: &SyncPool<T, K>, Arc<SyncPool<T, K>>);
+
+/// A pool that is borrowed. One look less than by a reference to it: its stock lies in a block of its own.
+pub struct Borrowed<'p, T, K: Kind<T>> {
+    stock: &'p Stock<Shelf>,
+    _pool: PhantomData<&'p Pool<T, K>>,
+}
+
+impl<'p, T, K: Kind<T>> Borrowed<'p, T, K> {
+    #[inline(always)]
+    pub(super) fn new(pool: &'p Pool<T, K>) -> Self {
+        Self { stock: pool.stock(), _pool: PhantomData }
+    }
+}
+
+// SAFETY: a stock takes back what it handed out.
+unsafe impl<T, K: Kind<T>> Home<T> for Borrowed<'_, T, K> {
+    #[inline(always)]
+    unsafe fn take_back(&self, block: NonNull<T>) {
+        // SAFETY: the caller's promises, and the pool's kind is that of its stock.
+        unsafe { K::retire(self.stock, block) }
+    }
+
+    #[inline(always)]
+    unsafe fn take_back_empty(&self, block: NonNull<T>) {
+        K::give_empty(self.stock, block);
+    }
+}
+
+/// A value in a block of a typed pool, owned as by a `Box`. Dropped, it gives the block back.
+///
+/// [`PoolBox`], [`RcPoolBox`], [`SyncPoolBox`] and [`ArcPoolBox`] are names for it with each way to know the pool.
+/// [`SyncPool`]'s cross threads if the value may; a [`Pool`]'s do not, but any thread may look at the value of one if it is `Sync`.
+///
+/// Forgetting one leaks its block and its value, and nothing else.
+pub struct Pooled<T, H: Home<T>> {
+    /// Box invariant 1: a live block of the pool that holds a value and that nobody else has.
+    block: NonNull<T>,
+    /// Box invariant 2: used by who owns the box or has `&mut` to it, never by a `&`.
+    home: H,
+}
+
+/// A value in a block of a [`Pool`], which it borrows.
+pub type PoolBox<'p, T, K = super::Fresh> = Pooled<T, Borrowed<'p, T, K>>;
+/// A value in a block of a [`Pool`], of which it has a share.
+pub type RcPoolBox<T, K = super::Fresh> = Pooled<T, Rc<Pool<T, K>>>;
+/// A value in a block of a [`SyncPool`], which it borrows.
+pub type SyncPoolBox<'p, T, K = super::Fresh> = Pooled<T, &'p SyncPool<T, K>>;
+/// A value in a block of a [`SyncPool`], of which it has a share.
+pub type ArcPoolBox<T, K = super::Fresh> = Pooled<T, Arc<SyncPool<T, K>>>;
+
+// SAFETY: Box invariant 1: the value goes along, and so does the home.
+unsafe impl<T: Send, H: Home<T> + Send> Send for Pooled<T, H> {}
+// SAFETY: Box invariant 1: a `&` of the box is one of the value, and Box invariant 2.
+unsafe impl<T: Sync, H: Home<T>> Sync for Pooled<T, H> {}
+
+impl<T, H: Home<T>> Pooled<T, H> {
+    /// # Safety
+    /// * The block is a live one of the pool, holds a value, and nobody else has it.
+    #[inline(always)]
+    pub(super) unsafe fn new(block: NonNull<T>, home: H) -> Self {
+        Self { block, home }
+    }
+
+    /// Moves the value out; the block goes back to the pool.
+    #[inline]
+    #[must_use]
+    pub fn into_inner(this: Self) -> T {
+        let this = ManuallyDrop::new(this);
+        // SAFETY: Box invariant 1; the box is not used for it any more.
+        let value = unsafe { this.block.read() };
+        // SAFETY: the box is not used any more.
+        let home = unsafe { ptr::read(&raw const this.home) };
+        // SAFETY: Box invariant 1, and the value has been moved out.
+        unsafe { home.take_back_empty(this.block) };
+        value
+    }
+
+    /// Gives the value up to whoever has the reference. Its block never comes back to the pool, and stays when the pool is dropped.
+    #[inline]
+    #[must_use]
+    pub fn leak<'a>(this: Self) -> &'a mut T
+    where
+        T: 'a,
+    {
+        let this = ManuallyDrop::new(this);
+        // SAFETY: as above. A share of the pool is given back.
+        drop(unsafe { ptr::read(&raw const this.home) });
+        // SAFETY: Box invariant 1, and only a box frees a block that is not ready.
+        unsafe { &mut *this.block.as_ptr() }
+    }
+}
+
+impl<T, H: Home<T>> Drop for Pooled<T, H> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        // SAFETY: Box invariant 1.
+        unsafe { self.home.take_back(self.block) };
+    }
+}
+
+impl<T, H: Home<T>> Deref for Pooled<T, H> {
+    type Target = T;
+
+    #[inline(always)]
+    fn deref(&self) -> &T {
+        // SAFETY: Box invariant 1.
+        unsafe { self.block.as_ref() }
+    }
+}
+
+impl<T, H: Home<T>> DerefMut for Pooled<T, H> {
+    #[inline(always)]
+    fn deref_mut(&mut self) -> &mut T {
+        // SAFETY: Box invariant 1.
+        unsafe { self.block.as_mut() }
+    }
+}
+
+impl<T, H: Home<T>> AsRef<T> for Pooled<T, H> {
+    fn as_ref(&self) -> &T {
+        self
+    }
+}
+
+impl<T, H: Home<T>> AsMut<T> for Pooled<T, H> {
+    fn as_mut(&mut self) -> &mut T {
+        self
+    }
+}
+
+impl<T, H: Home<T>> Borrow<T> for Pooled<T, H> {
+    fn borrow(&self) -> &T {
+        self
+    }
+}
+
+impl<T, H: Home<T>> BorrowMut<T> for Pooled<T, H> {
+    fn borrow_mut(&mut self) -> &mut T {
+        self
+    }
+}
+
+impl<T: Debug, H: Home<T>> Debug for Pooled<T, H> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        Debug::fmt(&**self, f)
+    }
+}
+
+impl<T: Display, H: Home<T>> Display for Pooled<T, H> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        Display::fmt(&**self, f)
+    }
+}
+
+impl<T, H: Home<T>> Pointer for Pooled<T, H> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        Pointer::fmt(&self.block, f)
+    }
+}
+
+impl<T: PartialEq, H: Home<T>> PartialEq for Pooled<T, H> {
+    fn eq(&self, other: &Self) -> bool {
+        **self == **other
+    }
+}
+
+impl<T: Eq, H: Home<T>> Eq for Pooled<T, H> {}
+
+impl<T: PartialOrd, H: Home<T>> PartialOrd for Pooled<T, H> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        (**self).partial_cmp(&**other)
+    }
+}
+
+impl<T: Ord, H: Home<T>> Ord for Pooled<T, H> {
+    fn cmp(&self, other: &Self) -> Ordering {
+        (**self).cmp(&**other)
+    }
+}
+
+impl<T: Hash, H: Home<T>> Hash for Pooled<T, H> {
+    fn hash<S: Hasher>(&self, state: &mut S) {
+        (**self).hash(state);
+    }
+}

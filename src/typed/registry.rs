@@ -1,0 +1,125 @@
+//! The named typed pools of the process, for its statistics: a list that needs no memory of its own.
+//!
+//! Registry invariant 1: the list, and the links of the entries in it, are touched by the holder of the lock alone.
+//! Registry invariant 2: an entry is in the list from `add` to `remove`, and stays where it is meanwhile. Only one that was
+//! added in an earlier epoch is in no list: a fork has copied the list half-changed, and it was given up.
+
+use super::report::{PoolFigures, TypedStats};
+use crate::lock::{Guard, Lock};
+use crate::name::Name;
+use crate::statics::SHARED;
+use crate::sync::AtomicU32;
+use core::cell::{Cell, UnsafeCell};
+use core::ptr::{self, NonNull};
+
+/// Reads the figures of what was added.
+type Figures = unsafe fn(NonNull<()>) -> PoolFigures;
+
+/// A typed pool's place in the list.
+pub(super) struct Entry {
+    name: Name,
+    next: Cell<*const Entry>,
+    previous: Cell<*const Entry>,
+    pool: Cell<Option<(NonNull<()>, Figures)>>,
+    /// That of the list when this was added; 0 if it was not.
+    epoch: Cell<u32>,
+}
+
+impl Entry {
+    pub(super) const fn new(name: Name) -> Self {
+        let (next, previous) = (Cell::new(ptr::null()), Cell::new(ptr::null()));
+        Self { name, next, previous, pool: Cell::new(None), epoch: Cell::new(0) }
+    }
+
+    pub(super) fn name(&self) -> Name {
+        self.name
+    }
+}
+
+/// The list.
+pub(crate) struct Registry {
+    lock: Lock,
+    list: UnsafeCell<List>,
+}
+
+struct List {
+    first: *const Entry,
+    epoch: u32,
+}
+
+// SAFETY: Registry invariant 1.
+unsafe impl Sync for Registry {}
+
+impl Registry {
+    pub(crate) const fn new() -> Self {
+        let list = List { first: ptr::null(), epoch: 1 };
+        Self { lock: Lock::new(AtomicU32::new(0)), list: UnsafeCell::new(list) }
+    }
+
+    /// Runs `f` with the list.
+    fn with<R>(&self, f: impl FnOnce(&mut List) -> R) -> R {
+        let guard: Guard<'_> = self.lock.lock(|| SHARED.generation());
+        // SAFETY: Registry invariant 1; `f` comes back here in no way.
+        let list = unsafe { &mut *self.list.get() };
+        if guard.is_inherited {
+            *list = List { first: ptr::null(), epoch: list.epoch.wrapping_add(1).max(1) };
+        }
+        f(list)
+    }
+
+    /// Puts a pool into the list.
+    ///
+    /// # Safety
+    /// * The entry was not added before, and stays where it is until it is removed.
+    /// * `figures` may be called with `pool` until then, on any thread, and asks nothing of this list.
+    pub(super) unsafe fn add(&self, entry: &Entry, pool: NonNull<()>, figures: Figures) {
+        self.with(|list| {
+            entry.pool.set(Some((pool, figures)));
+            entry.epoch.set(list.epoch);
+            entry.next.set(list.first);
+            // SAFETY: Registry invariant 2.
+            if let Some(next) = unsafe { list.first.as_ref() } {
+                next.previous.set(entry);
+            }
+            list.first = entry;
+        });
+    }
+
+    /// Takes a pool out of the list, if it is there.
+    pub(super) fn remove(&self, entry: &Entry) {
+        if entry.epoch.get() == 0 {
+            return;
+        }
+        self.with(|list| {
+            if entry.epoch.replace(0) != list.epoch {
+                return;
+            }
+            // SAFETY: Registry invariant 2.
+            if let Some(next) = unsafe { entry.next.get().as_ref() } {
+                next.previous.set(entry.previous.get());
+            }
+            // SAFETY: Registry invariant 2.
+            match unsafe { entry.previous.get().as_ref() } {
+                Some(previous) => previous.next.set(entry.next.get()),
+                None => list.first = entry.next.get(),
+            }
+        });
+    }
+
+    /// What all pools in the list hold.
+    pub(crate) fn stats(&self) -> TypedStats {
+        self.with(|list| {
+            let mut stats = TypedStats::default();
+            let mut next = list.first;
+            // SAFETY: Registry invariant 2.
+            while let Some(entry) = unsafe { next.as_ref() } {
+                if let Some((pool, figures)) = entry.pool.get() {
+                    // SAFETY: as `add` was promised.
+                    stats.add(entry.name, &unsafe { figures(pool) });
+                }
+                next = entry.next.get();
+            }
+            stats
+        })
+    }
+}

@@ -1,0 +1,163 @@
+//! What typed pools hold: each by itself, and by name in the statistics of the process.
+
+use crate::name::Name;
+use core::fmt::{self, Display, Formatter};
+
+/// Names that the statistics list one by one, with the one for all others.
+const NAMES: usize = 16;
+/// The name under which those beyond are listed.
+const OTHERS: &str = "(others)";
+
+/// What a typed pool holds and has done, or several together.
+///
+/// The figures add up: `gets - drops` is `live`, and `gets - hits - freed` is `live + ready`, all blocks that there are. They are
+/// exact while no other thread uses the pool. Ready blocks are live ones for the allocator that they come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
+pub struct PoolFigures {
+    /// Pools. Goes up and down.
+    pub pools: u64,
+    /// Most blocks that they keep ready.
+    pub capacity: u64,
+    /// Boxes that were taken. Only grows.
+    pub gets: u64,
+    /// The part of `gets` that a ready block served; for the others one was made.
+    pub hits: u64,
+    /// Boxes that were dropped or taken apart (`into_inner`). Only grows.
+    pub drops: u64,
+    /// Blocks that were given back to the allocator: past the bound, and by `clear`. Only grows.
+    pub freed: u64,
+    /// Boxes that there are, with those that were leaked or forgotten. Goes up and down.
+    pub live: u64,
+    /// Blocks that are ready. Goes up and down.
+    pub ready: u64,
+    /// Most boxes that there were at once. Of a `SyncPool`, the most blocks, which can be a few more; of several pools, the sum.
+    pub high_water: u64,
+    /// Bytes of the blocks of boxes, at the size of the type. Goes up and down.
+    pub live_bytes: u64,
+    /// Bytes of the blocks that are ready. Goes up and down.
+    pub ready_bytes: u64,
+}
+
+impl PoolFigures {
+    fn add(&mut self, more: &Self) {
+        self.pools += more.pools;
+        self.capacity += more.capacity;
+        self.gets += more.gets;
+        self.hits += more.hits;
+        self.drops += more.drops;
+        self.freed += more.freed;
+        self.live += more.live;
+        self.ready += more.ready;
+        self.high_water += more.high_water;
+        self.live_bytes += more.live_bytes;
+        self.ready_bytes += more.ready_bytes;
+    }
+}
+
+impl Display for PoolFigures {
+    /// One line. Does not allocate.
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Self { capacity, gets, hits, live, ready, high_water, live_bytes, ready_bytes, .. } = self;
+        write!(f, "{live} live ({live_bytes} bytes, {high_water} at most), {ready} of {capacity} ready ")?;
+        write!(f, "({ready_bytes} bytes), {hits} hits in {gets} gets")
+    }
+}
+
+/// The typed pools of one name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
+pub struct NamedPools {
+    /// The name; `(others)` for those that there was no room for.
+    pub name: Name,
+    /// What they hold, and have done.
+    pub figures: PoolFigures,
+}
+
+/// The named typed pools, in [`Stats`](crate::Stats): those that there are now.
+///
+/// Their blocks come from the program's global allocator. Where that is [`PoolMalloc`](crate::PoolMalloc) they are in the sums of
+/// the statistics as live blocks, the ready ones, too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
+pub struct TypedStats {
+    /// All of them.
+    pub all: PoolFigures,
+    by_name: ByName,
+}
+
+/// As many names as there is room for: the statistics are made without memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(from = "Vec<NamedPools>", into = "Vec<NamedPools>")
+)]
+struct ByName {
+    list: [NamedPools; NAMES],
+    length: usize,
+}
+
+#[cfg(feature = "serde")]
+impl From<Vec<NamedPools>> for ByName {
+    fn from(named: Vec<NamedPools>) -> Self {
+        let mut by_name = Self::default();
+        named.iter().for_each(|named| by_name.add(named.name, &named.figures));
+        by_name
+    }
+}
+
+#[cfg(feature = "serde")]
+impl From<ByName> for Vec<NamedPools> {
+    fn from(by_name: ByName) -> Self {
+        by_name.list[..by_name.length].into()
+    }
+}
+
+impl ByName {
+    fn add(&mut self, name: Name, figures: &PoolFigures) {
+        let known = self.list[..self.length].iter().position(|known| known.name == name);
+        let place = known.unwrap_or(self.length.min(NAMES - 1));
+        if place == self.length {
+            // The last place is for all that there is no other for.
+            self.list[place].name = if place == NAMES - 1 { Name::new(OTHERS) } else { name };
+            self.length += 1;
+        }
+        self.list[place].figures.add(figures);
+    }
+}
+
+impl TypedStats {
+    /// The pools by name, those made last first: one entry for each of up to 15 names, and one for all others.
+    #[must_use]
+    pub fn by_name(&self) -> &[NamedPools] {
+        &self.by_name.list[..self.by_name.length]
+    }
+
+    pub(super) fn add(&mut self, name: Name, figures: &PoolFigures) {
+        self.all.add(figures);
+        self.by_name.add(name, figures);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_beyond_the_room_are_listed_together() {
+        let mut stats = TypedStats::default();
+        for number in 0..40 {
+            let figures = PoolFigures { pools: 1, gets: number, ..PoolFigures::default() };
+            stats.add(Name::new(&format!("n{}", number % 20)), &figures);
+        }
+        let told: Vec<_> = stats.by_name().iter().map(|named| (named.name.as_str(), named.figures.pools)).collect();
+        let mut expected: Vec<_> = (0..15).map(|number| (format!("n{number}"), 2)).collect();
+        expected.push((OTHERS.into(), 10));
+        assert_eq!(told, expected.iter().map(|(name, pools)| (name.as_str(), *pools)).collect::<Vec<_>>());
+        assert_eq!((stats.by_name()[3].figures.gets, stats.all.gets), (3 + 23, (0..40).sum()));
+    }
+}

@@ -1,0 +1,192 @@
+//! The ready blocks of a typed pool: a stack of pointers, whose room is its bound, with its top in a place of its own.
+//!
+//! Where a block is taken and given back again and again, each step waits for what the last one wrote. That is one place so, and would
+//! be the place and the stack's top else: twice the time (measured).
+//!
+//! Shelf invariant 1: `base <= top <= end`. The slots from `base` on and below `top` hold ready blocks, each of them once; those
+//! above hold null, so that no word leads to a block that was handed out. So does the slot below `base`: that is how an empty
+//! stack is known. Until the first block comes all three point behind a slot that many share.
+//! Shelf invariant 3: `last` is the block that came last, or null. If there is room for none it is null, and `vacant` is no block
+//! and not null; else `vacant` is null.
+//! Shelf invariant 2: one thread at a time changes a shelf: whoever has the pool, or holds the lock beside the shelf. Others may
+//! read its figures.
+//!
+//! A block that is ready has the layout of the pool's values, is known to nobody else, and holds a value if the pool reuses
+//! values.
+
+use crate::counter::Counter;
+use crate::statics::NO_BLOCK;
+use crate::sync::AtomicU64;
+use crate::watched::WatchedPtr;
+use core::alloc::Layout;
+use core::cell::Cell;
+use core::ptr;
+
+/// A ready block, or null.
+type Slot = *mut u8;
+
+/// Behind a slot that is null for ever and has none behind it.
+#[inline]
+fn none() -> *mut Slot {
+    (&raw const NO_BLOCK).cast_mut().wrapping_add(1).cast()
+}
+
+/// Ready blocks, the last that came first.
+pub(super) struct Shelf {
+    last: WatchedPtr<u8>,
+    /// What `last` is if a block may be put there.
+    vacant: *mut u8,
+    top: WatchedPtr<Slot>,
+    base: WatchedPtr<Slot>,
+    end: Cell<*mut Slot>,
+    /// Blocks that were put on it.
+    kept: Counter,
+    /// Most blocks that it may hold.
+    room: usize,
+}
+
+impl Shelf {
+    pub(super) fn new(room: usize) -> Self {
+        let (kept, none) = (Counter::around(AtomicU64::new(0)), none());
+        let vacant = if room > 0 { ptr::null_mut() } else { ptr::dangling_mut() };
+        let (top, base, end) = (WatchedPtr::new(none), WatchedPtr::new(none), Cell::new(none));
+        Self { last: WatchedPtr::null(), vacant, top, base, end, kept, room }
+    }
+
+    /// Takes the block that came last; null if there is none.
+    #[inline(always)]
+    pub(super) fn pop(&self) -> *mut u8 {
+        let last = self.last.get();
+        if !last.is_null() {
+            self.last.set(ptr::null_mut());
+            return last;
+        }
+        let slot = self.top.get().wrapping_sub(1);
+        // SAFETY: Shelf invariant 1: there is a slot below `base`.
+        let block = unsafe { slot.read() };
+        if !block.is_null() {
+            // SAFETY: Shelf invariant 1: it holds a block, so it is not the one below `base`.
+            unsafe { slot.write(ptr::null_mut()) };
+            self.top.set(slot);
+        }
+        block
+    }
+
+    /// Puts a block on top. False, and nothing done, if there is no room, or no memory for it yet.
+    #[inline(always)]
+    pub(super) fn push(&self, block: *mut u8) -> bool {
+        let last = self.last.get();
+        if last != self.vacant {
+            let top = self.top.get();
+            if top == self.end.get() {
+                return false;
+            }
+            // SAFETY: Shelf invariant 1: below `end`.
+            unsafe { top.write(last) };
+            self.top.set(top.wrapping_add(1));
+        }
+        self.last.set(block);
+        self.kept.add(1);
+        true
+    }
+
+    /// Makes room for the blocks if there is none yet. False if there was, if there may be none, or for want of memory.
+    #[cold]
+    pub(super) fn make_room(&self) -> bool {
+        let Some(layout) = self.layout() else { return false };
+        if self.room < 2 || self.base.get() != none() {
+            return false;
+        }
+        // SAFETY: its size is not 0.
+        let slots = unsafe { std::alloc::alloc_zeroed(layout) }.cast::<Slot>();
+        if !slots.is_null() {
+            let base = slots.wrapping_add(1);
+            self.base.set(base);
+            self.top.set(base);
+            self.end.set(base.wrapping_add(self.room - 1));
+        }
+        !slots.is_null()
+    }
+
+    /// Blocks that are ready. For any thread.
+    #[inline]
+    pub(super) fn ready(&self) -> usize {
+        let on_stack = self.top.get().addr().saturating_sub(self.base.get().addr()) / size_of::<Slot>();
+        on_stack + usize::from(!self.last.get().is_null())
+    }
+
+    /// Whether there is room for another block. For any thread.
+    #[inline]
+    pub(super) fn has_room(&self) -> bool {
+        self.ready() < self.room
+    }
+
+    /// Blocks that were put on it so far. For any thread.
+    #[inline]
+    pub(super) fn kept(&self) -> u64 {
+        self.kept.value()
+    }
+
+    /// Most blocks that it may hold.
+    pub(super) fn room(&self) -> usize {
+        self.room
+    }
+
+    /// Forgets all that it had, for a shelf that may be half-changed.
+    pub(super) fn forget(&self) {
+        self.last.set(ptr::null_mut());
+        self.base.set(none());
+        self.top.set(none());
+        self.end.set(none());
+    }
+
+    /// That of its slots; `None` if it is too large.
+    fn layout(&self) -> Option<Layout> {
+        // One is for the slot below `base`, and one block lies in `last`.
+        Layout::array::<Slot>(self.room).ok()
+    }
+}
+
+impl Drop for Shelf {
+    /// Its blocks have been taken by now.
+    fn drop(&mut self) {
+        let base = self.base.get();
+        if let (false, Some(layout)) = (base == none(), self.layout()) {
+            // SAFETY: made by `make_room`, with this layout, and nobody uses it any more.
+            unsafe { std::alloc::dealloc(base.wrapping_sub(1).cast(), layout) };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn block(number: usize) -> *mut u8 {
+        ptr::without_provenance_mut(number)
+    }
+
+    #[test]
+    fn blocks_come_back_in_reverse_and_leave_no_word_behind() {
+        let shelf = Shelf::new(3);
+        assert!(shelf.push(block(1)) && !shelf.push(block(2)) && shelf.make_room() && !shelf.make_room());
+        assert!((2..=3).all(|number| shelf.has_room() && shelf.push(block(number))));
+        assert!(!shelf.has_room() && !shelf.push(block(4)));
+        assert_eq!((shelf.ready(), shelf.kept()), (3, 3));
+        assert_eq!([(); 4].map(|()| shelf.pop().addr()), [3, 2, 1, 0]);
+        assert_eq!((shelf.ready(), shelf.kept()), (0, 3));
+        // SAFETY: the shelf has room for two and one.
+        let slots = unsafe { core::slice::from_raw_parts(shelf.base.get(), 2) };
+        assert!(slots.iter().all(|slot| slot.is_null()));
+        assert!(shelf.push(block(5)));
+        // Leaks the slots.
+        shelf.forget();
+        assert!(shelf.ready() == 0 && shelf.pop().is_null() && shelf.push(block(6)) && !shelf.push(block(7)));
+    }
+
+    #[test]
+    fn a_shelf_without_room_keeps_nothing() {
+        let shelf = Shelf::new(0);
+        assert!(!shelf.make_room() && !shelf.push(block(1)) && shelf.pop().is_null());
+    }
+}
