@@ -769,7 +769,7 @@ fn main() {
         Some(name) => return DEEDS.iter().find(|deed| deed.0 == name).expect("a deed").1(),
         None => {}
     }
-    support::run(&[
+    let tests: &[(&'static str, fn())] = &[
         ("random_programs_end_all_at_once", random_programs_end_all_at_once),
         ("arenas_go_back_at_once", arenas_go_back_at_once),
         ("heaps_are_used_again", heaps_are_used_again),
@@ -786,5 +786,8 @@ fn main() {
         ("without_pools_the_backend_serves", without_pools_the_backend_serves),
         ("the_modes_serve_heaps_too", the_modes_serve_heaps_too),
         ("misuse_is_told", misuse_is_told),
-    ]);
+    ];
+    let left_out = tests.iter().map(|(name, _)| *name).filter(|name| *name != "the_modes_serve_heaps_too");
+    let left_out: Vec<_> = left_out.map(|name| (name, "a private heap has no pools then")).collect();
+    support::run_but_in_debug(tests, &left_out);
 }
