@@ -65,6 +65,8 @@ impl<B> PoolMalloc<B> {
     /// The allocator with `backend` behind it, which serves requests over 256 bytes, and small ones too when there is
     /// no memory left for pools.
     ///
+    /// In debug mode a backend of no bytes is one that any thread may use, at any time: freed blocks go back to it late.
+    ///
     /// Values with different backends share the pools, but a large block must be freed through a value with the backend
     /// that served it.
     #[must_use]

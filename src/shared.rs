@@ -463,7 +463,12 @@ impl State {
     }
 
     fn make_heap(&mut self, region: &Region, kind: Kind) -> Option<NonNull<Heap>> {
-        if self.heaps == region.max_heaps() || !self.ask(|state| region.open_heaps(state.heaps, state.heaps + 1)) {
+        // Half of the places are for threads: a private heap's is never one of theirs again.
+        let is_for_threads = kind == Kind::Private && self.private_places >= region.max_heaps() / 2;
+        if is_for_threads
+            || self.heaps == region.max_heaps()
+            || !self.ask(|state| region.open_heaps(state.heaps, state.heaps + 1))
+        {
             return None;
         }
         // SAFETY: just opened, and the index grows with each heap.

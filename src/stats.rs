@@ -246,6 +246,7 @@ impl Stats {
         let not_negative = |figure: &mut u64| *figure = (*figure as i64).max(0) as u64;
         for class in &mut self.classes {
             not_negative(&mut class.waiting_blocks);
+            not_negative(&mut class.cached_blocks);
             not_negative(&mut class.live_blocks);
             not_negative(&mut class.free_blocks);
             class.cached_blocks += class.waiting_blocks;

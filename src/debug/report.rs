@@ -50,15 +50,24 @@ pub(super) fn report(case: &Case<'_>) -> ! {
 }
 
 impl Debugger {
-    /// Waits for ever if another thread reports; aborts if this one does already.
+    /// Waits if another thread reports, which ends the process; aborts if this one does already, or if the other one comes to
+    /// no end: it may wait for a lock of the loader's or of the backtrace's that this thread has.
     fn begin_report(&self) {
         let own = tls::mark();
         if self.reporter.load(Ordering::Relaxed) == own {
             os::write_stderr(b"poolmalloc: there was another error while one was reported; aborting\n");
-            os::abort();
+            os::abort_without_handler();
         }
-        core::mem::forget(self.reports.lock(|| self.reports_generation.number()));
-        self.reporter.store(own, Ordering::Relaxed);
+        /// Some seconds.
+        const WAITS: usize = 100_000;
+        for _ in 0..WAITS {
+            if let Some(guard) = self.reports.try_lock(self.reports_generation.number()) {
+                core::mem::forget(guard);
+                return self.reporter.store(own, Ordering::Relaxed);
+            }
+            os::nap();
+        }
+        os::abort_without_handler();
     }
 }
 

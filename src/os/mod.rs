@@ -13,5 +13,5 @@ pub(crate) use memory::{
     address_space_limit, give_back, let_read, open, page_bytes, physical_memory, prefer_huge_pages, release, reserve,
     resident_bytes, trim_backend, unreserve, word_wiped_on_fork,
 };
-pub(crate) use process::{ThreadExitKey, abort, nap, process_id, write_stderr};
+pub(crate) use process::{ThreadExitKey, abort, abort_without_handler, nap, process_id, write_stderr};
 pub(crate) use valgrind::is_memcheck;

@@ -59,6 +59,13 @@ pub(crate) fn write_stderr(text: &[u8]) {
     super::exit::Output::stderr().write(text);
 }
 
+/// As [`abort`], whatever handler the program has for the signal.
+pub(crate) fn abort_without_handler() -> ! {
+    // SAFETY: no preconditions.
+    unsafe { libc::signal(libc::SIGABRT, libc::SIG_DFL) };
+    abort()
+}
+
 /// Ends the process with `SIGABRT`.
 pub(crate) fn abort() -> ! {
     // SAFETY: no preconditions.

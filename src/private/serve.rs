@@ -39,6 +39,11 @@ fn no_heap() -> NonNull<Front> {
     NonNull::from(&NO_HEAP)
 }
 
+/// The front of a heap that serves by its magazines.
+fn front_of(heap: NonNull<Heap>) -> NonNull<Front> {
+    NonNull::new(Heap::front_of(heap, false).cast_mut()).unwrap_or_else(no_heap)
+}
+
 impl Private {
     /// With a heap of its own if there is one to be had.
     pub(super) fn new(name: Name) -> Self {
@@ -48,7 +53,7 @@ impl Private {
             heap.take().into_iter().for_each(|heap| SHARED.give_private(heap));
         }
         Self {
-            front: heap.map_or_else(no_heap, NonNull::cast),
+            front: heap.map_or_else(no_heap, front_of),
             large: LargeBlocks::new(),
             name,
             unpooled: LargeCounters::new(),
@@ -95,8 +100,8 @@ impl Private {
         if !self.has_pools() {
             return None;
         }
-        // SAFETY: the front of a heap is its first field, and the pointer was made from one to the whole heap.
-        let heap = unsafe { self.front.cast::<Heap>().as_ref() };
+        // SAFETY: it has pools, so it is the front of a heap, made by `front_of`.
+        let heap = unsafe { Heap::of_front(self.front.as_ptr()) };
         // SAFETY: Private invariant 1.
         Some(unsafe { heap.owned() })
     }
@@ -286,8 +291,8 @@ impl Drop for Private {
     fn drop(&mut self) {
         // SAFETY: Private invariant 2.
         unsafe { self.free_all() };
-        if self.has_pools() {
-            SHARED.give_private(self.front.cast());
+        if let Some(heap) = self.heap() {
+            SHARED.give_private(NonNull::from(&*heap));
         }
     }
 }

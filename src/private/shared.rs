@@ -194,10 +194,13 @@ impl SharedHeap {
         let held = if let Some(guard) = self.lock.try_lock(SHARED.generation()) {
             self.held(guard)
         } else {
-            let front = self.front();
+            // Once: in the child of a fork another thread may take the lock over meanwhile, and give the heap up.
+            let pointer = self.front.get().cast_const();
+            // SAFETY: a front without a heap is a static, and heaps are never unmapped.
+            let front = unsafe { &*pointer };
             if let Some(offset) = front.offset_of(block.as_ptr().addr()) {
-                // SAFETY: the front of a heap is its first field, and the pointer was made from one to the whole heap.
-                let heap = unsafe { &*self.front.get().cast::<PooledHeap>() };
+                // SAFETY: it has found the block, so it is a heap's.
+                let heap = unsafe { PooledHeap::of_front(pointer) };
                 return heap.post_private(block.as_ptr(), offset);
             }
             self.lock()
@@ -269,8 +272,8 @@ mod tests {
 
     /// The heap's part for its owner, and the words of its blocks.
     fn words<'h>(heap: &'h SharedHeap, blocks: &[NonNull<u8>]) -> (&'h PooledHeap, Vec<u32>) {
-        // SAFETY: the heap has pools, and the front is the first field of what it was made for.
-        let pooled = unsafe { &*heap.front.get().cast::<PooledHeap>() };
+        // SAFETY: the heap has pools, so this is a heap's front.
+        let pooled = unsafe { PooledHeap::of_front(heap.front.get()) };
         let offset = |block: &NonNull<u8>| pooled.region.offset_of(block.addr().get()).unwrap();
         (pooled, blocks.iter().map(|block| PooledHeap::word_and_bit(offset(block)).0).collect())
     }

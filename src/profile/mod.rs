@@ -97,7 +97,8 @@ impl Profiler {
         LARGE.use_it();
         // Where backtraces go for which there is no room. Without memory for that either their samples are lost.
         TRACES.insert(&[]);
-        self.mean.store(mean_bytes.max(1), Ordering::Relaxed);
+        // More than any process allocates.
+        self.mean.store(mean_bytes.clamp(1, 1 << 56), Ordering::Relaxed);
         self.turn_to(|turn| if is_sampling(turn) { turn.wrapping_add(2) } else { turn.wrapping_add(1) });
     }
 

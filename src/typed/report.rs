@@ -42,17 +42,19 @@ pub struct PoolFigures {
 
 impl PoolFigures {
     fn add(&mut self, more: &Self) {
-        self.pools += more.pools;
-        self.capacity += more.capacity;
-        self.gets += more.gets;
-        self.hits += more.hits;
-        self.drops += more.drops;
-        self.freed += more.freed;
-        self.live += more.live;
-        self.ready += more.ready;
-        self.high_water += more.high_water;
-        self.live_bytes += more.live_bytes;
-        self.ready_bytes += more.ready_bytes;
+        // A capacity may be as large as a number can be.
+        let add = |sum: &mut u64, more: u64| *sum = sum.saturating_add(more);
+        add(&mut self.pools, more.pools);
+        add(&mut self.capacity, more.capacity);
+        add(&mut self.gets, more.gets);
+        add(&mut self.hits, more.hits);
+        add(&mut self.drops, more.drops);
+        add(&mut self.freed, more.freed);
+        add(&mut self.live, more.live);
+        add(&mut self.ready, more.ready);
+        add(&mut self.high_water, more.high_water);
+        add(&mut self.live_bytes, more.live_bytes);
+        add(&mut self.ready_bytes, more.ready_bytes);
     }
 }
 

@@ -47,6 +47,8 @@ pub(super) struct Shelf {
 
 impl Shelf {
     pub(super) fn new(room: usize) -> Self {
+        // More slots than fit into memory would be no room at all.
+        let room = room.min(isize::MAX as usize / size_of::<Slot>() / 2);
         let (kept, none) = (Counter::around(AtomicU64::new(0)), none());
         let vacant = if room > 0 { ptr::null_mut() } else { ptr::dangling_mut() };
         let (top, base, end) = (WatchedPtr::new(none), WatchedPtr::new(none), Cell::new(none));

@@ -124,8 +124,9 @@ impl<S: Shelves> Stock<S> {
         };
         let Some(block) = NonNull::new(block) else { std::alloc::handle_alloc_error(self.layout) };
         Self::count(&self.made);
-        // Relaxed: a figure. Frees that others count meanwhile may be missed, so with many threads it may be too high.
-        let blocks = self.made.value() - self.freed.value();
+        // The frees first: what others make and free in between makes it too high, never less than nothing. Relaxed: a figure.
+        let freed = self.freed.value();
+        let blocks = self.made.value().saturating_sub(freed);
         if blocks > self.most.load(Ordering::Relaxed) {
             self.most.fetch_max(blocks, Ordering::Relaxed);
         }
