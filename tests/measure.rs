@@ -276,7 +276,11 @@ fn other_threads_count_for_themselves() {
                     let delta = thread_stats() - before;
                     oracle.assert_is(&delta);
                     let class = class_of(layout(48, 8)).expect("a class");
-                    assert_eq!((delta.live_blocks(), delta.classes[class].remote_frees), (-8, 8));
+                    assert_eq!(delta.live_blocks(), -8);
+                    // In debug mode threads free what others have freed, when it leaves the quarantine, and are served such
+                    // blocks: some may be of the heap that this thread has got.
+                    let remote = delta.classes[class].remote_frees;
+                    assert!(remote == 8 || mode::is_debug() && remote < 8, "{remote} remote frees");
                 })
                 .join()
                 .unwrap();
