@@ -641,19 +641,41 @@ fn the_modes_serve_heaps_too() {
     }
 }
 
+/// Runs a child with so much address space.
+fn succeed_within(role: &str, megabytes: u64) {
+    let limit = move || {
+        let limit = libc::rlimit { rlim_cur: megabytes << 20, rlim_max: libc::RLIM_INFINITY };
+        // SAFETY: `limit` is readable.
+        let result = unsafe { libc::setrlimit(libc::RLIMIT_AS, &raw const limit) };
+        if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    };
+    let mut limited = command(role);
+    // SAFETY: `setrlimit` is all that the child calls before the program starts.
+    unsafe { limited.pre_exec(limit) };
+    succeed(&mut limited);
+}
+
 fn without_pools_the_backend_serves() {
-    for megabytes in [40, 200] {
-        let limit = move || {
-            let limit = libc::rlimit { rlim_cur: megabytes << 20, rlim_max: libc::RLIM_INFINITY };
-            // SAFETY: `limit` is readable.
-            let result = unsafe { libc::setrlimit(libc::RLIMIT_AS, &raw const limit) };
-            if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
-        };
-        let mut limited = command("limited");
-        // SAFETY: `setrlimit` is all that the child calls before the program starts.
-        unsafe { limited.pre_exec(limit) };
-        succeed(&mut limited);
-    }
+    [40, 200].into_iter().for_each(|megabytes| succeed_within("limited", megabytes));
+}
+
+/// However many private heaps there are, a thread gets one of its own.
+fn crowded_child() {
+    let heaps: Vec<_> = std::iter::from_fn(|| Heap::try_new("crowd")).take(100_000).collect();
+    assert!((100..100_000).contains(&heaps.len()), "{} heaps", heaps.len());
+    let frees = thread::spawn(|| {
+        let boxes: Vec<_> = (0..1000_u64).map(|number| Box::new([number; 4])).collect();
+        drop(std::hint::black_box(boxes));
+        poolmalloc::thread_stats().small.frees
+    });
+    let frees = frees.join().expect("a thread");
+    assert!(frees >= 1000, "{frees} frees: the thread has no heap");
+    drop(heaps);
+    check_heap().expect("a valid heap");
+}
+
+fn private_heaps_leave_places_to_threads() {
+    succeed_within("crowded", 3000);
 }
 
 /// What a program must not do, each in a child, and the line that it ends with.
@@ -765,6 +787,7 @@ fn main() {
     match role().as_deref() {
         Some("leak") => return leak_child(),
         Some("limited") => return limited_child(),
+        Some("crowded") => return crowded_child(),
         Some("mode") => return mode_child(),
         Some(name) => return DEEDS.iter().find(|deed| deed.0 == name).expect("a deed").1(),
         None => {}
@@ -784,6 +807,7 @@ fn main() {
         ("a_heap_is_in_the_map_and_can_be_released", a_heap_is_in_the_map_and_can_be_released),
         ("a_forgotten_heap_is_a_leak", a_forgotten_heap_is_a_leak),
         ("without_pools_the_backend_serves", without_pools_the_backend_serves),
+        ("private_heaps_leave_places_to_threads", private_heaps_leave_places_to_threads),
         ("the_modes_serve_heaps_too", the_modes_serve_heaps_too),
         ("misuse_is_told", misuse_is_told),
     ];

@@ -10,7 +10,14 @@ const PACKAGE: &str = "peers-workers";
 
 macro_rules! allocator {
     ($name:literal) => {
-        Allocator { name: $name, worker: $name, words: "", package: PACKAGE, binary: concat!("peers-", $name), has_report: false }
+        Allocator {
+            name: $name,
+            worker: $name,
+            words: "",
+            package: PACKAGE,
+            binary: concat!("peers-", $name),
+            has_report: false,
+        }
     };
 }
 
