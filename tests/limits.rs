@@ -320,7 +320,9 @@ fn assert_survives(limited: Limited, mib: usize) {
 
 /// By the size of the address space.
 fn address_space_limit() {
-    for mib in [8, 12, 16, 24, 32, 64, 128, 256, 512, 1024, 2048, 4096] {
+    // The quarantine may have 8 MiB, and the C library, which ends the process when it gets none, cannot ask for them.
+    let least = if mode::is_debug() { 24 } else { 8 };
+    for mib in [8, 12, 16, 24, 32, 64, 128, 256, 512, 1024, 2048, 4096].into_iter().filter(|mib| *mib >= least) {
         assert_survives(Limited::AddressSpace, mib);
     }
 }

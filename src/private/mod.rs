@@ -57,7 +57,8 @@ use serve::Private;
 /// let leaf: &Node<'_> = heap.make(Node { name: "leaf", below: None });
 /// let root = heap.make(Node { name: "root", below: Some(leaf) });
 /// assert_eq!(root.below.map(|node| node.name), Some("leaf"));
-/// assert_eq!(heap.stats().small.live_blocks, 2);
+/// let stats = heap.stats();
+/// assert_eq!(stats.small.live_blocks + stats.large.live_blocks, 2);
 /// drop(heap); // Both nodes at once.
 /// ```
 /// A block does not outlive its heap:

@@ -40,7 +40,8 @@ use core::ptr::NonNull;
 ///         scope.spawn(move || assert_eq!(*heap.make(number), number));
 ///     }
 /// });
-/// assert_eq!(heap.stats().small.live_blocks, 4);
+/// let stats = heap.stats();
+/// assert_eq!(stats.small.live_blocks + stats.large.live_blocks, 4);
 /// ```
 /// A block does not outlive its heap here either:
 /// ```compile_fail,E0505
