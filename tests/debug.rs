@@ -335,7 +335,9 @@ fn backtraces() {
             assert_reported(plant(name), &output);
             assert_eq!(said.matches(" at:\n").count(), places, "{said}");
             let (_, allocated) = said.split_once("  allocated at:\n").expect("a backtrace");
-            assert!(allocated.contains("support::planted::take\n"), "{said}");
+            // Without all debug information the names of inlined functions are short.
+            let is_named = |line: &str| line.ends_with("support::planted::take") || line.trim() == "take";
+            assert!(allocated.lines().any(is_named), "{said}");
         } else {
             let (warning, report) = said.split_once('\n').expect("two lines");
             assert!(warning.contains("cargo feature `backtrace`"), "{said}");
