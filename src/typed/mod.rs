@@ -171,7 +171,10 @@ impl<T> Pool<T> {
     where
         T: Reuse,
     {
-        Pool::of_kind(self.stock.name(), self.capacity())
+        let (name, most) = (self.stock.name(), self.capacity());
+        // First: the statistics never list it twice.
+        drop(self);
+        Pool::of_kind(name, most)
     }
 
     /// Puts the value into a ready block, or a new one if there is none.

@@ -166,7 +166,10 @@ impl<T> SyncPool<T> {
     where
         T: Reuse,
     {
-        SyncPool::of_kind(self.stock.name(), self.capacity())
+        let (name, most) = (self.stock.name(), self.capacity());
+        // First: the statistics never list it twice.
+        drop(self);
+        SyncPool::of_kind(name, most)
     }
 
     /// As [`Pool::get`](super::Pool::get).
