@@ -14,7 +14,7 @@ use std::cell::RefCell;
 use std::hint::black_box;
 use std::ops::ControlFlow;
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Command, Output};
+use std::process::Output;
 use std::ptr::null_mut;
 use std::rc::Rc;
 use std::sync::Mutex;
@@ -34,27 +34,20 @@ use support::scaled;
 #[global_allocator]
 static ALLOC: PoolMalloc = PoolMalloc::new();
 
-/// This binary in `role`, with `POOLMALLOC` set so.
-fn child(role: &str, words: &str) -> Command {
-    let mut child = command(role);
-    child.env("POOLMALLOC", words);
-    child
-}
-
 /// Only what lies in pools is another's over the backend alone.
 fn over_the_backend_alone() {
     let over_pools =
         ["foreign_in_the_region", "double_free_after_the_quarantine", "header_overwritten", "before_the_block"];
     for plant in PLANTS.iter().filter(|plant| !over_pools.contains(&plant.name)) {
-        assert_reported(plant, &no_core(&mut child(plant.name, "debug,malloc")));
+        assert_reported(plant, &no_core(command(plant.name).env("POOLMALLOC", "debug,malloc")));
     }
-    succeed(&mut child("correct", "debug,malloc"));
+    succeed(command("correct").env("POOLMALLOC", "debug,malloc"));
 }
 
 /// What a correct program may rely on, in debug mode.
 fn a_correct_program_hears_nothing() {
     for words in ["debug", "debug,leaks", "leaks,debug,malloc"] {
-        let output = child("correct", words).output().expect("starting the child");
+        let output = command("correct").env("POOLMALLOC", words).output().expect("starting the child");
         assert!(output.status.success() && output.stdout.ends_with(b"done\n"), "{}", told(&output));
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(!said.contains("poolmalloc: "), "{}", told(&output));
@@ -249,7 +242,7 @@ fn the_quarantine_gives_way() {
 fn overruns_of_every_size() {
     for size in (1..=264).step_by(if cfg!(debug_assertions) { 7 } else { 1 }) {
         for beyond in [0, 7] {
-            let output = no_core(&mut child(&format!("overrun {size} {beyond}"), "debug"));
+            let output = no_core(command(&format!("overrun {size} {beyond}")).env("POOLMALLOC", "debug"));
             let said = String::from_utf8_lossy(&output.stderr);
             assert_eq!(output.status.signal(), Some(libc::SIGABRT), "{}", told(&output));
             assert!(said.starts_with(&format!("poolmalloc: overrun of the block of {size} bytes")), "{said}");
@@ -274,7 +267,7 @@ fn leaks_are_told_in_the_programs_terms() {
         return;
     }
     for words in ["debug,leaks", "debug,leaks,malloc"] {
-        let output = child("leak", words).output().expect("starting the child");
+        let output = command("leak").env("POOLMALLOC", words).output().expect("starting the child");
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{}", told(&output));
         let numbers = String::from_utf8_lossy(&output.stdout);
@@ -329,7 +322,7 @@ fn leak() {
 fn backtraces() {
     let plant = |name| PLANTS.iter().find(|plant| plant.name == name).expect("an error");
     for (name, places) in [("write_after_free_at_exit", 3), ("double_free", 3), ("wrong_size", 2)] {
-        let output = no_core(&mut child(name, "debug,backtrace=40"));
+        let output = no_core(command(name).env("POOLMALLOC", "debug,backtrace=40"));
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         if cfg!(feature = "backtrace") {
             assert_reported(plant(name), &output);
@@ -364,7 +357,7 @@ fn main() {
     }
     let planted = PLANTS.iter().map(|plant| {
         Trial::test(plant.name, move || {
-            assert_reported(plant, &no_core(&mut child(plant.name, "debug")));
+            assert_reported(plant, &no_core(command(plant.name).env("POOLMALLOC", "debug")));
             Ok(())
         })
     });

@@ -8,7 +8,6 @@
 
 mod support;
 
-use std::process::Command;
 use std::thread;
 
 use poolmalloc::{PoolMalloc, check_heap, measure_peak, release_unused, stats, thread_stats};
@@ -18,15 +17,8 @@ use support::process::{command, role, say, succeed, told};
 #[global_allocator]
 static ALLOC: PoolMalloc = PoolMalloc::new();
 
-/// This binary in `role`, with `POOLMALLOC` set so.
-fn child(role: &str, words: &str) -> Command {
-    let mut child = command(role);
-    child.env("POOLMALLOC", words);
-    child
-}
-
 fn everything_goes_to_the_backend_and_is_counted() {
-    let said = succeed(&mut child("malloc", "malloc"));
+    let said = succeed(command("malloc").env("POOLMALLOC", "malloc"));
     assert_eq!(said, "done\n");
 }
 
@@ -65,7 +57,7 @@ fn run_malloc() {
 
 /// The leak finder sees the blocks of the backend, small ones too.
 fn leaks_are_found_among_the_backends_blocks() {
-    let output = child("leak", "malloc,leaks").output().expect("starting the child");
+    let output = command("leak").env("POOLMALLOC", "malloc,leaks").output().expect("starting the child");
     let text = told(&output);
     assert!(output.status.success() && text.contains("<40 bytes at"), "{text}");
 }
@@ -80,7 +72,7 @@ fn run_leak() {
 
 fn an_unknown_word_is_warned_about_once() {
     for words in ["mallocs", "malloc,bug"] {
-        let output = child("nothing", words).output().expect("starting the child");
+        let output = command("nothing").env("POOLMALLOC", words).output().expect("starting the child");
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success() && said.lines().count() == 1, "{}", told(&output));
         assert!(said.starts_with("poolmalloc: POOLMALLOC has a word that has no meaning"), "{said}");

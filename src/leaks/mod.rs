@@ -64,6 +64,8 @@ mod index;
 mod mapped;
 mod report;
 mod scan;
+#[cfg(all(test, target_os = "linux", target_arch = "x86_64"))]
+mod steps;
 
 pub use report::{Address, BlockCount, Cycle, LeakGroup, LeakKind, LeakReport, LeakedBlock, RcCounts};
 

@@ -138,13 +138,8 @@ impl Heap {
     #[expect(clippy::mut_from_ref, reason = "each call returns another block")]
     #[inline]
     pub fn make<T>(&self, value: T) -> &mut T {
-        let block = self.alloc(Layout::new::<T>());
-        let Some(block) = block else { std::alloc::handle_alloc_error(Layout::new::<T>()) };
-        let place = block.cast::<T>();
-        // SAFETY: a fresh block for a `T`.
-        unsafe { place.write(value) };
-        // SAFETY: just written, and nobody else has the block; it lives as long as the heap is borrowed.
-        unsafe { &mut *place.as_ptr() }
+        // SAFETY: a fresh block for a `T`, which lives as long as the heap is borrowed.
+        unsafe { put(self.alloc(Layout::new::<T>()), value) }
     }
 
     /// A block of memory, with anything in it; `None` if there is no memory. It belongs to the heap, and is freed with it at
@@ -205,6 +200,20 @@ impl Heap {
     pub fn stats(&self) -> HeapReport {
         self.private.stats()
     }
+}
+
+/// Puts a value into the block, if there was memory for it.
+///
+/// # Safety
+/// * It is a block for a `T`, nobody else has it, and it lives for `'a`.
+#[inline(always)]
+unsafe fn put<'a, T>(block: Option<NonNull<u8>>, value: T) -> &'a mut T {
+    let Some(block) = block else { std::alloc::handle_alloc_error(Layout::new::<T>()) };
+    let place = block.cast::<T>();
+    // SAFETY: the caller's promises.
+    unsafe { place.write(value) };
+    // SAFETY: the caller's promises, and just written.
+    unsafe { &mut *place.as_ptr() }
 }
 
 impl Default for Heap {

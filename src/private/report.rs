@@ -2,15 +2,11 @@
 
 use crate::heap::{Heap, LargeCounters, OwnedHeap};
 use crate::name::Name;
+use crate::named::{ByName, Figures, Named};
 use crate::size_class::{CLASSES, POOLS_PER_ARENA};
 use crate::stats::{ClassStats, LargeStats, SmallStats, Stats};
 use crate::thread_stats::Counts;
 use core::fmt::{self, Display, Formatter};
-
-/// Names that the statistics list one by one.
-const NAMES: usize = 16;
-/// The name under which those beyond are listed.
-const OTHERS: &str = "(others)";
 
 /// What a private heap holds, and has done since it was made: the answer of [`Heap::stats`](crate::Heap::stats).
 ///
@@ -118,7 +114,9 @@ impl HeapFigures {
             large_bytes: alone.large.live_bytes,
         }
     }
+}
 
+impl Figures for HeapFigures {
     fn add(&mut self, more: &Self) {
         self.heaps += more.heaps;
         self.arenas += more.arenas;
@@ -130,16 +128,8 @@ impl HeapFigures {
     }
 }
 
-/// The private heaps of one name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-#[non_exhaustive]
-pub struct NamedHeaps {
-    /// The name; empty for those without one, `(others)` for those of the names that there was no room for.
-    pub name: Name,
-    /// What they hold.
-    pub figures: HeapFigures,
-}
+/// The private heaps of one name; an empty one for those without.
+pub type NamedHeaps = Named<HeapFigures>;
 
 /// The part of [`Stats`] that is private heaps'. It is in the sums there, too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -148,49 +138,7 @@ pub struct NamedHeaps {
 pub struct PrivateStats {
     /// All private heaps. Those without pools are not counted: their blocks are the backend's.
     pub all: HeapFigures,
-    by_name: ByName,
-}
-
-/// As many names as there is room for: the statistics are made without memory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[cfg_attr(
-    feature = "serde",
-    derive(serde::Serialize, serde::Deserialize),
-    serde(from = "Vec<NamedHeaps>", into = "Vec<NamedHeaps>")
-)]
-struct ByName {
-    list: [NamedHeaps; NAMES],
-    length: usize,
-}
-
-#[cfg(feature = "serde")]
-impl From<Vec<NamedHeaps>> for ByName {
-    fn from(named: Vec<NamedHeaps>) -> Self {
-        let mut by_name = Self::default();
-        named.into_iter().for_each(|named| by_name.add(named));
-        by_name
-    }
-}
-
-#[cfg(feature = "serde")]
-impl From<ByName> for Vec<NamedHeaps> {
-    fn from(by_name: ByName) -> Self {
-        by_name.list[..by_name.length].into()
-    }
-}
-
-impl ByName {
-    fn add(&mut self, named: NamedHeaps) {
-        let known = self.list[..self.length].iter().position(|known| known.name == named.name);
-        let place = known.unwrap_or(self.length.min(NAMES - 1));
-        if place == self.length {
-            // The last place is for all that there is no other for.
-            let is_last = place == NAMES - 1;
-            self.list[place].name = if is_last { Name::new(OTHERS) } else { named.name };
-            self.length += 1;
-        }
-        self.list[place].figures.add(&named.figures);
-    }
+    by_name: ByName<HeapFigures>,
 }
 
 impl PrivateStats {
@@ -198,13 +146,13 @@ impl PrivateStats {
     /// others.
     #[must_use]
     pub fn by_name(&self) -> &[NamedHeaps] {
-        &self.by_name.list[..self.by_name.length]
+        self.by_name.list()
     }
 
     pub(crate) fn add(&mut self, name: Name, heap: &Heap) {
         let figures = HeapFigures::of(heap);
         self.all.add(&figures);
-        self.by_name.add(NamedHeaps { name, figures });
+        self.by_name.add(name, &figures);
     }
 }
 
@@ -220,25 +168,5 @@ impl Stats {
         self.large.frees -= frees;
         self.large.reallocations -= reallocations;
         self.moved -= moved;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_beyond_the_room_are_listed_together() {
-        let mut by_name = ByName::default();
-        for number in 0..40 {
-            let figures = HeapFigures { heaps: 1, live_bytes: number, ..HeapFigures::default() };
-            by_name.add(NamedHeaps { name: Name::new(&format!("n{}", number % 20)), figures });
-        }
-        let all = PrivateStats { all: HeapFigures::default(), by_name };
-        let told: Vec<_> = all.by_name().iter().map(|named| (named.name.as_str(), named.figures.heaps)).collect();
-        let mut expected: Vec<_> = (0..15).map(|number| (format!("n{number}"), 2)).collect();
-        expected.push((OTHERS.into(), 10));
-        assert_eq!(told, expected.iter().map(|(name, heaps)| (name.as_str(), *heaps)).collect::<Vec<_>>());
-        assert_eq!(all.by_name()[3].figures.live_bytes, 3 + 23);
     }
 }

@@ -166,13 +166,8 @@ impl SharedHeap {
     #[expect(clippy::mut_from_ref, reason = "each call returns another block")]
     #[inline]
     pub fn make<T>(&self, value: T) -> &mut T {
-        let block = self.alloc(Layout::new::<T>());
-        let Some(block) = block else { std::alloc::handle_alloc_error(Layout::new::<T>()) };
-        let place = block.cast::<T>();
-        // SAFETY: a fresh block for a `T`.
-        unsafe { place.write(value) };
-        // SAFETY: just written, and nobody else has the block; it lives as long as the heap is borrowed.
-        unsafe { &mut *place.as_ptr() }
+        // SAFETY: a fresh block for a `T`, which lives as long as the heap is borrowed.
+        unsafe { super::put(self.alloc(Layout::new::<T>()), value) }
     }
 
     /// As [`Heap::alloc`](crate::Heap::alloc).

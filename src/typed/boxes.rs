@@ -99,6 +99,17 @@ pub struct Pooled<T, H: Home<T>> {
 /// A value in a block of a [`Pool`], which it borrows.
 pub type PoolBox<'p, T, K = super::Fresh> = Pooled<T, Borrowed<'p, T, K>>;
 /// A value in a block of a [`Pool`], of which it has a share.
+///
+/// # Examples
+/// ```
+/// use poolmalloc::{Pool, RcPoolBox};
+/// use std::rc::Rc;
+///
+/// fn make() -> RcPoolBox<i32> {
+///     Rc::new(Pool::new()).get_owned(1)
+/// }
+/// assert_eq!(*make(), 1);
+/// ```
 pub type RcPoolBox<T, K = super::Fresh> = Pooled<T, Rc<Pool<T, K>>>;
 /// A value in a block of a [`SyncPool`], which it borrows.
 pub type SyncPoolBox<'p, T, K = super::Fresh> = Pooled<T, &'p SyncPool<T, K>>;

@@ -18,6 +18,7 @@ pub use sync_pool::SyncPool;
 use crate::name::Name;
 use boxes::Borrowed;
 use core::alloc::Layout;
+use core::convert::identity;
 use core::fmt::{self, Debug, Formatter};
 use core::marker::PhantomData;
 use core::mem::forget;
@@ -25,6 +26,7 @@ use core::ptr::NonNull;
 use kinds::{Back, New};
 use shelf::Shelf;
 use std::rc::Rc;
+use std::sync::Arc;
 use stock::{OwnedStock, Stock};
 
 /// Ready blocks that a pool keeps unless it is told another number.
@@ -144,132 +146,6 @@ pub struct Pool<T, K: Kind<T> = Fresh> {
 // SAFETY: nothing borrows a pool that is sent, so all its blocks are ready ones or leaked; values in them are sent along.
 unsafe impl<T: Send, K: Kind<T>> Send for Pool<T, K> {}
 
-impl<T> Pool<T> {
-    /// A pool without a name that keeps up to 128 ready blocks.
-    #[must_use]
-    pub fn new() -> Self {
-        Self::with_capacity(DEFAULT_CAPACITY)
-    }
-
-    /// A pool without a name that keeps up to `most` ready blocks. Its list takes 8 bytes for each of `most` when the first comes
-    /// back.
-    #[must_use]
-    pub fn with_capacity(most: usize) -> Self {
-        Self::named("", most)
-    }
-
-    /// As [`with_capacity`](Self::with_capacity), with a name under which [`stats`](crate::stats()) lists it. Pools of one name are
-    /// listed together: those that each thread has of a kind, for instance.
-    #[must_use]
-    pub fn named(name: &str, most: usize) -> Self {
-        Self::of_kind(Name::new(name), most)
-    }
-
-    /// The same, but that it keeps the values of dropped boxes and hands them out again. What is ready by now is freed.
-    #[must_use]
-    pub fn reusing(self) -> Pool<T, Reused>
-    where
-        T: Reuse,
-    {
-        let (name, most) = (self.stock.name(), self.capacity());
-        // First: the statistics never list it twice.
-        drop(self);
-        Pool::of_kind(name, most)
-    }
-
-    /// Puts the value into a ready block, or a new one if there is none.
-    ///
-    /// # Panics
-    /// As `Box::new` does when there is no memory.
-    #[inline(always)]
-    #[must_use]
-    pub fn get(&self, value: T) -> PoolBox<'_, T> {
-        let block = self.stock.take().cast::<T>();
-        // SAFETY: a block for a `T`, which nobody else has.
-        unsafe { block.write(value) };
-        // SAFETY: as above, and the value is there.
-        unsafe { Pooled::new(block, Borrowed::new(self)) }
-    }
-
-    /// As [`get`](Self::get), but that the value is made when there is a block for it: a large one may be made in its place.
-    ///
-    /// # Panics
-    /// As [`get`](Self::get) does, and if `make` does: then the block comes back to the pool.
-    #[inline]
-    #[must_use]
-    pub fn get_with(&self, make: impl FnOnce() -> T) -> PoolBox<'_, T> {
-        let back = Back { stock: &*self.stock, block: self.stock.take() };
-        let block = back.block.cast::<T>();
-        // SAFETY: a block for a `T`, which nobody else has.
-        unsafe { block.write(make()) };
-        forget(back);
-        // SAFETY: as above, and the value is there.
-        unsafe { Pooled::new(block, Borrowed::new(self)) }
-    }
-
-    /// As [`get`](Self::get), in a box that has a share of the pool and does not borrow it.
-    ///
-    /// # Panics
-    /// As [`get`](Self::get) does.
-    ///
-    /// # Examples
-    /// ```
-    /// use poolmalloc::{Pool, RcPoolBox};
-    /// use std::rc::Rc;
-    ///
-    /// fn make() -> RcPoolBox<i32> {
-    ///     Rc::new(Pool::new()).get_owned(1)
-    /// }
-    /// assert_eq!(*make(), 1);
-    /// ```
-    #[inline]
-    #[must_use]
-    pub fn get_owned(self: &Rc<Self>, value: T) -> RcPoolBox<T> {
-        let block = self.stock.take().cast::<T>();
-        // SAFETY: a block for a `T`, which nobody else has.
-        unsafe { block.write(value) };
-        // SAFETY: as above, and the value is there.
-        unsafe { Pooled::new(block, self.clone()) }
-    }
-}
-
-impl<T: Reuse> Pool<T, Reused> {
-    /// A value that came back, if there is one: made ready by its [`Reuse::reuse`].
-    #[inline]
-    #[must_use]
-    pub fn get_ready(&self) -> Option<PoolBox<'_, T, Reused>> {
-        let block = self.stock.take_ready()?;
-        // SAFETY: a ready block of this kind holds a value, and nobody else has it.
-        Some(unsafe { Pooled::new(block.cast(), Borrowed::new(self)) })
-    }
-
-    /// A value that came back, else one made now in a new block.
-    ///
-    /// # Panics
-    /// As [`get`](Pool::get) does, and if `make` does.
-    #[inline]
-    #[must_use]
-    pub fn get_ready_or(&self, make: impl FnOnce() -> T) -> PoolBox<'_, T, Reused> {
-        if let Some(ready) = self.get_ready() {
-            return ready;
-        }
-        // SAFETY: made for this pool, and the value is there.
-        unsafe { Pooled::new(make_with(&self.stock, make), Borrowed::new(self)) }
-    }
-
-    /// As [`get_ready_or`](Self::get_ready_or), in a box that has a share of the pool and does not borrow it.
-    ///
-    /// # Panics
-    /// As [`get_ready_or`](Self::get_ready_or) does.
-    #[inline]
-    #[must_use]
-    pub fn get_ready_or_owned(self: &Rc<Self>, make: impl FnOnce() -> T) -> RcPoolBox<T, Reused> {
-        let block = self.stock.take_ready().map_or_else(|| make_with(&self.stock, make), NonNull::cast);
-        // SAFETY: a block of this pool that nobody else has, and that holds a value.
-        unsafe { Pooled::new(block, self.clone()) }
-    }
-}
-
 /// A block made now, with a value made before it.
 fn make_with<T, S: stock::Shelves>(stock: &Stock<S>, make: impl FnOnce() -> T) -> NonNull<T> {
     let value = make();
@@ -291,9 +167,125 @@ impl<T, K: Kind<T>> Pool<T, K> {
     }
 }
 
-/// What both sorts of pools tell, and do.
-macro_rules! figures {
-    ($pool:ident) => {
+/// What both sorts of pools do, and tell.
+macro_rules! methods {
+    ($pool:ident, $inline:meta, $pool_box:ident, $borrow:path, $owned_box:ident, $share:ident) => {
+        impl<T> $pool<T> {
+            /// A pool without a name that keeps up to 128 ready blocks.
+            #[must_use]
+            pub fn new() -> Self {
+                Self::with_capacity(DEFAULT_CAPACITY)
+            }
+
+            /// A pool without a name that keeps up to `most` ready blocks. Its list takes 8 bytes for each of `most` when the
+            /// first comes back.
+            #[must_use]
+            pub fn with_capacity(most: usize) -> Self {
+                Self::named("", most)
+            }
+
+            /// As [`with_capacity`](Self::with_capacity), with a name under which [`stats`](crate::stats()) lists it. Pools of
+            /// one name are listed together: those that each thread has of a kind, for instance.
+            #[must_use]
+            pub fn named(name: &str, most: usize) -> Self {
+                Self::of_kind(Name::new(name), most)
+            }
+
+            /// The same, but that it keeps the values of dropped boxes and hands them out again. What is ready by now is freed.
+            #[must_use]
+            pub fn reusing(self) -> $pool<T, Reused>
+            where
+                T: Reuse,
+            {
+                let (name, most) = (self.stock.name(), self.capacity());
+                // First: the statistics never list it twice.
+                drop(self);
+                $pool::of_kind(name, most)
+            }
+
+            /// Puts the value into a ready block, or a new one if there is none.
+            ///
+            /// # Panics
+            /// As `Box::new` does when there is no memory.
+            #[$inline]
+            #[must_use]
+            pub fn get(&self, value: T) -> $pool_box<'_, T> {
+                let block = self.stock.take().cast::<T>();
+                // SAFETY: a block for a `T`, which nobody else has.
+                unsafe { block.write(value) };
+                // SAFETY: as above, and the value is there.
+                unsafe { Pooled::new(block, $borrow(self)) }
+            }
+
+            /// As [`get`](Self::get), but that the value is made when there is a block for it: a large one may be made in its
+            /// place.
+            ///
+            /// # Panics
+            /// As [`get`](Self::get) does, and if `make` does: then the block comes back to the pool.
+            #[inline]
+            #[must_use]
+            pub fn get_with(&self, make: impl FnOnce() -> T) -> $pool_box<'_, T> {
+                let back = Back { stock: &*self.stock, block: self.stock.take() };
+                let block = back.block.cast::<T>();
+                // SAFETY: a block for a `T`, which nobody else has.
+                unsafe { block.write(make()) };
+                forget(back);
+                // SAFETY: as above, and the value is there.
+                unsafe { Pooled::new(block, $borrow(self)) }
+            }
+
+            /// As [`get`](Self::get), in a box that has a share of the pool and does not borrow it.
+            ///
+            /// # Panics
+            /// As [`get`](Self::get) does.
+            #[inline]
+            #[must_use]
+            pub fn get_owned(self: &$share<Self>, value: T) -> $owned_box<T> {
+                let block = self.stock.take().cast::<T>();
+                // SAFETY: a block for a `T`, which nobody else has.
+                unsafe { block.write(value) };
+                // SAFETY: as above, and the value is there.
+                unsafe { Pooled::new(block, self.clone()) }
+            }
+        }
+
+        impl<T: Reuse> $pool<T, Reused> {
+            /// A value that came back, if one is found: made ready by its [`Reuse::reuse`].
+            #[inline]
+            #[must_use]
+            pub fn get_ready(&self) -> Option<$pool_box<'_, T, Reused>> {
+                let block = self.stock.take_ready()?;
+                // SAFETY: a ready block of this kind holds a value, and nobody else has it.
+                Some(unsafe { Pooled::new(block.cast(), $borrow(self)) })
+            }
+
+            /// A value that came back, else one made now in a new block.
+            ///
+            /// # Panics
+            /// As `Box::new` does when there is no memory, and if `make` does.
+            #[inline]
+            #[must_use]
+            pub fn get_ready_or(&self, make: impl FnOnce() -> T) -> $pool_box<'_, T, Reused> {
+                if let Some(ready) = self.get_ready() {
+                    return ready;
+                }
+                // SAFETY: made for this pool, and the value is there.
+                unsafe { Pooled::new(make_with(&self.stock, make), $borrow(self)) }
+            }
+
+            /// As [`get_ready_or`](Self::get_ready_or), in a box that has a share of the pool and does not borrow it.
+            ///
+            /// # Panics
+            /// As [`get_ready_or`](Self::get_ready_or) does.
+            #[inline]
+            #[must_use]
+            pub fn get_ready_or_owned(self: &$share<Self>, make: impl FnOnce() -> T) -> $owned_box<T, Reused> {
+                let block = self.stock.take_ready().map_or_else(|| make_with(&self.stock, make), NonNull::cast);
+                // SAFETY: a block of this pool that nobody else has, and that holds a value.
+                unsafe { Pooled::new(block, self.clone()) }
+            }
+        }
+
         impl<T, K: Kind<T>> $pool<T, K> {
             /// Frees all ready blocks, and drops the values in them if they hold some.
             ///
@@ -357,6 +349,6 @@ macro_rules! figures {
         }
     };
 }
-use figures;
 
-figures!(Pool);
+methods!(Pool, inline(always), PoolBox, Borrowed::new, RcPoolBox, Rc);
+methods!(SyncPool, inline, SyncPoolBox, identity, ArcPoolBox, Arc);

@@ -1,12 +1,8 @@
 //! What typed pools hold: each by itself, and by name in the statistics of the process.
 
 use crate::name::Name;
+use crate::named::{ByName, Figures, Named};
 use core::fmt::{self, Display, Formatter};
-
-/// Names that the statistics list one by one, with the one for all others.
-const NAMES: usize = 16;
-/// The name under which those beyond are listed.
-const OTHERS: &str = "(others)";
 
 /// What a typed pool holds and has done, or several together.
 ///
@@ -40,7 +36,7 @@ pub struct PoolFigures {
     pub ready_bytes: u64,
 }
 
-impl PoolFigures {
+impl Figures for PoolFigures {
     fn add(&mut self, more: &Self) {
         // A capacity may be as large as a number can be.
         let add = |sum: &mut u64, more: u64| *sum = sum.saturating_add(more);
@@ -68,15 +64,7 @@ impl Display for PoolFigures {
 }
 
 /// The typed pools of one name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-#[non_exhaustive]
-pub struct NamedPools {
-    /// The name; `(others)` for those that there was no room for.
-    pub name: Name,
-    /// What they hold, and have done.
-    pub figures: PoolFigures,
-}
+pub type NamedPools = Named<PoolFigures>;
 
 /// The named typed pools, in [`Stats`](crate::Stats): those that there are now.
 ///
@@ -88,78 +76,18 @@ pub struct NamedPools {
 pub struct TypedStats {
     /// All of them.
     pub all: PoolFigures,
-    by_name: ByName,
-}
-
-/// As many names as there is room for: the statistics are made without memory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[cfg_attr(
-    feature = "serde",
-    derive(serde::Serialize, serde::Deserialize),
-    serde(from = "Vec<NamedPools>", into = "Vec<NamedPools>")
-)]
-struct ByName {
-    list: [NamedPools; NAMES],
-    length: usize,
-}
-
-#[cfg(feature = "serde")]
-impl From<Vec<NamedPools>> for ByName {
-    fn from(named: Vec<NamedPools>) -> Self {
-        let mut by_name = Self::default();
-        named.iter().for_each(|named| by_name.add(named.name, &named.figures));
-        by_name
-    }
-}
-
-#[cfg(feature = "serde")]
-impl From<ByName> for Vec<NamedPools> {
-    fn from(by_name: ByName) -> Self {
-        by_name.list[..by_name.length].into()
-    }
-}
-
-impl ByName {
-    fn add(&mut self, name: Name, figures: &PoolFigures) {
-        let known = self.list[..self.length].iter().position(|known| known.name == name);
-        let place = known.unwrap_or(self.length.min(NAMES - 1));
-        if place == self.length {
-            // The last place is for all that there is no other for.
-            self.list[place].name = if place == NAMES - 1 { Name::new(OTHERS) } else { name };
-            self.length += 1;
-        }
-        self.list[place].figures.add(figures);
-    }
+    by_name: ByName<PoolFigures>,
 }
 
 impl TypedStats {
     /// The pools by name, those made last first: one entry for each of up to 15 names, and one for all others.
     #[must_use]
     pub fn by_name(&self) -> &[NamedPools] {
-        &self.by_name.list[..self.by_name.length]
+        self.by_name.list()
     }
 
     pub(super) fn add(&mut self, name: Name, figures: &PoolFigures) {
         self.all.add(figures);
         self.by_name.add(name, figures);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_beyond_the_room_are_listed_together() {
-        let mut stats = TypedStats::default();
-        for number in 0..40 {
-            let figures = PoolFigures { pools: 1, gets: number, ..PoolFigures::default() };
-            stats.add(Name::new(&format!("n{}", number % 20)), &figures);
-        }
-        let told: Vec<_> = stats.by_name().iter().map(|named| (named.name.as_str(), named.figures.pools)).collect();
-        let mut expected: Vec<_> = (0..15).map(|number| (format!("n{number}"), 2)).collect();
-        expected.push((OTHERS.into(), 10));
-        assert_eq!(told, expected.iter().map(|(name, pools)| (name.as_str(), *pools)).collect::<Vec<_>>());
-        assert_eq!((stats.by_name()[3].figures.gets, stats.all.gets), (3 + 23, (0..40).sum()));
     }
 }

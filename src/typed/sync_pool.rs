@@ -1,19 +1,14 @@
 //! A typed pool for many threads.
 
-use super::kinds::{Back, Fresh, Kind, New, Reuse, Reused};
+use super::kinds::{Fresh, Kind, New};
 use super::shards::Shards;
 use super::shelf::Shelf;
 use super::stock::{OwnedStock, Shelves, Stock};
-use super::{ArcPoolBox, DEFAULT_CAPACITY, PoolFigures, Pooled, SyncPoolBox, figures, make_with};
 use crate::name::Name;
 use crate::statics::SHARED;
 use crate::tls;
 use core::alloc::Layout;
-use core::fmt::{self, Debug, Formatter};
 use core::marker::PhantomData;
-use core::mem::forget;
-use core::ptr::NonNull;
-use std::sync::Arc;
 
 /// Shelves of a pool: threads beyond that number share them.
 const SHELVES: usize = 8;
@@ -130,7 +125,7 @@ impl Shelves for SharedShelves {
 /// });
 /// ```
 pub struct SyncPool<T, K: Kind<T> = Fresh> {
-    stock: OwnedStock<SharedShelves>,
+    pub(super) stock: OwnedStock<SharedShelves>,
     _owns: K::Owns,
     /// Neither `Send` nor `Sync` by itself. It takes and hands out values of exactly this type.
     _values: PhantomData<*mut T>,
@@ -141,121 +136,8 @@ unsafe impl<T: Send, K: Kind<T>> Send for SyncPool<T, K> {}
 // SAFETY: Shard invariant 1; the rest of the stock is atomic, or never changes. Values come from one thread and go to another.
 unsafe impl<T: Send, K: Kind<T>> Sync for SyncPool<T, K> {}
 
-impl<T> SyncPool<T> {
-    /// A pool without a name that keeps up to 128 ready blocks.
-    #[must_use]
-    pub fn new() -> Self {
-        Self::with_capacity(DEFAULT_CAPACITY)
-    }
-
-    /// A pool without a name that keeps up to `most` ready blocks.
-    #[must_use]
-    pub fn with_capacity(most: usize) -> Self {
-        Self::named("", most)
-    }
-
-    /// As [`with_capacity`](Self::with_capacity), with a name under which [`stats`](crate::stats()) lists it.
-    #[must_use]
-    pub fn named(name: &str, most: usize) -> Self {
-        Self::of_kind(Name::new(name), most)
-    }
-
-    /// The same, but that it keeps the values of dropped boxes and hands them out again. What is ready by now is freed.
-    #[must_use]
-    pub fn reusing(self) -> SyncPool<T, Reused>
-    where
-        T: Reuse,
-    {
-        let (name, most) = (self.stock.name(), self.capacity());
-        // First: the statistics never list it twice.
-        drop(self);
-        SyncPool::of_kind(name, most)
-    }
-
-    /// As [`Pool::get`](super::Pool::get).
-    ///
-    /// # Panics
-    /// As `Box::new` does when there is no memory.
-    #[inline]
-    #[must_use]
-    pub fn get(&self, value: T) -> SyncPoolBox<'_, T> {
-        let block = self.stock.take().cast::<T>();
-        // SAFETY: a block for a `T`, which nobody else has.
-        unsafe { block.write(value) };
-        // SAFETY: as above, and the value is there.
-        unsafe { Pooled::new(block, self) }
-    }
-
-    /// As [`Pool::get_with`](super::Pool::get_with).
-    ///
-    /// # Panics
-    /// As [`get`](Self::get) does, and if `make` does: then the block comes back to the pool.
-    #[inline]
-    #[must_use]
-    pub fn get_with(&self, make: impl FnOnce() -> T) -> SyncPoolBox<'_, T> {
-        let back = Back { stock: &*self.stock, block: self.stock.take() };
-        let block = back.block.cast::<T>();
-        // SAFETY: a block for a `T`, which nobody else has.
-        unsafe { block.write(make()) };
-        forget(back);
-        // SAFETY: as above, and the value is there.
-        unsafe { Pooled::new(block, self) }
-    }
-
-    /// As [`get`](Self::get), in a box that has a share of the pool and does not borrow it.
-    ///
-    /// # Panics
-    /// As [`get`](Self::get) does.
-    #[inline]
-    #[must_use]
-    pub fn get_owned(self: &Arc<Self>, value: T) -> ArcPoolBox<T> {
-        let block = self.stock.take().cast::<T>();
-        // SAFETY: a block for a `T`, which nobody else has.
-        unsafe { block.write(value) };
-        // SAFETY: as above, and the value is there.
-        unsafe { Pooled::new(block, self.clone()) }
-    }
-}
-
-impl<T: Reuse> SyncPool<T, Reused> {
-    /// A value that came back, if one is found: made ready by its [`Reuse::reuse`].
-    #[inline]
-    #[must_use]
-    pub fn get_ready(&self) -> Option<SyncPoolBox<'_, T, Reused>> {
-        let block = self.stock.take_ready()?;
-        // SAFETY: a ready block of this kind holds a value, and nobody else has it.
-        Some(unsafe { Pooled::new(block.cast(), self) })
-    }
-
-    /// A value that came back, else one made now in a new block.
-    ///
-    /// # Panics
-    /// As [`get`](SyncPool::get) does, and if `make` does.
-    #[inline]
-    #[must_use]
-    pub fn get_ready_or(&self, make: impl FnOnce() -> T) -> SyncPoolBox<'_, T, Reused> {
-        if let Some(ready) = self.get_ready() {
-            return ready;
-        }
-        // SAFETY: made for this pool, and the value is there.
-        unsafe { Pooled::new(make_with(&self.stock, make), self) }
-    }
-
-    /// As [`get_ready_or`](Self::get_ready_or), in a box that has a share of the pool and does not borrow it.
-    ///
-    /// # Panics
-    /// As [`get_ready_or`](Self::get_ready_or) does.
-    #[inline]
-    #[must_use]
-    pub fn get_ready_or_owned(self: &Arc<Self>, make: impl FnOnce() -> T) -> ArcPoolBox<T, Reused> {
-        let block = self.stock.take_ready().map_or_else(|| make_with(&self.stock, make), NonNull::cast);
-        // SAFETY: a block of this pool that nobody else has, and that holds a value.
-        unsafe { Pooled::new(block, self.clone()) }
-    }
-}
-
 impl<T, K: Kind<T>> SyncPool<T, K> {
-    fn of_kind(name: Name, most: usize) -> Self {
+    pub(super) fn of_kind(name: Name, most: usize) -> Self {
         let stock = OwnedStock::new(name, Layout::new::<T>(), K::DROP_READY, SharedShelves::new(most));
         Self { stock, _owns: K::Owns::NEW, _values: PhantomData }
     }
@@ -265,5 +147,3 @@ impl<T, K: Kind<T>> SyncPool<T, K> {
         &self.stock
     }
 }
-
-figures!(SyncPool);

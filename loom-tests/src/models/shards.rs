@@ -96,6 +96,14 @@ fn assert_all_there(pool: &Pool, used: &[Option<(usize, bool)>], taken: &[usize]
     assert_eq!(pool.blocks[0].with(|uses| unsafe { *uses }) as usize, uses);
 }
 
+/// A pool with a block on the first list, and a thread of the second that uses one.
+fn pool_in_use() -> (Arc<Pool>, thread::JoinHandle<Option<(usize, bool)>>) {
+    let pool = Arc::new(Pool::new());
+    assert!(pool.give(0, 0));
+    let other = pool.clone();
+    (pool, thread::spawn(move || other.use_one(1)))
+}
+
 /// Two threads of different numbers take a block, use it and give it back: at first one is ready, on the list of the first. It has
 /// one owner at a time, who sees what the last one did, and is not lost unless there was no room. The outcome is who got it.
 ///
@@ -103,12 +111,7 @@ fn assert_all_there(pool: &Pool, used: &[Option<(usize, bool)>], taken: &[usize]
 #[test]
 fn a_block_has_one_owner() {
     explore(&[(true, true), (true, false), (false, true)], || {
-        let pool = Arc::new(Pool::new());
-        assert!(pool.give(0, 0));
-        let other = {
-            let pool = pool.clone();
-            thread::spawn(move || pool.use_one(1))
-        };
+        let (pool, other) = pool_in_use();
         let used = [pool.use_one(0), other.join().unwrap()];
         assert_all_there(&pool, &used, &[]);
         (used[0].is_some(), used[1].is_some())
@@ -121,12 +124,7 @@ fn a_block_has_one_owner() {
 #[test]
 fn all_that_is_ready_can_be_taken() {
     explore(&[(true, true), (true, false), (false, true)], || {
-        let pool = Arc::new(Pool::new());
-        assert!(pool.give(0, 0));
-        let other = {
-            let pool = pool.clone();
-            thread::spawn(move || pool.use_one(1))
-        };
+        let (pool, other) = pool_in_use();
         let taken = pool.take_all();
         taken.iter().for_each(|&block| pool.own(block));
         let used = [other.join().unwrap()];
