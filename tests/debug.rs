@@ -18,7 +18,8 @@ use std::process::Output;
 use std::ptr::null_mut;
 use std::rc::Rc;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicIsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicIsize, Ordering};
+use std::thread;
 
 use libtest_mimic::Trial;
 use poolmalloc::{PoolMalloc, check_heap, measure_peak, release_unused, stats};
@@ -340,6 +341,54 @@ fn backtraces() {
     }
 }
 
+/// A handler of `SIGABRT` errs itself, or waits for ever while another thread errs: the process ends nevertheless, and the report
+/// is there.
+fn errors_while_one_is_reported() {
+    for (name, says_more) in [("error in the handler", true), ("error beside the handler", false)] {
+        let output = no_core(command(name).env("POOLMALLOC", "debug"));
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.signal(), Some(libc::SIGABRT), "{}", told(&output));
+        assert!(said.starts_with("poolmalloc: double free of "), "{}", told(&output));
+        let ends = "\npoolmalloc: there was another error while one was reported; aborting\n";
+        assert_eq!(
+            (said.matches("poolmalloc: ").count(), said.ends_with(ends)),
+            (1 + usize::from(says_more), says_more)
+        );
+    }
+}
+
+fn free_twice() {
+    let block = Box::into_raw(black_box(Box::new([1_u8; 40])));
+    // SAFETY: the block of a box, and then none any more, which is the error.
+    (0..2).for_each(|_| unsafe { ALLOC.dealloc(block.cast(), Layout::new::<[u8; 40]>()) });
+}
+
+static IS_REPORTED: AtomicBool = AtomicBool::new(false);
+
+extern "C" fn err_again(_: libc::c_int) {
+    free_twice();
+}
+
+extern "C" fn wait_for_ever(_: libc::c_int) {
+    IS_REPORTED.store(true, Ordering::Release);
+    loop {
+        // SAFETY: no preconditions.
+        unsafe { libc::pause() };
+    }
+}
+
+fn err_with_handler(handler: extern "C" fn(libc::c_int)) {
+    // SAFETY: the handler is of the type that is asked for, and what it does is what is tested.
+    unsafe { libc::signal(libc::SIGABRT, handler as *const () as libc::sighandler_t) };
+    thread::spawn(|| {
+        while !IS_REPORTED.load(Ordering::Acquire) {
+            thread::yield_now();
+        }
+        free_twice();
+    });
+    free_twice();
+}
+
 fn main() {
     if let Some(role) = role() {
         let mut words = role.split(' ');
@@ -349,6 +398,9 @@ fn main() {
             Some("overrun") => {
                 let mut number = || words.next().and_then(|word| word.parse().ok()).expect("a number");
                 return overrun(number(), number());
+            }
+            Some("error") => {
+                return err_with_handler(if words.next() == Some("in") { err_again } else { wait_for_ever });
             }
             _ => {}
         }
@@ -361,12 +413,13 @@ fn main() {
             Ok(())
         })
     });
-    let others: [(&str, fn()); 5] = [
+    let others: [(&str, fn()); 6] = [
         ("overruns_of_every_size", overruns_of_every_size),
         ("leaks_are_told_in_the_programs_terms", leaks_are_told_in_the_programs_terms),
         ("a_correct_program_hears_nothing", a_correct_program_hears_nothing),
         ("over_the_backend_alone", over_the_backend_alone),
         ("backtraces", backtraces),
+        ("errors_while_one_is_reported", errors_while_one_is_reported),
     ];
     let others = others.into_iter().map(|(name, test)| {
         Trial::test(name, move || {
