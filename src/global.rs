@@ -7,6 +7,8 @@
 use crate::counter::Counter;
 use crate::debug::{self, Below, Content};
 use crate::heap::{Front, LargeCounters, tag_block_bytes};
+#[cfg(feature = "profile")]
+use crate::leaks::Large;
 use crate::leaks::Sample;
 use crate::mode::Mode;
 use crate::os;
@@ -443,7 +445,7 @@ impl<B: GlobalAlloc> PoolMalloc<B> {
     ) -> *mut u8 {
         let new = if LARGE.is_in_use() {
             // SAFETY: the caller promises that the block is the backend's.
-            unsafe { self.realloc_indexed(block, layout, new_size, sample) }
+            unsafe { self.realloc_indexed(block, layout, new_size, |new| note_large(new, new_size, sample)) }
         } else {
             // SAFETY: as above.
             unsafe { self.backend.realloc(block, layout, new_size) }
@@ -459,7 +461,7 @@ impl<B: GlobalAlloc> PoolMalloc<B> {
         new
     }
 
-    /// As the backend's own `realloc`, while blocks of it may be in the index.
+    /// As the backend's own `realloc`, while blocks of it may be in the index: `put` is to note the new one there.
     #[cold]
     #[inline(never)]
     unsafe fn realloc_indexed(
@@ -467,17 +469,17 @@ impl<B: GlobalAlloc> PoolMalloc<B> {
         block: *mut u8,
         layout: Layout,
         new_size: usize,
-        sample: Option<Sample>,
+        put: impl FnOnce(*mut u8),
     ) -> *mut u8 {
         if LARGE.is_armed() {
             // SAFETY: the caller's promises.
-            return unsafe { self.realloc_moved(block, layout, new_size, sample) };
+            return unsafe { self.realloc_moved(block, layout, new_size, put) };
         }
         let old = LARGE.take_out(block);
         // SAFETY: the caller's promises.
         let new = unsafe { self.backend.realloc(block, layout, new_size) };
         if !new.is_null() {
-            note_large(new, new_size, sample);
+            put(new);
         } else if let Some(old) = old {
             // Its place is still there.
             let _ = LARGE.put(old);
@@ -486,7 +488,13 @@ impl<B: GlobalAlloc> PoolMalloc<B> {
     }
 
     /// As the backend's own `realloc`, but that the block always moves: what it held is wiped where it was.
-    unsafe fn realloc_moved(&self, block: *mut u8, layout: Layout, new_size: usize, sample: Option<Sample>) -> *mut u8 {
+    unsafe fn realloc_moved(
+        &self,
+        block: *mut u8,
+        layout: Layout,
+        new_size: usize,
+        put: impl FnOnce(*mut u8),
+    ) -> *mut u8 {
         // SAFETY: `realloc` promises that the new size at the same alignment makes a layout.
         let new_layout = unsafe { Layout::from_size_align_unchecked(new_size, layout.align()) };
         // SAFETY: the caller's promises.
@@ -494,7 +502,7 @@ impl<B: GlobalAlloc> PoolMalloc<B> {
         if !new.is_null() {
             // SAFETY: both are live blocks of at least so many bytes, and distinct.
             unsafe { ptr::copy_nonoverlapping(block, new, new_size.min(layout.size())) };
-            note_large(new, new_size, sample);
+            put(new);
             // SAFETY: the caller gives the old block up.
             unsafe { forget_large(block) };
             // SAFETY: the caller promises that the old block is the backend's.
@@ -528,6 +536,10 @@ impl<B: GlobalAlloc> PoolMalloc<B> {
         if !tls::front().has_heap() {
             // SAFETY: the caller's promises.
             return unsafe { self.realloc_elsewhere(block, layout, new_size) };
+        }
+        // SAFETY: the caller's promises.
+        if let Some(same) = unsafe { self.realloc_sample(block, layout, new_size) } {
+            return same;
         }
         // What grows or shrinks counts as a new request.
         let sample = sample_if_due(new_size);
@@ -566,6 +578,15 @@ impl<B: GlobalAlloc> PoolMalloc<B> {
                 return unsafe { self.move_from_pool(block, bytes, layout, new_size) };
             }
         }
+        if mode == Mode::Pools {
+            // SAFETY: the caller's promises.
+            if let Some(same) = unsafe { self.realloc_sample(block, layout, new_size) } {
+                if !same.is_null() {
+                    note(|watch| watch.moved((block, same), new_size, layout.size(), new_size));
+                }
+                return same;
+            }
+        }
         // As in `realloc_large`.
         let sample = sample_if_due(new_size);
         if sample.is_none() && mode == Mode::Pools && block_bytes(new_size, layout.align()) <= SMALL_MAX {
@@ -580,6 +601,34 @@ impl<B: GlobalAlloc> PoolMalloc<B> {
             note(|watch| watch.moved((block, new), new_size, layout.size(), new_size));
         }
         new
+    }
+
+    /// Resizes a small block that lies with the backend because it is a sample, if one in a pool would stay where it is: so
+    /// this is no new request either, and the block goes on to be that sample. `None` if it is none.
+    #[inline]
+    unsafe fn realloc_sample(&self, block: *mut u8, layout: Layout, new_size: usize) -> Option<*mut u8> {
+        #[cfg(feature = "profile")]
+        if block_bytes(layout.size(), layout.align()) <= SMALL_MAX
+            && block_bytes(new_size, layout.align()) == block_bytes(layout.size(), layout.align())
+        {
+            let sample = LARGE.sample_of(block)?;
+            let put = |new: *mut u8| {
+                // Without memory it is no sample any more.
+                let _ = LARGE.put(Large { start: new.expose_provenance(), bytes: new_size, sample: Some(sample) });
+            };
+            // SAFETY: the caller's promises: what is in the index is the backend's.
+            let new = unsafe { self.realloc_indexed(block, layout, new_size, put) };
+            if !new.is_null() {
+                count_large(|large, add| {
+                    add(&large.bytes_in, new_size);
+                    add(&large.bytes_out, layout.size());
+                });
+            }
+            return Some(new);
+        }
+        #[cfg(not(feature = "profile"))]
+        let _ = (block, layout, new_size);
+        None
     }
 
     /// Moves a block of the backend into a pool; `None` if the pools cannot serve it.

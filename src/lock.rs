@@ -64,6 +64,17 @@ impl Lock {
         let was = self.word.compare_exchange(0, generation, Ordering::Acquire, Ordering::Relaxed);
         was.is_ok().then(|| Guard { lock: self, generation, is_inherited: false })
     }
+
+    /// As [`try_lock`](Self::try_lock), but that one which a fork copied from its holder is taken over.
+    pub(crate) fn try_take_over(&self, generation: u32) -> Option<Guard<'_>> {
+        // Ordering L.
+        let take = |from| self.word.compare_exchange(from, generation, Ordering::Acquire, Ordering::Relaxed);
+        let holder = take(0).err().unwrap_or(0);
+        if holder == generation || holder != 0 && take(holder).is_err() {
+            return None;
+        }
+        Some(Guard { lock: self, generation, is_inherited: holder != 0 })
+    }
 }
 
 impl Drop for Guard<'_> {

@@ -245,6 +245,8 @@ impl Stats {
     pub(crate) fn sum(&mut self) {
         let not_negative = |figure: &mut u64| *figure = (*figure as i64).max(0) as u64;
         for class in &mut self.classes {
+            not_negative(&mut class.frees);
+            not_negative(&mut class.remote_frees);
             not_negative(&mut class.waiting_blocks);
             not_negative(&mut class.cached_blocks);
             not_negative(&mut class.live_blocks);
@@ -272,4 +274,24 @@ impl Stats {
 /// Adds a difference that may be negative.
 fn add(sum: &mut u64, plus: u64, minus: u64) {
     *sum = sum.wrapping_add(plus).wrapping_sub(minus);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_that_mix_moments_are_not_negative() {
+        let mut stats = Stats::new();
+        let below = 1_u64.wrapping_neg();
+        let class = &mut stats.classes[1];
+        (class.frees, class.remote_frees, class.waiting_blocks, class.cached_blocks) = (below, below, below, below);
+        (class.live_blocks, class.free_blocks) = (below, below);
+        (stats.classes[2].frees, stats.classes[2].remote_frees) = (5, 4);
+        stats.sum();
+        let class = &stats.classes[1];
+        assert_eq!([class.frees, class.remote_frees, class.waiting_blocks, class.cached_blocks], [0; 4]);
+        assert_eq!([class.live_blocks, class.free_blocks, class.allocations], [0; 3]);
+        assert_eq!((stats.small.frees, stats.small.remote_frees, stats.small.allocations), (5, 4, 5));
+    }
 }

@@ -336,7 +336,7 @@ mod imp {
         let most = frames.min(MOST_FRAMES);
         let mut each = |frame: &backtrace::Frame| {
             // The stack grows downwards. Null where the unwinder does not say.
-            let is_allocators = !frame.sp().is_null() && frame.sp().addr() <= entry.addr();
+            let is_allocators = count == 0 && !frame.sp().is_null() && frame.sp().addr() <= entry.addr();
             if is_allocators {
                 return true;
             }

@@ -11,6 +11,7 @@ mod support;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::RefCell;
+use std::ffi::c_int;
 use std::hint::black_box;
 use std::ops::ControlFlow;
 use std::os::unix::process::ExitStatusExt;
@@ -341,20 +342,23 @@ fn backtraces() {
     }
 }
 
-/// A handler of `SIGABRT` errs itself, or waits for ever while another thread errs: the process ends nevertheless, and the report
-/// is there.
+/// A handler of `SIGABRT` errs itself; or takes its time while another thread errs, which waits for it, or while a child errs, which
+/// reports. A report that cannot be written ends the process nevertheless when another thread errs.
 fn errors_while_one_is_reported() {
-    for (name, says_more) in [("error in the handler", true), ("error beside the handler", false)] {
+    let run = |name| {
         let output = no_core(command(name).env("POOLMALLOC", "debug"));
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.signal(), Some(libc::SIGABRT), "{}", told(&output));
-        assert!(said.starts_with("poolmalloc: double free of "), "{}", told(&output));
-        let ends = "\npoolmalloc: there was another error while one was reported; aborting\n";
-        assert_eq!(
-            (said.matches("poolmalloc: ").count(), said.ends_with(ends)),
-            (1 + usize::from(says_more), says_more)
-        );
-    }
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        (said.matches("poolmalloc: double free of ").count(), said.matches("poolmalloc: ").count(), output, said)
+    };
+    let (reports, lines, output, said) = run("error in the handler");
+    assert_eq!((reports, lines, output.status.signal()), (1, 2, Some(libc::SIGABRT)), "{}", told(&output));
+    assert!(said.ends_with("\npoolmalloc: there was another error while one was reported; aborting\n"), "{said}");
+    let (reports, lines, output, _) = run("error beside the handler");
+    assert_eq!((reports, lines, output.status.code()), (1, 1, Some(7)), "{}", told(&output));
+    let (reports, lines, output, _) = run("error after a fork");
+    assert_eq!((reports, lines, output.status.code()), (2, 2, Some(7)), "{}", told(&output));
+    let (reports, lines, output, _) = run("error that cannot be told");
+    assert_eq!((reports, lines, output.status.signal()), (0, 0, Some(libc::SIGABRT)), "{}", told(&output));
 }
 
 fn free_twice() {
@@ -365,11 +369,20 @@ fn free_twice() {
 
 static IS_REPORTED: AtomicBool = AtomicBool::new(false);
 
-extern "C" fn err_again(_: libc::c_int) {
+extern "C" fn err_again(_: c_int) {
     free_twice();
 }
 
-extern "C" fn wait_for_ever(_: libc::c_int) {
+/// Ends the process with 7, a while after another thread was told to err.
+extern "C" fn take_time(_: c_int) {
+    IS_REPORTED.store(true, Ordering::Release);
+    // SAFETY: no preconditions.
+    unsafe { libc::sleep(2) };
+    // SAFETY: as above.
+    unsafe { libc::_exit(7) };
+}
+
+extern "C" fn wait_for_ever(_: c_int) {
     IS_REPORTED.store(true, Ordering::Release);
     loop {
         // SAFETY: no preconditions.
@@ -377,14 +390,57 @@ extern "C" fn wait_for_ever(_: libc::c_int) {
     }
 }
 
-fn err_with_handler(handler: extern "C" fn(libc::c_int)) {
+/// Ends the process with 7 when a child has reported and aborted.
+fn err_in_a_child() {
+    // SAFETY: the child uses this library alone, which promises to work there.
+    let child = unsafe { libc::fork() };
+    if child == 0 {
+        // SAFETY: the default action.
+        unsafe { libc::signal(libc::SIGABRT, libc::SIG_DFL) };
+        free_twice();
+    }
+    let mut status = 0;
+    // SAFETY: the status is writable.
+    unsafe { libc::waitpid(child, &raw mut status, 0) };
+    let has_aborted = libc::WIFSIGNALED(status) && libc::WTERMSIG(status) == libc::SIGABRT;
+    // SAFETY: no preconditions.
+    unsafe { libc::_exit(if has_aborted { 7 } else { 1 }) };
+}
+
+/// Standard error becomes a pipe that is full.
+fn fill_stderr() {
+    let mut ends = [0; 2];
+    // SAFETY: room for two.
+    assert_eq!(unsafe { libc::pipe(ends.as_mut_ptr()) }, 0);
+    // SAFETY: no preconditions.
+    unsafe { libc::fcntl(ends[1], libc::F_SETFL, libc::O_NONBLOCK) };
+    // SAFETY: so many bytes are readable.
+    while unsafe { libc::write(ends[1], [0_u8; 64].as_ptr().cast(), 64) } > 0 {}
+    // SAFETY: no preconditions.
+    unsafe { libc::fcntl(ends[1], libc::F_SETFL, 0) };
+    // SAFETY: as above.
+    unsafe { libc::dup2(ends[1], libc::STDERR_FILENO) };
+}
+
+fn err_with_handler(how: &str) {
+    let handler: extern "C" fn(c_int) = match how {
+        "in" => err_again,
+        "after" => wait_for_ever,
+        _ => take_time,
+    };
     // SAFETY: the handler is of the type that is asked for, and what it does is what is tested.
     unsafe { libc::signal(libc::SIGABRT, handler as *const () as libc::sighandler_t) };
-    thread::spawn(|| {
+    let err: fn() = if how == "after" { err_in_a_child } else { free_twice };
+    if how == "that" {
+        fill_stderr();
+        // Nobody can say when the other thread is at it.
+        IS_REPORTED.store(true, Ordering::Relaxed);
+    }
+    thread::spawn(move || {
         while !IS_REPORTED.load(Ordering::Acquire) {
             thread::yield_now();
         }
-        free_twice();
+        err();
     });
     free_twice();
 }
@@ -400,7 +456,7 @@ fn main() {
                 return overrun(number(), number());
             }
             Some("error") => {
-                return err_with_handler(if words.next() == Some("in") { err_again } else { wait_for_ever });
+                return err_with_handler(words.next().expect("how"));
             }
             _ => {}
         }

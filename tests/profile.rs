@@ -120,7 +120,7 @@ mod with_feature {
         };
     }
 
-    plants!(planted_8 planted_24 planted_256 planted_300 planted_5000 planted_100000 planted_other planted_here);
+    plants!(planted_8 planted_24 planted_256 planted_300 planted_5000 planted_100000 planted_other planted_here planted_resized);
 
     /// The figures of all stacks with this function in them.
     fn figures_of(profile: &Profile, function: &str) -> [u64; 4] {
@@ -201,6 +201,38 @@ mod with_feature {
             }
             assert!(plants.iter().all(|(name, ..)| figures_of(&snapshot(), name)[2..] == [0, 0]), "{mean}");
         }
+        check_heap().expect("a valid heap");
+    }
+
+    /// A small block that stays in its size class is no new request: samples stay, and no others come.
+    fn reallocations_within_a_class() {
+        start(500);
+        let mut blocks = Blocks::room(40, 50_000);
+        planted_resized(&mut blocks);
+        let planted = figures_of(&snapshot(), "planted_resized");
+        assert_near(&planted, &[50_000, 50_000 * 40, 50_000, 50_000 * 40], "planted_resized");
+        // The last two while the finder of leaks notes large blocks.
+        for new_size in [33, 40, 36, 40] {
+            let old = blocks.layout;
+            blocks.layout = layout(new_size, 8);
+            let before = thread_stats();
+            for start in &mut blocks.starts {
+                // SAFETY: the block has this layout, and the new size is not zero.
+                *start = black_box(unsafe { realloc(*start, old, new_size) });
+            }
+            let own = thread_stats() - before;
+            let requests = own.small.allocations + own.large.allocations + own.large.reallocations;
+            assert_eq!((requests, own.moved), (0, 0), "{new_size}");
+            if new_size == 40 {
+                leaks::arm();
+            }
+            let resized = figures_of(&snapshot(), "planted_resized");
+            assert_eq!(resized[..3], planted[..3], "{new_size}");
+            // Estimates are rounded.
+            assert!(resized[3].abs_diff(resized[2] * new_size as u64) <= 40, "{resized:?}");
+        }
+        blocks.free_all();
+        assert_eq!(figures_of(&snapshot(), "planted_resized")[2..], [0, 0]);
         check_heap().expect("a valid heap");
     }
 
@@ -310,8 +342,8 @@ mod with_feature {
     fn under_load() {
         let ends = AtomicBool::new(false);
         thread::scope(|scope| {
-            let _end = support::SetAtEnd(&ends);
-            scope.spawn(|| {
+            let end = support::SetAtEnd(&ends);
+            let sampler = scope.spawn(|| {
                 for round in 0.. {
                     if ends.load(Ordering::Relaxed) {
                         break;
@@ -338,6 +370,9 @@ mod with_feature {
                     .join()
                     .expect("a thread");
             }
+            drop(end);
+            // The scope alone would not wait for the end of the thread, and of its heap.
+            sampler.join().expect("a thread");
         });
         stop();
         check_heap().expect("a valid heap");
@@ -717,6 +752,7 @@ mod with_feature {
         ("estimates", estimates),
         ("threads", threads),
         ("reallocations", reallocations),
+        ("reallocations_within_a_class", reallocations_within_a_class),
         ("under_load", under_load),
         ("fork", fork),
         ("fork_under_load", fork_under_load),

@@ -447,6 +447,17 @@ impl Drop for Reentrant<'_> {
     }
 }
 
+fn what_a_maker_takes_and_drops_is_not_there_at_once() {
+    let pool = Pool::<Vec<u8>>::with_capacity(3).reusing();
+    let one = pool.get_ready_or(|| {
+        drop(pool.get_ready_or(Vec::new));
+        Vec::new()
+    });
+    let figures = pool.stats();
+    assert_eq!((figures.live, figures.ready, figures.high_water), (1, 1, 1));
+    drop(one);
+}
+
 fn destructors_may_use_the_pool() {
     let pool = Pool::with_capacity(3);
     drop(pool.get(Reentrant(&pool, 10)));
@@ -753,6 +764,7 @@ fn main() {
         ),
         ("values_of_all_sizes_and_alignments", values_of_all_sizes_and_alignments),
         ("panics_of_destructors_lose_no_block", panics_of_destructors_lose_no_block),
+        ("what_a_maker_takes_and_drops_is_not_there_at_once", what_a_maker_takes_and_drops_is_not_there_at_once),
         ("destructors_may_use_the_pool", destructors_may_use_the_pool),
         ("boxes_are_as_those_of_the_standard_library", boxes_are_as_those_of_the_standard_library),
         ("boxes_with_a_share_keep_the_pool", boxes_with_a_share_keep_the_pool),

@@ -29,7 +29,7 @@ use block::{Block, Fill, Known, Shape};
 use core::alloc::Layout;
 use core::fmt::{self, Arguments, Display, Formatter};
 use core::ptr;
-use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use quarantine::{Kept, Origin, Quarantine};
 use report::{Case, report};
 
@@ -67,6 +67,8 @@ pub(crate) struct Debugger {
     reports_generation: Generation,
     /// Which thread that is. Relaxed: each looks for itself.
     reporter: AtomicUsize,
+    /// Whether all is written. Relaxed: a report of another thread waits the longer for it.
+    is_reported: AtomicBool,
 }
 
 impl Debugger {
@@ -78,6 +80,7 @@ impl Debugger {
             reports: Lock::new(AtomicU32::new(0)),
             reports_generation: Generation::new(),
             reporter: AtomicUsize::new(0),
+            is_reported: AtomicBool::new(false),
         }
     }
 

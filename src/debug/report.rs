@@ -12,6 +12,7 @@ use crate::tls;
 use crate::traces::{self, TraceId};
 use core::fmt::{self, Arguments, Write};
 use core::sync::atomic::{AtomicU8, Ordering};
+use std::time::{Duration, Instant};
 
 /// Bytes in a line of the dump.
 const ROW: usize = 16;
@@ -46,28 +47,33 @@ pub(super) fn report(case: &Case<'_>) -> ! {
     out.flush();
     let _ = write_traces(case, seen, &mut out);
     out.flush();
+    DEBUG.is_reported.store(true, Ordering::Relaxed);
     os::abort()
 }
 
 impl Debugger {
-    /// Waits if another thread reports, which ends the process; aborts if this one does already, or if the other one comes to
-    /// no end: it may wait for a lock of the loader's or of the backtrace's that this thread has.
+    /// Waits if another thread reports, which ends the process; aborts if this one does already, or if the other one does not get
+    /// it written: it may wait for a lock of the loader's or of the backtrace's that this thread has.
     fn begin_report(&self) {
+        const PATIENCE: Duration = Duration::from_secs(10);
         let own = tls::mark();
         if self.reporter.load(Ordering::Relaxed) == own {
             os::write_stderr(b"poolmalloc: there was another error while one was reported; aborting\n");
             os::abort_without_handler();
         }
-        /// Some seconds.
-        const WAITS: usize = 100_000;
-        for _ in 0..WAITS {
-            if let Some(guard) = self.reports.try_lock(self.reports_generation.number()) {
+        let since = Instant::now();
+        loop {
+            if let Some(guard) = self.reports.try_take_over(self.reports_generation.number()) {
                 core::mem::forget(guard);
+                self.is_reported.store(false, Ordering::Relaxed);
                 return self.reporter.store(own, Ordering::Relaxed);
             }
             os::nap();
+            // What comes after the report is the program's: its handler may take its time.
+            if since.elapsed() > PATIENCE && !self.is_reported.load(Ordering::Relaxed) {
+                os::abort_without_handler();
+            }
         }
-        os::abort_without_handler();
     }
 }
 
@@ -155,4 +161,21 @@ fn write_traces(case: &Case<'_>, seen: Option<TraceId>, out: &mut Buffered) -> f
         writeln!(out, "  where it was allocated is not recorded; docs/debug.md tells how (`backtrace=N`)")?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::lock::Lock;
+    use crate::sync::AtomicU32;
+
+    #[test]
+    fn a_report_is_taken_over_from_another_process_alone() {
+        let lock = Lock::new(AtomicU32::new(0));
+        let first = lock.try_take_over(1).unwrap();
+        assert!(!first.is_inherited && lock.try_take_over(1).is_none() && lock.try_lock(2).is_none());
+        // A fork has copied it; its holder is elsewhere.
+        core::mem::forget(first);
+        assert!(lock.try_take_over(2).is_some_and(|guard| guard.is_inherited));
+        assert!(lock.try_lock(2).is_some());
+    }
 }

@@ -105,12 +105,12 @@ impl Table {
         Some(())
     }
 
-    /// The bytes of the block that begins there.
-    fn bytes_at(&self, start: usize) -> Option<usize> {
+    /// The block that begins there.
+    fn block(&self, start: usize) -> Option<Large> {
         if self.used == 0 {
             return None;
         }
-        self.at(self.place(start)).map(|large| large.bytes)
+        self.at(self.place(start))
     }
 
     /// Returns what was known of the block.
@@ -295,14 +295,23 @@ impl Index {
     /// What is known of an address. Looks at all blocks unless one begins there.
     pub(crate) fn look_up(&self, address: usize) -> Lookup {
         let held = self.hold();
-        if let Some(bytes) = held.table.bytes_at(address) {
-            return Lookup::Block(bytes);
+        if let Some(large) = held.table.block(address) {
+            return Lookup::Block(large.bytes);
         }
         match held.table.iter().find(|large| address.wrapping_sub(large.start) < large.bytes) {
             Some(large) => Lookup::Inside(large.start),
             None if self.is_lost.load(Ordering::Relaxed) => Lookup::Lost,
             None => Lookup::None,
         }
+    }
+
+    /// What the block that begins there stands for, if it is a sample.
+    #[cfg(feature = "profile")]
+    pub(crate) fn sample_of(&self, start: *mut u8) -> Option<Sample> {
+        if self.samples.of(start.addr()).value() == 0 {
+            return None;
+        }
+        self.hold().table.block(start.addr())?.sample
     }
 
     /// Forgets a block that the backend is about to get back; returns its bytes, if it was noted.

@@ -69,6 +69,8 @@ mod steps;
 
 pub use report::{Address, BlockCount, Cycle, LeakGroup, LeakKind, LeakReport, LeakedBlock, RcCounts};
 
+#[cfg(feature = "profile")]
+pub(crate) use index::Large;
 pub(crate) use index::{Blocks, Index, Lookup, Sample};
 pub(crate) use mapped::Mapped;
 

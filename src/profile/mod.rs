@@ -24,7 +24,7 @@
 //! in tcmalloc, jemalloc and Go. A sampled request's backtrace is kept, and it counts for as many requests of its size as
 //! have none, so all figures are estimates that are right on average. They vary: of a place that has `n` samples by one part in
 //! the square root of `n`. A mean of 1 samples every request. `realloc` is a free and a new request, but where a small block
-//! stays what it is.
+//! stays in its size class: it goes on to be what it was.
 //!
 //! # What it does to the program
 //! While sampling is on, allocations take their slow path; frees stay on the fast one. A sampled small request is served by the
@@ -38,6 +38,7 @@
 //! * What comes in bursts between two samples, and places that allocate much less than the mean.
 //! * Functions inlined or merged, where there is no debug information; and functions without unwind tables, which
 //!   end a backtrace. At most 64 frames are kept, the innermost.
+//! * What private heaps serve.
 //! * Its own requests.
 //!
 //! In the child of a `fork` sampling goes on as it was; samples are lost to it if another thread was just noting one.

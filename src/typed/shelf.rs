@@ -43,6 +43,8 @@ pub(super) struct Shelf {
     kept: Counter,
     /// Most blocks that it may hold.
     room: usize,
+    /// There was no memory for so many.
+    is_refused: Cell<bool>,
 }
 
 impl Shelf {
@@ -52,7 +54,8 @@ impl Shelf {
         let (kept, none) = (Counter::around(AtomicU64::new(0)), none());
         let vacant = if room > 0 { ptr::null_mut() } else { ptr::dangling_mut() };
         let (top, base, end) = (WatchedPtr::new(none), WatchedPtr::new(none), Cell::new(none));
-        Self { last: WatchedPtr::null(), vacant, top, base, end, kept, room }
+        let is_refused = Cell::new(false);
+        Self { last: WatchedPtr::null(), vacant, top, base, end, kept, room, is_refused }
     }
 
     /// Takes the block that came last; null if there is none.
@@ -92,11 +95,12 @@ impl Shelf {
         true
     }
 
-    /// Makes room for the blocks if there is none yet. False if there was, if there may be none, or for want of memory.
+    /// Makes room for the blocks if there is none yet. False if there was, if there may be none, or for want of memory; then
+    /// it is not asked for again, since each request that fails takes long.
     #[cold]
     pub(super) fn make_room(&self) -> bool {
         let Some(layout) = self.layout() else { return false };
-        if self.room < 2 || self.base.get() != none() {
+        if self.room < 2 || self.base.get() != none() || self.is_refused.get() {
             return false;
         }
         // SAFETY: its size is not 0.
@@ -107,6 +111,7 @@ impl Shelf {
             self.top.set(base);
             self.end.set(base.wrapping_add(self.room - 1));
         }
+        self.is_refused.set(slots.is_null());
         !slots.is_null()
     }
 
@@ -184,6 +189,14 @@ mod tests {
         // Leaks the slots.
         shelf.forget();
         assert!(shelf.ready() == 0 && shelf.pop().is_null() && shelf.push(block(6)) && !shelf.push(block(7)));
+    }
+
+    #[test]
+    fn a_shelf_asks_once_for_more_than_there_is() {
+        let shelf = Shelf::new(usize::MAX);
+        assert!(shelf.push(block(1)) && !shelf.push(block(2)) && !shelf.make_room());
+        assert!(shelf.is_refused.get() && !shelf.make_room() && !shelf.push(block(2)));
+        assert_eq!((shelf.ready(), shelf.pop().addr(), shelf.pop().addr()), (1, 1, 0));
     }
 
     #[test]

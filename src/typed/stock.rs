@@ -126,7 +126,9 @@ impl<S: Shelves> Stock<S> {
         Self::count(&self.made);
         // The frees first: what others make and free in between makes it too high, never less than nothing. Relaxed: a figure.
         let freed = self.freed.value();
-        let blocks = self.made.value().saturating_sub(freed);
+        // The maker of a value may have taken and dropped a box.
+        let ready = if S::IS_SHARED { 0 } else { self.shelves.figures()[0] };
+        let blocks = self.made.value().saturating_sub(freed + ready);
         if blocks > self.most.load(Ordering::Relaxed) {
             self.most.fetch_max(blocks, Ordering::Relaxed);
         }
