@@ -1,11 +1,15 @@
 //! A fuzzer's bytes are a program of up to four threads, whose steps are taken one after another by the engine of the
-//! property tests. See README.md.
+//! property tests: with a private heap beside the process's allocator if the first bit says so. See README.md.
 #![no_main]
+
+#[path = "../../tests/support/private.rs"]
+mod private;
 
 use libfuzzer_sys::fuzz_target;
 use poolmalloc::{PoolMalloc, check_heap, stats};
-use poolmalloc_oracle::Counts;
 use poolmalloc_oracle::program::{self, Program};
+use poolmalloc_oracle::{ByAlignment, Counts};
+use private::Private;
 
 /// What the statistics say, in the words of the engine.
 fn counted() -> Counts {
@@ -19,12 +23,18 @@ fn counted() -> Counts {
     }
 }
 
-fuzz_target!(|program: Program| {
+fuzz_target!(|input: (bool, Program)| {
+    let (is_alone, program) = input;
     let before = counted();
-    program::run::<PoolMalloc>(&program.0, |counts| {
+    let audit = |counts: &Counts| {
         if let Err(violation) = check_heap() {
             panic!("{violation}");
         }
         assert_eq!(counted().since(&before), *counts);
-    });
+    };
+    if is_alone {
+        program::run::<PoolMalloc>(&program.0, audit);
+    } else {
+        program::run::<ByAlignment<PoolMalloc, Private>>(&program.0, audit);
+    }
 });
