@@ -178,7 +178,7 @@ macro_rules! methods {
             }
 
             /// A pool without a name that keeps up to `most` ready blocks. Its list takes 8 bytes for each of `most` when the
-            /// first comes back.
+            /// first comes back; without memory for that, the pool keeps one block.
             #[must_use]
             pub fn with_capacity(most: usize) -> Self {
                 Self::named("", most)
