@@ -1,6 +1,6 @@
 //! Programs with unusual memory: what only they hold is no leak, what they have closed or never touched is left so, and the
 //! search does not take longer for it. Stacks that the program lends, or that lie side by side; signal stacks; closed pages;
-//! reserved and shared memory; no descriptors left.
+//! reserved and shared memory; no descriptors left. And where `/proc` does not show this process, the search says so.
 //!
 //! To see it fail: hide a stack down to where its mapping begins; read blocks of the backend directly, or all of a mapping; see the rows of
 //! `tests/mutants.txt` for this file.
@@ -19,7 +19,7 @@ use std::thread;
 
 use libtest_mimic::Trial;
 use poolmalloc::PoolMalloc;
-use poolmalloc::leaks::{self, LeakReport, find};
+use poolmalloc::leaks::{self, LeakError, LeakReport, find};
 use poolmalloc_plants::far_below;
 
 use support::process::{command, role, succeed};
@@ -320,6 +320,105 @@ fn signals_in_turn() {
     }
 }
 
+/// In a PID namespace of its own, under the `/proc` of the one outside: the numbers of threads there are not those of this
+/// process. The search sees that, and does not take its threads for ended.
+fn foreign_proc() {
+    // SAFETY: no preconditions; this is the only thread.
+    if unsafe { libc::unshare(libc::CLONE_NEWUSER | libc::CLONE_NEWPID) } != 0 {
+        return println!("left out: no new PID namespace is to be had: {}", std::io::Error::last_os_error());
+    }
+    in_a_child(|| {
+        let holder = thread::spawn(|| hold(ptr::null_mut()).addr());
+        while HOLDING.load(Ordering::Relaxed) == 0 {
+            thread::yield_now();
+        }
+        let refused = far_below(find);
+        IS_OVER.store(true, Ordering::Relaxed);
+        holder.join().expect("the holder");
+        assert_eq!(refused.map(|report| report.to_string()), Err(LeakError::NoProc));
+    });
+}
+
+/// Runs the body in a child, which fails if the body panics, and waits for it.
+fn in_a_child(body: impl FnOnce()) {
+    // SAFETY: this is the only thread.
+    match unsafe { libc::fork() } {
+        -1 => panic!("no child: {}", std::io::Error::last_os_error()),
+        0 => exit_after(body),
+        child => {
+            let mut status = 0;
+            // SAFETY: room for the answer.
+            assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+            assert_eq!(status, 0);
+        }
+    }
+}
+
+/// Runs the body, and ends the process: with an error if it panics.
+fn exit_after(body: impl FnOnce()) -> ! {
+    let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(body));
+    std::process::exit(i32::from(ended.is_err()))
+}
+
+/// A filter of system calls refuses reads of the process's memory: then nothing is known, rather than all leaked.
+fn refused_reads() {
+    let held = Box::new([5_usize; 5]);
+    let statement = |code: u32, jf, k| libc::sock_filter { code: code as u16, jt: 0, jf, k };
+    let mut filter = [
+        // The call's number.
+        statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0),
+        statement(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 1, libc::SYS_pread64 as u32),
+        statement(libc::BPF_RET | libc::BPF_K, 0, libc::SECCOMP_RET_ERRNO | libc::EPERM as u32),
+        statement(libc::BPF_RET | libc::BPF_K, 0, libc::SECCOMP_RET_ALLOW),
+    ];
+    let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_mut_ptr() };
+    // SAFETY: it takes numbers only.
+    assert_eq!(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) }, 0);
+    // SAFETY: the filter is as long as the program says, and is copied.
+    if unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program) } != 0 {
+        return println!("left out: no filter is to be had: {}", std::io::Error::last_os_error());
+    }
+    let refused = far_below(find);
+    assert_eq!(refused.map(|report| report.to_string()), Err(LeakError::NoProc));
+    drop(black_box(held));
+}
+
+/// The first thread has ended: `/proc/self` shows no memory any more.
+fn the_first_thread_has_ended() {
+    thread::spawn(|| {
+        exit_after(|| {
+            let has_ended = || fs::read("/proc/self/maps").is_ok_and(|maps| maps.is_empty());
+            while !has_ended() {
+                thread::yield_now();
+            }
+            let held = Box::new([5_usize; 5]);
+            assert_nothing();
+            drop(black_box(held));
+            far_below(forget_two);
+            assert_eq!(report().direct.blocks, 2);
+        })
+    });
+    // SAFETY: this thread holds nothing that another waits for.
+    unsafe { libc::syscall(libc::SYS_exit, 0) };
+}
+
+/// Backtraces of the search's own requests end at its stack, whatever lies above that.
+fn backtraces_of_the_search() {
+    const BYTES: usize = 512 * 1024;
+    std::mem::forget(black_box(Box::new([1_u64; 12])));
+    // Closed memory, and then numbers that are no addresses, in the places for such stacks.
+    map(BYTES, libc::PROT_NONE, libc::MAP_PRIVATE);
+    find().expect("a report");
+    for _ in 0..12 {
+        let numbers = map(BYTES, libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE).cast::<usize>();
+        for number in 0..BYTES / size_of::<usize>() {
+            // SAFETY: inside the mapping.
+            unsafe { numbers.wrapping_add(number).write(0x1000 + number) };
+        }
+    }
+    find().expect("a report");
+}
+
 const PROGRAMS: &[(&str, fn())] = &[
     ("lent_stacks_side_by_side", lent_stacks_side_by_side),
     ("stacks_without_guards", stacks_without_guards),
@@ -332,7 +431,14 @@ const PROGRAMS: &[(&str, fn())] = &[
     ("very_many_mappings", very_many_mappings),
     ("no_descriptors_left", no_descriptors_left),
     ("signals_in_turn", signals_in_turn),
+    ("foreign_proc", foreign_proc),
+    ("refused_reads", refused_reads),
+    ("the_first_thread_has_ended", the_first_thread_has_ended),
+    (BACKTRACES, backtraces_of_the_search),
 ];
+
+/// The one that is not armed: it needs backtraces, where the build has them.
+const BACKTRACES: &str = "backtraces_of_the_search";
 
 fn main() {
     if let Some(role) = role() {
@@ -345,7 +451,8 @@ fn main() {
     let children = PROGRAMS.iter().map(|(name, _)| {
         Trial::test(*name, move || {
             // Armed from the beginning: what is freed before would leave words in the C library's heap that look like pointers.
-            succeed(command(name).env("POOLMALLOC", "leaks"));
+            let words = if *name == BACKTRACES { "debug,backtrace=16" } else { "leaks" };
+            succeed(command(name).env("POOLMALLOC", words));
             Ok(())
         })
     });

@@ -484,6 +484,9 @@ fn look<T, R>(
             }
             tries += 1;
         };
+        // What the report takes belongs to no place of the program.
+        #[cfg(feature = "profile")]
+        let _quiet = crate::traces::Quiet::begin();
         tell(found).map(Box::new)
     });
     told.unwrap_or(Err(LeakError::NoMemory))

@@ -38,6 +38,8 @@ const PATIENCE_IN_KERNEL: Duration = Duration::from_secs(2);
 /// Looks at threads that are all asleep and block the signal, after which it is not waited for them any more. The C library blocks
 /// signals for moments, when a thread begins or ends; such a thread may wait for one that has been stopped.
 const LOOKS_AT_SLEEPERS: u32 = 64;
+/// Lists of threads without the calling one, after which they are taken for those of other processes.
+const LOOKS_WITHOUT_US: u32 = 4;
 /// Nanoseconds that a thread which blocks the signal may run before it is given up.
 const RUN_WITH_BLOCKED: u64 = 20_000_000;
 /// Places of the first table.
@@ -46,6 +48,9 @@ const FIRST_PLACES: usize = 1024;
 const HEADER_BYTES: usize = size_of::<Place>();
 /// Bytes of the finder's own stack.
 const STACK_BYTES: usize = 512 * 1024;
+/// Bytes above its first frame, which stay zero. Whoever takes a backtrace there looks for the caller's caller above that
+/// frame: a return address of 0 is where it ends, and what lies beyond the stack is not read.
+const ABOVE_FIRST_FRAME: usize = 512;
 
 /// Whether the finder works here.
 pub(crate) const IS_SUPPORTED: bool = true;
@@ -207,11 +212,17 @@ impl Stop {
 impl World {
     /// Asks each thread, waits for all, and looks again, until there is none that is new. A thread that is stopped makes no
     /// other, so a look that begins when all are stopped and finds no new one has found all.
+    ///
+    /// The list must have the calling thread too. It has not where `/proc` belongs to another PID namespace: there the numbers are
+    /// foreign, and no thread would be found by them. It may miss some for once, while many end.
     fn stop_all(&self, round: u32, signal: c_int) -> Result<(), Refusal> {
+        let this_thread = this_thread();
+        let mut looks_without_us = 0;
         loop {
-            let (mut is_new, mut is_full) = (false, false);
+            let (mut is_new, mut is_full, mut are_we_there) = (false, false, false);
             each_thread(|thread| {
-                if thread == this_thread() {
+                if thread == this_thread {
+                    are_we_there = true;
                     return true;
                 }
                 let Some(place) = self.table.place(thread) else {
@@ -232,7 +243,12 @@ impl World {
             if is_full {
                 return Err(Refusal::NoMemory);
             }
-            if !is_new {
+            if !are_we_there {
+                looks_without_us += 1;
+                if looks_without_us == LOOKS_WITHOUT_US {
+                    return Err(Refusal::NoProc);
+                }
+            } else if !is_new {
                 return Ok(());
             }
             self.wait(round, signal);
@@ -615,8 +631,8 @@ pub(crate) fn on_own_stack<R>(body: impl FnOnce(&Caller) -> R) -> Option<R> {
         let place = bottom.cast();
         // SAFETY: fresh memory, aligned to a page, and larger than any call.
         unsafe { place.write(call) };
-        // SAFETY: just past the end of the stack, whose size keeps it aligned.
-        let top = unsafe { start.add(STACK_BYTES) };
+        // SAFETY: inside what was reserved; both sizes keep it aligned.
+        let top = unsafe { start.add(STACK_BYTES - ABOVE_FIRST_FRAME) };
         // SAFETY: the stack is fresh and large enough; `begin` takes the call, and neither unwinds nor keeps it.
         unsafe { switch(place.as_ptr().cast(), top.as_ptr(), begin) };
         // SAFETY: written above, and read once.
@@ -651,7 +667,7 @@ pub(crate) fn clear_stack() {
 /// Saves the registers that a call keeps, and calls `begin(call, stack pointer)` on another stack.
 ///
 /// # Safety
-/// * `top` is the end of a stack that nobody uses, aligned to 16 bytes; `begin` may be called with `call`, and does not unwind.
+/// * `top` is the end of a stack that nobody uses, aligned to 16 bytes, with zeros above it; `begin` may be called with `call`, and does not unwind.
 #[inline(never)]
 unsafe fn switch(call: *mut c_void, top: *mut u8, begin: unsafe extern "C" fn(*mut c_void, usize)) {
     #[cfg(target_arch = "x86_64")]

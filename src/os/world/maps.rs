@@ -99,7 +99,16 @@ impl Name {
 
 /// Calls `each` with each mapping, in the order of their addresses, until it returns `None`.
 pub(crate) fn each_mapping(mut each: impl FnMut(Mapping) -> Option<()>) -> Result<(), Refusal> {
-    let file = ProcFile::open(b"/proc/self/maps\0").ok_or(Refusal::NoProc)?;
+    // When the first thread has ended, the process's own list is empty.
+    if each_mapping_in(b"/proc/self/maps\0", &mut each)? || each_mapping_in(b"/proc/thread-self/maps\0", &mut each)? {
+        return Ok(());
+    }
+    Err(Refusal::NoProc)
+}
+
+/// As [`each_mapping`], of this list. Returns whether there was one.
+fn each_mapping_in(path: &[u8], each: &mut impl FnMut(Mapping) -> Option<()>) -> Result<bool, Refusal> {
+    let file = ProcFile::open(path).ok_or(Refusal::NoProc)?;
     let mut text = [0_u8; 16 * 1024];
     let mut held = 0;
     let mut found = false;
@@ -115,7 +124,7 @@ pub(crate) fn each_mapping(mut each: impl FnMut(Mapping) -> Option<()>) -> Resul
         }
         let kept = rest.len();
         if length < text.len() {
-            return if found { Ok(()) } else { Err(Refusal::NoProc) };
+            return Ok(found);
         }
         // A line is no longer than the longest path and some numbers.
         if kept == length {
@@ -193,9 +202,21 @@ struct ScanPart {
 const_assert_eq!(size_of::<ScanQuestion>(), 96);
 
 impl Memory {
+    /// Opens the files, and sees to it that memory can be read: where that is refused, no pointer would be found.
     pub(crate) fn open() -> Result<Self, Refusal> {
-        let memory = ProcFile::open(b"/proc/self/mem\0").ok_or(Refusal::NoProc)?;
-        Ok(Self { memory, pages: ProcFile::open(b"/proc/self/pagemap\0"), page: page_bytes() })
+        let known = core::hint::black_box(&0x706F_6F6C_6D61_6C6C_u64);
+        let can_read = |memory: &ProcFile| {
+            let mut word = [0];
+            memory.words_at(core::ptr::from_ref(known).addr(), &mut word) == 1 && word[0] == *known
+        };
+        let of = |[memory, pages]: [&[u8]; 2]| {
+            let memory = ProcFile::open(memory).filter(can_read)?;
+            Some(Self { memory, pages: ProcFile::open(pages), page: page_bytes() })
+        };
+        of([b"/proc/self/mem\0", b"/proc/self/pagemap\0"])
+            // When the first thread has ended, the process has no memory of its own there any more.
+            .or_else(|| of([b"/proc/thread-self/mem\0", b"/proc/thread-self/pagemap\0"]))
+            .ok_or(Refusal::NoProc)
     }
 
     /// Reads words from an address, a multiple of 8. Returns how many could be read.
