@@ -74,6 +74,14 @@ extern "C" fn hold(_: *mut c_void) -> *mut c_void {
 
 /// A thread with the attributes that `choose` gives it.
 fn start(choose: impl FnOnce(*mut libc::pthread_attr_t)) -> libc::pthread_t {
+    start_with(hold, choose)
+}
+
+/// As [`start`], with a body of its own.
+fn start_with(
+    body: extern "C" fn(*mut c_void) -> *mut c_void,
+    choose: impl FnOnce(*mut libc::pthread_attr_t),
+) -> libc::pthread_t {
     // SAFETY: all zero is what the next line overwrites.
     let mut attributes = unsafe { std::mem::zeroed() };
     // SAFETY: room for attributes.
@@ -81,7 +89,7 @@ fn start(choose: impl FnOnce(*mut libc::pthread_attr_t)) -> libc::pthread_t {
     choose(&raw mut attributes);
     let mut id = 0;
     // SAFETY: made above; the body takes no argument.
-    assert_eq!(unsafe { libc::pthread_create(&raw mut id, &raw const attributes, hold, ptr::null_mut()) }, 0);
+    assert_eq!(unsafe { libc::pthread_create(&raw mut id, &raw const attributes, body, ptr::null_mut()) }, 0);
     id
 }
 
@@ -278,12 +286,7 @@ fn very_many_mappings() {
 fn no_descriptors_left() {
     let holder = thread::spawn(|| {
         let held = Box::new([5_usize; 5]);
-        // SAFETY: all zero is a set of signals.
-        let mut all = unsafe { std::mem::zeroed::<libc::sigset_t>() };
-        // SAFETY: room for a set.
-        unsafe { libc::sigfillset(&raw mut all) };
-        // SAFETY: a set; the old one is not asked for.
-        assert_eq!(unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const all, ptr::null_mut()) }, 0);
+        block_all_signals();
         HOLDING.fetch_add(1, Ordering::Relaxed);
         while !IS_OVER.load(Ordering::Relaxed) {
             // Now there is one left, now there is none.
@@ -402,6 +405,165 @@ fn the_first_thread_has_ended() {
     unsafe { libc::syscall(libc::SYS_exit, 0) };
 }
 
+/// The complement of the end of a large block: as a pointer it lies nowhere.
+static NOT_END: AtomicUsize = AtomicUsize::new(0);
+/// `far_below` needs much of it.
+const BLOCK_BYTES: usize = 1024 * 1024;
+
+#[inline(never)]
+fn leak_a_stack() {
+    let stack = black_box(vec![0_u8; BLOCK_BYTES].leak());
+    NOT_END.store(!(stack.as_ptr().addr() + BLOCK_BYTES), Ordering::Relaxed);
+}
+
+/// Overwrites what the functions before have left below.
+#[inline(never)]
+fn clear() {
+    black_box([0_u8; 48 * 1024]);
+}
+
+fn coroutine() {
+    let held = Box::new([5_usize; 5]);
+    // The thread that runs on the block searches, and then another.
+    assert_nothing();
+    HOLDING.store(1, Ordering::Relaxed);
+    while !IS_OVER.load(Ordering::Relaxed) {
+        thread::yield_now();
+    }
+    drop(black_box(held));
+}
+
+/// On the block, with no return address.
+extern "C" fn run_coroutine() -> ! {
+    let ended = std::panic::catch_unwind(coroutine);
+    if ended.is_err() {
+        std::process::exit(1);
+    }
+    HOLDING.store(2, Ordering::Relaxed);
+    loop {
+        thread::park();
+    }
+}
+
+/// Goes over to the end of the block.
+#[inline(never)]
+fn change_stacks() -> ! {
+    let end = NOT_END.load(Ordering::Relaxed);
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: nobody else uses the block; what is called does not return. Calls are made with the stack at a multiple of 16.
+    unsafe {
+        std::arch::asm!("not {end}", "mov rsp, {end}", "and rsp, -16", "xor {end:e}, {end:e}", "xor ebp, ebp", "call {run}", "ud2",
+            end = in(reg) end, run = sym run_coroutine, options(noreturn));
+    }
+    #[cfg(target_arch = "aarch64")]
+    // SAFETY: as above.
+    unsafe {
+        std::arch::asm!("mvn {end}, {end}", "and {end}, {end}, -16", "mov sp, {end}", "mov {end}, xzr", "mov x29, xzr", "bl {run}", "brk 1",
+            end = in(reg) end, run = sym run_coroutine, options(noreturn));
+    }
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    unreachable!("the finder works on neither: {end}");
+}
+
+/// A thread runs on a large block to which only its stack pointer leads: what it holds is held.
+fn stack_in_a_large_block() {
+    thread::spawn(|| {
+        far_below(leak_a_stack);
+        far_below(clear);
+        change_stacks();
+    });
+    for step in 1..=2 {
+        while HOLDING.load(Ordering::Relaxed) < step {
+            thread::yield_now();
+        }
+        assert_nothing();
+        IS_OVER.store(true, Ordering::Relaxed);
+    }
+}
+
+#[inline(never)]
+fn use_signal_stack() {
+    let sp = ptr::without_provenance_mut(!NOT_END.load(Ordering::Relaxed) - BLOCK_BYTES);
+    let stack = libc::stack_t { ss_sp: sp, ss_flags: 0, ss_size: BLOCK_BYTES };
+    // SAFETY: nobody else uses the block.
+    assert_eq!(unsafe { libc::sigaltstack(&raw const stack, ptr::null_mut()) }, 0);
+}
+
+/// A thread's stack for signals is a large block, which only the kernel knows.
+fn signal_stack_in_a_large_block() {
+    far_below(leak_a_stack);
+    far_below(use_signal_stack);
+    far_below(clear);
+    assert_nothing();
+}
+
+fn block_all_signals() -> libc::sigset_t {
+    // SAFETY: all zero is a set of signals.
+    let mut all = unsafe { std::mem::zeroed::<libc::sigset_t>() };
+    // SAFETY: room for a set.
+    unsafe { libc::sigfillset(&raw mut all) };
+    // SAFETY: a set; the old one is not asked for.
+    assert_eq!(unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const all, ptr::null_mut()) }, 0);
+    all
+}
+
+/// A thread takes each signal by `sigwait`, that of the search too: it cannot be stopped, and soon no more are sent.
+fn signals_taken_by_sigwait() {
+    static TAKEN: AtomicUsize = AtomicUsize::new(0);
+    thread::spawn(|| {
+        let all = block_all_signals();
+        let held = Box::new([5_usize; 5]);
+        HOLDING.store(1, Ordering::Relaxed);
+        loop {
+            let mut signal = 0;
+            // SAFETY: a set, and room for the answer.
+            assert_eq!(unsafe { libc::sigwait(&raw const all, &raw mut signal) }, 0);
+            TAKEN.fetch_add(1, Ordering::Relaxed);
+            black_box(&held);
+        }
+    });
+    while HOLDING.load(Ordering::Relaxed) == 0 {
+        thread::yield_now();
+    }
+    let report = report();
+    assert!(report.is_empty() && report.running_threads.len() == 1, "{report}");
+    let taken = TAKEN.load(Ordering::Relaxed);
+    assert!(taken < 50, "{taken} signals");
+}
+
+/// A thread that lives for a moment, and asks for no memory.
+extern "C" fn pass(_: *mut c_void) -> *mut c_void {
+    let moment = libc::timespec { tv_sec: 0, tv_nsec: 3_000_000 };
+    // SAFETY: a moment; what is left of it is not asked for.
+    unsafe { libc::nanosleep(&raw const moment, ptr::null_mut()) };
+    ptr::null_mut()
+}
+
+/// A thread that cannot be stopped makes new ones all the time, three at most at once: the search ends nevertheless.
+fn threads_made_for_ever() {
+    let maker = thread::spawn(|| {
+        block_all_signals();
+        let held = Box::new([5_usize; 5]);
+        let mut last = start_with(pass, |_| {});
+        while !IS_OVER.load(Ordering::Relaxed) {
+            let next = start_with(pass, |_| {});
+            // SAFETY: a thread that was started, and is joined once.
+            assert_eq!(unsafe { libc::pthread_join(last, ptr::null_mut()) }, 0);
+            last = next;
+            HOLDING.store(1, Ordering::Relaxed);
+        }
+        drop(black_box(held));
+    });
+    while HOLDING.load(Ordering::Relaxed) == 0 {
+        thread::yield_now();
+    }
+    let report = far_below(find);
+    IS_OVER.store(true, Ordering::Relaxed);
+    let report = report.expect("a report");
+    assert!(report.is_empty() && !report.running_threads.is_empty(), "{report}");
+    maker.join().expect("the maker");
+}
+
 /// Backtraces of the search's own requests end at its stack, whatever lies above that.
 fn backtraces_of_the_search() {
     const BYTES: usize = 512 * 1024;
@@ -434,6 +596,10 @@ const PROGRAMS: &[(&str, fn())] = &[
     ("foreign_proc", foreign_proc),
     ("refused_reads", refused_reads),
     ("the_first_thread_has_ended", the_first_thread_has_ended),
+    ("stack_in_a_large_block", stack_in_a_large_block),
+    ("signal_stack_in_a_large_block", signal_stack_in_a_large_block),
+    ("signals_taken_by_sigwait", signals_taken_by_sigwait),
+    ("threads_made_for_ever", threads_made_for_ever),
     (BACKTRACES, backtraces_of_the_search),
 ];
 

@@ -469,7 +469,7 @@ fn look<T, R>(
             SHARED.with_view(tls::current(), |view| {
                 let held = LARGE.hold();
                 let world = STOP.stop()?;
-                if !is_last && Scan::is_moving(view) {
+                if !is_last && Scan::is_moving(view) && !world.is_held_up() {
                     return Ok(None);
                 }
                 let mut scan = Scan::new(view, &held, &world, caller)?;

@@ -148,7 +148,7 @@ fn parsed(line: &[u8]) -> Option<Mapping> {
     let is_anonymous = inode == b"0";
     let is_kernels = name.starts_with(b"[v");
     // Devices may not like to be read; a file that is mapped as it is holds no pointers, unless it is one in memory.
-    let in_memory = [&b"/dev/zero"[..], b"/dev/shm/", b"/memfd:", b"/SYSV", b"[anon_shmem"];
+    let in_memory = [&b"/dev/zero"[..], b"/dev/shm/", b"/memfd:", b"/SYSV", b"/anon_hugepage", b"[anon_shmem"];
     let is_in_memory = in_memory.iter().any(|prefix| name.starts_with(prefix));
     let is_worth_it = if is_private { is_anonymous || has(1, b'w') } else { is_in_memory };
     Some(Mapping {
@@ -338,6 +338,9 @@ mod tests {
         assert!(root("7f0000000000-7f0000001000 r--p 00000000 00:00 0 "));
         assert!(root("7f0000000000-7f0000001000 rw-p 00003000 fe:01 1234                       /usr/lib/libc.so.6"));
         assert!(root("7f0000000000-7f0000001000 rw-s 00000000 00:01 7                          /dev/zero (deleted)"));
+        assert!(root(
+            "7f0000000000-7f0000200000 rw-s 00000000 00:0f 9                          /anon_hugepage (deleted)"
+        ));
         assert!(!root("7f0000000000-7f0000001000 r--p 00003000 fe:01 1234                       /usr/lib/libc.so.6"));
         assert!(!root("7f0000000000-7f0000001000 rw-s 00003000 fe:01 1234                       /dev/dri/card0"));
         assert!(!root("7ffd2b5f6000-7ffd2b5fa000 r--p 00000000 00:00 0                          [vvar]"));
