@@ -10,6 +10,7 @@
 mod support;
 
 use std::alloc::{Layout, alloc, dealloc};
+use std::collections::VecDeque;
 use std::ffi::c_void;
 use std::fs;
 use std::hint::black_box;
@@ -533,31 +534,34 @@ fn signals_taken_by_sigwait() {
 
 /// A thread that lives for a moment, and asks for no memory.
 extern "C" fn pass(_: *mut c_void) -> *mut c_void {
-    let moment = libc::timespec { tv_sec: 0, tv_nsec: 3_000_000 };
+    let moment = libc::timespec { tv_sec: 0, tv_nsec: 4_000_000 };
     // SAFETY: a moment; what is left of it is not asked for.
     unsafe { libc::nanosleep(&raw const moment, ptr::null_mut()) };
     ptr::null_mut()
 }
 
-/// A thread that cannot be stopped makes new ones all the time, three at most at once: the search ends nevertheless.
+/// A thread that cannot be stopped makes new ones for half a minute at least, five at most at once: the search ends before.
 fn threads_made_for_ever() {
+    const THREADS: usize = 30_000;
+    static MADE: AtomicUsize = AtomicUsize::new(0);
     let maker = thread::spawn(|| {
         block_all_signals();
         let held = Box::new([5_usize; 5]);
-        let mut last = start_with(pass, |_| {});
-        while !IS_OVER.load(Ordering::Relaxed) {
-            let next = start_with(pass, |_| {});
+        let mut alive: VecDeque<_> = (0..4).map(|_| start_with(pass, |_| {})).collect();
+        for _ in (0..THREADS).take_while(|_| !IS_OVER.load(Ordering::Relaxed)) {
+            alive.push_back(start_with(pass, |_| {}));
+            let first = alive.pop_front().expect("a thread");
             // SAFETY: a thread that was started, and is joined once.
-            assert_eq!(unsafe { libc::pthread_join(last, ptr::null_mut()) }, 0);
-            last = next;
-            HOLDING.store(1, Ordering::Relaxed);
+            assert_eq!(unsafe { libc::pthread_join(first, ptr::null_mut()) }, 0);
+            MADE.fetch_add(1, Ordering::Relaxed);
         }
         drop(black_box(held));
     });
-    while HOLDING.load(Ordering::Relaxed) == 0 {
+    while MADE.load(Ordering::Relaxed) == 0 {
         thread::yield_now();
     }
     let report = far_below(find);
+    assert!(MADE.load(Ordering::Relaxed) < THREADS, "the search has waited until no more were made");
     IS_OVER.store(true, Ordering::Relaxed);
     let report = report.expect("a report");
     assert!(report.is_empty() && !report.running_threads.is_empty(), "{report}");

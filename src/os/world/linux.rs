@@ -121,14 +121,22 @@ impl Table {
         unsafe { core::slice::from_raw_parts(self.places.as_ptr(), self.count) }
     }
 
-    /// The place of a thread, or the free one where it would be; `None` if all are taken by others.
-    fn place(&self, thread: u32) -> Option<&Place> {
+    /// The places where a thread may be, in turn: it is in none behind one that is free.
+    fn places_of(&self, thread: u32) -> impl Iterator<Item = (&Place, u32)> {
         let first = thread.wrapping_mul(0x9E37_79B9) as usize % self.count;
         let (before, from) = self.places().split_at(first);
-        from.iter().chain(before).find(|place| {
-            let there = place.thread.load(Ordering::Acquire);
-            there == thread || there == 0
-        })
+        from.iter().chain(before).map(|place| (place, place.thread.load(Ordering::Acquire)))
+    }
+
+    /// The place of a thread.
+    fn place(&self, thread: u32) -> Option<&Place> {
+        let (place, there) = self.places_of(thread).find(|(_, there)| *there == thread || *there == 0)?;
+        (there == thread).then_some(place)
+    }
+
+    /// A place for a thread that has none: a free one, or that of a thread which has ended. `None` if all are taken by others.
+    fn new_place(&self, thread: u32) -> Option<&Place> {
+        self.places_of(thread).find(|(_, there)| *there == NO_THREAD || *there == 0).map(|(place, _)| place)
     }
 }
 
@@ -231,13 +239,13 @@ impl World {
                     are_we_there = true;
                     return true;
                 }
-                let Some(place) = self.table.place(thread) else {
+                if self.table.place(thread).is_some() {
+                    return true;
+                }
+                let Some(place) = self.table.new_place(thread) else {
                     is_full = true;
                     return false;
                 };
-                if place.thread.load(Ordering::Relaxed) == thread {
-                    return true;
-                }
                 is_new = true;
                 place.ran.store(0, Ordering::Relaxed);
                 place.sent_again.store(0, Ordering::Relaxed);
@@ -397,9 +405,7 @@ extern "C" fn park(_: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
         if round & 1 == 0 {
             return;
         }
-        let Some(place) = table.place(this_thread()).filter(|place| place.thread.load(Ordering::Relaxed) != 0) else {
-            return;
-        };
+        let Some(place) = table.place(this_thread()) else { return };
         if place.state.load(Ordering::Acquire) == state(round, ASKED) {
             place.stack.store(stack, Ordering::Relaxed);
             place.pointer.store(thread_pointer(), Ordering::Relaxed);
