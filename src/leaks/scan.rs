@@ -457,9 +457,9 @@ impl<'a> Scan<'a> {
         }
         // A coroutine's stack, or one for signals, may be a block: what runs there holds it, though no word may lead to it.
         self.stacks.push(caller.stack)?;
-        self.stacks.push(caller.signal_stack.0)?;
+        self.stacks.push(caller.signal_stack)?;
         world.threads().filter_map(|thread| thread.stack).try_for_each(|stack| self.stacks.push(stack))?;
-        if !caller.signal_stack.1 {
+        if !caller.on_signal_stack {
             self.hide_unused_stack(caller.stack, world::thread_pointer())?;
         }
         for thread in world.threads().filter(|thread| !thread.on_signal_stack) {

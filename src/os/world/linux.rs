@@ -615,14 +615,19 @@ fn each_thread(mut each: impl FnMut(u32) -> bool) -> Result<usize, Refusal> {
     }
 }
 
-/// Where the calling thread's stack for signals begins, and whether it runs there.
-fn signal_stack() -> (usize, bool) {
+/// The calling thread's stack for signals.
+fn signal_stack() -> libc::stack_t {
     let mut stack = MaybeUninit::<libc::stack_t>::zeroed();
     // SAFETY: a question with room for the answer.
     unsafe { libc::sigaltstack(ptr::null(), stack.as_mut_ptr()) };
     // SAFETY: all zero is a legal value too.
-    let stack = unsafe { stack.assume_init() };
-    (stack.ss_sp.addr(), stack.ss_flags & libc::SS_ONSTACK != 0)
+    unsafe { stack.assume_init() }
+}
+
+/// Whether the calling thread runs on a stack for signals. In a frame of its own: what lies there is not scanned.
+#[inline(never)]
+fn on_signal_stack() -> bool {
+    signal_stack().ss_flags & libc::SS_ONSTACK != 0
 }
 
 /// Signals that are blocked for the calling thread until this is dropped: all, by the kernel's own call. The C library's leaves
@@ -656,8 +661,10 @@ pub(crate) struct Caller {
     pub(crate) stack: usize,
     /// The stack that the body runs on.
     pub(crate) own: (usize, usize),
-    /// Where the caller's stack for signals begins, which only the kernel may know; and whether that is in use.
-    pub(crate) signal_stack: (usize, bool),
+    /// Where the caller's stack for signals begins, which only the kernel may know.
+    pub(crate) signal_stack: usize,
+    /// Whether the caller's is a stack for signals.
+    pub(crate) on_signal_stack: bool,
 }
 
 /// Runs `body` on a stack of its own, with all signals blocked, and the caller's registers saved on the caller's stack: so
@@ -668,14 +675,17 @@ pub(crate) fn on_own_stack<R>(body: impl FnOnce(&Caller) -> R) -> Option<R> {
     struct Call<F, R> {
         body: Option<F>,
         own: (usize, usize),
-        signal_stack: (usize, bool),
+        on_signal_stack: bool,
         result: Option<R>,
     }
     unsafe extern "C" fn begin<F: FnOnce(&Caller) -> R, R>(call: *mut c_void, stack: usize) {
         // SAFETY: `on_own_stack` passes its `Call`, and waits.
         let call = unsafe { &mut *call.cast::<Call<F, R>>() };
         if let Some(body) = call.body.take() {
-            call.result = Some(body(&Caller { stack, own: call.own, signal_stack: call.signal_stack }));
+            let Call { own, on_signal_stack, .. } = *call;
+            // Asked here, so that no word of the caller's stack holds it.
+            let signal_stack = signal_stack().ss_sp.addr();
+            call.result = Some(body(&Caller { stack, own, signal_stack, on_signal_stack }));
         }
     }
     fn begin_of<F: FnOnce(&Caller) -> R, R>(_: &Call<F, R>) -> unsafe extern "C" fn(*mut c_void, usize) {
@@ -692,7 +702,7 @@ pub(crate) fn on_own_stack<R>(body: impl FnOnce(&Caller) -> R) -> Option<R> {
     let mut result = None;
     if is_open {
         let _blocked = Blocked::new();
-        let call = Call { body: Some(body), own, signal_stack: signal_stack(), result: None };
+        let call = Call { body: Some(body), own, on_signal_stack: on_signal_stack(), result: None };
         let begin = begin_of(&call);
         // At the low end of the new stack: room for an answer on the caller's would show what was there before.
         let place = bottom.cast();

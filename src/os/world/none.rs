@@ -46,7 +46,8 @@ impl World {
 pub(crate) struct Caller {
     pub(crate) stack: usize,
     pub(crate) own: (usize, usize),
-    pub(crate) signal_stack: (usize, bool),
+    pub(crate) signal_stack: usize,
+    pub(crate) on_signal_stack: bool,
 }
 
 pub(crate) fn clear_stack() {}
