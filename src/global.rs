@@ -780,9 +780,7 @@ pub(crate) unsafe fn forget_large(block: *mut u8) {
     /// From so many bytes on, pages are given back instead: the program may never have touched most of them.
     const SPARSE: usize = 32 * 1024;
     if let (Some(bytes), true) = (LARGE.remove(block), LARGE.is_armed()) {
-        let page = os::page_bytes();
-        let before = block.addr().next_multiple_of(page) - block.addr();
-        let pages = bytes.saturating_sub(before) & !(page - 1);
+        let (before, pages) = pages_within(block.addr(), bytes, os::page_bytes());
         // SAFETY: whole pages inside a block that the caller owns.
         let is_given_back = bytes >= SPARSE && unsafe { os::give_back(block.wrapping_add(before), pages) };
         let (first, rest) = if is_given_back { (before, bytes - before - pages) } else { (bytes, 0) };
@@ -792,5 +790,32 @@ pub(crate) unsafe fn forget_large(block: *mut u8) {
         unsafe { ptr::write_bytes(block.wrapping_add(bytes - rest), 0, rest) };
         // Else the compiler would leave out what nobody reads before the block is freed.
         core::hint::black_box(block);
+    }
+}
+
+/// Bytes of a block before the first page that begins in it, and bytes of the whole pages from there on. All of the block lies
+/// before, if no page begins in it: one may be larger.
+fn pages_within(address: usize, bytes: usize, page: usize) -> (usize, usize) {
+    let before = (address.next_multiple_of(page) - address).min(bytes);
+    (before, (bytes - before) & !(page - 1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_wiped_of_a_block_is_the_block() {
+        assert_eq!(pages_within(0x1_0010, 40_000, 0x1000), (0xFF0, 0x8000));
+        assert_eq!(pages_within(0x1_0000, 0x1_0000, 0x1000), (0, 0x1_0000));
+        for page in [0x1000, 0x4000, 0x1_0000] {
+            for address in (0x10_0000..0x10_0000 + page).step_by(16) {
+                for bytes in [1, page - 1, page, 32 * 1024, 40_000, 65_000, 2 * page, 3 * page + 8] {
+                    let (before, pages) = pages_within(address, bytes, page);
+                    assert!(before + pages <= bytes, "{bytes} bytes at {address:#x}");
+                    assert!(pages == 0 || (address + before) % page == 0 && pages % page == 0);
+                }
+            }
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! Programs with unusual memory: what only they hold is no leak, what they have closed or never touched is left so, and the
 //! search does not take longer for it. Stacks that the program lends, or that lie side by side; signal stacks; closed pages;
-//! reserved and shared memory; no descriptors left.
+//! reserved and shared memory; no descriptors left. And where `/proc` does not show this process, the search says so.
 //!
 //! To see it fail: hide a stack down to where its mapping begins; read blocks of the backend directly, or all of a mapping; see the rows of
 //! `tests/mutants.txt` for this file.
@@ -10,6 +10,7 @@
 mod support;
 
 use std::alloc::{Layout, alloc, dealloc};
+use std::collections::VecDeque;
 use std::ffi::c_void;
 use std::fs;
 use std::hint::black_box;
@@ -19,7 +20,7 @@ use std::thread;
 
 use libtest_mimic::Trial;
 use poolmalloc::PoolMalloc;
-use poolmalloc::leaks::{self, LeakReport, find};
+use poolmalloc::leaks::{self, LeakError, LeakReport, find};
 use poolmalloc_plants::far_below;
 
 use support::process::{command, role, succeed};
@@ -74,6 +75,14 @@ extern "C" fn hold(_: *mut c_void) -> *mut c_void {
 
 /// A thread with the attributes that `choose` gives it.
 fn start(choose: impl FnOnce(*mut libc::pthread_attr_t)) -> libc::pthread_t {
+    start_with(hold, choose)
+}
+
+/// As [`start`], with a body of its own.
+fn start_with(
+    body: extern "C" fn(*mut c_void) -> *mut c_void,
+    choose: impl FnOnce(*mut libc::pthread_attr_t),
+) -> libc::pthread_t {
     // SAFETY: all zero is what the next line overwrites.
     let mut attributes = unsafe { std::mem::zeroed() };
     // SAFETY: room for attributes.
@@ -81,7 +90,7 @@ fn start(choose: impl FnOnce(*mut libc::pthread_attr_t)) -> libc::pthread_t {
     choose(&raw mut attributes);
     let mut id = 0;
     // SAFETY: made above; the body takes no argument.
-    assert_eq!(unsafe { libc::pthread_create(&raw mut id, &raw const attributes, hold, ptr::null_mut()) }, 0);
+    assert_eq!(unsafe { libc::pthread_create(&raw mut id, &raw const attributes, body, ptr::null_mut()) }, 0);
     id
 }
 
@@ -278,12 +287,7 @@ fn very_many_mappings() {
 fn no_descriptors_left() {
     let holder = thread::spawn(|| {
         let held = Box::new([5_usize; 5]);
-        // SAFETY: all zero is a set of signals.
-        let mut all = unsafe { std::mem::zeroed::<libc::sigset_t>() };
-        // SAFETY: room for a set.
-        unsafe { libc::sigfillset(&raw mut all) };
-        // SAFETY: a set; the old one is not asked for.
-        assert_eq!(unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const all, ptr::null_mut()) }, 0);
+        block_all_signals();
         HOLDING.fetch_add(1, Ordering::Relaxed);
         while !IS_OVER.load(Ordering::Relaxed) {
             // Now there is one left, now there is none.
@@ -320,6 +324,267 @@ fn signals_in_turn() {
     }
 }
 
+/// In a PID namespace of its own, under the `/proc` of the one outside: the numbers of threads there are not those of this
+/// process. The search sees that, and does not take its threads for ended.
+fn foreign_proc() {
+    // SAFETY: no preconditions; this is the only thread.
+    if unsafe { libc::unshare(libc::CLONE_NEWUSER | libc::CLONE_NEWPID) } != 0 {
+        return println!("left out: no new PID namespace is to be had: {}", std::io::Error::last_os_error());
+    }
+    in_a_child(|| {
+        let holder = thread::spawn(|| hold(ptr::null_mut()).addr());
+        while HOLDING.load(Ordering::Relaxed) == 0 {
+            thread::yield_now();
+        }
+        let refused = far_below(find);
+        IS_OVER.store(true, Ordering::Relaxed);
+        holder.join().expect("the holder");
+        assert_eq!(refused.map(|report| report.to_string()), Err(LeakError::NoProc));
+    });
+}
+
+/// Runs the body in a child, which fails if the body panics, and waits for it.
+fn in_a_child(body: impl FnOnce()) {
+    // SAFETY: this is the only thread.
+    match unsafe { libc::fork() } {
+        -1 => panic!("no child: {}", std::io::Error::last_os_error()),
+        0 => exit_after(body),
+        child => {
+            let mut status = 0;
+            // SAFETY: room for the answer.
+            assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+            assert_eq!(status, 0);
+        }
+    }
+}
+
+/// Runs the body, and ends the process: with an error if it panics.
+fn exit_after(body: impl FnOnce()) -> ! {
+    let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(body));
+    std::process::exit(i32::from(ended.is_err()))
+}
+
+/// A filter of system calls refuses reads of the process's memory: then nothing is known, rather than all leaked.
+fn refused_reads() {
+    let held = Box::new([5_usize; 5]);
+    let statement = |code: u32, jf, k| libc::sock_filter { code: code as u16, jt: 0, jf, k };
+    let mut filter = [
+        // The call's number.
+        statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0),
+        statement(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 1, libc::SYS_pread64 as u32),
+        statement(libc::BPF_RET | libc::BPF_K, 0, libc::SECCOMP_RET_ERRNO | libc::EPERM as u32),
+        statement(libc::BPF_RET | libc::BPF_K, 0, libc::SECCOMP_RET_ALLOW),
+    ];
+    let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_mut_ptr() };
+    // SAFETY: it takes numbers only.
+    assert_eq!(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) }, 0);
+    // SAFETY: the filter is as long as the program says, and is copied.
+    if unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program) } != 0 {
+        return println!("left out: no filter is to be had: {}", std::io::Error::last_os_error());
+    }
+    let refused = far_below(find);
+    assert_eq!(refused.map(|report| report.to_string()), Err(LeakError::NoProc));
+    drop(black_box(held));
+}
+
+/// The first thread has ended: `/proc/self` shows no memory any more.
+fn the_first_thread_has_ended() {
+    thread::spawn(|| {
+        exit_after(|| {
+            let has_ended = || fs::read("/proc/self/maps").is_ok_and(|maps| maps.is_empty());
+            while !has_ended() {
+                thread::yield_now();
+            }
+            let held = Box::new([5_usize; 5]);
+            assert_nothing();
+            drop(black_box(held));
+            far_below(forget_two);
+            assert_eq!(report().direct.blocks, 2);
+        })
+    });
+    // SAFETY: this thread holds nothing that another waits for.
+    unsafe { libc::syscall(libc::SYS_exit, 0) };
+}
+
+/// The complement of the end of a large block: as a pointer it lies nowhere.
+static NOT_END: AtomicUsize = AtomicUsize::new(0);
+/// `far_below` needs much of it.
+const BLOCK_BYTES: usize = 1024 * 1024;
+
+#[inline(never)]
+fn leak_a_stack() {
+    let stack = black_box(vec![0_u8; BLOCK_BYTES].leak());
+    NOT_END.store(!(stack.as_ptr().addr() + BLOCK_BYTES), Ordering::Relaxed);
+}
+
+/// Overwrites what the functions before have left below.
+#[inline(never)]
+fn clear() {
+    black_box([0_u8; 48 * 1024]);
+}
+
+fn coroutine() {
+    let held = Box::new([5_usize; 5]);
+    // The thread that runs on the block searches, and then another.
+    assert_nothing();
+    HOLDING.store(1, Ordering::Relaxed);
+    while !IS_OVER.load(Ordering::Relaxed) {
+        thread::yield_now();
+    }
+    drop(black_box(held));
+}
+
+/// On the block, with no return address.
+extern "C" fn run_coroutine() -> ! {
+    let ended = std::panic::catch_unwind(coroutine);
+    if ended.is_err() {
+        std::process::exit(1);
+    }
+    HOLDING.store(2, Ordering::Relaxed);
+    loop {
+        thread::park();
+    }
+}
+
+/// Goes over to the end of the block.
+#[inline(never)]
+fn change_stacks() -> ! {
+    let end = NOT_END.load(Ordering::Relaxed);
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: nobody else uses the block; what is called does not return. Calls are made with the stack at a multiple of 16.
+    unsafe {
+        std::arch::asm!("not {end}", "mov rsp, {end}", "and rsp, -16", "xor {end:e}, {end:e}", "xor ebp, ebp", "call {run}", "ud2",
+            end = in(reg) end, run = sym run_coroutine, options(noreturn));
+    }
+    #[cfg(target_arch = "aarch64")]
+    // SAFETY: as above.
+    unsafe {
+        std::arch::asm!("mvn {end}, {end}", "and {end}, {end}, -16", "mov sp, {end}", "mov {end}, xzr", "mov x29, xzr", "bl {run}", "brk 1",
+            end = in(reg) end, run = sym run_coroutine, options(noreturn));
+    }
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    unreachable!("the finder works on neither: {end}");
+}
+
+/// A thread runs on a large block to which only its stack pointer leads: what it holds is held.
+fn stack_in_a_large_block() {
+    thread::spawn(|| {
+        far_below(leak_a_stack);
+        far_below(clear);
+        change_stacks();
+    });
+    for step in 1..=2 {
+        while HOLDING.load(Ordering::Relaxed) < step {
+            thread::yield_now();
+        }
+        assert_nothing();
+        IS_OVER.store(true, Ordering::Relaxed);
+    }
+}
+
+#[inline(never)]
+fn use_signal_stack() {
+    let sp = ptr::without_provenance_mut(!NOT_END.load(Ordering::Relaxed) - BLOCK_BYTES);
+    let stack = libc::stack_t { ss_sp: sp, ss_flags: 0, ss_size: BLOCK_BYTES };
+    // SAFETY: nobody else uses the block.
+    assert_eq!(unsafe { libc::sigaltstack(&raw const stack, ptr::null_mut()) }, 0);
+}
+
+/// A thread's stack for signals is a large block, which only the kernel knows.
+fn signal_stack_in_a_large_block() {
+    far_below(leak_a_stack);
+    far_below(use_signal_stack);
+    far_below(clear);
+    assert_nothing();
+}
+
+fn block_all_signals() -> libc::sigset_t {
+    // SAFETY: all zero is a set of signals.
+    let mut all = unsafe { std::mem::zeroed::<libc::sigset_t>() };
+    // SAFETY: room for a set.
+    unsafe { libc::sigfillset(&raw mut all) };
+    // SAFETY: a set; the old one is not asked for.
+    assert_eq!(unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const all, ptr::null_mut()) }, 0);
+    all
+}
+
+/// A thread takes each signal by `sigwait`, that of the search too: it cannot be stopped, and soon no more are sent.
+fn signals_taken_by_sigwait() {
+    static TAKEN: AtomicUsize = AtomicUsize::new(0);
+    thread::spawn(|| {
+        let all = block_all_signals();
+        let held = Box::new([5_usize; 5]);
+        HOLDING.store(1, Ordering::Relaxed);
+        loop {
+            let mut signal = 0;
+            // SAFETY: a set, and room for the answer.
+            assert_eq!(unsafe { libc::sigwait(&raw const all, &raw mut signal) }, 0);
+            TAKEN.fetch_add(1, Ordering::Relaxed);
+            black_box(&held);
+        }
+    });
+    while HOLDING.load(Ordering::Relaxed) == 0 {
+        thread::yield_now();
+    }
+    let report = report();
+    assert!(report.is_empty() && report.running_threads.len() == 1, "{report}");
+    let taken = TAKEN.load(Ordering::Relaxed);
+    assert!(taken < 50, "{taken} signals");
+}
+
+/// A thread that lives for a moment, and asks for no memory.
+extern "C" fn pass(_: *mut c_void) -> *mut c_void {
+    let moment = libc::timespec { tv_sec: 0, tv_nsec: 4_000_000 };
+    // SAFETY: a moment; what is left of it is not asked for.
+    unsafe { libc::nanosleep(&raw const moment, ptr::null_mut()) };
+    ptr::null_mut()
+}
+
+/// A thread that cannot be stopped makes new ones for half a minute at least, five at most at once: the search ends before.
+fn threads_made_for_ever() {
+    const THREADS: usize = 30_000;
+    static MADE: AtomicUsize = AtomicUsize::new(0);
+    let maker = thread::spawn(|| {
+        block_all_signals();
+        let held = Box::new([5_usize; 5]);
+        let mut alive: VecDeque<_> = (0..4).map(|_| start_with(pass, |_| {})).collect();
+        for _ in (0..THREADS).take_while(|_| !IS_OVER.load(Ordering::Relaxed)) {
+            alive.push_back(start_with(pass, |_| {}));
+            let first = alive.pop_front().expect("a thread");
+            // SAFETY: a thread that was started, and is joined once.
+            assert_eq!(unsafe { libc::pthread_join(first, ptr::null_mut()) }, 0);
+            MADE.fetch_add(1, Ordering::Relaxed);
+        }
+        drop(black_box(held));
+    });
+    while MADE.load(Ordering::Relaxed) == 0 {
+        thread::yield_now();
+    }
+    let report = far_below(find);
+    assert!(MADE.load(Ordering::Relaxed) < THREADS, "the search has waited until no more were made");
+    IS_OVER.store(true, Ordering::Relaxed);
+    let report = report.expect("a report");
+    assert!(report.is_empty() && !report.running_threads.is_empty(), "{report}");
+    maker.join().expect("the maker");
+}
+
+/// Backtraces of the search's own requests end at its stack, whatever lies above that.
+fn backtraces_of_the_search() {
+    const BYTES: usize = 512 * 1024;
+    std::mem::forget(black_box(Box::new([1_u64; 12])));
+    // Closed memory, and then numbers that are no addresses, in the places for such stacks.
+    map(BYTES, libc::PROT_NONE, libc::MAP_PRIVATE);
+    find().expect("a report");
+    for _ in 0..12 {
+        let numbers = map(BYTES, libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE).cast::<usize>();
+        for number in 0..BYTES / size_of::<usize>() {
+            // SAFETY: inside the mapping.
+            unsafe { numbers.wrapping_add(number).write(0x1000 + number) };
+        }
+    }
+    find().expect("a report");
+}
+
 const PROGRAMS: &[(&str, fn())] = &[
     ("lent_stacks_side_by_side", lent_stacks_side_by_side),
     ("stacks_without_guards", stacks_without_guards),
@@ -332,7 +597,18 @@ const PROGRAMS: &[(&str, fn())] = &[
     ("very_many_mappings", very_many_mappings),
     ("no_descriptors_left", no_descriptors_left),
     ("signals_in_turn", signals_in_turn),
+    ("foreign_proc", foreign_proc),
+    ("refused_reads", refused_reads),
+    ("the_first_thread_has_ended", the_first_thread_has_ended),
+    ("stack_in_a_large_block", stack_in_a_large_block),
+    ("signal_stack_in_a_large_block", signal_stack_in_a_large_block),
+    ("signals_taken_by_sigwait", signals_taken_by_sigwait),
+    ("threads_made_for_ever", threads_made_for_ever),
+    (BACKTRACES, backtraces_of_the_search),
 ];
+
+/// The one that is not armed: it needs backtraces, where the build has them.
+const BACKTRACES: &str = "backtraces_of_the_search";
 
 fn main() {
     if let Some(role) = role() {
@@ -345,7 +621,8 @@ fn main() {
     let children = PROGRAMS.iter().map(|(name, _)| {
         Trial::test(*name, move || {
             // Armed from the beginning: what is freed before would leave words in the C library's heap that look like pointers.
-            succeed(command(name).env("POOLMALLOC", "leaks"));
+            let words = if *name == BACKTRACES { "debug,backtrace=16" } else { "leaks" };
+            succeed(command(name).env("POOLMALLOC", words));
             Ok(())
         })
     });

@@ -41,7 +41,7 @@
 //! # What it cannot see
 //! * A pointer that is not there as such: with other bits set above it, split, or encrypted; on a disk or in a device. A block
 //!   held so alone is reported; [`add_root`] says that it is none. So for one that is only in a file's private mapping that has been made
-//!   read-only since, in memory without rights, or in `memfd_secret`.
+//!   read-only since, in memory without rights, in `memfd_secret`, or in shared memory that is in the swap.
 //! * A thread whose stack is an array on another thread's stack (a coroutine that is switched to by `swapcontext`): the frames below
 //!   that array are taken for unused.
 //! * A leak that some word leads to by chance: an integer that looks like its address, what a block held before it was
@@ -52,9 +52,11 @@
 //!
 //! # What it does to the program
 //! Other threads are stopped by a signal, and run on after: a system call that waits is restarted (`SA_RESTART`), but for those
-//! that Linux never restarts, which fail with `EINTR` as at any signal: `poll`, `select`, `epoll_wait`, `pause`, `nanosleep`,
-//! `clock_nanosleep`, `sigtimedwait`, `semop`, `semtimedop`, `msgrcv`, `msgsnd`, `io_getevents`, and sockets with a time limit. The
-//! standard library takes up what it waits for again. The signal is
+//! that Linux never restarts, which fail with `EINTR` as at any signal: `poll`, `ppoll`, `select`, `pselect`, `epoll_wait`,
+//! `epoll_pwait`, `io_uring_enter`, `pause`, `sigsuspend`, `nanosleep`, `clock_nanosleep`, `sigwaitinfo`, `sigtimedwait`, `semop`,
+//! `semtimedop`, `msgrcv`, `msgsnd`, `io_getevents`, and sockets with a time limit. One that has moved some bytes already may
+//! end with these: a `write` to a pipe, a `recv` with `MSG_WAITALL`. The standard library takes up what it waits for again. Stacks
+//! for signals, and those of coroutines, must have room for one frame more (`AT_MINSIGSTKSZ`). The signal is
 //! the third from the last real-time one (62 with glibc); [`use_signal`] chooses another. Its handler stays installed.
 //!
 //! One search runs at a time. It works on a stack of its own, and it allocates only when the others run again.
@@ -127,7 +129,8 @@ pub enum LeakError {
     NoPools,
     /// The program has a handler of its own for this signal, by which threads were to be stopped: see [`use_signal`].
     SignalInUse(i32),
-    /// A file below `/proc/self` cannot be read: `maps`, `mem` or `task`.
+    /// A file below `/proc/self` cannot be read: `maps`, `mem` or `task`. Or `/proc` belongs to another PID namespace, and numbers
+    /// threads otherwise.
     NoProc,
     /// The system gave no memory for the search.
     NoMemory,
@@ -471,7 +474,7 @@ fn look<T, R>(
             SHARED.with_view(tls::current(), |view| {
                 let held = LARGE.hold();
                 let world = STOP.stop()?;
-                if !is_last && Scan::is_moving(view) {
+                if !is_last && Scan::is_moving(view) && !world.is_held_up() {
                     return Ok(None);
                 }
                 let mut scan = Scan::new(view, &held, &world, caller)?;
@@ -486,6 +489,9 @@ fn look<T, R>(
             }
             tries += 1;
         };
+        // What the report takes belongs to no place of the program.
+        #[cfg(feature = "profile")]
+        let _quiet = crate::traces::Quiet::begin();
         tell(found).map(Box::new)
     });
     told.unwrap_or(Err(LeakError::NoMemory))

@@ -104,6 +104,8 @@ pub(super) struct Scan<'a> {
     pub(super) mappings: Mapped<Mapping>,
     /// What of the mappings is not scanned, by address; they may overlap.
     holes: Mapped<(usize, usize)>,
+    /// Addresses in stacks that are in use, and in one for signals: pointers that are nowhere in memory.
+    stacks: Mapped<usize>,
     memory: Memory,
     /// Where the part of the calling thread's stack begins that is scanned.
     pub(super) caller_stack: usize,
@@ -133,6 +135,7 @@ impl<'a> Scan<'a> {
             large,
             is_debug: MODE.get().is_debug(),
             holes: Mapped::new(),
+            stacks: Mapped::new(),
             memory: Memory::open()?,
             caller_stack: caller.stack,
             mappings,
@@ -347,6 +350,7 @@ impl<'a> Scan<'a> {
                 look(value);
             }
         });
+        self.stacks.iter().for_each(|stack| look(*stack as u64));
         let next = || self.marks.borrow_mut().work.pop();
         while let Some(node) = next() {
             self.words(node, |_, value| look(value));
@@ -451,6 +455,10 @@ impl<'a> Scan<'a> {
             let large = self.large[number];
             self.holes.push((large.start, large.start + large.bytes))?;
         }
+        // A coroutine's stack, or one for signals, may be a block: what runs there holds it, though no word may lead to it.
+        self.stacks.push(caller.stack)?;
+        self.stacks.push(caller.signal_stack)?;
+        world.threads().filter_map(|thread| thread.stack).try_for_each(|stack| self.stacks.push(stack))?;
         if !caller.on_signal_stack {
             self.hide_unused_stack(caller.stack, world::thread_pointer())?;
         }
@@ -591,10 +599,20 @@ impl<'a> Scan<'a> {
 
     /// Calls `each` with address and value of the words in a range, but for pages that cannot be read.
     fn read_words(&self, from: usize, to: usize, each: &mut impl FnMut(usize, u64)) {
-        let mut words = [0; READ_AT_ONCE];
+        /// So many at once are enough for most blocks. To clear room for all of the others takes longer than to read these.
+        const FEW: usize = 512;
+        if to.saturating_sub(from) <= FEW * WORD {
+            self.read_words_by(&mut [0; FEW], (from, to), each);
+        } else {
+            self.read_words_by(&mut [0; READ_AT_ONCE], (from, to), each);
+        }
+    }
+
+    /// As [`read_words`](Self::read_words), as many at once as there is room for.
+    fn read_words_by(&self, words: &mut [u64], (from, to): (usize, usize), each: &mut impl FnMut(usize, u64)) {
         let mut at = from.next_multiple_of(WORD);
         while at + WORD <= to {
-            let wanted = ((to - at) / WORD).min(READ_AT_ONCE);
+            let wanted = ((to - at) / WORD).min(words.len());
             let count = self.memory.read(at, &mut words[..wanted]);
             for (value, address) in words[..count].iter().zip((at..).step_by(WORD)) {
                 each(address, *value);

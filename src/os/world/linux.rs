@@ -38,6 +38,12 @@ const PATIENCE_IN_KERNEL: Duration = Duration::from_secs(2);
 /// Looks at threads that are all asleep and block the signal, after which it is not waited for them any more. The C library blocks
 /// signals for moments, when a thread begins or ends; such a thread may wait for one that has been stopped.
 const LOOKS_AT_SLEEPERS: u32 = 64;
+/// Lists of threads without the calling one, after which they are taken for those of other processes.
+const LOOKS_WITHOUT_US: u32 = 4;
+/// Times that the signal is sent once more to a thread that seems to have got none.
+const TIMES_SENT_AGAIN: u32 = 8;
+/// In the place of a thread that has ended: no thread has this number.
+const NO_THREAD: u32 = u32::MAX;
 /// Nanoseconds that a thread which blocks the signal may run before it is given up.
 const RUN_WITH_BLOCKED: u64 = 20_000_000;
 /// Places of the first table.
@@ -46,6 +52,9 @@ const FIRST_PLACES: usize = 1024;
 const HEADER_BYTES: usize = size_of::<Place>();
 /// Bytes of the finder's own stack.
 const STACK_BYTES: usize = 512 * 1024;
+/// Bytes above its first frame, which stay zero. Whoever takes a backtrace there looks for the caller's caller above that
+/// frame: a return address of 0 is where it ends, and what lies beyond the stack is not read.
+const ABOVE_FIRST_FRAME: usize = 512;
 
 /// Whether the finder works here.
 pub(crate) const IS_SUPPORTED: bool = true;
@@ -112,14 +121,22 @@ impl Table {
         unsafe { core::slice::from_raw_parts(self.places.as_ptr(), self.count) }
     }
 
-    /// The place of a thread, or the free one where it would be; `None` if all are taken by others.
-    fn place(&self, thread: u32) -> Option<&Place> {
+    /// The places where a thread may be, in turn: it is in none behind one that is free.
+    fn places_of(&self, thread: u32) -> impl Iterator<Item = (&Place, u32)> {
         let first = thread.wrapping_mul(0x9E37_79B9) as usize % self.count;
         let (before, from) = self.places().split_at(first);
-        from.iter().chain(before).find(|place| {
-            let there = place.thread.load(Ordering::Acquire);
-            there == thread || there == 0
-        })
+        from.iter().chain(before).map(|place| (place, place.thread.load(Ordering::Acquire)))
+    }
+
+    /// The place of a thread.
+    fn place(&self, thread: u32) -> Option<&Place> {
+        let (place, there) = self.places_of(thread).find(|(_, there)| *there == thread || *there == 0)?;
+        (there == thread).then_some(place)
+    }
+
+    /// A place for a thread that has none: a free one, or that of a thread which has ended. `None` if all are taken by others.
+    fn new_place(&self, thread: u32) -> Option<&Place> {
+        self.places_of(thread).find(|(_, there)| *there == NO_THREAD || *there == 0).map(|(place, _)| place)
     }
 }
 
@@ -207,32 +224,48 @@ impl Stop {
 impl World {
     /// Asks each thread, waits for all, and looks again, until there is none that is new. A thread that is stopped makes no
     /// other, so a look that begins when all are stopped and finds no new one has found all.
+    ///
+    /// The list must have the calling thread too. It has not where `/proc` belongs to another PID namespace: there the numbers are
+    /// foreign, and no thread would be found by them. It may miss some for once, while many end.
     fn stop_all(&self, round: u32, signal: c_int) -> Result<(), Refusal> {
+        let this_thread = this_thread();
+        let mut looks_without_us = 0;
         loop {
-            let (mut is_new, mut is_full) = (false, false);
+            // A thread that cannot be stopped may make new ones for ever.
+            let is_late = self.since.elapsed() > PATIENCE_IN_KERNEL && !self.are_all_stopped();
+            let (mut is_new, mut is_full, mut are_we_there) = (false, false, false);
             each_thread(|thread| {
-                if thread == this_thread() {
+                if thread == this_thread {
+                    are_we_there = true;
                     return true;
                 }
-                let Some(place) = self.table.place(thread) else {
+                if self.table.place(thread).is_some() {
+                    return true;
+                }
+                let Some(place) = self.table.new_place(thread) else {
                     is_full = true;
                     return false;
                 };
-                if place.thread.load(Ordering::Relaxed) == thread {
-                    return true;
-                }
                 is_new = true;
                 place.ran.store(0, Ordering::Relaxed);
+                place.sent_again.store(0, Ordering::Relaxed);
                 // State before name, so that a handler which finds its name finds the question.
-                place.state.store(state(round, ASKED), Ordering::Relaxed);
+                place.state.store(state(round, if is_late { GIVEN_UP } else { ASKED }), Ordering::Relaxed);
                 place.thread.store(thread, Ordering::Release);
-                send(thread, signal);
+                if !is_late {
+                    send(thread, signal);
+                }
                 true
             })?;
             if is_full {
                 return Err(Refusal::NoMemory);
             }
-            if !is_new {
+            if !are_we_there {
+                looks_without_us += 1;
+                if looks_without_us == LOOKS_WITHOUT_US {
+                    return Err(Refusal::NoProc);
+                }
+            } else if !is_new || is_late {
                 return Ok(());
             }
             self.wait(round, signal);
@@ -274,6 +307,11 @@ impl World {
             let _ = place.state.compare_exchange(asked, given_up, Ordering::Acquire, Ordering::Acquire);
         };
         match signal_state(thread, signal) {
+            SignalState::Ended => {
+                place.state.store(0, Ordering::Relaxed);
+                // The kernel may give its number to a new thread, which is to be asked then.
+                place.thread.store(NO_THREAD, Ordering::Relaxed);
+            }
             SignalState::Gone => place.state.store(0, Ordering::Relaxed),
             SignalState::Asleep => {
                 if looks_at_sleepers >= LOOKS_AT_SLEEPERS {
@@ -295,7 +333,14 @@ impl World {
                 }
             }
             SignalState::InKernel if waited > PATIENCE_IN_KERNEL => give_up(),
-            SignalState::NotSent => send(thread, signal),
+            SignalState::NotSent => {
+                // Each that was sent is gone, and the handler was not called: the thread takes it by `sigwait`.
+                let times = place.sent_again.load(Ordering::Relaxed) + u32::from(send(thread, signal));
+                place.sent_again.store(times, Ordering::Relaxed);
+                if times > TIMES_SENT_AGAIN {
+                    give_up();
+                }
+            }
             SignalState::Pending | SignalState::InKernel => {}
         }
         if waited > PATIENCE {
@@ -319,6 +364,15 @@ impl World {
                 on_signal_stack: place.on_signal_stack.load(Ordering::Relaxed),
             })
         })
+    }
+
+    fn are_all_stopped(&self) -> bool {
+        self.threads().all(|thread| thread.stack.is_some())
+    }
+
+    /// Whether stopping took long since there is a thread that cannot be stopped: so it would the next time.
+    pub(crate) fn is_held_up(&self) -> bool {
+        self.since.elapsed() > PATIENCE_IN_KERNEL / 2 && !self.are_all_stopped()
     }
 
     /// How long the first thread has been stopped.
@@ -351,9 +405,7 @@ extern "C" fn park(_: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
         if round & 1 == 0 {
             return;
         }
-        let Some(place) = table.place(this_thread()).filter(|place| place.thread.load(Ordering::Relaxed) != 0) else {
-            return;
-        };
+        let Some(place) = table.place(this_thread()) else { return };
         if place.state.load(Ordering::Acquire) == state(round, ASKED) {
             place.stack.store(stack, Ordering::Relaxed);
             place.pointer.store(thread_pointer(), Ordering::Relaxed);
@@ -407,17 +459,19 @@ pub(crate) fn thread_pointer() -> usize {
     pointer
 }
 
-/// Sends the signal to a thread of this process. A failure shows as a thread that does not answer.
-fn send(thread: u32, signal: c_int) {
+/// Sends the signal to a thread of this process. Returns whether that is done; a failure shows as a thread that does not answer.
+fn send(thread: u32, signal: c_int) -> bool {
     let _errno = KeepErrno::new();
     let process = crate::os::process_id();
     // SAFETY: no preconditions; the handler is installed.
-    unsafe { libc::syscall(libc::SYS_tgkill, process, thread, signal) };
+    unsafe { libc::syscall(libc::SYS_tgkill, process, thread, signal) == 0 }
 }
 
 /// How a thread that does not answer stands.
 enum SignalState {
-    /// It has ended, or never runs the program: the kernel has it work for io_uring.
+    /// There is none of this number any more.
+    Ended,
+    /// It is about to end, or never runs the program: the kernel has it work for io_uring.
     Gone,
     /// It blocks the signal, and sleeps.
     Asleep,
@@ -427,7 +481,7 @@ enum SignalState {
     InKernel,
     /// It will take the signal when it runs.
     Pending,
-    /// It has not been sent: the queue of signals may have been full.
+    /// It has not been sent, since the queue of signals was full; or the thread has taken it otherwise.
     NotSent,
 }
 
@@ -450,37 +504,62 @@ fn file_of(thread: u32, name: &[u8]) -> Option<super::ProcFile> {
 }
 
 fn signal_state(thread: u32, signal: c_int) -> SignalState {
-    if is_gone(thread) {
-        return SignalState::Gone;
+    if has_ended(thread) {
+        return SignalState::Ended;
     }
     // Without a descriptor for its file nobody can say more.
     let Some(file) = file_of(thread, b"/status\0") else { return SignalState::Pending };
-    let mut text = [0_u8; 4096];
-    let length = file.read(&mut text);
-    let field = |name: &[u8]| {
-        let at = text[..length].windows(name.len()).position(|part| part == name)? + name.len();
-        Some(text[at..length].trim_ascii_start())
-    };
-    let state = field(b"\nState:").and_then(|value| value.first().copied());
-    if matches!(state, Some(b'Z' | b'X')) {
+    let Status { state, pending, blocked } = status_in(|to| file.read(to));
+    if matches!(state, b'Z' | b'X') {
         return SignalState::Gone;
     }
-    let has_signal = |name: &[u8]| {
-        let digits = field(name).unwrap_or(b"").iter().map_while(|digit| (*digit as char).to_digit(16));
-        digits.fold(0_u64, |mask, digit| mask << 4 | u64::from(digit)) >> (signal - 1) & 1 == 1
-    };
-    match (has_signal(b"\nSigBlk:"), state) {
+    let has_signal = |mask: u64| mask >> (signal - 1) & 1 == 1;
+    match (has_signal(blocked), state) {
         (true, _) if is_of_kernel(thread) => SignalState::Gone,
-        (true, Some(b'R')) => SignalState::Running,
+        (true, b'R') => SignalState::Running,
         (true, _) => SignalState::Asleep,
-        (false, Some(b'D')) => SignalState::InKernel,
-        (false, _) if has_signal(b"\nSigPnd:") => SignalState::Pending,
+        (false, b'D') => SignalState::InKernel,
+        (false, _) if has_signal(pending) => SignalState::Pending,
         (false, _) => SignalState::NotSent,
     }
 }
 
+/// What is read of a thread's file `status`: a letter, and signals as bits.
+#[derive(Default, Debug, PartialEq, Eq)]
+struct Status {
+    state: u8,
+    pending: u64,
+    blocked: u64,
+}
+
+/// Reads it by `read`, which fills what it is given as long as there is more. Part by part: one line may list some 65000 groups.
+fn status_in(mut read: impl FnMut(&mut [u8]) -> usize) -> Status {
+    /// More than a name and its value take, so that each is whole in some part.
+    const KEPT: usize = 64;
+    let (mut text, mut kept, mut status) = ([0_u8; 4096], 0, Status::default());
+    loop {
+        let length = kept + read(&mut text[kept..]);
+        let field = |name: &[u8]| {
+            let at = text[..length].windows(name.len()).position(|part| part == name)? + name.len();
+            Some(text[at..length].trim_ascii_start())
+        };
+        let mask = |name: &[u8]| {
+            let digits = field(name)?.iter().map_while(|digit| (*digit as char).to_digit(16));
+            Some(digits.fold(0_u64, |mask, digit| mask << 4 | u64::from(digit)))
+        };
+        status.state = field(b"\nState:").and_then(|value| value.first().copied()).unwrap_or(status.state);
+        status.pending = mask(b"\nSigPnd:").unwrap_or(status.pending);
+        status.blocked = mask(b"\nSigBlk:").unwrap_or(status.blocked);
+        if length < text.len() {
+            return status;
+        }
+        text.copy_within(length - KEPT.., 0);
+        kept = KEPT;
+    }
+}
+
 /// Whether there is no thread of this number in the process any more.
-fn is_gone(thread: u32) -> bool {
+fn has_ended(thread: u32) -> bool {
     let _errno = KeepErrno::new();
     // SAFETY: no preconditions; signal 0 is none.
     let sent = unsafe { libc::syscall(libc::SYS_tgkill, crate::os::process_id(), thread, 0) };
@@ -489,9 +568,9 @@ fn is_gone(thread: u32) -> bool {
 
 /// Whether a thread of the process is the kernel's own, and runs nothing of the program.
 fn is_of_kernel(thread: u32) -> bool {
-    /// `PF_IO_WORKER` of the kernel's `linux/sched.h`, for io_uring's threads.
-    const IO_WORKER: u64 = 0x10;
-    number_in(thread, b"/stat\0", 6).is_some_and(|flags| flags & IO_WORKER != 0)
+    /// `PF_IO_WORKER` and `PF_USER_WORKER` of the kernel's `linux/sched.h`, for threads of io_uring and vhost.
+    const WORKER: u64 = 0x10 | 0x4000;
+    number_in(thread, b"/stat\0", 6).is_some_and(|flags| flags & WORKER != 0)
 }
 
 /// Nanoseconds that a thread has had a processor, if the kernel tells.
@@ -536,34 +615,43 @@ fn each_thread(mut each: impl FnMut(u32) -> bool) -> Result<usize, Refusal> {
     }
 }
 
-/// Whether the calling thread runs on a stack for signals.
-fn on_signal_stack() -> bool {
+/// The calling thread's stack for signals.
+fn signal_stack() -> libc::stack_t {
     let mut stack = MaybeUninit::<libc::stack_t>::zeroed();
     // SAFETY: a question with room for the answer.
     unsafe { libc::sigaltstack(ptr::null(), stack.as_mut_ptr()) };
     // SAFETY: all zero is a legal value too.
-    unsafe { stack.assume_init() }.ss_flags & libc::SS_ONSTACK != 0
+    unsafe { stack.assume_init() }
 }
 
-/// Signals that are blocked for the calling thread until this is dropped.
-struct Blocked(libc::sigset_t);
+/// Whether the calling thread runs on a stack for signals. In a frame of its own: what lies there is not scanned.
+#[inline(never)]
+fn on_signal_stack() -> bool {
+    signal_stack().ss_flags & libc::SS_ONSTACK != 0
+}
+
+/// Signals that are blocked for the calling thread until this is dropped: all, by the kernel's own call. The C library's leaves
+/// those open by which it ends a cancelled thread, and others would stay stopped.
+struct Blocked(u64);
 
 impl Blocked {
     fn new() -> Self {
-        let (mut all, mut before) = (MaybeUninit::<libc::sigset_t>::zeroed(), MaybeUninit::zeroed());
-        // SAFETY: room for a set.
-        unsafe { libc::sigfillset(all.as_mut_ptr()) };
-        // SAFETY: a set, and room for another.
-        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), before.as_mut_ptr()) };
-        // SAFETY: all zero is a set too.
-        Self(unsafe { before.assume_init() })
+        Self(Self::set(u64::MAX))
+    }
+
+    /// Returns what was blocked before.
+    fn set(signals: u64) -> u64 {
+        let _errno = KeepErrno::new();
+        let (how, mut before) = (libc::SIG_SETMASK, 0_u64);
+        // SAFETY: a set of the kernel's, of so many bytes, and room for another.
+        unsafe { libc::syscall(libc::SYS_rt_sigprocmask, how, &raw const signals, &raw mut before, size_of::<u64>()) };
+        before
     }
 }
 
 impl Drop for Blocked {
     fn drop(&mut self) {
-        // SAFETY: the set that was there before.
-        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.0, ptr::null_mut()) };
+        Self::set(self.0);
     }
 }
 
@@ -573,6 +661,8 @@ pub(crate) struct Caller {
     pub(crate) stack: usize,
     /// The stack that the body runs on.
     pub(crate) own: (usize, usize),
+    /// Where the caller's stack for signals begins, which only the kernel may know.
+    pub(crate) signal_stack: usize,
     /// Whether the caller's is a stack for signals.
     pub(crate) on_signal_stack: bool,
 }
@@ -592,7 +682,10 @@ pub(crate) fn on_own_stack<R>(body: impl FnOnce(&Caller) -> R) -> Option<R> {
         // SAFETY: `on_own_stack` passes its `Call`, and waits.
         let call = unsafe { &mut *call.cast::<Call<F, R>>() };
         if let Some(body) = call.body.take() {
-            call.result = Some(body(&Caller { stack, own: call.own, on_signal_stack: call.on_signal_stack }));
+            let Call { own, on_signal_stack, .. } = *call;
+            // Asked here, so that no word of the caller's stack holds it.
+            let signal_stack = signal_stack().ss_sp.addr();
+            call.result = Some(body(&Caller { stack, own, signal_stack, on_signal_stack }));
         }
     }
     fn begin_of<F: FnOnce(&Caller) -> R, R>(_: &Call<F, R>) -> unsafe extern "C" fn(*mut c_void, usize) {
@@ -615,8 +708,8 @@ pub(crate) fn on_own_stack<R>(body: impl FnOnce(&Caller) -> R) -> Option<R> {
         let place = bottom.cast();
         // SAFETY: fresh memory, aligned to a page, and larger than any call.
         unsafe { place.write(call) };
-        // SAFETY: just past the end of the stack, whose size keeps it aligned.
-        let top = unsafe { start.add(STACK_BYTES) };
+        // SAFETY: inside what was reserved; both sizes keep it aligned.
+        let top = unsafe { start.add(STACK_BYTES - ABOVE_FIRST_FRAME) };
         // SAFETY: the stack is fresh and large enough; `begin` takes the call, and neither unwinds nor keeps it.
         unsafe { switch(place.as_ptr().cast(), top.as_ptr(), begin) };
         // SAFETY: written above, and read once.
@@ -651,7 +744,7 @@ pub(crate) fn clear_stack() {
 /// Saves the registers that a call keeps, and calls `begin(call, stack pointer)` on another stack.
 ///
 /// # Safety
-/// * `top` is the end of a stack that nobody uses, aligned to 16 bytes; `begin` may be called with `call`, and does not unwind.
+/// * `top` is the end of a stack that nobody uses, aligned to 16 bytes, with zeros above it; `begin` may be called with `call`, and does not unwind.
 #[inline(never)]
 unsafe fn switch(call: *mut c_void, top: *mut u8, begin: unsafe extern "C" fn(*mut c_void, usize)) {
     #[cfg(target_arch = "x86_64")]
@@ -720,4 +813,23 @@ fn canary() -> Option<u64> {
 pub(crate) fn is_thread_pointer() -> Option<impl Fn(usize, &[u64]) -> bool> {
     let canary = canary()?;
     Some(move |address: usize, words: &[u64]| words[0] == address as u64 && words[5] == canary)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_is_understood_with_any_number_of_groups() {
+        for groups in (0..200).chain(1800..2200) {
+            let numbers = "7 ".repeat(groups);
+            let text = format!(
+                "Name:\ta\nState:\tS (sleeping)\nGroups:\t{numbers}\nSigPnd:\t0000000200000000\nShdPnd:\t0000000000000000\n\
+                 SigBlk:\tfffffffe7ffbfeff\nSigIgn:\t0000000000001000\n"
+            );
+            let mut rest = text.as_bytes();
+            let status = status_in(|to| std::io::Read::read(&mut rest, to).unwrap());
+            assert_eq!(status, Status { state: b'S', pending: 1 << 33, blocked: 0xFFFF_FFFE_7FFB_FEFF });
+        }
+    }
 }

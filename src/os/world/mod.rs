@@ -45,6 +45,8 @@ pub(crate) struct Place {
     on_signal_stack: AtomicBool,
     /// For the finder: nanoseconds that the thread had run when it was first looked at, and one more; 0 before.
     ran: AtomicU64,
+    /// For the finder: how often the signal was sent once more.
+    sent_again: AtomicU32,
 }
 
 /// What stopped threads and the one that stops them share.

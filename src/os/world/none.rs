@@ -34,6 +34,10 @@ impl World {
         core::iter::empty()
     }
 
+    pub(crate) fn is_held_up(&self) -> bool {
+        match *self {}
+    }
+
     pub(crate) fn stopped_for(&self) -> Duration {
         match *self {}
     }
@@ -42,6 +46,7 @@ impl World {
 pub(crate) struct Caller {
     pub(crate) stack: usize,
     pub(crate) own: (usize, usize),
+    pub(crate) signal_stack: usize,
     pub(crate) on_signal_stack: bool,
 }
 
