@@ -502,9 +502,10 @@ impl<B: GlobalAlloc> PoolMalloc<B> {
         if !new.is_null() {
             // SAFETY: both are live blocks of at least so many bytes, and distinct.
             unsafe { ptr::copy_nonoverlapping(block, new, new_size.min(layout.size())) };
-            put(new);
+            // First, or a sample would be there twice for a moment.
             // SAFETY: the caller gives the old block up.
             unsafe { forget_large(block) };
+            put(new);
             // SAFETY: the caller promises that the old block is the backend's.
             unsafe { self.backend.dealloc(block, layout) };
         }

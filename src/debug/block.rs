@@ -193,11 +193,12 @@ impl Block {
     /// What the header says, and whether the block is live; `None` if it is not the header of a block here.
     pub(crate) fn known(self) -> Option<(Known, bool)> {
         let header = self.header();
-        // First: while the block is live there is none. Acquire: whoever sees one sees that the block has been freed.
-        let freed = TraceId::new(header.freed.load(Ordering::Acquire));
         let state = header.state.load(Ordering::Acquire);
+        // Acquire: whoever sees one sees that the block has been freed.
+        let freed = TraceId::new(header.freed.load(Ordering::Acquire));
         let (is_live, align) = (state & STATE == LIVE, state & !STATE);
-        let is_whole = !is_live || freed.is_none();
+        // While it is live there is none, unless another thread frees it just now.
+        let is_whole = !is_live || freed.is_none() || header.state.load(Ordering::Acquire) != state;
         let is_sound = is_whole
             && (is_live || state & STATE == FREED)
             && header.check.load(Ordering::Relaxed) == self.check(align);

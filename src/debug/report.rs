@@ -56,6 +56,8 @@ impl Debugger {
     /// it written: it may wait for a lock of the loader's or of the backtrace's that this thread has.
     fn begin_report(&self) {
         const PATIENCE: Duration = Duration::from_secs(10);
+        /// What comes after the report is the program's: its handler may take its time, but not all.
+        const PATIENCE_WITH_HANDLER: Duration = Duration::from_secs(60);
         let own = tls::mark();
         if self.reporter.load(Ordering::Relaxed) == own {
             os::write_stderr(b"poolmalloc: there was another error while one was reported; aborting\n");
@@ -69,8 +71,8 @@ impl Debugger {
                 return self.reporter.store(own, Ordering::Relaxed);
             }
             os::nap();
-            // What comes after the report is the program's: its handler may take its time.
-            if since.elapsed() > PATIENCE && !self.is_reported.load(Ordering::Relaxed) {
+            let is_reported = self.is_reported.load(Ordering::Relaxed);
+            if since.elapsed() > if is_reported { PATIENCE_WITH_HANDLER } else { PATIENCE } {
                 os::abort_without_handler();
             }
         }

@@ -162,6 +162,17 @@ fn stepped(foreign: &mut [*mut u8; FOREIGN]) {
     free_own(&mut own[0]);
 }
 
+/// Says that the thread is over, also when it panics.
+struct TellEnd;
+
+impl Drop for TellEnd {
+    fn drop(&mut self) {
+        IS_OVER.store(true, Ordering::Release);
+        ASKED.fetch_add(1, Ordering::Release);
+        futex(&ASKED, libc::FUTEX_WAKE, 1);
+    }
+}
+
 /// Starts the thread with blocks of this one, to which nothing here leads afterwards.
 #[inline(never)]
 fn start() -> thread::JoinHandle<()> {
@@ -171,10 +182,8 @@ fn start() -> thread::JoinHandle<()> {
     // Hidden, since the closure lies in a block.
     let hidden = foreign.map(|block| !block.expose_provenance());
     thread::spawn(move || {
+        let _end = TellEnd;
         stepped(&mut hidden.map(|address| ptr::with_exposed_provenance_mut(!address)));
-        IS_OVER.store(true, Ordering::Release);
-        ASKED.fetch_add(1, Ordering::Release);
-        futex(&ASKED, libc::FUTEX_WAKE, 1);
     })
 }
 
@@ -186,7 +195,7 @@ fn no_block_looks_leaked_at_any_instruction() {
     }
     let mut alone = Command::new(env::current_exe().expect("the path of this binary"));
     alone.args(["--exact", "leaks::steps::no_block_looks_leaked_at_any_instruction"]);
-    let output = alone.env("POOLMALLOC_TEST_STEPS", "").output().expect("starting the child");
+    let output = alone.env("POOLMALLOC_TEST_STEPS", "").env_remove("POOLMALLOC").output().expect("starting the child");
     let [said, errors] = [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text));
     assert!(output.status.success() && said.contains("1 passed"), "{}\n{said}\n{errors}", output.status);
 }

@@ -115,6 +115,11 @@ impl Shelf {
         !slots.is_null()
     }
 
+    /// Room may be asked for again, if there was no memory for it.
+    pub(super) fn allow(&self) {
+        self.is_refused.set(false);
+    }
+
     /// Blocks that are ready. For any thread.
     #[inline]
     pub(super) fn ready(&self) -> usize {
@@ -196,6 +201,8 @@ mod tests {
         let shelf = Shelf::new(usize::MAX);
         assert!(shelf.push(block(1)) && !shelf.push(block(2)) && !shelf.make_room());
         assert!(shelf.is_refused.get() && !shelf.make_room() && !shelf.push(block(2)));
+        shelf.allow();
+        assert!(!shelf.is_refused.get());
         assert_eq!((shelf.ready(), shelf.pop().addr(), shelf.pop().addr()), (1, 1, 0));
     }
 

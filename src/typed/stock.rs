@@ -51,6 +51,7 @@ impl Shelves for Shelf {
     }
 
     fn take_all(&self, take: &mut dyn FnMut(*mut u8)) {
+        self.allow();
         for _ in 0..self.ready() {
             let block = self.pop();
             if block.is_null() {

@@ -50,6 +50,7 @@ impl Shelves for SharedShelves {
                 if guard.is_inherited {
                     shelf.forget();
                 }
+                shelf.allow();
                 let left_here = left.unwrap_or(shelf.ready());
                 let block = if left_here > 0 { shelf.pop() } else { core::ptr::null_mut() };
                 // What `take` runs may come back here.

@@ -44,7 +44,6 @@ pub(crate) fn test_with_feature(test: &str, feature: &str) {
     cargo.args(["test", "--quiet", "--test", test, "--features", feature, "--manifest-path"]);
     cargo.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml"));
     cargo.args(["--profile", if cfg!(debug_assertions) { "test" } else { "release" }]);
-    cargo.arg("--target-dir").arg(Path::new(env!("CARGO_TARGET_TMPDIR")).join(feature));
     cargo.arg("--").args(std::env::args_os().skip(1));
     for flags in ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "CARGO_BUILD_TARGET"] {
         cargo.env_remove(flags);

@@ -38,8 +38,6 @@ const PATIENCE_IN_KERNEL: Duration = Duration::from_secs(2);
 /// Looks at threads that are all asleep and block the signal, after which it is not waited for them any more. The C library blocks
 /// signals for moments, when a thread begins or ends; such a thread may wait for one that has been stopped.
 const LOOKS_AT_SLEEPERS: u32 = 64;
-/// Lists of threads without the calling one, after which they are taken for those of other processes.
-const LOOKS_WITHOUT_US: u32 = 4;
 /// Times that the signal is sent once more to a thread that seems to have got none.
 const TIMES_SENT_AGAIN: u32 = 8;
 /// In the place of a thread that has ended: no thread has this number.
@@ -176,8 +174,9 @@ impl Stop {
         action.sa_sigaction = handler as usize;
         // On the thread's own stack: what the kernel saves there is found with it.
         action.sa_flags = libc::SA_SIGINFO | libc::SA_RESTART;
-        // SAFETY: the set is the action's own.
-        unsafe { libc::sigfillset(&raw mut action.sa_mask) };
+        // All. The C library's way leaves out those by which it cancels a thread, which would end one that is stopped.
+        // SAFETY: the set is the action's own, and each combination of bits is one.
+        unsafe { (&raw mut action.sa_mask).write_bytes(0xFF, 1) };
         // SAFETY: the handler has the type that `SA_SIGINFO` asks for, and calls only what a handler may.
         if unsafe { libc::sigaction(signal, &raw const action, ptr::null_mut()) } != 0 {
             return Err(Refusal::SignalInUse(signal));
@@ -225,21 +224,22 @@ impl World {
     /// Asks each thread, waits for all, and looks again, until there is none that is new. A thread that is stopped makes no
     /// other, so a look that begins when all are stopped and finds no new one has found all.
     ///
-    /// The list must have the calling thread too. It has not where `/proc` belongs to another PID namespace: there the numbers are
-    /// foreign, and no thread would be found by them. It may miss some for once, while many end.
+    /// Where `/proc` belongs to another PID namespace the numbers in it are foreign, and no thread would be found by them.
     fn stop_all(&self, round: u32, signal: c_int) -> Result<(), Refusal> {
         let this_thread = this_thread();
-        let mut looks_without_us = 0;
+        if !are_numbers_ours(this_thread) {
+            return Err(Refusal::NoProc);
+        }
         loop {
+            // Nothing that is known takes so long.
+            if self.since.elapsed() > 3 * PATIENCE {
+                return Err(Refusal::NoProc);
+            }
             // A thread that cannot be stopped may make new ones for ever.
             let is_late = self.since.elapsed() > PATIENCE_IN_KERNEL && !self.are_all_stopped();
-            let (mut is_new, mut is_full, mut are_we_there) = (false, false, false);
+            let (mut is_new, mut is_full) = (false, false);
             each_thread(|thread| {
-                if thread == this_thread {
-                    are_we_there = true;
-                    return true;
-                }
-                if self.table.place(thread).is_some() {
+                if thread == this_thread || self.table.place(thread).is_some() {
                     return true;
                 }
                 let Some(place) = self.table.new_place(thread) else {
@@ -260,12 +260,7 @@ impl World {
             if is_full {
                 return Err(Refusal::NoMemory);
             }
-            if !are_we_there {
-                looks_without_us += 1;
-                if looks_without_us == LOOKS_WITHOUT_US {
-                    return Err(Refusal::NoProc);
-                }
-            } else if !is_new || is_late {
+            if !is_new || is_late {
                 return Ok(());
             }
             self.wait(round, signal);
@@ -568,9 +563,10 @@ fn has_ended(thread: u32) -> bool {
 
 /// Whether a thread of the process is the kernel's own, and runs nothing of the program.
 fn is_of_kernel(thread: u32) -> bool {
-    /// `PF_IO_WORKER` and `PF_USER_WORKER` of the kernel's `linux/sched.h`, for threads of io_uring and vhost.
-    const WORKER: u64 = 0x10 | 0x4000;
-    number_in(thread, b"/stat\0", 6).is_some_and(|flags| flags & WORKER != 0)
+    /// `PF_IO_WORKER` of the kernel's `linux/sched.h`, for threads of io_uring. The flag for those of vhost (0x4000) means
+    /// something else before Linux 6.4: they are given up after some looks.
+    const IO_WORKER: u64 = 0x10;
+    number_in(thread, b"/stat\0", 6).is_some_and(|flags| flags & IO_WORKER != 0)
 }
 
 /// Nanoseconds that a thread has had a processor, if the kernel tells.
@@ -586,6 +582,19 @@ fn number_in(thread: u32, name: &[u8], position: usize) -> Option<u64> {
     let rest = text[..length].rsplit(|byte| *byte == b')').next()?;
     let word = rest.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty()).nth(position)?;
     core::str::from_utf8(word).ok()?.parse().ok()
+}
+
+/// Whether `/proc` has this process and its calling thread by their own numbers: one of another PID namespace has not.
+fn are_numbers_ours(this_thread: u32) -> bool {
+    let _errno = KeepErrno::new();
+    let (path, mut link) = (c"/proc/thread-self", [0_u8; 64]);
+    // SAFETY: the path ends in a zero byte, and the buffer is valid for its length.
+    let length =
+        unsafe { libc::syscall(libc::SYS_readlinkat, libc::AT_FDCWD, path.as_ptr(), link.as_mut_ptr(), link.len()) };
+    // Before Linux 3.17 there is none.
+    let Some(link) = usize::try_from(length).ok().and_then(|length| link.get(..length)) else { return true };
+    let mut numbers = link.split(|byte| *byte == b'/').map(|word| core::str::from_utf8(word).ok()?.parse().ok());
+    [numbers.next(), numbers.nth(1)] == [Some(Some(crate::os::process_id())), Some(Some(this_thread))]
 }
 
 /// Calls `each` with the number of each thread of the process until it returns false. Returns how many there were.
