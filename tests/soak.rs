@@ -34,7 +34,7 @@ fn soak_of<A: GlobalAlloc + Default>() {
         points += 1;
         if points < QUIET_POINTS { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     });
-    assert!(last.threads > 8 * QUIET_POINTS && last.bursts > 1 && last.handed_over > last.operations / 20, "{last:?}");
+    assert!(last.threads > 8 * QUIET_POINTS && last.bursts > 0 && last.handed_over > last.operations / 20, "{last:?}");
     assert_eq!(last.counts.small_blocks, [0; CLASSES]);
     assert_eq!((last.counts.large_blocks, last.counts.large_bytes), (0, 0));
 }
