@@ -51,6 +51,52 @@
 //! what others free of its blocks, and keeps up to 32 blocks of each class (what its magazines hold if such blocks go
 //! round) that it freed of others: that memory serves nobody until the thread allocates again or ends.
 //!
+//! # Layers
+//! | entry |
+//! | --- |
+//! | `at_exit` |
+//! | `assert` |
+//! | `global` |
+//! | `private` |
+//! | `leaks` |
+//! | `verify` |
+//! | `measure` |
+//! | `heap_map` |
+//! | `thread_stats` |
+//! | `stats` |
+//! | `release` |
+//! | `delta` |
+//! | `report` |
+//! | `export` |
+//! | `watch` |
+//! | `debug` |
+//! | `typed` |
+//! | `profile` |
+//! | `traces` |
+//! | `settings` |
+//! | `statics` |
+//! | `tls` |
+//! | `shared` |
+//! | `heap` |
+//! | `magazine` |
+//! | `remote` |
+//! | `arena` |
+//! | `pool` |
+//! | `region` |
+//! | `mode` |
+//! | `name` |
+//! | `named` |
+//! | `counter` |
+//! | `once` |
+//! | `stack` |
+//! | `generation` |
+//! | `lock` |
+//! | `sync` |
+//! | `watched` |
+//! | `check` |
+//! | `size_class` |
+//! | `os` |
+//!
 //! # Words
 //! | word | means |
 //! | --- | --- |

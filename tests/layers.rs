@@ -1,0 +1,515 @@
+//! The house has floors, and imports point down only.
+//!
+//! The order of the folders and single files of `src` is the table under `# Layers` in `src/lib.rs`, from the top down. Inside
+//! a folder it is the order of the `mod` lines in `mod.rs`: a file may use the files above it there. A `mod.rs` is a table of
+//! contents, and no file of a folder reaches another one through it. Two more rules keep the rooms small: no file is longer
+//! than 500 lines without its tests, no function longer than 50.
+//!
+//! Imports are read from the syntax: `use`, paths in code, and paths in the arguments of macros. Methods need no import. So
+//! where the methods of one type stand in several files of a folder, a call counts as an import of the file with the method.
+//!
+//! To see it fail: add `use crate::global::PoolMalloc as _;` to `src/os/memory.rs`.
+//!
+//! `cargo test --test layers -- --nocapture` prints the figures; with the path of another checkout's `src` in
+//! `POOLMALLOC_TEST_SRC` it prints those, and checks nothing.
+
+use petgraph::algo::tarjan_scc;
+use petgraph::graphmap::DiGraphMap;
+use proc_macro2::{TokenStream, TokenTree};
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::{env, fs};
+use syn::spanned::Spanned;
+use syn::visit::{self, Visit};
+
+/// Most lines of a file, without its tests.
+const FILE_LINES: usize = 500;
+/// Most lines of a function.
+const FUNCTION_LINES: usize = 50;
+/// Most entries of `src`.
+const ENTRIES: usize = 22;
+
+/// Violations that are known and not mended yet. Each must still be there, so the list can only shrink.
+const ALLOWED: &[&str] = include!("layers.allowed");
+
+/// The path of a module: `heap`, `front`.
+type Module = Vec<String>;
+
+/// One file of the crate.
+struct Source {
+    /// Its place below `src`.
+    file: String,
+    module: Module,
+    /// Whether it is a `mod.rs`.
+    is_contents: bool,
+    syntax: syn::File,
+    text: String,
+}
+
+/// Where a path of the source leads.
+struct Import {
+    /// As it is written.
+    text: String,
+    /// The file that has the item.
+    target: Module,
+    /// The table of contents that it goes through, if it names no file.
+    through: Option<Module>,
+}
+
+struct Crate {
+    sources: BTreeMap<Module, Source>,
+    /// The entries of `src` from the top down.
+    floors: Vec<String>,
+}
+
+fn is_test(attributes: &[syn::Attribute]) -> bool {
+    attributes.iter().any(|attribute| {
+        attribute.path().is_ident("cfg")
+            && attribute.meta.require_list().is_ok_and(|list| list.tokens.to_string() == "test")
+    })
+}
+
+fn read_folder(folder: &Path, module: &Module, sources: &mut BTreeMap<Module, Source>, root: &Path) {
+    for entry in fs::read_dir(folder).expect("the folder can be read").flatten() {
+        let path = entry.path();
+        let stem = path.file_stem().expect("a name").to_string_lossy().into_owned();
+        let mut own = module.clone();
+        if path.is_dir() {
+            own.push(stem);
+            read_folder(&path, &own, sources, root);
+            continue;
+        }
+        if path.extension().is_none_or(|extension| extension != "rs") {
+            continue;
+        }
+        if !matches!(stem.as_str(), "lib" | "mod") {
+            own.push(stem.clone());
+        }
+        let text = fs::read_to_string(&path).expect("the file can be read");
+        let file = path.strip_prefix(root).expect("below src").to_string_lossy().into_owned();
+        let syntax = syn::parse_file(&text).unwrap_or_else(|error| panic!("{file}: {error}"));
+        sources.insert(own.clone(), Source { file, module: own, is_contents: stem == "mod", syntax, text });
+    }
+}
+
+/// The names in the first column of the table under `# Layers`.
+fn floors_of(lib: &str) -> Vec<String> {
+    let below = lib.lines().skip_while(|line| *line != "//! # Layers").skip(1);
+    let rows = below.take_while(|line| !line.starts_with("//! # ")).filter_map(|line| line.strip_prefix("//! | `"));
+    rows.filter_map(|row| Some(row.split_once('`')?.0.to_owned())).collect()
+}
+
+/// The names that a `use` tree brings in, each with its path.
+fn leaves(tree: &syn::UseTree, path: &[String], found: &mut Vec<(String, Vec<String>)>) {
+    let with = |name: &syn::Ident| [path, &[name.to_string()]].concat();
+    match tree {
+        syn::UseTree::Path(inner) => leaves(&inner.tree, &with(&inner.ident), found),
+        syn::UseTree::Name(name) if name.ident == "self" => {
+            found.push((path.last().cloned().unwrap_or_default(), path.to_vec()));
+        }
+        syn::UseTree::Name(name) => found.push((name.ident.to_string(), with(&name.ident))),
+        syn::UseTree::Rename(rename) => found.push((rename.rename.to_string(), with(&rename.ident))),
+        syn::UseTree::Glob(_) => found.push(("*".into(), path.to_vec())),
+        syn::UseTree::Group(group) => group.items.iter().for_each(|item| leaves(item, path, found)),
+    }
+}
+
+impl Crate {
+    fn read(src: &Path) -> Self {
+        let mut sources = BTreeMap::new();
+        read_folder(src, &Vec::new(), &mut sources, src);
+        let floors = floors_of(&sources[&Vec::new()].text);
+        Self { sources, floors }
+    }
+
+    /// Names of the modules that a file declares, in its order.
+    fn children(&self, module: &Module) -> Vec<String> {
+        let Some(source) = self.sources.get(module) else { return Vec::new() };
+        let names = source.syntax.items.iter().filter_map(|item| match item {
+            syn::Item::Mod(child) if child.content.is_none() => Some(child.ident.to_string()),
+            _ => None,
+        });
+        names.collect()
+    }
+
+    /// The path that a name is re-exported from by a table of contents or the crate.
+    fn reexport(&self, module: &Module, name: &str) -> Option<Module> {
+        let mut found = Vec::new();
+        let mut globs = Vec::new();
+        for item in &self.sources.get(module)?.syntax.items {
+            if let syn::Item::Use(item) = item {
+                let mut all = Vec::new();
+                leaves(&item.tree, &[], &mut all);
+                globs.extend(all.iter().filter(|leaf| leaf.0 == "*").map(|leaf| leaf.1.clone()));
+                found.extend(all.into_iter().filter(|leaf| leaf.0 == name).map(|leaf| leaf.1));
+            }
+        }
+        let globs = globs.into_iter().map(|glob| [glob, vec![name.to_owned()]].concat());
+        found.into_iter().chain(globs).find_map(|path| self.absolute(module, &path)).filter(|path| path != module)
+    }
+
+    /// A path of a module as one from the crate's root. `None` if it leads out of the crate.
+    fn absolute(&self, here: &Module, path: &[String]) -> Option<Module> {
+        let first = path.first()?;
+        match first.as_str() {
+            "crate" => Some(path[1..].to_vec()),
+            "self" => Some([here, &path[1..]].concat()),
+            "super" => {
+                let mut above = here.clone();
+                let ups = path.iter().take_while(|name| *name == "super").count();
+                above.truncate(here.len().checked_sub(ups)?);
+                Some([&above[..], &path[ups..]].concat())
+            }
+            _ => {
+                let child = [&here[..], &[first.clone()]].concat();
+                self.sources.contains_key(&child).then(|| [&here[..], path].concat())
+            }
+        }
+    }
+
+    /// The file that has the item which an absolute path names.
+    fn resolve(&self, path: &Module, text: String) -> Import {
+        let mut length = path.len();
+        while length > 0 && !self.sources.contains_key(&path[..length]) {
+            length -= 1;
+        }
+        let module = path[..length].to_vec();
+        let source = &self.sources[&module];
+        if length == path.len() || !(source.is_contents || module.is_empty()) {
+            let through = source.is_contents.then(|| module.clone());
+            return Import { text, target: module, through };
+        }
+        match self.reexport(&module, &path[length]) {
+            Some(next) if next != *path => {
+                Import { through: Some(module), ..self.resolve(&[&next[..], &path[length + 1..]].concat(), text) }
+            }
+            _ => Import { text, target: module.clone(), through: Some(module) },
+        }
+    }
+
+    /// Whether a module may use another one: it lies below, or before in its folder.
+    fn order(&self, from: &Module, to: &Module) -> Ordering {
+        let common = from.iter().zip(to).take_while(|(one, other)| one == other).count();
+        let (Some(own), Some(other)) = (from.get(common), to.get(common)) else { return Ordering::Equal };
+        let order = if common == 0 { self.floors.clone() } else { self.children(&from[..common].to_vec()) };
+        let place = |name: &String| order.iter().position(|each| each == name).unwrap_or(usize::MAX);
+        if common == 0 { place(own).cmp(&place(other)) } else { place(other).cmp(&place(own)) }
+    }
+
+    fn imports(&self, source: &Source) -> Vec<Import> {
+        let mut paths = Paths { module: source.module.clone(), found: BTreeSet::new() };
+        paths.visit_file(&source.syntax);
+        let mut imports = Vec::new();
+        for (here, path) in paths.found {
+            if let Some(target) = self.absolute(&here, &path) {
+                let import = self.resolve(&target, path.join("::"));
+                if import.target != source.module || import.through.is_some() {
+                    imports.push(import);
+                }
+            }
+        }
+        imports
+    }
+
+    /// What is wrong with one import, if anything is.
+    fn judge(&self, source: &Source, import: &Import) -> Option<String> {
+        let Source { file, module, is_contents, .. } = source;
+        let Import { text, target, through } = import;
+        let target_file = &self.sources[target].file;
+        if module.is_empty() || (*is_contents && target.starts_with(module)) {
+            return None;
+        }
+        if let Some(through) = through {
+            if module.starts_with(through) && target != module {
+                return Some(format!("{file}: `{text}` goes through the table of contents to {target_file}"));
+            }
+        }
+        if self.order(module, target) == Ordering::Greater {
+            return Some(format!("{file}: `{text}` points up to {target_file}"));
+        }
+        None
+    }
+
+    fn violations(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        for entry in self.children(&Vec::new()) {
+            if !self.floors.contains(&entry) {
+                found.push(format!("lib.rs: `{entry}` is not in the table of the layers"));
+            }
+        }
+        for source in self.sources.values() {
+            found.extend(self.imports(source).iter().filter_map(|import| self.judge(source, import)));
+            if source.is_contents && !source.syntax.items.iter().all(is_of_contents) {
+                found.push(format!("{}: has code, and is to be a table of contents", source.file));
+            }
+        }
+        found.extend(self.calls().into_iter().filter_map(|(from, to, method)| {
+            let [from_file, to_file] = [&from, &to].map(|module| &self.sources[module].file);
+            let is_up = self.order(&from, &to) == Ordering::Greater;
+            is_up.then(|| format!("{from_file}: calls `{method}`, which stands later in its folder, in {to_file}"))
+        }));
+        found.sort();
+        found.dedup();
+        found
+    }
+
+    /// Calls of methods whose type is defined in another file of the folder than the method: from where, to where, of what.
+    fn calls(&self) -> BTreeSet<(Module, Module, String)> {
+        let mut calls = BTreeSet::new();
+        let folders: BTreeSet<_> = self.sources.values().filter(|source| source.module.len() > 1).map(folder).collect();
+        for here in folders {
+            let files = self.sources.values().filter(|source| !source.is_contents && !source.module.is_empty());
+            let files: Vec<_> = files.filter(|source| folder(source) == here).collect();
+            let mut types = BTreeMap::new();
+            let mut methods = BTreeMap::<String, BTreeSet<&Module>>::new();
+            for source in &files {
+                types.extend(source.syntax.items.iter().filter_map(name_of_type).map(|name| (name, &source.module)));
+            }
+            for source in &files {
+                for item in &source.syntax.items {
+                    let syn::Item::Impl(block) = item else { continue };
+                    let home = name_of_self(block).and_then(|name| types.get(&name));
+                    if block.trait_.is_some() || home.is_none_or(|home| **home == source.module) {
+                        continue;
+                    }
+                    for item in &block.items {
+                        if let syn::ImplItem::Fn(method) = item {
+                            methods.entry(method.sig.ident.to_string()).or_default().insert(&source.module);
+                        }
+                    }
+                }
+            }
+            for source in &files {
+                let mut called = Called::default();
+                called.visit_file(&source.syntax);
+                for name in called.0 {
+                    // Where several files have a method of this name, the receiver decides, which only the compiler knows.
+                    let Some(places) = methods.get(&name).filter(|places| places.len() == 1) else { continue };
+                    let to = places.iter().next().map(|place| (*place).clone()).unwrap_or_default();
+                    if to != source.module {
+                        calls.insert((source.module.clone(), to, name));
+                    }
+                }
+            }
+        }
+        calls
+    }
+
+    /// The files of the largest circle of imports and calls; empty if there is none.
+    fn largest_circle(&self) -> Vec<String> {
+        let mut graph = DiGraphMap::<&str, ()>::new();
+        let file = |module: &Module| self.sources[module].file.as_str();
+        let imports = self.sources.values().filter(|source| !source.is_contents && !source.module.is_empty());
+        for source in imports {
+            for import in self.imports(source) {
+                graph.add_edge(source.file.as_str(), file(&import.target), ());
+            }
+        }
+        for (from, to, _) in self.calls() {
+            graph.add_edge(file(&from), file(&to), ());
+        }
+        let mut circles = tarjan_scc(&graph);
+        circles.sort_by_key(Vec::len);
+        let largest = circles.pop().unwrap_or_default();
+        if largest.len() > 1 { largest.into_iter().map(String::from).collect() } else { Vec::new() }
+    }
+
+    /// Files longer than they should be, and functions.
+    fn long(&self) -> (Vec<String>, Vec<String>) {
+        let (mut files, mut functions) = (Vec::new(), Vec::new());
+        for source in self.sources.values() {
+            let tests = |item: &&syn::Item| matches!(item, syn::Item::Mod(module) if is_test(&module.attrs));
+            let lines_of = |item: &syn::Item| item.span().end().line + 1 - item.span().start().line;
+            let of_tests: usize = source.syntax.items.iter().filter(tests).map(lines_of).sum();
+            let lines = source.text.lines().count() - of_tests;
+            if lines > FILE_LINES && source.module.first().is_none_or(|first| first != "tests") {
+                files.push(format!("{}: {lines} lines without its tests", source.file));
+            }
+            let mut all = Functions { file: &source.file, long: &mut functions };
+            all.visit_file(&source.syntax);
+        }
+        (files, functions)
+    }
+}
+
+fn folder(source: &Source) -> Module {
+    source.module[..source.module.len() - usize::from(!source.is_contents)].to_vec()
+}
+
+fn is_of_contents(item: &syn::Item) -> bool {
+    matches!(item, syn::Item::Mod(module) if module.content.is_none()) || matches!(item, syn::Item::Use(_))
+}
+
+fn name_of_type(item: &syn::Item) -> Option<String> {
+    match item {
+        syn::Item::Struct(item) => Some(item.ident.to_string()),
+        syn::Item::Enum(item) => Some(item.ident.to_string()),
+        _ => None,
+    }
+}
+
+fn name_of_self(block: &syn::ItemImpl) -> Option<String> {
+    match &*block.self_ty {
+        syn::Type::Path(path) => Some(path.path.segments.last()?.ident.to_string()),
+        _ => None,
+    }
+}
+
+/// Paths of a file, each with the module that it is written in.
+struct Paths {
+    module: Module,
+    found: BTreeSet<(Module, Vec<String>)>,
+}
+
+impl Paths {
+    fn add(&mut self, path: Vec<String>) {
+        self.found.insert((self.module.clone(), path));
+    }
+
+    /// Paths that begin with `crate` or `super` among the arguments of a macro.
+    fn tokens(&mut self, tokens: TokenStream) {
+        let tokens: Vec<_> = tokens.into_iter().collect();
+        let name_at = |place: usize| match tokens.get(place) {
+            Some(TokenTree::Ident(name)) => Some(name.to_string()),
+            _ => None,
+        };
+        let is =
+            |place: usize, mark: char| matches!(tokens.get(place), Some(TokenTree::Punct(it)) if it.as_char() == mark);
+        for (place, token) in tokens.iter().enumerate() {
+            if let TokenTree::Group(group) = token {
+                self.tokens(group.stream());
+            }
+            // A `$crate` is written where the macro is used.
+            let is_quoted = place > 0 && is(place - 1, '$');
+            let Some(first) = name_at(place).filter(|name| !is_quoted && matches!(name.as_str(), "crate" | "super"))
+            else {
+                continue;
+            };
+            let (mut path, mut next) = (vec![first], place + 1);
+            while let (true, true, Some(name)) = (is(next, ':'), is(next + 1, ':'), name_at(next + 2)) {
+                path.push(name);
+                next += 3;
+            }
+            if path.len() > 1 {
+                self.add(path);
+            }
+        }
+    }
+}
+
+impl<'s> Visit<'s> for Paths {
+    fn visit_item_use(&mut self, item: &'s syn::ItemUse) {
+        let mut found = Vec::new();
+        leaves(&item.tree, &[], &mut found);
+        found.into_iter().for_each(|(_, path)| self.add(path));
+    }
+
+    fn visit_path(&mut self, path: &'s syn::Path) {
+        let names: Vec<_> = path.segments.iter().map(|segment| segment.ident.to_string()).collect();
+        if names.len() > 1 {
+            self.add(names);
+        }
+        visit::visit_path(self, path);
+    }
+
+    fn visit_item_mod(&mut self, item: &'s syn::ItemMod) {
+        if item.content.is_some() {
+            self.module.push(item.ident.to_string());
+            visit::visit_item_mod(self, item);
+            self.module.pop();
+        }
+    }
+
+    fn visit_macro(&mut self, item: &'s syn::Macro) {
+        self.tokens(item.tokens.clone());
+    }
+
+    fn visit_vis_restricted(&mut self, _: &'s syn::VisRestricted) {}
+
+    fn visit_attribute(&mut self, _: &'s syn::Attribute) {}
+}
+
+/// Names of the methods that a file calls.
+#[derive(Default)]
+struct Called(BTreeSet<String>);
+
+impl<'s> Visit<'s> for Called {
+    fn visit_expr_method_call(&mut self, call: &'s syn::ExprMethodCall) {
+        self.0.insert(call.method.to_string());
+        visit::visit_expr_method_call(self, call);
+    }
+
+    fn visit_item_mod(&mut self, item: &'s syn::ItemMod) {
+        if !is_test(&item.attrs) {
+            visit::visit_item_mod(self, item);
+        }
+    }
+}
+
+/// Functions that are too long. Tests have no such bound.
+struct Functions<'a> {
+    file: &'a str,
+    long: &'a mut Vec<String>,
+}
+
+impl Functions<'_> {
+    fn look(&mut self, signature: &syn::Signature, end: usize) {
+        let lines = end + 1 - signature.span().start().line;
+        if lines > FUNCTION_LINES {
+            self.long.push(format!("{}: `{}` has {lines} lines", self.file, signature.ident));
+        }
+    }
+}
+
+impl<'s> Visit<'s> for Functions<'_> {
+    fn visit_item_fn(&mut self, item: &'s syn::ItemFn) {
+        self.look(&item.sig, item.span().end().line);
+        visit::visit_item_fn(self, item);
+    }
+
+    fn visit_impl_item_fn(&mut self, item: &'s syn::ImplItemFn) {
+        self.look(&item.sig, item.span().end().line);
+        visit::visit_impl_item_fn(self, item);
+    }
+
+    fn visit_item_mod(&mut self, item: &'s syn::ItemMod) {
+        if !is_test(&item.attrs) {
+            visit::visit_item_mod(self, item);
+        }
+    }
+}
+
+fn print_figures(all: &Crate, violations: &[String]) {
+    let entries: BTreeSet<_> = all.sources.keys().map(|module| module.first().map_or("lib", String::as_str)).collect();
+    let circle = all.largest_circle();
+    let (files, functions) = all.long();
+    let lines: usize = all.sources.values().map(|source| source.text.lines().count()).sum();
+    println!("{} entries, {} files, {lines} lines", entries.len(), all.sources.len());
+    let arrows: BTreeSet<_> = violations.iter().map(|line| (line.split(':').next(), line.rsplit(' ').next())).collect();
+    println!("{} imports point up or go through a table of contents: {} arrows", violations.len(), arrows.len());
+    println!("the largest circle has {} files", circle.len());
+    println!("{} files over {FILE_LINES} lines, {} functions over {FUNCTION_LINES}", files.len(), functions.len());
+    for line in violations.iter().chain(&files).chain(&functions) {
+        println!("  {line}");
+    }
+}
+
+fn src() -> std::path::PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
+}
+
+#[test]
+fn imports_point_down() {
+    if let Some(other) = env::var_os("POOLMALLOC_TEST_SRC") {
+        let all = Crate::read(Path::new(&other));
+        return print_figures(&all, &all.violations());
+    }
+    let all = Crate::read(&src());
+    let found = all.violations();
+    print_figures(&all, &found);
+    let new: Vec<_> = found.iter().filter(|line| !ALLOWED.contains(&line.as_str())).collect();
+    assert!(new.is_empty(), "{new:#?}");
+    let stale: Vec<_> = ALLOWED.iter().filter(|line| !found.iter().any(|each| each == *line)).collect();
+    assert!(stale.is_empty(), "mended, so to be taken off the list: {stale:#?}");
+}
