@@ -259,8 +259,8 @@ impl Crate {
         let mut calls = BTreeSet::new();
         let folders: BTreeSet<_> = self.sources.values().filter(|source| source.module.len() > 1).map(folder).collect();
         for here in folders {
-            let files = self.sources.values().filter(|source| !source.is_contents && !source.module.is_empty());
-            let files: Vec<_> = files.filter(|source| folder(source) == here).collect();
+            let files: Vec<_> = self.sources.values().filter(|source| !source.module.is_empty()).collect();
+            let files: Vec<_> = files.into_iter().filter(|source| folder(source) == here).collect();
             let mut types = BTreeMap::new();
             let mut methods = BTreeMap::<String, BTreeSet<&Module>>::new();
             for source in &files {
@@ -300,9 +300,9 @@ impl Crate {
     fn largest_circle(&self) -> Vec<String> {
         let mut graph = DiGraphMap::<&str, ()>::new();
         let file = |module: &Module| self.sources[module].file.as_str();
-        let imports = self.sources.values().filter(|source| !source.is_contents && !source.module.is_empty());
-        for source in imports {
-            for import in self.imports(source) {
+        for source in self.sources.values().filter(|source| !source.module.is_empty()) {
+            let is_own = |import: &Import| source.is_contents && import.target.starts_with(&source.module);
+            for import in self.imports(source).into_iter().filter(|import| !is_own(import)) {
                 graph.add_edge(source.file.as_str(), file(&import.target), ());
             }
         }
