@@ -1,12 +1,10 @@
 //! Assertions on what a piece of code allocates, for tests: exact for the calling thread, whatever other tests do.
 
-use crate::delta::Delta;
-use crate::leaks::{self, Blocks, LeakError};
-use crate::measure::measure;
-use crate::os;
-use crate::thread_stats::thread_stats;
-use crate::tls;
-use crate::watch::Watch;
+use crate::figures::Delta;
+use crate::large::Blocks;
+use crate::leaks::LeakError;
+use crate::observe::{Watch, measure, thread_stats};
+use crate::{leaks, os};
 use core::hint::black_box;
 
 /// Runs `f` and fails if the calling thread allocates meanwhile. Frees are allowed. Returns what `f` returned.
@@ -94,8 +92,8 @@ fn assert_no_leaks_below<R>(f: impl FnOnce() -> R) {
 #[inline(never)]
 fn blocks_left<R>(f: impl FnOnce() -> R) -> (Delta, Blocks) {
     let before = thread_stats();
-    let watch = Watch::of_blocks(tls::front_pointer());
-    let on = tls::watch(&watch);
+    let watch = Watch::of_blocks();
+    let on = watch.watch();
     drop(f());
     drop(on);
     (thread_stats() - before, watch.into_left().unwrap_or(Blocks::new()))

@@ -1,13 +1,14 @@
 //! What a program writes at its end if the environment asks for it: a report (`POOLMALLOC_STATS`), a profile
 //! (`POOLMALLOC_PROFILE`).
 
-use crate::debug;
-use crate::leaks;
-use crate::os::{self, Buffered, Output};
+use crate::figures::Stats;
+use crate::observe::stats;
+use crate::os::{Buffered, Output, Text, exit_entry};
+use crate::process::SHARED;
 #[cfg(feature = "profile")]
 use crate::profile;
-use crate::statics::SHARED;
-use crate::stats::{Stats, stats};
+use crate::{debug, leaks, os};
+use core::ffi::CStr;
 use core::fmt::{self, Write};
 
 /// What the variable asks for.
@@ -35,9 +36,18 @@ fn wanted(value: Option<&[u8]>) -> Wanted<'_> {
     }
 }
 
+exit_entry!(AT_EXIT, report_at_exit);
+
+/// Does nothing at run time. References the entry above, so that a linker keeps it when it extracts only referenced objects from a
+/// static library.
+#[inline]
+pub(crate) fn name_exit_entry() {
+    core::hint::black_box(&AT_EXIT);
+}
+
 /// Runs when the process ends by `exit` or by a return from `main`. Nothing allocates here but the report of leaks and the
 /// profile.
-pub(crate) extern "C" fn report_at_exit() {
+extern "C" fn report_at_exit() {
     // A program that only has this library in it, and another allocator, has nothing to report.
     if !SHARED.is_in_use() {
         return;
@@ -87,17 +97,14 @@ fn write_report(stats: &Stats, is_json: bool, out: &mut dyn Write) -> fmt::Resul
 }
 
 /// A path that ends in a zero byte, put together without allocating.
-struct Path {
-    bytes: [u8; 1024],
-    length: usize,
-}
+struct Path(Text<1024>);
 
 impl Path {
     /// The path with each `%p` replaced by the process's number; `None` if it is too long.
     fn of(pattern: &[u8], process: u32) -> Option<Self> {
-        let mut path = Self { bytes: [0; 1024], length: 0 };
+        let mut path = Text::new();
         let mut rest = pattern;
-        while let Some((&first, after)) = rest.split_first() {
+        while let Some((first, after)) = rest.split_at_checked(1) {
             if let Some(after) = rest.strip_prefix(b"%p") {
                 write!(path, "{process}").ok()?;
                 rest = after;
@@ -106,25 +113,12 @@ impl Path {
                 rest = after;
             }
         }
-        Some(path)
-    }
-
-    fn push(&mut self, byte: u8) -> Option<()> {
-        // The last byte stays zero.
-        let last = self.bytes.len() - 1;
-        *self.bytes[..last].get_mut(self.length)? = byte;
-        self.length += 1;
-        Some(())
+        path.push(&[0])?;
+        Some(Self(path))
     }
 
     fn create(&self) -> Option<Output> {
-        Output::create(core::ffi::CStr::from_bytes_until_nul(&self.bytes).ok()?)
-    }
-}
-
-impl Write for Path {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        text.bytes().try_for_each(|byte| self.push(byte)).ok_or(fmt::Error)
+        Output::create(CStr::from_bytes_until_nul(self.0.bytes()).ok()?)
     }
 }
 
@@ -146,7 +140,7 @@ mod tests {
     #[test]
     fn the_process_number_goes_into_the_path() {
         let path = Path::of(b"a%p-%p%.txt", 1234).unwrap();
-        assert_eq!(&path.bytes[..=path.length], b"a1234-1234%.txt\0");
+        assert_eq!(path.0.bytes(), b"a1234-1234%.txt\0");
         assert!(Path::of(&[b'x'; 1023], 1).is_some());
         assert!(Path::of(&[b'x'; 1024], 1).is_none());
     }

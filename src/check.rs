@@ -2,6 +2,7 @@
 //! unwinds and never allocates, so the line is put together in a buffer on the stack.
 
 use crate::os;
+use crate::os::Text;
 use core::fmt::Write;
 
 /// Aborts with a message if the condition does not hold. Stays in release builds.
@@ -13,22 +14,6 @@ macro_rules! check {
     };
 }
 pub(crate) use check;
-
-/// A line of at most 192 bytes on the stack; what is beyond is cut off.
-struct Line {
-    bytes: [u8; 192],
-    length: usize,
-}
-
-impl Write for Line {
-    fn write_str(&mut self, text: &str) -> core::fmt::Result {
-        let room = self.bytes.len() - self.length;
-        let count = text.len().min(room);
-        self.bytes[self.length..self.length + count].copy_from_slice(&text.as_bytes()[..count]);
-        self.length += count;
-        Ok(())
-    }
-}
 
 /// Writes `poolmalloc: ` and the message as one line to stderr and aborts.
 #[cold]
@@ -70,9 +55,9 @@ pub(crate) fn misuse(what: &Misuse) -> ! {
 }
 
 fn report(text: core::fmt::Arguments<'_>) -> ! {
-    let mut line = Line { bytes: [0; 192], length: 0 };
-    // Writing to a `Line` never fails; a message cut short is still the best that can be said.
+    let mut line = Text::<192>::new();
+    // A message cut short is still the best that can be said.
     let _ = writeln!(line, "poolmalloc: {text}; aborting");
-    os::write_stderr(&line.bytes[..line.length]);
+    os::write_stderr(line.bytes());
     os::abort()
 }

@@ -31,15 +31,8 @@
 //!   │ region        │  one reserved range of addresses; tables beside it    process
 //!   └───────────────┘
 //! ```
-//! The files follow a request's way: `global`, `tls`, `heap` with `magazine`, then `pool`, `arena`, `region`, `os`;
-//! `remote` is the protocol between threads and `shared` what all heaps share, with `lock`, `once`, `stack`, `counter` and
-//! `generation` as its parts, and `settings` with `mode` what the environment chooses: `debug` lies between a request and
-//! what serves it then, with `traces` for backtraces, which `profile` takes of samples. `private`, with `name`, is a second way in,
-//! beside `global` and `tls`: heaps of the program's own; `typed` has typed pools, above all that. What users are told comes
-//! from `stats`, `thread_stats`, `measure` with `watch`, `heap_map`, `verify`, `release`, `leaks` and `assert`; its texts
-//! from `report`, `export` and `at_exit`. Imports point down, but that `region`
-//! names the types of its tables' entries, that `tls`, `typed` and `statics` know each other, and `stats` and `private`, that a heap
-//! gets arenas through the trait `Supply`, which `shared` implements, and that `os` calls `at_exit` when the process ends.
+//! A request goes from `global` to `process` (which heap is mine?), `heap` with its magazines, `region` and `os`; [Layers](#layers) has
+//! the whole list.
 //!
 //! # The strategy, and its drawback
 //! A free block costs no header, and a pool has no header either: all that is known of blocks lies in dense tables
@@ -52,50 +45,31 @@
 //! round) that it freed of others: that memory serves nobody until the thread allocates again or ends.
 //!
 //! # Layers
-//! | entry |
-//! | --- |
-//! | `at_exit` |
-//! | `assert` |
-//! | `global` |
-//! | `private` |
-//! | `leaks` |
-//! | `verify` |
-//! | `measure` |
-//! | `heap_map` |
-//! | `thread_stats` |
-//! | `stats` |
-//! | `release` |
-//! | `delta` |
-//! | `report` |
-//! | `export` |
-//! | `watch` |
-//! | `debug` |
-//! | `typed` |
-//! | `profile` |
-//! | `traces` |
-//! | `settings` |
-//! | `statics` |
-//! | `tls` |
-//! | `shared` |
-//! | `heap` |
-//! | `magazine` |
-//! | `remote` |
-//! | `arena` |
-//! | `pool` |
-//! | `region` |
-//! | `mode` |
-//! | `name` |
-//! | `named` |
-//! | `counter` |
-//! | `once` |
-//! | `stack` |
-//! | `generation` |
-//! | `lock` |
-//! | `sync` |
-//! | `watched` |
-//! | `check` |
-//! | `size_class` |
-//! | `os` |
+//! Each folder imports only folders and files below it in this list, and each file of a folder only files before it in its
+//! `mod.rs`. `tests/layers.rs` checks that. The process starts in `process/startup.rs`.
+//!
+//! | layer | what it is |
+//! | --- | --- |
+//! | `tests` | unit tests that need several layers |
+//! | `global` | the front door: fast paths, and the questions behind them |
+//! | `private` | heaps of the program's own |
+//! | `at_exit` | what is written at the end of the process |
+//! | `assert` | assertions for tests |
+//! | `leaks` | the search for leaks |
+//! | `observe` | what users ask: statistics, measurements, maps, releases, the check of the heap |
+//! | `debug` | the debug layer, between a request and what serves it |
+//! | `typed` | typed pools |
+//! | `profile` | samples and profiles |
+//! | `process` | what there is once: start, mode, shared pools, each thread's way to its heap |
+//! | `heap` | a thread's heap: magazines, fills, flushes, remote frees |
+//! | `large` | the index of large blocks |
+//! | `region` | addresses, the tables beside them, pools and arenas, the protocol of remote frees |
+//! | `traces` | backtraces |
+//! | `figures` | plain data for users, and its texts |
+//! | `sync` | counters, locks, lists, generations |
+//! | `check` | one line on stderr, then abort |
+//! | `geometry` | sizes |
+//! | `os` | the system |
 //!
 //! # Words
 //! | word | means |
@@ -152,65 +126,43 @@
 
 #![cfg_attr(poolmalloc_nightly, feature(allocator_api))]
 
-mod arena;
-mod assert;
-mod at_exit;
-mod check;
-mod counter;
-mod debug;
-mod delta;
-mod export;
-mod generation;
-mod global;
-mod heap;
-mod heap_map;
-pub mod leaks;
-mod lock;
-mod magazine;
-mod measure;
-mod mode;
-mod name;
-mod named;
-mod once;
 mod os;
-mod pool;
-mod private;
+mod geometry;
+mod check;
+mod sync;
+mod figures;
+mod traces;
+mod region;
+mod large;
+mod heap;
+mod process;
 #[cfg(feature = "profile")]
 pub mod profile;
-mod region;
-mod release;
-mod remote;
-mod report;
-mod settings;
-mod shared;
-mod size_class;
-mod stack;
-mod statics;
-mod stats;
-mod sync;
-mod thread_stats;
-mod tls;
-mod traces;
 mod typed;
-mod verify;
-mod watch;
-mod watched;
+mod debug;
+mod observe;
+pub mod leaks;
+mod assert;
+mod at_exit;
+mod private;
+mod global;
+#[cfg(test)]
+mod tests;
 
 #[doc(hidden)]
 pub use assert::__assert_count;
 pub use assert::{assert_no_alloc, assert_no_leaks};
-pub use delta::{ClassDelta, Delta, LargeDelta, SmallDelta};
-pub use global::PoolMalloc;
-pub use heap_map::{ArenaMap, PoolMap, arenas, heap_map, pinned};
-pub use measure::{Peak, measure, measure_peak};
-pub use name::Name;
-pub use named::Named;
-pub use private::{Heap, HeapFigures, HeapReport, NamedHeaps, PrivateStats, SharedHeap};
-pub use release::{Released, release_unused};
-pub use stats::{ArenaStats, ClassStats, HeapStats, LargeStats, RegionStats, SmallStats, Stats, stats};
-pub use thread_stats::{ThreadClassStats, ThreadLargeStats, ThreadSmallStats, ThreadStats, thread_stats};
-pub use typed::{
-    ArcPoolBox, Fresh, Home, Kind, NamedPools, Pool, PoolBox, PoolFigures, Pooled, RcPoolBox, Reuse, Reused, SyncPool,
-    SyncPoolBox, TypedStats,
+pub use figures::{
+    ArenaStats, ClassDelta, ClassStats, Delta, HeapFigures, HeapReport, HeapStats, LargeDelta, LargeStats, Name, Named,
+    NamedHeaps, NamedPools, PoolFigures, PrivateStats, RegionStats, Released, SmallDelta, SmallStats, Stats,
+    ThreadClassStats, ThreadLargeStats, ThreadSmallStats, ThreadStats, TypedStats,
 };
-pub use verify::{Violation, check_heap};
+pub use global::PoolMalloc;
+pub use observe::{
+    ArenaMap, Peak, PoolMap, Violation, arenas, check_heap, heap_map, measure, measure_peak, pinned, release_unused,
+    stats, thread_stats,
+};
+pub use private::{Heap, SharedHeap};
+pub use typed::{
+    ArcPoolBox, Fresh, Home, Kind, Pool, PoolBox, Pooled, RcPoolBox, Reuse, Reused, SyncPool, SyncPoolBox,
+};

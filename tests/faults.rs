@@ -17,10 +17,9 @@ mod system;
 
 use std::alloc::Layout;
 use std::ffi::c_void;
-use std::panic;
-use std::ptr;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::{panic, ptr};
 
 use poolmalloc::{release_unused, stats};
 

@@ -12,11 +12,9 @@ mod support;
 use std::alloc::{Layout, alloc, dealloc};
 use std::collections::VecDeque;
 use std::ffi::c_void;
-use std::fs;
 use std::hint::black_box;
-use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
-use std::thread;
+use std::{fs, ptr, thread};
 
 use libtest_mimic::Trial;
 use poolmalloc::PoolMalloc;

@@ -16,10 +16,9 @@ use std::cell::{Cell, RefCell};
 use std::ffi::c_int;
 use std::hint::black_box;
 use std::process::Command;
-use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier, Mutex, mpsc};
-use std::thread;
+use std::{ptr, thread};
 
 use libtest_mimic::Trial;
 use poolmalloc::leaks::{self, Address, Holds, LeakError, find};

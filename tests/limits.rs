@@ -14,8 +14,7 @@ mod support;
 use std::alloc::alloc_zeroed;
 use std::hint::black_box;
 use std::os::unix::process::CommandExt;
-use std::thread;
-use std::{fmt, io};
+use std::{fmt, io, thread};
 
 use poolmalloc::{PoolMalloc, stats};
 

@@ -344,7 +344,8 @@ fn frees_beside_the_lock() {
 #[cfg(feature = "allocator-api2")]
 fn collections_live_in_a_heap() {
     use allocator_api2::alloc::Allocator;
-    use allocator_api2::{boxed::Box as BoxIn, vec::Vec as VecIn};
+    use allocator_api2::boxed::Box as BoxIn;
+    use allocator_api2::vec::Vec as VecIn;
 
     fn fill<A: Allocator + Copy>(allocator: A) -> usize {
         let mut map = hashbrown::HashMap::with_hasher_in(hashbrown::DefaultHashBuilder::default(), allocator);

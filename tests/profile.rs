@@ -46,7 +46,6 @@ mod with_feature {
     use super::*;
     use std::alloc::{Layout, alloc, alloc_zeroed, dealloc, realloc};
     use std::collections::BTreeMap;
-    use std::fs;
     use std::hint::black_box;
     use std::io::{self, Read};
     use std::ops::ControlFlow;
@@ -54,7 +53,7 @@ mod with_feature {
     use std::process::Command;
     use std::sync::atomic::{AtomicBool, Ordering};
     use std::sync::mpsc;
-    use std::thread;
+    use std::{fs, thread};
 
     use flate2::read::GzDecoder;
     use libtest_mimic::Trial;

@@ -6,11 +6,9 @@
 
 mod support;
 
-use std::env;
-use std::fs;
 use std::process::Output;
-use std::ptr;
 use std::sync::atomic::{AtomicPtr, Ordering};
+use std::{env, fs, ptr};
 
 use poolmalloc::{PoolMalloc, Stats, stats};
 use serde_json::Value;

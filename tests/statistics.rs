@@ -12,10 +12,9 @@ mod support;
 
 use std::alloc::{GlobalAlloc, Layout};
 use std::fmt::{self, Write};
-use std::ptr;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
-use std::thread;
+use std::{ptr, thread};
 
 use poolmalloc::{PoolMalloc, Stats, stats};
 use rand::rngs::SmallRng;

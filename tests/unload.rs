@@ -12,13 +12,11 @@
 
 mod support;
 
-use std::env;
 use std::ffi::{CString, c_void};
-use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Barrier;
-use std::thread;
+use std::{env, fs, thread};
 
 use support::block::{fill, is_filled};
 use support::cargo::build_library;

@@ -11,11 +11,10 @@
 mod support;
 
 use std::alloc::{GlobalAlloc, Layout, System};
-use std::env;
 use std::hint::black_box;
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::thread;
+use std::{env, thread};
 
 use libtest_mimic::Trial;
 use poolmalloc::{PoolMalloc, stats};

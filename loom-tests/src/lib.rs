@@ -1,4 +1,4 @@
-//! Models of the protocols that threads share. The library's own files are compiled here with a `sync` made of loom's
+//! Models of the protocols that threads share. The library's own files are compiled here with `atoms` made of loom's
 //! types, so what loom explores is what ships; nothing is compiled out. Plain `cargo test` runs the models.
 //!
 //! Each model asserts what every interleaving must keep, and at its end that its executions have shown exactly the
@@ -11,18 +11,8 @@
 
 #![allow(dead_code, reason = "each model uses a part of the files that it includes")]
 
-#[path = "../../src/counter.rs"]
-mod counter;
-#[path = "../../src/lock.rs"]
-mod lock;
-#[path = "../../src/once.rs"]
-mod once;
-#[path = "../../src/remote.rs"]
+#[path = "../../src/region/remote.rs"]
 mod remote;
-#[path = "../../src/typed/shards.rs"]
-mod shards;
-#[path = "../../src/stack.rs"]
-mod stack;
 mod sync;
 
 #[cfg(test)]

@@ -16,15 +16,19 @@ use static_assertions::const_assert_eq;
 
 /// Around the program's bytes, where nobody may write.
 const FORBIDDEN: u8 = 0xFD;
+
 /// In memory that was just handed out.
 const CLEAN: u8 = 0xCD;
+
 /// In memory that was freed.
 const DEAD: u8 = 0xDD;
 
 /// Forbidden bytes right before the program's, and the least number behind them.
 const GUARD: usize = 8;
+
 /// From the header to the program's bytes.
 pub(crate) const HEADER_BEFORE: usize = size_of::<Header>() + GUARD;
+
 /// The program's bytes are aligned to so much at least.
 const LEAST_ALIGN: usize = 8;
 
@@ -32,7 +36,9 @@ const_assert_eq!(size_of::<Header>(), 32);
 
 /// States of a block, above the logarithm of its alignment.
 const LIVE: u32 = 0x00B1_0C00;
+
 const FREED: u32 = 0xDEAD_B100;
+
 const STATE: u32 = !0xFF;
 
 /// What is known of a block. Atomics, so that a program that frees a block twice at a time gets a report, whatever happens.

@@ -6,15 +6,14 @@
 //! Quarantine invariant 2: a block in the row belongs to nobody else; who takes it out owns it.
 
 use super::block::{Known, Shape};
-use crate::generation::Generation;
-use crate::leaks::Mapped;
-use crate::lock::{Guard, Lock};
-use crate::sync::AtomicU32;
+use crate::figures::Address;
+use crate::os::Mapped;
+use crate::sync::{Held, Locked};
 use core::alloc::Layout;
-use core::cell::UnsafeCell;
 
 /// Most blocks kept.
 pub(crate) const MOST_BLOCKS: usize = 16 * 1024;
+
 /// Most bytes kept, with all that lies around the program's own. A larger block is not kept at all.
 pub(crate) const MOST_BYTES: usize = 8 << 20;
 
@@ -29,20 +28,20 @@ pub(crate) enum Origin {
 
 /// A block that was freed. What its header said is kept here, since the program may write there.
 #[derive(Clone, Copy)]
-pub(crate) struct Kept {
-    /// The program's first byte, with all bits turned: as long as it lies here, it is no pointer to whatever is there later.
-    hidden: usize,
+pub(crate) struct Quarantined {
+    /// The program's first byte. Hidden: while it lies here, it is no pointer to what is there later.
+    address: Address,
     pub(crate) known: Known,
     pub(crate) origin: Origin,
 }
 
-impl Kept {
+impl Quarantined {
     pub(crate) fn new(address: *mut u8, known: Known, origin: Origin) -> Self {
-        Self { hidden: !address.expose_provenance(), known, origin }
+        Self { address: Address::from(address.expose_provenance()), known, origin }
     }
 
     pub(crate) fn address(&self) -> *mut u8 {
-        core::ptr::with_exposed_provenance_mut(!self.hidden)
+        core::ptr::with_exposed_provenance_mut(self.address.get())
     }
 
     fn bytes(&self) -> usize {
@@ -56,7 +55,7 @@ fn bytes(shape: Shape) -> usize {
 
 /// A ring that grows to its full length once.
 struct Row {
-    kept: Mapped<Kept>,
+    kept: Mapped<Quarantined>,
     oldest: usize,
     blocks: usize,
     bytes: usize,
@@ -68,7 +67,7 @@ impl Row {
     }
 
     /// Adds a block. `None`, and nothing done, without memory.
-    fn push(&mut self, kept: Kept) -> Option<()> {
+    fn push(&mut self, kept: Quarantined) -> Option<()> {
         let place = (self.oldest + self.blocks) % MOST_BLOCKS;
         // Places are taken one after the other, so the ring is as long as the first that was not yet.
         match self.kept.get_mut(place) {
@@ -80,7 +79,7 @@ impl Row {
         Some(())
     }
 
-    fn pop(&mut self) -> Option<Kept> {
+    fn pop(&mut self) -> Option<Quarantined> {
         if self.blocks == 0 {
             return None;
         }
@@ -94,79 +93,61 @@ impl Row {
 
 /// The row with its lock.
 pub(crate) struct Quarantine {
-    lock: Lock,
-    row: UnsafeCell<Row>,
-    generation: Generation,
+    row: Locked<Row>,
 }
 
-// SAFETY: Quarantine invariant 1.
-unsafe impl Sync for Quarantine {}
-
-/// What the holder of the lock may touch.
-struct Held<'a> {
-    row: &'a mut Row,
-    _guard: Guard<'a>,
-}
+/// The blocks that were freed in debug mode.
+pub(super) static QUARANTINE: Quarantine = Quarantine::new();
 
 impl Quarantine {
     pub(crate) const fn new() -> Self {
-        Self { lock: Lock::new(AtomicU32::new(0)), row: UnsafeCell::new(Row::new()), generation: Generation::new() }
+        Self { row: Locked::new(Row::new()) }
     }
 
     /// Takes the lock. In the child of a fork the row is given up if another thread was just changing it: its blocks stay
     /// freed and are not used again there.
-    fn hold(&self) -> Held<'_> {
-        let guard = self.lock.lock(|| self.generation.number());
-        // SAFETY: Quarantine invariant 1.
-        let row = unsafe { &mut *self.row.get() };
-        if guard.is_inherited {
-            // Not dropped: it may have been in the middle of being replaced.
-            core::mem::forget(core::mem::replace(row, Row::new()));
-        }
-        Held { row, _guard: guard }
+    fn hold(&self) -> Held<'_, Row> {
+        // Not dropped: it may have been in the middle of being replaced.
+        self.row.hold(|row| core::mem::forget(core::mem::replace(row, Row::new())))
     }
 
     /// Keeps a block; returns the oldest if there is no more room for it. The caller calls [`pop_beyond`](Self::pop_beyond) until
     /// it has none to give. The block itself comes back if it cannot be kept.
-    pub(crate) fn push(&self, kept: Kept) -> Option<Kept> {
+    pub(crate) fn push(&self, kept: Quarantined) -> Option<Quarantined> {
         if kept.bytes() > MOST_BYTES {
             return Some(kept);
         }
-        let held = self.hold();
-        let row = held.row;
+        let mut held = self.hold();
+        let row = &mut *held;
         let oldest = if row.blocks == MOST_BLOCKS { row.pop() } else { None };
         // With the oldest gone there was room.
         if row.push(kept).is_none() { Some(kept) } else { oldest.or_else(|| Self::beyond(row)) }
     }
 
     /// The oldest block, if more bytes are kept than should be.
-    pub(crate) fn pop_beyond(&self) -> Option<Kept> {
-        let held = self.hold();
-        Self::beyond(held.row)
+    pub(crate) fn pop_beyond(&self) -> Option<Quarantined> {
+        Self::beyond(&mut self.hold())
     }
 
-    fn beyond(row: &mut Row) -> Option<Kept> {
+    fn beyond(row: &mut Row) -> Option<Quarantined> {
         if row.bytes > MOST_BYTES { row.pop() } else { None }
     }
 
     /// The oldest block.
-    pub(crate) fn pop(&self) -> Option<Kept> {
-        let held = self.hold();
-        held.row.pop()
+    pub(crate) fn pop(&self) -> Option<Quarantined> {
+        self.hold().pop()
     }
 
     /// How many blocks there are.
     pub(crate) fn blocks(&self) -> usize {
-        let held = self.hold();
-        held.row.blocks
+        self.hold().blocks
     }
 
     /// The block that begins at an address. Looks at all of them.
     pub(crate) fn find(&self, address: usize) -> Option<Known> {
-        let held = self.hold();
-        let row = &*held.row;
+        let row = self.hold();
         let place = (0..row.blocks).map(|number| (row.oldest + number) % MOST_BLOCKS);
-        place.map(|place| row.kept[place]).find(|kept| kept.hidden == !address).map(|kept| kept.known)
+        place.map(|place| row.kept[place]).find(|kept| kept.address == Address::from(address)).map(|kept| kept.known)
     }
 }
 
@@ -176,13 +157,13 @@ mod tests {
     use core::ptr::without_provenance_mut;
     use std::collections::VecDeque;
 
-    fn kept(number: usize, size: usize) -> Kept {
+    fn kept(number: usize, size: usize) -> Quarantined {
         let known = Known { shape: Shape { size, align: 8 }, serial: number as u64, allocated: None, freed: None };
-        Kept::new(without_provenance_mut(number * 8), known, Origin::Pool)
+        Quarantined::new(without_provenance_mut(number * 8), known, Origin::Pool)
     }
 
     /// Serials and sizes of what `push` has let go.
-    fn push(quarantine: &Quarantine, block: Kept) -> Vec<u64> {
+    fn push(quarantine: &Quarantine, block: Quarantined) -> Vec<u64> {
         let first = quarantine.push(block);
         core::iter::successors(first, |_| quarantine.pop_beyond()).map(|kept| kept.known.serial).collect()
     }

@@ -4,20 +4,22 @@
 //! damage and the bytes around it, and last, since finding the names of functions allocates, backtraces. No lock of the
 //! allocator is held meanwhile but that of the report.
 
-use super::Debugger;
 use super::block::{Damage, HEADER_BEFORE, Known, Part};
-use crate::os::{self, Buffered, Output};
-use crate::statics::DEBUG;
-use crate::tls;
-use crate::traces::{self, TraceId};
+use crate::os::{Buffered, Output};
+use crate::process::{options, tls};
+use crate::sync::Lock;
+use crate::traces::TraceId;
+use crate::{os, traces};
 use core::fmt::{self, Arguments, Write};
-use core::sync::atomic::{AtomicU8, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 /// Bytes in a line of the dump.
 const ROW: usize = 16;
+
 /// Bytes of the damage that the dump shows, and as many around it on each side as [`AROUND`].
 const SHOWN: isize = 64;
+
 const AROUND: isize = 16;
 
 /// An error of the program.
@@ -34,45 +36,67 @@ pub(super) struct Case<'a> {
     pub(super) header: Option<usize>,
 }
 
+/// The backtrace of the caller, if the environment asked for backtraces. `entry` is the address of a variable of the function that
+/// came from the program.
+pub(super) fn trace(entry: *const u8) -> Option<TraceId> {
+    match options().map_or(0, |options| options.frames) {
+        0 => None,
+        frames => traces::capture(frames, entry),
+    }
+}
+
 /// Reports and aborts. The first thread that comes here does; others wait for the end of the process.
 #[cold]
 #[inline(never)]
 pub(super) fn report(case: &Case<'_>) -> ! {
-    DEBUG.begin_report();
+    REPORTER.begin();
     let here = 0_u8;
-    let seen = DEBUG.trace(&raw const here);
+    let seen = trace(&raw const here);
     let mut out = Buffered::new(Output::stderr());
     // A failure cannot be reported, so it is not.
     let _ = write(case, &mut out);
     out.flush();
     let _ = write_traces(case, seen, &mut out);
     out.flush();
-    DEBUG.is_reported.store(true, Ordering::Relaxed);
+    REPORTER.is_done.store(true, Ordering::Relaxed);
     os::abort()
 }
 
-impl Debugger {
+/// Which thread reports. One does, and others wait for the end of the process.
+struct Reporter {
+    /// Held by the thread that reports, for ever.
+    reports: Lock,
+    /// Which thread that is. Relaxed: each looks for itself.
+    thread: AtomicUsize,
+    /// Whether all is written. Relaxed: a report of another thread waits the longer for it.
+    is_done: AtomicBool,
+}
+
+static REPORTER: Reporter =
+    Reporter { reports: Lock::new(), thread: AtomicUsize::new(0), is_done: AtomicBool::new(false) };
+
+impl Reporter {
     /// Waits if another thread reports, which ends the process; aborts if this one does already, or if the other one does not get
     /// it written: it may wait for a lock of the loader's or of the backtrace's that this thread has.
-    fn begin_report(&self) {
+    fn begin(&self) {
         const PATIENCE: Duration = Duration::from_secs(10);
         /// What comes after the report is the program's: its handler may take its time, but not all.
         const PATIENCE_WITH_HANDLER: Duration = Duration::from_secs(60);
         let own = tls::mark();
-        if self.reporter.load(Ordering::Relaxed) == own {
+        if self.thread.load(Ordering::Relaxed) == own {
             os::write_stderr(b"poolmalloc: there was another error while one was reported; aborting\n");
             os::abort_without_handler();
         }
         let since = Instant::now();
         loop {
-            if let Some(guard) = self.reports.try_take_over(self.reports_generation.number()) {
+            if let Some(guard) = self.reports.try_take_over() {
                 core::mem::forget(guard);
-                self.is_reported.store(false, Ordering::Relaxed);
-                return self.reporter.store(own, Ordering::Relaxed);
+                self.is_done.store(false, Ordering::Relaxed);
+                return self.thread.store(own, Ordering::Relaxed);
             }
             os::nap();
-            let is_reported = self.is_reported.load(Ordering::Relaxed);
-            if since.elapsed() > if is_reported { PATIENCE_WITH_HANDLER } else { PATIENCE } {
+            let is_done = self.is_done.load(Ordering::Relaxed);
+            if since.elapsed() > if is_done { PATIENCE_WITH_HANDLER } else { PATIENCE } {
                 os::abort_without_handler();
             }
         }
@@ -167,17 +191,16 @@ fn write_traces(case: &Case<'_>, seen: Option<TraceId>, out: &mut Buffered) -> f
 
 #[cfg(test)]
 mod tests {
-    use crate::lock::Lock;
-    use crate::sync::AtomicU32;
+    use crate::sync::Lock;
 
     #[test]
     fn a_report_is_taken_over_from_another_process_alone() {
-        let lock = Lock::new(AtomicU32::new(0));
-        let first = lock.try_take_over(1).unwrap();
-        assert!(!first.is_inherited && lock.try_take_over(1).is_none() && lock.try_lock(2).is_none());
+        let lock = Lock::new();
+        let first = lock.try_take_over_as(1).unwrap();
+        assert!(!first.is_inherited && lock.try_take_over_as(1).is_none() && lock.try_lock_as(2).is_none());
         // A fork has copied it; its holder is elsewhere.
         core::mem::forget(first);
-        assert!(lock.try_take_over(2).is_some_and(|guard| guard.is_inherited));
-        assert!(lock.try_lock(2).is_some());
+        assert!(lock.try_take_over_as(2).is_some_and(|guard| guard.is_inherited));
+        assert!(lock.try_lock_as(2).is_some());
     }
 }

@@ -3,13 +3,12 @@
 //! Nothing is done for each block. Magazines are emptied where they stand, pools lose their class, and what was live follows
 //! from the counts. So the cost is that of the heap's arenas.
 
-use super::{OwnedHeap, SinceSearch, Supply, TAG_FREE, in_this_order};
+use super::magazine::{bottom, is_absent};
+use super::state::{OwnedHeap, SinceSearch, in_this_order};
+use super::supply::Supply;
 use crate::check::check;
-use crate::magazine::{bottom, is_absent};
-use crate::pool::{self, PoolState};
-use crate::region::ArenaId;
-use crate::remote::{END, RemoteMap};
-use crate::size_class::{POOLS_PER_ARENA, SizeClass, WORDS_PER_POOL};
+use crate::geometry::{POOLS_PER_ARENA, SizeClass, WORDS_PER_POOL};
+use crate::region::{ArenaId, END, PoolState, RemoteMap, Tag, pool};
 use crate::sync::Ordering;
 
 /// What other threads can have left in the remote map when they are all done with the heap.
@@ -70,8 +69,8 @@ impl OwnedHeap<'_> {
             if record.state() == PoolState::Free {
                 continue;
             }
-            // Before the maps are zero, lest its blocks look live. Relaxed: Region invariant 3; nobody has a block of the pool.
-            region.tag(pool).store(TAG_FREE, Ordering::Relaxed);
+            // Before the maps are zero, lest its blocks look live. Nobody has a block of the pool (Region invariant 3).
+            region.set_tag(pool, Tag::FREE);
             in_this_order();
             if record.state() == PoolState::Listed {
                 pool::give_up(region, pool);

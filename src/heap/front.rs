@@ -1,31 +1,15 @@
 //! The front of a heap: all that the two fast paths read, and nothing else.
 
-use crate::magazine::{Head, is_absent};
-use crate::region::Region;
-use crate::size_class::{CLASS_STEP, CLASSES, POOL_BYTES, SMALL_MAX, SizeClass};
+use super::magazine::{Head, is_absent};
+use crate::geometry::{CLASS_STEP, CLASSES, POOL_BYTES, SMALL_MAX, SizeClass};
+use crate::region::{HEAD_BYTES, HeapKind, Region, SAMPLING, Tag, is_owner_of, owner};
 use crate::sync::{AtomicU32, Ordering};
 use core::ptr::NonNull;
 use static_assertions::{const_assert, const_assert_eq};
 
-/// Bits of a tag below the id of the owning heap: where the class's head lies among the heads, in bytes. One more for
-/// [`SAMPLING`].
-const HEAD_BITS: u32 = if cfg!(feature = "profile") { 11 } else { 10 };
-/// Bytes from a heap's sampling front to its front, and the bit by which their owners differ.
-pub(super) const SAMPLING: usize = 1 << 10;
-/// Set in the id of a private heap, so in the tags of its pools: a free by the global allocator tells such a block by it.
-const PRIVATE: u32 = 1 << 31;
-/// Most heaps that ids can name: the highest bit says whether a heap is private.
-pub(crate) const MOST_HEAPS: usize = (1 << (31 - HEAD_BITS)) - 1;
-/// The tag of a free pool. No heap has id 0.
-pub(crate) const TAG_FREE: u32 = 0;
-/// Bytes from one head to the next. A block's head lies `block bytes * HEAD_BYTES / CLASS_STEP` behind the first.
-const HEAD_BYTES: usize = 16;
-
 const_assert_eq!(size_of::<Head>(), HEAD_BYTES);
-const_assert!(HEAD_BYTES * CLASSES < 1 << HEAD_BITS);
-// No tag of a pool has that bit, and the two fronts do not overlap.
-const_assert!(HEAD_BYTES * CLASSES < SAMPLING && size_of::<Front>() <= SAMPLING);
-const_assert!((MOST_HEAPS << HEAD_BITS) < PRIVATE as usize);
+// The two fronts of a heap do not overlap.
+const_assert!(size_of::<Front>() <= SAMPLING);
 // A copy of the fields before the heads shares a cache line; the heads of 8 to 16 bytes too.
 const_assert_eq!(core::mem::offset_of!(Front, heads), 32);
 
@@ -65,9 +49,9 @@ impl Front {
         Self { base: 0, bytes: 0, tags: None, owner: 0, heads: [const { Head::new() }; CLASSES + 1] }
     }
 
-    /// The front of a thread whose requests are watched one by one: as without a heap, but told apart.
-    pub(crate) const fn watched() -> Self {
-        Self { owner: WATCHED, ..Self::without_heap() }
+    /// The front of a thread whose requests take a detour: as without a heap, but told apart.
+    pub(crate) const fn detour() -> Self {
+        Self { owner: DETOUR, ..Self::without_heap() }
     }
 
     /// The front of threads whose requests all take the slow paths though they have a heap, since the process is in such
@@ -77,19 +61,19 @@ impl Front {
     }
 
     /// The front of the heap with this index.
-    pub(super) fn new(region: &Region, index: usize, kind: Kind) -> Self {
+    pub(super) fn new(region: &Region, index: usize, kind: HeapKind) -> Self {
         Self {
             base: region.base().addr().get(),
             bytes: region.bytes(),
             tags: Some(region.tags()),
-            owner: owner(index) | kind.bit() as usize,
+            owner: owner(index, kind),
             heads: [const { Head::new() }; CLASSES + 1],
         }
     }
 
     /// The sampling front of the heap with this index.
     #[cfg(feature = "profile")]
-    pub(super) fn sampling(region: &Region, index: usize, kind: Kind) -> Self {
+    pub(super) fn sampling(region: &Region, index: usize, kind: HeapKind) -> Self {
         let front = Self::new(region, index, kind);
         Self { owner: front.owner ^ SAMPLING, ..front }
     }
@@ -106,10 +90,10 @@ impl Front {
         self.bytes != 0
     }
 
-    /// Whether this front is part of a [`Watch`](crate::watch::Watch).
+    /// Whether this front is that of a [`Detour`](crate::process::detour::Detour).
     #[inline]
-    pub(crate) fn is_watched(&self) -> bool {
-        self.owner == WATCHED
+    pub(crate) fn is_detour(&self) -> bool {
+        self.owner == DETOUR
     }
 
     /// Whether this is the front of threads that have a heap beside it.
@@ -121,7 +105,7 @@ impl Front {
     /// Whether this is the front of a private heap.
     #[inline]
     pub(crate) fn is_private(&self) -> bool {
-        is_private(self.owner as u32)
+        Tag::of_bits(self.owner as u32).is_private()
     }
 
     /// Offset of an address in the region, if it lies there and this front has a heap.
@@ -133,7 +117,7 @@ impl Front {
 
     /// The tag of the pool at an offset that [`offset_of`](Self::offset_of) gave.
     #[inline(always)]
-    pub(crate) fn tag_at(&self, offset: usize) -> u32 {
+    pub(crate) fn tag_at(&self, offset: usize) -> Tag {
         debug_assert!(offset < self.bytes);
         // SAFETY: an offset in the region exists only where `bytes` is not 0, hence the tags do (Front invariant 1).
         let tags = unsafe { self.tags.unwrap_unchecked() };
@@ -142,16 +126,13 @@ impl Front {
         // SAFETY: it points into the table, which lives for ever.
         let tag = unsafe { tag.as_ref() };
         // Relaxed: the pool of a live block has had its tag since before the block was handed out.
-        tag.load(Ordering::Relaxed)
+        Tag::of_bits(tag.load(Ordering::Relaxed))
     }
 
     /// The head of the class that a tag names, if this heap owns the pool.
     #[inline(always)]
-    pub(crate) fn own_head(&self, tag: u32) -> Option<&Head> {
-        let head = tag as usize ^ self.owner;
-        if !is_head(head) {
-            return None;
-        }
+    pub(crate) fn own_head(&self, tag: Tag) -> Option<&Head> {
+        let head = tag.head_for(self.owner)?;
         #[cfg(feature = "profile")]
         {
             // Beyond this front if that is a sampling one: so by the address.
@@ -190,13 +171,8 @@ impl Front {
     }
 
     /// The tag of this heap's pools of a class.
-    pub(crate) fn tag(&self, class: SizeClass) -> u32 {
-        (self.owner | ((class.index() + 1) * HEAD_BYTES)) as u32
-    }
-
-    /// Whether a tag is that of pools of a class that the heap with this index owns.
-    pub(crate) fn is_tag_of(tag: u32, index: usize, class: SizeClass) -> bool {
-        (tag & !PRIVATE) as usize == owner(index) | ((class.index() + 1) * HEAD_BYTES)
+    pub(crate) fn tag(&self, class: SizeClass) -> Tag {
+        Tag::new(self.owner, class)
     }
 
     /// Whether this is what [`new`](Self::new) made.
@@ -204,67 +180,12 @@ impl Front {
         self.base == region.base().addr().get()
             && self.bytes == region.bytes()
             && self.tags == Some(region.tags())
-            && self.owner & !(PRIVATE as usize) == owner(index)
+            && is_owner_of(self.owner, index)
             && is_absent(self.heads[0].top())
     }
 }
 
-/// Whose a heap is.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Kind {
-    /// One thread's at a time.
-    Threads,
-    /// The program's own, by a handle: [`private`](crate::private).
-    Private,
-}
-
-impl Kind {
-    fn bit(self) -> u32 {
-        if self == Self::Private { PRIVATE } else { 0 }
-    }
-}
-
-/// Whether a pool with this tag is none that a thread may free to: one comparison.
-#[inline(always)]
-pub(crate) fn is_free_or_private(tag: u32) -> bool {
-    // The highest bit is the sign.
-    const_assert_eq!(PRIVATE, i32::MIN as u32);
-    tag as i32 <= TAG_FREE as i32
-}
-
-/// Whether a pool with this tag is a private heap's.
-#[inline(always)]
-pub(crate) fn is_private(tag: u32) -> bool {
-    tag & PRIVATE != 0
-}
-
 /// In place of an owner. Tags of heaps have other bits set.
-const WATCHED: usize = 1;
+const DETOUR: usize = 1;
+
 const BYPASS: usize = 2;
-
-/// The part of a tag that names the heap with this index.
-fn owner(index: usize) -> usize {
-    (index + 1) << HEAD_BITS
-}
-
-/// Whether what remains of a tag after exclusive-or with the own id is the offset of a head.
-#[inline(always)]
-fn is_head(rest: usize) -> bool {
-    rest < 1 << HEAD_BITS
-}
-
-/// Index of the heap that owns a pool with this tag; for [`TAG_FREE`], one that no heap has.
-pub(crate) fn heap_of_tag(tag: u32) -> usize {
-    (((tag & !PRIVATE) >> HEAD_BITS) as usize).wrapping_sub(1)
-}
-
-/// Bytes of a block of the pool with this tag; 0 if the pool is free.
-#[inline(always)]
-pub(crate) fn tag_block_bytes(tag: u32) -> usize {
-    (tag as usize % (1 << HEAD_BITS)) / (HEAD_BYTES / CLASS_STEP)
-}
-
-/// Class of the pool with this tag, not [`TAG_FREE`].
-pub(crate) fn size_class_of_tag(tag: u32) -> SizeClass {
-    SizeClass::of_block(tag_block_bytes(tag))
-}

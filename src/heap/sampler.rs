@@ -5,22 +5,21 @@
 //! `malloc.go`). A request of `s` bytes has a sample in it with the chance `1 - exp(-s / mean)`, so each that has stands
 //! for the reciprocal of that many requests of its size: then sums are right on average, for any sizes.
 
-use super::OwnedHeap;
 use core::cell::Cell;
 
 /// Largest mean: what is drawn fits into a count of bytes.
-const MOST_BYTES: u64 = 1 << 56;
+pub(super) const MOST_BYTES: u64 = 1 << 56;
 
 /// What a heap keeps for it; its owner's alone.
 pub(super) struct Sampler {
     /// The profiler's turn that the rest is for; odd while requests are sampled.
-    turn: Cell<u32>,
+    pub(super) turn: Cell<u32>,
     /// Mean bytes from sample to sample.
-    mean: Cell<u64>,
+    pub(super) mean: Cell<u64>,
     /// Bytes up to the next sample. Above 0 between requests, but if all are sampled.
-    left: Cell<i64>,
+    pub(super) left: Cell<i64>,
     /// State of the random numbers.
-    random: Cell<u64>,
+    pub(super) random: Cell<u64>,
 }
 
 impl Sampler {
@@ -38,7 +37,8 @@ impl Sampler {
         ((mixed ^ mixed >> 31) >> 11) as f64 / (1_u64 << 53) as f64
     }
 
-    fn draw(&self) {
+    /// Draws the bytes up to the next sample.
+    pub(super) fn draw(&self) {
         let mean = self.mean.get();
         // Every request is sampled if each byte is to be. Else the number of the byte with the sample in it, the next being 1.
         let gap = if mean == 1 { 0 } else { (-(1.0 - self.random()).ln() * mean as f64).ceil().max(1.0) as i64 };
@@ -46,42 +46,11 @@ impl Sampler {
     }
 
     /// Requests that a sampled one of so many bytes stands for.
-    fn weight(&self, bytes: usize) -> f64 {
+    pub(super) fn weight(&self, bytes: usize) -> f64 {
         match self.mean.get() {
             1 => 1.0,
             mean => -1.0 / (-(bytes as f64) / mean as f64).exp_m1(),
         }
-    }
-}
-
-impl OwnedHeap<'_> {
-    /// The profiler's turn that this heap knows of.
-    #[inline]
-    pub(crate) fn turn(self) -> u32 {
-        self.own.sampler.turn.get()
-    }
-
-    /// Begins a turn of the profiler, with this mean.
-    pub(crate) fn begin_turn(self, turn: u32, mean: u64) {
-        let sampler = &self.own.sampler;
-        sampler.turn.set(turn);
-        sampler.mean.set(mean.clamp(1, MOST_BYTES));
-        sampler.draw();
-    }
-
-    /// Whether a request of so many bytes, at least 1, has a sample in it. Then it is to be [`weighed`](Self::weigh).
-    #[inline]
-    pub(crate) fn is_due(self, bytes: usize) -> bool {
-        let left = self.own.sampler.left.get() - bytes as i64;
-        self.own.sampler.left.set(left);
-        left <= 0
-    }
-
-    /// How many requests one that is due stands for. Draws the place of the next sample.
-    pub(crate) fn weigh(self, bytes: usize) -> f64 {
-        let weight = self.own.sampler.weight(bytes);
-        self.own.sampler.draw();
-        weight
     }
 }
 

@@ -103,10 +103,10 @@ pub(crate) unsafe fn prefer_huge_pages(start: NonNull<u8>, bytes: usize, are_wan
 }
 
 /// Puts `errno` back when dropped: programs read it after they have dropped something.
-pub(super) struct KeepErrno(i32);
+pub(crate) struct KeepErrno(i32);
 
 impl KeepErrno {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         // SAFETY: the location is this thread's own `errno`.
         Self(unsafe { *errno_location() })
     }
@@ -141,7 +141,7 @@ pub(crate) fn word_wiped_on_fork() -> Option<NonNull<u8>> {
 }
 
 /// This thread's `errno`.
-pub(super) fn last_error() -> i32 {
+pub(crate) fn last_error() -> i32 {
     // SAFETY: the location is this thread's own `errno`.
     unsafe { *errno_location() }
 }

@@ -1,17 +1,28 @@
-//! What the allocator asks of the operating system and the processor: address ranges, the page size, thread exit,
-//! fork, staying loaded, a line on stderr. All knowledge of platforms is in here.
+//! What the library asks of the operating system and the processor. All knowledge of platforms is in this folder.
 
-mod exit;
-mod loaded;
-mod memory;
-mod process;
-mod valgrind;
+pub(crate) mod memory;
+pub(crate) mod mapped;
+pub(crate) mod text;
+pub(crate) mod output;
+pub(crate) mod environment;
+pub(crate) mod exit_entry;
+pub(crate) mod loaded;
+pub(crate) mod process;
+pub(crate) mod valgrind;
+pub(crate) mod maps_line;
+#[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
 pub(crate) mod world;
 
-pub(crate) use exit::{Buffered, Output, environment, name_exit_entry};
+pub(crate) use environment::environment;
+pub(crate) use exit_entry::exit_entry;
+pub(crate) use mapped::Mapped;
+#[cfg(feature = "profile")]
+pub(crate) use maps_line::MapsLine;
 pub(crate) use memory::{
     address_space_limit, give_back, let_read, open, page_bytes, physical_memory, prefer_huge_pages, release, reserve,
     resident_bytes, trim_backend, unreserve, word_wiped_on_fork,
 };
-pub(crate) use process::{ThreadExitKey, abort, abort_without_handler, nap, process_id, write_stderr};
+pub(crate) use output::{Buffered, Output, write_stderr};
+pub(crate) use process::{ThreadExitKey, abort, abort_without_handler, nap, process_id};
+pub(crate) use text::Text;
 pub(crate) use valgrind::is_memcheck;

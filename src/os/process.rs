@@ -1,4 +1,4 @@
-//! Thread exit, waiting, and the last words of a process.
+//! Thread exit, waiting, and the end of a process.
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
 use super::memory::KeepErrno;
@@ -51,12 +51,6 @@ pub(crate) fn nap() {
 pub(crate) fn process_id() -> u32 {
     // SAFETY: no preconditions.
     unsafe { libc::getpid() }.unsigned_abs()
-}
-
-/// Writes to standard error without allocating or locking. A failure cannot be reported, so it is not.
-pub(crate) fn write_stderr(text: &[u8]) {
-    let _errno = super::memory::KeepErrno::new();
-    super::exit::Output::stderr().write(text);
 }
 
 /// As [`abort`], whatever handler the program has for the signal.

@@ -107,7 +107,8 @@ macro_rules! allocator {
 #[cfg(any(feature = "allocator-api2", poolmalloc_nightly))]
 mod implementation {
     use super::{AllocError, Allocator};
-    use crate::{Heap, SharedHeap};
+    use crate::private::handle::Heap;
+    use crate::private::shared::SharedHeap;
     use core::alloc::Layout;
     use core::ptr::NonNull;
 

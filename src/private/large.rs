@@ -9,14 +9,17 @@
 //! the owner of the heap alone.
 
 use crate::check::{Misuse, misuse};
-use crate::global::forget_large;
-use crate::statics::{LARGE, LARGE_LISTS, MODE};
-use crate::sync::Ordering;
+use crate::large::{LARGE, forget_large};
+use crate::process::MODE;
+use crate::sync::{AtomicU64, Ordering};
 use core::alloc::Layout;
 use core::cell::Cell;
 use core::ptr::{self, NonNull};
 use static_assertions::const_assert_eq;
 use std::alloc::{GlobalAlloc, System};
+
+/// Lists of private heaps' large blocks that there have been.
+static LARGE_LISTS: AtomicU64 = AtomicU64::new(0);
 
 /// What is known of a block. As aligned as the system's blocks are.
 #[repr(C, align(16))]

@@ -1,13 +1,12 @@
 //! What a private heap's handle does, for whoever owns the heap at the moment.
 
 use super::large::{LargeBlocks, is_indexed};
-use super::report::HeapReport;
-use crate::counter::Counter;
-use crate::heap::{Front, Heap, LargeCounters, OwnedHeap, Posted, refuse, tag_block_bytes};
-use crate::name::Name;
-use crate::release::Released;
-use crate::size_class::{SMALL_MAX, SizeClass, block_bytes};
-use crate::statics::{MODE, NO_HEAP, SHARED};
+use crate::at_exit::name_exit_entry;
+use crate::figures::{HeapReport, Name, Released};
+use crate::geometry::{SMALL_MAX, SizeClass, block_bytes};
+use crate::heap::{Front, Heap, LargeCounters, OwnedHeap, Posted, refuse};
+use crate::process::{MODE, NO_HEAP, SHARED, moved};
+use crate::sync::{Counter, current_generation};
 use core::alloc::Layout;
 use core::ptr::{self, NonNull};
 use std::alloc::{GlobalAlloc, System};
@@ -47,6 +46,7 @@ fn front_of(heap: NonNull<Heap>) -> NonNull<Front> {
 impl Private {
     /// With a heap of its own if there is one to be had.
     pub(super) fn new(name: Name) -> Self {
+        name_exit_entry();
         let mut heap = SHARED.take_private(name);
         if MODE.get().is_bypass() {
             // The backend is to serve all, or the debug layer, which says of every block of a pool what it is.
@@ -57,7 +57,7 @@ impl Private {
             large: LargeBlocks::new(),
             name,
             unpooled: LargeCounters::new(),
-            generation: SHARED.generation(),
+            generation: current_generation(),
             is_lost: false,
         }
     }
@@ -161,7 +161,7 @@ impl Private {
     pub(super) unsafe fn resize(&self, block: NonNull<u8>, old: Layout, new: Layout) -> *mut u8 {
         let front = self.front();
         if let Some(offset) = front.offset_of(block.as_ptr().addr()) {
-            let bytes = tag_block_bytes(front.tag_at(offset));
+            let bytes = front.tag_at(offset).block_bytes();
             if block_bytes(new.size(), new.align()) == bytes {
                 return block.as_ptr();
             }
@@ -234,18 +234,17 @@ impl Private {
             }
             return moved;
         }
-        let moved = self.alloc(new);
-        if !moved.is_null() {
-            // SAFETY: both are blocks of at least so many bytes, and distinct; of 0 bytes nothing is copied.
-            unsafe { ptr::copy_nonoverlapping(block.as_ptr(), moved, old.size().min(new.size())) };
+        let to = self.alloc(new);
+        let free = || {
             // SAFETY: the caller gives the old block up.
             unsafe { self.dealloc(block, old) };
             let is_moved = old.size() > 0 && new.size() > 0;
-            if is_moved && (is_pooled(block.as_ptr()) || is_pooled(moved)) {
+            if is_moved && (is_pooled(block.as_ptr()) || is_pooled(to)) {
                 self.count(|large, add| add(&large.moved, 1));
             }
-        }
-        moved
+        };
+        // SAFETY: both are blocks of at least so many bytes, and distinct; of 0 bytes nothing is copied.
+        unsafe { moved(block.as_ptr(), to, old.size().min(new.size()), free) }
     }
 
     /// Counts what goes to the backend.
@@ -271,7 +270,7 @@ impl Private {
             add(&large.bytes_out, freed.bytes);
         });
         if let Some(heap) = self.heap() {
-            let is_of_parent = SHARED.generation() != self.generation;
+            let is_of_parent = current_generation() != self.generation;
             heap.free_all(&SHARED, if is_of_parent { Posted::Anywhere } else { Posted::Queued });
         }
     }
@@ -295,4 +294,18 @@ impl Drop for Private {
             SHARED.give_private(NonNull::from(&*heap));
         }
     }
+}
+
+/// Puts a value into the block, if there was memory for it.
+///
+/// # Safety
+/// * It is a block for a `T`, nobody else has it, and it lives for `'a`.
+#[inline(always)]
+pub(super) unsafe fn put<'a, T>(block: Option<NonNull<u8>>, value: T) -> &'a mut T {
+    let Some(block) = block else { std::alloc::handle_alloc_error(Layout::new::<T>()) };
+    let place = block.cast::<T>();
+    // SAFETY: the caller's promises.
+    unsafe { place.write(value) };
+    // SAFETY: the caller's promises, and just written.
+    unsafe { &mut *place.as_ptr() }
 }

@@ -1,18 +1,12 @@
 //! A private heap for many threads.
 
-use super::report::HeapReport;
-use super::serve::Private;
+use super::serve::{Private, put};
+use crate::figures::{HeapReport, Name, Released};
 use crate::heap::{Front, Heap as PooledHeap};
-use crate::lock::{Guard, Lock};
-use crate::name::Name;
-use crate::release::Released;
-use crate::statics::{NO_HEAP, SHARED};
-use crate::sync::AtomicU32;
-use crate::watched::WatchedPtr;
+use crate::process::NO_HEAP;
+use crate::sync::{Held, Locked, WatchedPtr};
 use core::alloc::Layout;
-use core::cell::UnsafeCell;
 use core::fmt::{self, Debug, Formatter};
-use core::ops::Deref;
 use core::ptr::NonNull;
 
 /// A [`Heap`](crate::Heap) that any thread may allocate from and free to.
@@ -72,30 +66,9 @@ use core::ptr::NonNull;
 /// ```
 pub struct SharedHeap {
     name: Name,
-    lock: Lock,
     /// That of `private`, for who frees without the lock. Changes once at most, in the child of a fork.
     front: WatchedPtr<Front>,
-    /// Shared heap invariant 1: touched only by the holder of `lock`, or of `&mut` to the whole.
-    private: UnsafeCell<Private>,
-}
-
-// SAFETY: Shared heap invariant 1. A post without the lock touches only atomics (Heap invariant 1), and has ended when a `&mut` to
-// the whole is had: it borrows the heap.
-unsafe impl Sync for SharedHeap {}
-
-/// The heap in the hands of the lock's holder.
-struct Held<'a> {
-    private: &'a Private,
-    _guard: Guard<'a>,
-}
-
-impl Deref for Held<'_> {
-    type Target = Private;
-
-    #[inline]
-    fn deref(&self) -> &Private {
-        self.private
-    }
+    private: Locked<Private>,
 }
 
 impl SharedHeap {
@@ -110,12 +83,7 @@ impl SharedHeap {
     pub fn named(name: &str) -> Self {
         let name = Name::new(name);
         let private = Private::new(name);
-        Self {
-            name,
-            lock: Lock::new(AtomicU32::new(0)),
-            front: WatchedPtr::new(private.front_pointer().as_ptr()),
-            private: UnsafeCell::new(private),
-        }
+        Self { name, front: WatchedPtr::new(private.front_pointer().as_ptr()), private: Locked::new(private) }
     }
 
     /// As [`named`](Self::named), but `None` where there are no pools for it.
@@ -131,26 +99,12 @@ impl SharedHeap {
         unsafe { &*self.front.get() }
     }
 
-    /// Waits for the lock.
-    fn lock(&self) -> Held<'_> {
-        let guard = self.lock.lock(|| SHARED.generation());
-        if guard.is_inherited {
-            self.give_up();
-        }
-        self.held(guard)
-    }
-
-    fn held<'a>(&'a self, guard: Guard<'a>) -> Held<'a> {
-        // SAFETY: Shared heap invariant 1.
-        Held { private: unsafe { &*self.private.get() }, _guard: guard }
-    }
-
-    /// For the holder of a lock that a fork has copied from its holder.
-    #[cold]
-    fn give_up(&self) {
-        // SAFETY: Shared heap invariant 1: the caller holds the lock, and has no other reference yet.
-        unsafe { &mut *self.private.get() }.give_up();
-        self.front.set((&raw const NO_HEAP).cast_mut());
+    /// Waits for the lock. In the child of a fork the heap is given up if another thread was just using it.
+    fn hold(&self) -> Held<'_, Private> {
+        self.private.hold(|private| {
+            private.give_up();
+            self.front.set((&raw const NO_HEAP).cast_mut());
+        })
     }
 
     /// The name.
@@ -167,19 +121,19 @@ impl SharedHeap {
     #[inline]
     pub fn make<T>(&self, value: T) -> &mut T {
         // SAFETY: a fresh block for a `T`, which lives as long as the heap is borrowed.
-        unsafe { super::put(self.alloc(Layout::new::<T>()), value) }
+        unsafe { put(self.alloc(Layout::new::<T>()), value) }
     }
 
     /// As [`Heap::alloc`](crate::Heap::alloc).
     #[must_use]
     pub fn alloc(&self, layout: Layout) -> Option<NonNull<u8>> {
-        NonNull::new(self.lock().alloc(layout))
+        NonNull::new(self.hold().alloc(layout))
     }
 
     /// As [`Heap::alloc_zeroed`](crate::Heap::alloc_zeroed).
     #[must_use]
     pub fn alloc_zeroed(&self, layout: Layout) -> Option<NonNull<u8>> {
-        NonNull::new(self.lock().alloc_zeroed(layout))
+        NonNull::new(self.hold().alloc_zeroed(layout))
     }
 
     /// As [`Heap::dealloc`](crate::Heap::dealloc), on any thread.
@@ -187,8 +141,10 @@ impl SharedHeap {
     /// # Safety
     /// * As for [`Heap::dealloc`](crate::Heap::dealloc).
     pub unsafe fn dealloc(&self, block: NonNull<u8>, layout: Layout) {
-        let held = if let Some(guard) = self.lock.try_lock(SHARED.generation()) {
-            self.held(guard)
+        // A post without the lock touches only atomics (Heap invariant 1), and has ended when a `&mut` to the whole is had: it
+        // borrows the heap.
+        let held = if let Some(held) = self.private.try_hold() {
+            held
         } else {
             // Once: in the child of a fork another thread may take the lock over meanwhile, and give the heap up.
             let pointer = self.front.get().cast_const();
@@ -199,7 +155,7 @@ impl SharedHeap {
                 let heap = unsafe { PooledHeap::of_front(pointer) };
                 return heap.post_private(block.as_ptr(), offset);
             }
-            self.lock()
+            self.hold()
         };
         // SAFETY: the caller's promises.
         unsafe { held.dealloc(block, layout) }
@@ -212,33 +168,33 @@ impl SharedHeap {
     #[must_use]
     pub unsafe fn realloc(&self, block: NonNull<u8>, old: Layout, new: Layout) -> Option<NonNull<u8>> {
         // SAFETY: the caller's promises.
-        NonNull::new(unsafe { self.lock().resize(block, old, new) })
+        NonNull::new(unsafe { self.hold().resize(block, old, new) })
     }
 
     /// As [`Heap::reset`](crate::Heap::reset).
     pub fn reset(&mut self) {
         // A lock that a fork has copied is seen here too.
-        drop(self.lock());
+        drop(self.hold());
         // SAFETY: whoever uses a block borrows the heap, or has promised not to use it by now (`dealloc`).
         unsafe { self.private.get_mut().free_all() };
     }
 
     /// As [`Heap::release_unused`](crate::Heap::release_unused).
     pub fn release_unused(&self) -> Released {
-        self.lock().release_unused()
+        self.hold().release_unused()
     }
 
     /// What this heap holds, and has done since it was made.
     #[must_use]
     pub fn stats(&self) -> HeapReport {
-        self.lock().stats()
+        self.hold().stats()
     }
 }
 
 impl Drop for SharedHeap {
     fn drop(&mut self) {
         // As in `reset`; what is left is dropped with the field.
-        drop(self.lock());
+        drop(self.hold());
     }
 }
 
@@ -257,7 +213,7 @@ impl Debug for SharedHeap {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::remote::RemoteMap;
+    use crate::region::RemoteMap;
     use crate::sync::Ordering;
 
     const LAYOUT: Layout = Layout::new::<[u64; 6]>();
@@ -277,8 +233,8 @@ mod tests {
     /// Whether the tests do not run in a mode in which private heaps have none.
     fn has_pools() -> bool {
         // The mode is chosen when the first heap is asked for.
-        crate::tls::enter();
-        !crate::statics::MODE.get().is_bypass()
+        crate::process::tls::heap_or_make();
+        !crate::process::MODE.get().is_bypass()
     }
 
     #[test]
@@ -289,7 +245,7 @@ mod tests {
         let mut heap = SharedHeap::new();
         for round in 1..4 {
             let blocks = blocks(&heap);
-            let held = heap.lock();
+            let held = heap.hold();
             // SAFETY: the blocks are live and unused; so below.
             blocks[..300].iter().for_each(|block| unsafe { heap.dealloc(*block, LAYOUT) });
             drop(held);
@@ -319,7 +275,7 @@ mod tests {
         let (pooled, words) = words(&heap, &blocks);
         let (region, word) = (pooled.region, words[0]);
         // As a thread leaves it that has set its bit and was not copied: nothing is queued.
-        let class = crate::size_class::SizeClass::of_block(48);
+        let class = crate::geometry::SizeClass::of_block(48);
         pooled.class(class).remote_frees.add_shared(1);
         let offset = region.offset_of(blocks[0].addr().get()).unwrap();
         region.word(word).store(PooledHeap::word_and_bit(offset).1, Ordering::Relaxed);
@@ -335,7 +291,7 @@ mod tests {
         let large = Layout::new::<[u64; 100]>();
         let (small, before) = (blocks(&heap), heap.alloc(large).unwrap());
         // Held by a thread that a fork has not copied.
-        core::mem::forget(heap.lock.lock(|| SHARED.generation().wrapping_add(1)));
+        heap.private.leave_behind(current_generation().wrapping_add(1));
         let after = blocks(&heap);
         assert_eq!((heap.stats().large.live_blocks, heap.stats().small.allocations), (500, 0));
         for block in small.into_iter().chain(after) {

@@ -1,8 +1,9 @@
 //! Profiles as files: pprof's format (<https://github.com/google/pprof/blob/main/proto/profile.proto>), and collapsed stacks
 //! (<https://github.com/brendangregg/FlameGraph>).
 
+use super::samples::{Profile, Site};
 use super::symbols::{Line, Lines};
-use super::{Profile, Site};
+use crate::os::MapsLine;
 use crate::traces::Quiet;
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -278,13 +279,14 @@ impl Builder {
     /// Adds what the kernel says of the code that is loaded, where it says so.
     fn add_mappings(&mut self) {
         let maps = fs::read_to_string("/proc/self/maps").unwrap_or_default();
-        for (memory_start, memory_limit, file_offset, path) in maps.lines().filter_map(code) {
+        for line in maps.lines() {
+            let Some((MapsLine { start, end, offset, .. }, path)) = code(line) else { continue };
             let build_id = build_id(path).unwrap_or_default();
             let mapping = proto::Mapping {
                 id: self.message.mapping.len() as u64 + 1,
-                memory_start,
-                memory_limit,
-                file_offset,
+                memory_start: start as u64,
+                memory_limit: end as u64,
+                file_offset: offset as u64,
                 filename: self.text(path),
                 build_id: self.text(&build_id),
                 has_functions: true,
@@ -297,15 +299,11 @@ impl Builder {
     }
 }
 
-/// Start, end, offset and path of a line of `/proc/self/maps`, if it is of code in a file.
-fn code(line: &str) -> Option<(u64, u64, u64, &str)> {
-    let mut fields = line.splitn(6, ' ');
-    let (start, end) = fields.next()?.split_once('-')?;
-    let is_code = fields.next()?.contains('x');
-    let offset = fields.next()?;
-    let path = fields.nth(2)?.trim_start();
-    let number = |text| u64::from_str_radix(text, 16).ok();
-    (is_code && path.starts_with('/')).then_some((number(start)?, number(end)?, number(offset)?, path))
+/// A line of `/proc/self/maps` and its path, if it is of code in a file.
+fn code(line: &str) -> Option<(MapsLine<'_>, &str)> {
+    let line = MapsLine::parse(line.as_bytes())?;
+    let path = core::str::from_utf8(line.name).ok()?;
+    (line.has(2, b'x') && path.starts_with('/')).then_some((line, path))
 }
 
 /// The id that the linker gave a file, in hexadecimal digits.
@@ -331,7 +329,8 @@ mod tests {
             ("7f0-8a0 r-xp 00000000 00:00 0 ", None),
             ("", None),
         ] {
-            assert_eq!(code(line), told, "{line}");
+            let found = code(line).map(|(line, path)| (line.start, line.end, line.offset, path));
+            assert_eq!(found, told, "{line}");
         }
     }
 }

@@ -1,8 +1,6 @@
 //! The names of the functions in backtraces.
 
-use crate::global;
-use crate::statics::SYMBOLS;
-use crate::traces::Quiet;
+use crate::traces::{Quiet, SYMBOLS};
 use std::collections::BTreeMap;
 
 /// A function that an address lies in, and where in the source.
@@ -49,6 +47,17 @@ impl<'q> Lines<'q> {
     }
 }
 
+/// The folder of the allocator's outermost functions, as debug information knows it: it begins as the path of this file does.
+fn door() -> String {
+    let root = file!().strip_suffix("profile/symbols.rs").unwrap_or_default();
+    format!("{root}global")
+}
+
+/// Whether a file lies in that folder. Debug information has the path below the folder of the build, or the whole.
+fn is_at_door(file: &str) -> bool {
+    file.rsplit_once('/').is_some_and(|(folder, _)| folder.ends_with(&door()))
+}
+
 impl Line {
     /// Whether this is part of the allocator, or of what the compiler puts between it and the program.
     ///
@@ -59,7 +68,7 @@ impl Line {
         let is_short = !self.function.contains("::") || self.function.ends_with("<std::alloc::System>");
         is_between
             || self.function.trim_start_matches('<').starts_with("poolmalloc::")
-            || (is_short && self.file.ends_with(global::FILE))
+            || (is_short && is_at_door(&self.file))
     }
 }
 
@@ -67,11 +76,24 @@ impl Line {
 mod tests {
     use super::*;
 
+    /// Backtraces of requests begin in the folder that is named here.
+    #[test]
+    fn the_door_is_where_it_is_said_to_be() {
+        assert!(door().ends_with("src/global"), "{}", door());
+        let manifest = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+        for file in std::fs::read_dir(manifest.join("src/global")).unwrap() {
+            assert!(is_at_door(&file.unwrap().path().to_string_lossy()));
+        }
+        assert!(
+            !is_at_door("/elsewhere/src/globals/a.rs") && !is_at_door("src/process/serve.rs") && !is_at_door("a.rs")
+        );
+    }
+
     #[test]
     fn the_allocators_functions_are_told_from_others() {
         for (function, is_ours, is_short) in [
-            ("poolmalloc::global::PoolMalloc<B>::alloc_slow", true, false),
-            ("<poolmalloc::global::PoolMalloc<B> as core::alloc::global::GlobalAlloc>::alloc", true, false),
+            ("poolmalloc::global::front_door::PoolMalloc<B>::alloc_slow", true, false),
+            ("<poolmalloc::global::front_door::PoolMalloc<B> as core::alloc::global::GlobalAlloc>::alloc", true, false),
             ("__rust_alloc", true, false),
             ("__rustc::__rust_realloc", true, false),
             ("__rustc[5224e6b81cd82a8f]::__rust_alloc", true, false),
@@ -85,7 +107,7 @@ mod tests {
         ] {
             let line = Line { function: function.to_owned(), file: String::from("/src/lib.rs"), line: 1 };
             assert_eq!(line.is_allocators(), is_ours, "{function}");
-            let line = Line { file: format!("/where/{}", global::FILE), ..line };
+            let line = Line { file: format!("/where/{}/front_door.rs", door()), ..line };
             assert_eq!(line.is_allocators(), is_ours || is_short, "{function}");
         }
     }

@@ -1,19 +1,12 @@
 //! A value in a block of a typed pool.
 
-use super::kinds::Kind;
-use super::shelf::Shelf;
-use super::stock::Stock;
-use super::{Pool, SyncPool};
 use core::borrow::{Borrow, BorrowMut};
 use core::cmp::Ordering;
 use core::fmt::{self, Debug, Display, Formatter, Pointer};
 use core::hash::{Hash, Hasher};
-use core::marker::PhantomData;
 use core::mem::ManuallyDrop;
 use core::ops::{Deref, DerefMut};
 use core::ptr::{self, NonNull};
-use std::rc::Rc;
-use std::sync::Arc;
 
 /// How a box knows its pool: it borrows it, or has a share of it (`Rc<Pool>`, `Arc<SyncPool>`).
 ///
@@ -35,54 +28,6 @@ pub unsafe trait Home<T> {
     unsafe fn take_back_empty(&self, block: NonNull<T>);
 }
 
-macro_rules! home {
-    ($pool:ident: $($home:ty),*) => {$(
-        // SAFETY: a stock takes back what it handed out.
-        unsafe impl<T, K: Kind<T>> Home<T> for $home {
-            #[inline(always)]
-            unsafe fn take_back(&self, block: NonNull<T>) {
-                // SAFETY: the caller's promises, and the pool's kind is that of its stock.
-                unsafe { K::retire($pool::stock(self), block) }
-            }
-
-            #[inline(always)]
-            unsafe fn take_back_empty(&self, block: NonNull<T>) {
-                K::give_empty($pool::stock(self), block);
-            }
-        }
-    )*};
-}
-
-home!(Pool: Rc<Pool<T, K>>);
-home!(SyncPool: &SyncPool<T, K>, Arc<SyncPool<T, K>>);
-
-/// A pool that is borrowed. One look less than by a reference to it: its stock lies in a block of its own.
-pub struct Borrowed<'p, T, K: Kind<T>> {
-    stock: &'p Stock<Shelf>,
-    _pool: PhantomData<&'p Pool<T, K>>,
-}
-
-impl<'p, T, K: Kind<T>> Borrowed<'p, T, K> {
-    #[inline(always)]
-    pub(super) fn new(pool: &'p Pool<T, K>) -> Self {
-        Self { stock: pool.stock(), _pool: PhantomData }
-    }
-}
-
-// SAFETY: a stock takes back what it handed out.
-unsafe impl<T, K: Kind<T>> Home<T> for Borrowed<'_, T, K> {
-    #[inline(always)]
-    unsafe fn take_back(&self, block: NonNull<T>) {
-        // SAFETY: the caller's promises, and the pool's kind is that of its stock.
-        unsafe { K::retire(self.stock, block) }
-    }
-
-    #[inline(always)]
-    unsafe fn take_back_empty(&self, block: NonNull<T>) {
-        K::give_empty(self.stock, block);
-    }
-}
-
 /// A value in a block of a typed pool, owned as by a `Box`. Dropped, it gives the block back.
 ///
 /// [`PoolBox`], [`RcPoolBox`], [`SyncPoolBox`] and [`ArcPoolBox`] are names for it with each way to know the pool.
@@ -96,28 +41,9 @@ pub struct Pooled<T, H: Home<T>> {
     home: H,
 }
 
-/// A value in a block of a [`Pool`], which it borrows.
-pub type PoolBox<'p, T, K = super::Fresh> = Pooled<T, Borrowed<'p, T, K>>;
-/// A value in a block of a [`Pool`], of which it has a share.
-///
-/// # Examples
-/// ```
-/// use poolmalloc::{Pool, RcPoolBox};
-/// use std::rc::Rc;
-///
-/// fn make() -> RcPoolBox<i32> {
-///     Rc::new(Pool::new()).get_owned(1)
-/// }
-/// assert_eq!(*make(), 1);
-/// ```
-pub type RcPoolBox<T, K = super::Fresh> = Pooled<T, Rc<Pool<T, K>>>;
-/// A value in a block of a [`SyncPool`], which it borrows.
-pub type SyncPoolBox<'p, T, K = super::Fresh> = Pooled<T, &'p SyncPool<T, K>>;
-/// A value in a block of a [`SyncPool`], of which it has a share.
-pub type ArcPoolBox<T, K = super::Fresh> = Pooled<T, Arc<SyncPool<T, K>>>;
-
 // SAFETY: Box invariant 1: the value goes along, and so does the home.
 unsafe impl<T: Send, H: Home<T> + Send> Send for Pooled<T, H> {}
+
 // SAFETY: Box invariant 1: a `&` of the box is one of the value, and Box invariant 2.
 unsafe impl<T: Sync, H: Home<T>> Sync for Pooled<T, H> {}
 

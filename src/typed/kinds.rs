@@ -113,7 +113,9 @@ pub trait Kind<T>: Sealed {
 
 /// No other kinds than those of this file.
 pub trait Sealed {}
+
 impl Sealed for Fresh {}
+
 impl Sealed for Reused {}
 
 /// Gives a block back that holds nothing, however the block of code ends.

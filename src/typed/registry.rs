@@ -4,12 +4,9 @@
 //! Registry invariant 2: an entry is in the list from `add` to `remove`, and stays where it is meanwhile. Only one that was
 //! added in an earlier epoch is in no list: a fork has copied the list half-changed, and it was given up.
 
-use super::report::{PoolFigures, TypedStats};
-use crate::lock::{Guard, Lock};
-use crate::name::Name;
-use crate::statics::SHARED;
-use crate::sync::AtomicU32;
-use core::cell::{Cell, UnsafeCell};
+use crate::figures::{Name, PoolFigures, TypedStats};
+use crate::sync::Locked;
+use core::cell::Cell;
 use core::ptr::{self, NonNull};
 
 /// Reads the figures of what was added.
@@ -38,33 +35,29 @@ impl Entry {
 
 /// The list.
 pub(crate) struct Registry {
-    lock: Lock,
-    list: UnsafeCell<List>,
+    list: Locked<List>,
 }
+
+/// The named typed pools.
+pub(crate) static TYPED: Registry = Registry::new();
 
 struct List {
     first: *const Entry,
     epoch: u32,
 }
 
-// SAFETY: Registry invariant 1.
-unsafe impl Sync for Registry {}
+// SAFETY: entries stay where they are while they are in the list (Registry invariant 2), whichever thread has it.
+unsafe impl Send for List {}
 
 impl Registry {
-    pub(crate) const fn new() -> Self {
-        let list = List { first: ptr::null(), epoch: 1 };
-        Self { lock: Lock::new(AtomicU32::new(0)), list: UnsafeCell::new(list) }
+    const fn new() -> Self {
+        Self { list: Locked::new(List { first: ptr::null(), epoch: 1 }) }
     }
 
-    /// Runs `f` with the list.
+    /// Runs `f` with the list. `f` does not come back here.
     fn with<R>(&self, f: impl FnOnce(&mut List) -> R) -> R {
-        let guard: Guard<'_> = self.lock.lock(|| SHARED.generation());
-        // SAFETY: Registry invariant 1; `f` comes back here in no way.
-        let list = unsafe { &mut *self.list.get() };
-        if guard.is_inherited {
-            *list = List { first: ptr::null(), epoch: list.epoch.wrapping_add(1).max(1) };
-        }
-        f(list)
+        let give_up = |list: &mut List| *list = List { first: ptr::null(), epoch: list.epoch.wrapping_add(1).max(1) };
+        f(&mut self.list.hold(give_up))
     }
 
     /// Puts a pool into the list.

@@ -1,29 +1,29 @@
 //! The ready blocks of a typed pool: a stack of pointers, whose room is its bound, with its top in a place of its own.
 //!
-//! Where a block is taken and given back again and again, each step waits for what the last one wrote. That is one place so, and would
-//! be the place and the stack's top else: twice the time (measured).
+//! The block freed last has its own field. A get/drop loop then depends on one memory word instead of two (slot and stack top): half
+//! the time, measured.
 //!
 //! Shelf invariant 1: `base <= top <= end`. The slots from `base` on and below `top` hold ready blocks, each of them once; those
 //! above hold null, so that no word leads to a block that was handed out. So does the slot below `base`: that is how an empty
 //! stack is known. Until the first block comes all three point behind a slot that many share.
-//! Shelf invariant 3: `last` is the block that came last, or null. If there is room for none it is null, and `vacant` is no block
+//! Shelf invariant 2: `last` is the block that came last, or null. If there is room for none it is null, and `vacant` is no block
 //! and not null; else `vacant` is null.
-//! Shelf invariant 2: one thread at a time changes a shelf: whoever has the pool, or holds the lock beside the shelf. Others may
+//! Shelf invariant 3: one thread at a time changes a shelf: whoever has the pool, or holds the lock beside the shelf. Others may
 //! read its figures.
 //!
 //! A block that is ready has the layout of the pool's values, is known to nobody else, and holds a value if the pool reuses
 //! values.
 
-use crate::counter::Counter;
-use crate::statics::NO_BLOCK;
-use crate::sync::AtomicU64;
-use crate::watched::WatchedPtr;
+use crate::sync::{Counter, WatchedPtr};
 use core::alloc::Layout;
 use core::cell::Cell;
 use core::ptr;
 
 /// A ready block, or null.
 type Slot = *mut u8;
+
+/// A slot without a block, below an empty shelf. Never written.
+static NO_BLOCK: WatchedPtr<u8> = WatchedPtr::null();
 
 /// Behind a slot that is null for ever and has none behind it.
 #[inline]
@@ -51,7 +51,7 @@ impl Shelf {
     pub(super) fn new(room: usize) -> Self {
         // More slots than fit into memory would be no room at all.
         let room = room.min(isize::MAX as usize / size_of::<Slot>() / 2);
-        let (kept, none) = (Counter::around(AtomicU64::new(0)), none());
+        let (kept, none) = (Counter::new(), none());
         let vacant = if room > 0 { ptr::null_mut() } else { ptr::dangling_mut() };
         let (top, base, end) = (WatchedPtr::new(none), WatchedPtr::new(none), Cell::new(none));
         let is_refused = Cell::new(false);

@@ -6,13 +6,10 @@
 //! Stock invariant 1: each block was made by [`make`](Stock::make), with the layout, and is on a shelf, with one box, leaked, or given
 //! back to the allocator. One on a shelf is as told in `shelf`.
 
-use super::registry::Entry;
-use super::report::PoolFigures;
+use super::registry::{Entry, TYPED};
 use super::shelf::Shelf;
-use crate::counter::Counter;
-use crate::name::Name;
-use crate::statics::TYPED;
-use crate::sync::{AtomicU64, Ordering};
+use crate::figures::{Name, PoolFigures};
+use crate::sync::{AtomicU64, Counter, Ordering};
 use core::alloc::Layout;
 use core::ops::Deref;
 use core::ptr::NonNull;
@@ -84,8 +81,7 @@ pub struct Stock<S> {
 
 impl<S: Shelves> Stock<S> {
     fn new(name: Name, layout: Layout, drop_value: Option<unsafe fn(*mut u8)>, shelves: S) -> Self {
-        let counter = || Counter::around(AtomicU64::new(0));
-        let (made, freed, passed) = (counter(), counter(), counter());
+        let (made, freed, passed) = (Counter::new(), Counter::new(), Counter::new());
         Self { shelves, layout, drop_value, made, freed, passed, most: AtomicU64::new(0), entry: Entry::new(name) }
     }
 

@@ -1,14 +1,20 @@
 //! A typed pool for many threads.
 
-use super::kinds::{Fresh, Kind, New};
-use super::shards::Shards;
+use super::boxes::{Home, Pooled};
+use super::kinds::{Back, Fresh, Kind, New, Reuse, Reused};
+use super::methods::{DEFAULT_CAPACITY, home, make_with, methods};
 use super::shelf::Shelf;
 use super::stock::{OwnedStock, Shelves, Stock};
-use crate::name::Name;
-use crate::statics::SHARED;
-use crate::tls;
+use crate::figures::{Name, PoolFigures};
+use crate::process::tls;
+use crate::sync::{Shards, current_generation};
 use core::alloc::Layout;
+use core::convert::identity;
+use core::fmt::{self, Debug, Formatter};
 use core::marker::PhantomData;
+use core::mem::forget;
+use core::ptr::NonNull;
+use std::sync::Arc;
 
 /// Shelves of a pool: threads beyond that number share them.
 const SHELVES: usize = 8;
@@ -28,42 +34,39 @@ impl Shelves for SharedShelves {
 
     fn pop(&self) -> *mut u8 {
         let pop = |shelf: &Shelf| Some(shelf.pop()).filter(|block| !block.is_null());
-        let found = self.0.find(tls::thread_number(), SHARED.generation(), |shelf| shelf.ready() > 0, pop);
+        let found = self.0.find(tls::thread_number(), current_generation(), |shelf| shelf.ready() > 0, pop);
         found.unwrap_or(core::ptr::null_mut())
     }
 
     fn push(&self, block: *mut u8) -> bool {
         let push = |shelf: &Shelf| shelf.push(block).then_some(());
-        self.0.find(tls::thread_number(), SHARED.generation(), Shelf::has_room, push).is_some()
+        self.0.find(tls::thread_number(), current_generation(), Shelf::has_room, push).is_some()
     }
 
     fn make_room(&self) -> bool {
         let make_room = |shelf: &Shelf| shelf.make_room().then_some(());
-        self.0.find(tls::thread_number(), SHARED.generation(), Shelf::has_room, make_room).is_some()
+        self.0.find(tls::thread_number(), current_generation(), Shelf::has_room, make_room).is_some()
     }
 
     fn take_all(&self, take: &mut dyn FnMut(*mut u8)) {
         let mut left = None;
-        self.0.each(
-            || SHARED.generation(),
-            |shelf, guard| {
-                if guard.is_inherited {
-                    shelf.forget();
-                }
-                shelf.allow();
-                let left_here = left.unwrap_or(shelf.ready());
-                let block = if left_here > 0 { shelf.pop() } else { core::ptr::null_mut() };
-                // What `take` runs may come back here.
-                drop(guard);
-                if block.is_null() {
-                    left = None;
-                    return false;
-                }
-                left = Some(left_here - 1);
-                take(block);
-                true
-            },
-        );
+        self.0.each(current_generation, |shelf, guard| {
+            if guard.is_inherited {
+                shelf.forget();
+            }
+            shelf.allow();
+            let left_here = left.unwrap_or(shelf.ready());
+            let block = if left_here > 0 { shelf.pop() } else { core::ptr::null_mut() };
+            // What `take` runs may come back here.
+            drop(guard);
+            if block.is_null() {
+                left = None;
+                return false;
+            }
+            left = Some(left_here - 1);
+            take(block);
+            true
+        });
     }
 
     fn figures(&self) -> [u64; 3] {
@@ -73,7 +76,7 @@ impl Shelves for SharedShelves {
     }
 }
 
-/// A [`Pool`](super::Pool) for many threads: boxes are taken and dropped on any.
+/// A [`Pool`](super::pool::Pool) for many threads: boxes are taken and dropped on any.
 ///
 /// It has eight lists of ready blocks, each with a lock, and each thread uses one of them; if that one is empty, full or in
 /// use, it goes on to the next, and never waits. So taking a box and dropping it costs two locked instructions, and is slower than a
@@ -134,6 +137,7 @@ pub struct SyncPool<T, K: Kind<T> = Fresh> {
 
 // SAFETY: as for `Pool`.
 unsafe impl<T: Send, K: Kind<T>> Send for SyncPool<T, K> {}
+
 // SAFETY: Shard invariant 1; the rest of the stock is atomic, or never changes. Values come from one thread and go to another.
 unsafe impl<T: Send, K: Kind<T>> Sync for SyncPool<T, K> {}
 
@@ -148,3 +152,13 @@ impl<T, K: Kind<T>> SyncPool<T, K> {
         &self.stock
     }
 }
+
+methods!(SyncPool, inline, SyncPoolBox, identity, ArcPoolBox, Arc);
+
+home!(SyncPool: &SyncPool<T, K>, Arc<SyncPool<T, K>>);
+
+/// A value in a block of a [`SyncPool`], which it borrows.
+pub type SyncPoolBox<'p, T, K = Fresh> = Pooled<T, &'p SyncPool<T, K>>;
+
+/// A value in a block of a [`SyncPool`], of which it has a share.
+pub type ArcPoolBox<T, K = Fresh> = Pooled<T, Arc<SyncPool<T, K>>>;

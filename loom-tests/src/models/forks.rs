@@ -7,8 +7,7 @@
 //! `tests/fork.rs` forks in earnest.
 
 use super::explore;
-use crate::lock::{Guard, Lock};
-use crate::sync::{AtomicU32, Ordering};
+use crate::sync::{AtomicU32, Guard, Lock, Ordering};
 use loom::cell::UnsafeCell;
 use loom::sync::Arc;
 use loom::thread;
@@ -26,7 +25,7 @@ struct Guarded {
 
 impl Guarded {
     fn new() -> Self {
-        Self { lock: Lock::new(AtomicU32::new(0)), values: UnsafeCell::new([0; 2]) }
+        Self { lock: Lock::around(AtomicU32::new(0)), values: UnsafeCell::new([0; 2]) }
     }
 
     fn change(&self, which: usize) {
@@ -42,7 +41,7 @@ impl Guarded {
 
     /// Takes the lock in the child. Whether it is told that its parent's thread held it; if it is not, all is whole.
     fn take_in_child(&self) -> bool {
-        let guard = self.lock.lock(|| CHILD);
+        let guard = self.lock.lock_as(|| CHILD);
         let [first, second] = self.values();
         assert!(first == second || guard.is_inherited, "what the lock guards is half-changed, and nobody says so");
         guard.is_inherited
@@ -64,7 +63,7 @@ impl Process {
 
     /// Takes a lock and changes what it guards, as far as the fork lets it. Never unlocks by itself.
     fn hold<'a>(&self, guarded: &'a Guarded) -> Option<mem::ManuallyDrop<Guard<'a>>> {
-        let guard = mem::ManuallyDrop::new(guarded.lock.lock(|| PARENT));
+        let guard = mem::ManuallyDrop::new(guarded.lock.lock_as(|| PARENT));
         self.step()?;
         guarded.change(0);
         self.step()?;
@@ -102,7 +101,7 @@ fn the_child_takes_over_what_the_other_thread_held() {
         other.join().unwrap();
         let told = (process.outer.take_in_child(), process.inner.take_in_child());
         for guarded in [&process.outer, &process.inner] {
-            assert!(!guarded.lock.lock(|| CHILD).is_inherited, "told twice");
+            assert!(!guarded.lock.lock_as(|| CHILD).is_inherited, "told twice");
         }
         told
     });
@@ -116,9 +115,9 @@ fn the_child_takes_over_what_the_other_thread_held() {
 fn the_living_are_not_taken_for_the_dead() {
     explore(&[false, true], || {
         let guarded = Arc::new(Guarded::new());
-        mem::forget(guarded.lock.lock(|| PARENT));
+        mem::forget(guarded.lock.lock_as(|| PARENT));
         let enter = |guarded: &Guarded| {
-            let guard = guarded.lock.lock(|| CHILD);
+            let guard = guarded.lock.lock_as(|| CHILD);
             guarded.change(0);
             guard.is_inherited
         };

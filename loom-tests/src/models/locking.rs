@@ -1,8 +1,7 @@
 //! The locks exclude, publish what their holders wrote, and are taken in one order.
 
 use super::explore;
-use crate::lock::Lock;
-use crate::sync::AtomicU32;
+use crate::sync::{AtomicU32, Lock};
 use loom::cell::UnsafeCell;
 use loom::sync::Arc;
 use loom::thread;
@@ -13,9 +12,9 @@ use loom::thread;
 #[test]
 fn holders_see_each_others_writes() {
     explore(&[vec![1, 2], vec![2, 1]], || {
-        let shared = Arc::new((Lock::new(AtomicU32::new(0)), UnsafeCell::new(Vec::new())));
+        let shared = Arc::new((Lock::around(AtomicU32::new(0)), UnsafeCell::new(Vec::new())));
         let enter = |shared: &(Lock, UnsafeCell<Vec<usize>>), me| {
-            let _guard = shared.0.lock(|| 1);
+            let _guard = shared.0.lock_as(|| 1);
             // SAFETY: the lock; loom checks it.
             shared.1.with_mut(|list| unsafe { (*list).push(me) });
         };
@@ -25,7 +24,7 @@ fn holders_see_each_others_writes() {
         };
         enter(&shared, 1);
         other.join().unwrap();
-        let _guard = shared.0.lock(|| 1);
+        let _guard = shared.0.lock_as(|| 1);
         // SAFETY: the lock; loom checks it.
         shared.1.with(|list| unsafe { (*list).clone() })
     });
@@ -45,12 +44,12 @@ fn the_outer_lock_is_taken_before_the_inner_one() {
         arenas: UnsafeCell<Vec<usize>>,
     }
     fn take_arena(guarded: &Guarded, me: usize) {
-        let _inner = guarded.inner.lock(|| 1);
+        let _inner = guarded.inner.lock_as(|| 1);
         // SAFETY: the inner lock; loom checks it.
         guarded.arenas.with_mut(|arenas| unsafe { (*arenas).push(me) });
     }
     fn be_late(guarded: &Guarded, me: usize) {
-        let _outer = guarded.outer.lock(|| 1);
+        let _outer = guarded.outer.lock_as(|| 1);
         // SAFETY: the outer lock; loom checks it.
         guarded.heap.with_mut(|heap| unsafe { *heap += 1 });
         take_arena(guarded, me);
@@ -58,8 +57,8 @@ fn the_outer_lock_is_taken_before_the_inner_one() {
     let expected = [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]].map(Vec::from);
     explore(&expected, || {
         let guarded = Arc::new(Guarded {
-            outer: Lock::new(AtomicU32::new(0)),
-            inner: Lock::new(AtomicU32::new(0)),
+            outer: Lock::around(AtomicU32::new(0)),
+            inner: Lock::around(AtomicU32::new(0)),
             heap: UnsafeCell::new(0),
             arenas: UnsafeCell::new(Vec::new()),
         });

@@ -1,10 +1,7 @@
 //! A thread ends and leaves its heap; another takes it over; and all the while others free its blocks.
 
 use super::{Back, Heaps, back, explore};
-use crate::counter::Counter;
-use crate::lock::Lock;
-use crate::stack::{Links, Stack};
-use crate::sync::{AtomicU32, AtomicU64};
+use crate::sync::{AtomicU32, AtomicU64, Counter, Links, Lock, Stack};
 use loom::cell::UnsafeCell;
 use loom::sync::Arc;
 use loom::thread;
@@ -41,7 +38,7 @@ impl Ended {
             heaps: Heaps::new(),
             own: UnsafeCell::new(0),
             collected: Counter::around(AtomicU64::new(0)),
-            lock: Lock::new(AtomicU32::new(0)),
+            lock: Lock::around(AtomicU32::new(0)),
             parked: UnsafeCell::new(Stack::new()),
             links: ParkedNext(UnsafeCell::new(None)),
         }
@@ -62,14 +59,14 @@ impl Ended {
     }
 
     fn park(&self) {
-        let _guard = self.lock.lock(|| 1);
+        let _guard = self.lock.lock_as(|| 1);
         // SAFETY: the lock; loom checks it.
         self.parked.with_mut(|parked| unsafe { &mut *parked }.push(&self.links, 0));
     }
 
     /// Whether the heap was there to be taken over.
     fn take_over(&self) -> bool {
-        let _guard = self.lock.lock(|| 1);
+        let _guard = self.lock.lock_as(|| 1);
         // SAFETY: the lock; loom checks it.
         self.parked.with_mut(|parked| unsafe { &mut *parked }.pop(&self.links)).is_some()
     }

@@ -2,8 +2,7 @@
 //! done with the heap, everything is there to be given back at once.
 
 use super::{Back, Heaps, back, explore};
-use crate::lock::Lock;
-use crate::sync::AtomicU32;
+use crate::sync::{AtomicU32, Lock};
 use loom::cell::UnsafeCell;
 use loom::sync::Arc;
 use loom::thread;
@@ -18,13 +17,13 @@ struct Private {
 
 impl Private {
     fn new() -> Arc<Self> {
-        Arc::new(Self { heaps: Heaps::new(), lock: Lock::new(AtomicU32::new(0)), own: UnsafeCell::new(0) })
+        Arc::new(Self { heaps: Heaps::new(), lock: Lock::around(AtomicU32::new(0)), own: UnsafeCell::new(0) })
     }
 
     /// Frees a block of the first word. Returns whether the lock was free.
     fn free(&self, block: usize) -> bool {
         self.heaps.write(0, block);
-        if let Some(_guard) = self.lock.try_lock(1) {
+        if let Some(_guard) = self.lock.try_lock_as(1) {
             // SAFETY: the lock; loom checks it.
             self.own.with_mut(|own| unsafe { *own |= back(0, block) });
             return true;
@@ -35,7 +34,7 @@ impl Private {
 
     /// Collects, as an allocation does. Returns what has come back by now.
     fn allocate(&self) -> Back {
-        let _guard = self.lock.lock(|| 1);
+        let _guard = self.lock.lock_as(|| 1);
         self.collect()
     }
 

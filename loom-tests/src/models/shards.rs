@@ -1,8 +1,7 @@
 //! The lists of ready blocks that the threads of a typed pool share.
 
 use super::explore;
-use crate::shards::Shards;
-use crate::sync::{AtomicU32, Ordering};
+use crate::sync::{AtomicU32, Ordering, Shards};
 use loom::cell::UnsafeCell;
 use loom::sync::Arc;
 use loom::thread;

@@ -1,9 +1,7 @@
 //! Wholly free arenas that nobody owns, on the stack that all heaps share.
 
 use super::explore;
-use crate::lock::Lock;
-use crate::stack::{Links, Stack};
-use crate::sync::AtomicU32;
+use crate::sync::{AtomicU32, Links, Lock, Stack};
 use loom::cell::UnsafeCell;
 use loom::sync::Arc;
 use loom::thread;
@@ -37,7 +35,7 @@ impl Arenas {
     /// None of them is free.
     fn new() -> Self {
         Self {
-            lock: Lock::new(AtomicU32::new(0)),
+            lock: Lock::around(AtomicU32::new(0)),
             free: UnsafeCell::new(Stack::new()),
             // Links that would show if they were followed.
             records: Records(std::array::from_fn(|arena| UnsafeCell::new(Some(arena)))),
@@ -46,13 +44,13 @@ impl Arenas {
     }
 
     fn take(&self) -> Option<usize> {
-        let _guard = self.lock.lock(|| 1);
+        let _guard = self.lock.lock_as(|| 1);
         // SAFETY: the lock; loom checks it.
         self.free.with_mut(|free| unsafe { &mut *free }.pop(&self.records))
     }
 
     fn give(&self, arena: usize) {
-        let _guard = self.lock.lock(|| 1);
+        let _guard = self.lock.lock_as(|| 1);
         // SAFETY: the lock; loom checks it.
         self.free.with_mut(|free| unsafe { &mut *free }.push(&self.records, arena));
     }
@@ -72,7 +70,7 @@ impl Arenas {
     }
 
     fn length(&self) -> usize {
-        let _guard = self.lock.lock(|| 1);
+        let _guard = self.lock.lock_as(|| 1);
         // SAFETY: the lock; loom checks it.
         self.free.with(|free| unsafe { &*free }.length())
     }

@@ -1,9 +1,7 @@
 //! The region is opened by whoever needs it first, once, and whoever sees that it is ready sees the region.
 
 use super::{Moment, explore};
-use crate::lock::Lock;
-use crate::once::{Decision, Once};
-use crate::sync::{AtomicU32, Guarded};
+use crate::sync::{AtomicU32, Decision, Guarded, Lock, Once};
 use loom::cell::UnsafeCell;
 use loom::sync::Arc;
 use loom::thread;
@@ -24,8 +22,8 @@ struct Region {
 impl Process {
     fn new() -> Self {
         Self {
-            lock: Lock::new(AtomicU32::new(0)),
-            start: Once::new(AtomicU32::new(0), Guarded::new(None)),
+            lock: Lock::around(AtomicU32::new(0)),
+            start: Once::around(AtomicU32::new(0), Guarded::new(None)),
             starts: UnsafeCell::new(0),
             moment: Moment::new(),
         }
@@ -33,7 +31,7 @@ impl Process {
 
     /// What a thread does that needs a region, which the system refuses to number 0. Who opened it, if anybody could.
     fn need(&self, me: usize) -> Option<usize> {
-        let _guard = self.lock.lock(|| 1);
+        let _guard = self.lock.lock_as(|| 1);
         let make = || {
             self.moment.pass();
             // SAFETY: the lock; loom checks it.

@@ -1,8 +1,7 @@
 //! What a report may and may not conclude while other threads count.
 
 use super::{Moment, explore};
-use crate::counter::Counter;
-use crate::sync::AtomicU64;
+use crate::sync::{AtomicU64, Counter};
 use loom::sync::Arc;
 use loom::thread;
 

@@ -1,67 +1,8 @@
-//! What is mapped, and what is there, read through `/proc/self`: no address that is gone faults.
+//! What is mapped, as `/proc/self/maps` tells.
 
-use super::Refusal;
-use crate::os::memory::{KeepErrno, last_error, page_bytes};
-use core::ffi::CStr;
-use static_assertions::const_assert_eq;
-
-/// A file of `/proc`, open for reading.
-pub(crate) struct ProcFile(libc::c_int);
-
-impl ProcFile {
-    /// Opens the file at a path that ends in a zero byte.
-    pub(super) fn open(path: &[u8]) -> Option<Self> {
-        let _errno = KeepErrno::new();
-        let path = CStr::from_bytes_until_nul(path).ok()?;
-        let flags = libc::O_RDONLY | libc::O_CLOEXEC;
-        // The C library's functions are places where a cancelled thread ends: here others would stay stopped.
-        // SAFETY: the path ends in a zero byte.
-        let descriptor = unsafe { libc::syscall(libc::SYS_openat, libc::AT_FDCWD, path.as_ptr(), flags) };
-        libc::c_int::try_from(descriptor).ok().filter(|descriptor| *descriptor >= 0).map(Self)
-    }
-
-    /// Reads what comes next, as much as there is room for. Returns the bytes read.
-    pub(super) fn read(&self, to: &mut [u8]) -> usize {
-        let _errno = KeepErrno::new();
-        let mut length = 0;
-        while length < to.len() {
-            let rest = &mut to[length..];
-            // SAFETY: the buffer is valid for its length.
-            let count = unsafe { libc::syscall(libc::SYS_read, self.0, rest.as_mut_ptr(), rest.len()) };
-            match usize::try_from(count) {
-                Ok(0) => break,
-                Ok(count) => length += count,
-                Err(_) if last_error() == libc::EINTR => {}
-                Err(_) => break,
-            }
-        }
-        length
-    }
-
-    /// Reads the directory's next entries. Returns the bytes read, 0 at its end.
-    pub(super) fn entries(&self, to: &mut [u64]) -> usize {
-        let _errno = KeepErrno::new();
-        // SAFETY: the buffer is valid for its length.
-        let count = unsafe { libc::syscall(libc::SYS_getdents64, self.0, to.as_mut_ptr(), size_of_val(to)) };
-        usize::try_from(count).unwrap_or(0)
-    }
-
-    /// Reads words from an offset of the file, a multiple of 8. Returns how many.
-    fn words_at(&self, offset: usize, to: &mut [u64]) -> usize {
-        let _errno = KeepErrno::new();
-        // SAFETY: the buffer is valid for its length, and any bytes are words.
-        let count = unsafe { libc::syscall(libc::SYS_pread64, self.0, to.as_mut_ptr(), size_of_val(to), offset) };
-        usize::try_from(count).unwrap_or(0) / size_of::<u64>()
-    }
-}
-
-impl Drop for ProcFile {
-    fn drop(&mut self) {
-        let _errno = KeepErrno::new();
-        // SAFETY: opened by `open`, and closed once.
-        unsafe { libc::syscall(libc::SYS_close, self.0) };
-    }
-}
+use super::proc_file::ProcFile;
+use super::refusal::Refusal;
+use crate::os::maps_line::MapsLine;
 
 /// One mapping that may hold pointers, or one without rights, which may be the guard of a stack.
 #[derive(Clone, Copy)]
@@ -135,196 +76,25 @@ fn each_mapping_in(path: &[u8], each: &mut impl FnMut(Mapping) -> Option<()>) ->
     }
 }
 
-/// A line: `start-end rights offset device inode name`.
+/// The mapping of a line, and what of it may hold pointers.
 fn parsed(line: &[u8]) -> Option<Mapping> {
-    let mut fields = line.splitn(6, |byte| *byte == b' ');
-    let range = core::str::from_utf8(fields.next()?).ok()?;
-    let (start, end) = range.split_once('-')?;
-    let rights = fields.next()?;
-    let (_offset, _device, inode) = (fields.next()?, fields.next()?, fields.next()?);
-    let name = fields.next().unwrap_or(b"").trim_ascii_start();
-    let has = |position: usize, right: u8| rights.get(position) == Some(&right);
-    let is_private = has(3, b'p');
-    let is_anonymous = inode == b"0";
+    let line = MapsLine::parse(line)?;
+    let name = line.name;
+    let is_private = line.has(3, b'p');
+    let is_anonymous = line.inode == b"0";
     let is_kernels = name.starts_with(b"[v");
     // Devices may not like to be read; a file that is mapped as it is holds no pointers, unless it is one in memory.
     let in_memory = [&b"/dev/zero"[..], b"/dev/shm/", b"/memfd:", b"/SYSV", b"/anon_hugepage", b"[anon_shmem"];
     let is_in_memory = in_memory.iter().any(|prefix| name.starts_with(prefix));
-    let is_worth_it = if is_private { is_anonymous || has(1, b'w') } else { is_in_memory };
+    let is_worth_it = if is_private { is_anonymous || line.has(1, b'w') } else { is_in_memory };
     Some(Mapping {
-        start: usize::from_str_radix(start, 16).ok()?,
-        end: usize::from_str_radix(end, 16).ok()?,
-        is_root: has(0, b'r') && is_worth_it && !is_kernels,
-        is_closed: rights.starts_with(b"---"),
+        start: line.start,
+        end: line.end,
+        is_root: line.has(0, b'r') && is_worth_it && !is_kernels,
+        is_closed: line.rights.starts_with(b"---"),
         is_private,
         name: Name::of(name),
     })
-}
-
-/// The process's own memory, as a file; with what the page tables say, where the kernel tells.
-pub(crate) struct Memory {
-    memory: ProcFile,
-    pages: Option<ProcFile>,
-    page: usize,
-}
-
-/// Page-table entries, or parts of a range, looked at at once.
-const PAGES_AT_ONCE: usize = 2048;
-
-/// What `PAGEMAP_SCAN` is asked (`linux/fs.h`, since Linux 6.7).
-#[repr(C)]
-#[derive(Default)]
-struct ScanQuestion {
-    size: u64,
-    flags: u64,
-    start: u64,
-    end: u64,
-    /// Where the kernel has stopped.
-    walk_end: u64,
-    parts: u64,
-    parts_length: u64,
-    max_pages: u64,
-    category_inverted: u64,
-    category_mask: u64,
-    category_anyof_mask: u64,
-    return_mask: u64,
-}
-
-/// What it answers: a part of the range, and what that is.
-#[repr(C)]
-#[derive(Clone, Copy, Default)]
-struct ScanPart {
-    start: u64,
-    end: u64,
-    categories: u64,
-}
-
-const_assert_eq!(size_of::<ScanQuestion>(), 96);
-
-impl Memory {
-    /// Opens the files, and sees to it that memory can be read: where that is refused, no pointer would be found.
-    pub(crate) fn open() -> Result<Self, Refusal> {
-        let known = core::hint::black_box(&0x706F_6F6C_6D61_6C6C_u64);
-        let can_read = |memory: &ProcFile| {
-            let mut word = [0];
-            memory.words_at(core::ptr::from_ref(known).addr(), &mut word) == 1 && word[0] == *known
-        };
-        let of = |[memory, pages]: [&[u8]; 2]| {
-            let memory = ProcFile::open(memory).filter(can_read)?;
-            Some(Self { memory, pages: ProcFile::open(pages), page: page_bytes() })
-        };
-        of([b"/proc/self/mem\0", b"/proc/self/pagemap\0"])
-            // When the first thread has ended, the process has no memory of its own there any more.
-            .or_else(|| of([b"/proc/thread-self/mem\0", b"/proc/thread-self/pagemap\0"]))
-            .ok_or(Refusal::NoProc)
-    }
-
-    /// Reads words from an address, a multiple of 8. Returns how many could be read.
-    pub(crate) fn read(&self, address: usize, to: &mut [u64]) -> usize {
-        self.memory.words_at(address, to)
-    }
-
-    /// Calls `each` with the parts of a range of private memory that hold something.
-    pub(crate) fn each_used(&self, (mut at, end): (usize, usize), mut each: impl FnMut(usize, usize)) {
-        while at < end {
-            at = match self.scan((at, end), &mut each) {
-                Some(at) => at,
-                None => self.each_used_by_page((at, end), &mut each),
-            };
-        }
-    }
-
-    /// Asks the kernel for parts of a range. Returns up to where it told; `None` if it does not know the question.
-    fn scan(&self, (at, end): (usize, usize), each: &mut impl FnMut(usize, usize)) -> Option<usize> {
-        /// `PAGE_IS_PRESENT` and `PAGE_IS_SWAPPED`.
-        const USED: u64 = 1 << 3 | 1 << 4;
-        /// `_IOWR('f', 16, struct pm_scan_arg)`.
-        const PAGEMAP_SCAN: libc::c_ulong = 0xC060_6610;
-        let _errno = KeepErrno::new();
-        let mut parts = [ScanPart::default(); PAGES_AT_ONCE / 4];
-        let mut question = ScanQuestion {
-            size: size_of::<ScanQuestion>() as u64,
-            start: (at & !(self.page - 1)) as u64,
-            end: end.next_multiple_of(self.page) as u64,
-            parts: parts.as_mut_ptr().expose_provenance() as u64,
-            parts_length: parts.len() as u64,
-            category_anyof_mask: USED,
-            return_mask: USED,
-            ..ScanQuestion::default()
-        };
-        let file = self.pages.as_ref()?.0;
-        // SAFETY: the question is one of this kind, and has room for as many parts as it says.
-        let count = unsafe { libc::syscall(libc::SYS_ioctl, file, PAGEMAP_SCAN, &raw mut question) };
-        let parts = parts.get(..usize::try_from(count).ok()?)?;
-        for part in parts {
-            let (from, to) = ((part.start as usize).max(at), (part.end as usize).min(end));
-            if from < to {
-                each(from, to);
-            }
-        }
-        Some(question.walk_end as usize).filter(|stop| *stop > at)
-    }
-
-    /// Looks at some pages of a range, one by one; without the page tables all are in use. Returns up to where.
-    fn each_used_by_page(&self, (at, end): (usize, usize), each: &mut impl FnMut(usize, usize)) -> usize {
-        /// Present in memory, or in the swap.
-        const USED: u64 = 1 << 63 | 1 << 62;
-        let mut entries = [0_u64; PAGES_AT_ONCE];
-        let first = at / self.page;
-        let wanted = (end.div_ceil(self.page) - first).min(PAGES_AT_ONCE);
-        let read = self.pages.as_ref().map_or(0, |pages| pages.words_at(first * 8, &mut entries[..wanted]));
-        let of = |number: usize| if number < read { entries[number] & USED != 0 } else { true };
-        self.each_run((at, end), wanted, of, each)
-    }
-
-    /// As [`each_used`](Self::each_used), of memory that is shared: reading a page of it that nobody has touched would make
-    /// one. What this process has not mapped in yet may hold something too.
-    pub(crate) fn each_used_shared(&self, (mut at, end): (usize, usize), mut each: impl FnMut(usize, usize)) {
-        /// In the first bit: whether the page is in memory.
-        const RESIDENT: u8 = 1;
-        while at < end {
-            let first = at & !(self.page - 1);
-            let wanted = ((end - first).div_ceil(self.page)).min(PAGES_AT_ONCE);
-            let mut resident = [0_u8; PAGES_AT_ONCE];
-            let start = core::ptr::without_provenance_mut(first);
-            let _errno = KeepErrno::new();
-            // SAFETY: there is room for a byte for each page; nothing is written at the address.
-            if unsafe { libc::mincore(start, wanted * self.page, resident.as_mut_ptr()) } == 0 {
-                // Those in the swap only the page table knows.
-                let stop = (first + wanted * self.page).min(end);
-                self.each_used((at, stop), |from, to| {
-                    let pages = (from - first) / self.page..(to - first).div_ceil(self.page);
-                    resident[pages].fill(RESIDENT);
-                });
-                at = self.each_run((at, end), wanted, |number| resident[number] & RESIDENT != 0, &mut each);
-            } else {
-                at = self.each_run((at, end), wanted, |_| true, &mut each);
-            }
-        }
-    }
-
-    /// Calls `each` with the runs of pages that are used, of so many from the first of a range on. Returns where they end.
-    fn each_run(
-        &self,
-        (at, end): (usize, usize),
-        pages: usize,
-        is_used: impl Fn(usize) -> bool,
-        each: &mut impl FnMut(usize, usize),
-    ) -> usize {
-        let first = at / self.page;
-        let mut number = 0;
-        while number < pages {
-            let begin = number;
-            let is_run_used = is_used(begin);
-            while number < pages && is_used(number) == is_run_used {
-                number += 1;
-            }
-            if is_run_used {
-                each(((first + begin) * self.page).max(at), ((first + number) * self.page).min(end));
-            }
-        }
-        (first + pages) * self.page
-    }
 }
 
 #[cfg(test)]
@@ -350,59 +120,5 @@ mod tests {
         assert_eq!(parsed(b"no mapping").map(|mapping| mapping.start), None);
         let named = parsed(b"1000-2000 rw-p 00000000 00:00 0    [stack]").unwrap();
         assert_eq!(named.name.bytes(), b"[stack]");
-    }
-
-    #[test]
-    fn untouched_pages_of_shared_memory_are_left_so() {
-        let page = page_bytes();
-        let (rights, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED | libc::MAP_ANONYMOUS);
-        // SAFETY: a new mapping.
-        let start = unsafe { libc::mmap(core::ptr::null_mut(), 4096 * page, rights, flags, -1, 0) };
-        assert_ne!(start, libc::MAP_FAILED);
-        // SAFETY: in the third page.
-        unsafe { start.cast::<u64>().wrapping_byte_add(2 * page).write(1) };
-        let (memory, base, mut used) = (Memory::open().unwrap(), start.addr(), Vec::new());
-        memory.each_used_shared((base + 8, base + 4096 * page), |from, to| used.push((from, to)));
-        assert_eq!(used, [(base + 2 * page, base + 3 * page)]);
-        // SAFETY: ours, and unused from here on.
-        unsafe { libc::munmap(start, 4096 * page) };
-        // Gone: what cannot be told is read, and then cannot.
-        let mut used = Vec::new();
-        memory.each_used_shared((base, base + page), |from, to| used.push((from, to)));
-        assert_eq!(used, [(base, base + page)]);
-    }
-
-    #[test]
-    fn only_pages_in_use_are_read() {
-        let page = page_bytes();
-        let start = crate::os::reserve(8 * page).unwrap();
-        // SAFETY: inside the reservation.
-        assert!(unsafe { crate::os::open(start, 8 * page) });
-        // SAFETY: in the third page.
-        let word = unsafe { start.byte_add(2 * page + 8) }.cast::<u64>();
-        // SAFETY: as above.
-        unsafe { word.write(42) };
-        let memory = Memory::open().unwrap();
-        let (base, mut used) = (start.addr().get(), Vec::new());
-        memory.each_used((base + 8, base + 8 * page), |from, to| used.push((from, to)));
-        let third = [(base + 2 * page, base + 3 * page)];
-        if memory.pages.is_some() {
-            assert_eq!(used, third);
-        }
-        // As on a kernel that cannot be asked for a range.
-        let mut used = Vec::new();
-        let mut at = base + 8;
-        while at < base + 8 * page {
-            at = memory.each_used_by_page((at, base + 8 * page), &mut |from, to| used.push((from, to)));
-        }
-        if memory.pages.is_some() {
-            assert_eq!(used, third);
-        }
-        let mut words = [0; 2];
-        assert_eq!(memory.read(base + 2 * page, &mut words), 2);
-        assert_eq!(words, [0, 42]);
-        // SAFETY: ours, and unused from here on.
-        unsafe { crate::os::unreserve(start, 8 * page) };
-        assert_eq!(memory.read(base, &mut words), 0);
     }
 }

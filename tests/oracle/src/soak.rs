@@ -14,13 +14,12 @@
 
 use std::alloc::GlobalAlloc;
 use std::cell::UnsafeCell;
-use std::mem;
 use std::ops::ControlFlow;
 use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::thread;
 use std::time::Duration;
+use std::{mem, thread};
 
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};

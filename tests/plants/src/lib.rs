@@ -8,11 +8,10 @@
 use poolmalloc::leaks::{self, Address, LeakKind, LeakReport};
 use std::cell::RefCell;
 use std::hint::black_box;
-use std::ptr;
 use std::rc::{Rc, Weak};
 use std::sync::atomic::{AtomicPtr, Ordering};
 use std::sync::{Arc, Mutex};
-use std::thread;
+use std::{ptr, thread};
 
 /// What a report must say of a block.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -1,0 +1,61 @@
+//! What a release gave back: plain data.
+
+use core::fmt::{self, Display, Formatter};
+use core::ops::AddAssign;
+
+/// What [`release_unused`] gave back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
+pub struct Released {
+    /// Bytes of arenas that were in memory and are no longer: whole system pages.
+    pub bytes: u64,
+    /// The part of `bytes` in arenas that no heap owned, or that parked heaps and this thread's gave up.
+    pub arena_bytes: u64,
+    /// The part of `bytes` in pools without a class, of arenas that hold live blocks elsewhere.
+    pub pool_bytes: u64,
+    /// Whether the C library was asked to give back free memory of large blocks, and says that it did. It does not say
+    /// how much.
+    pub backend: bool,
+}
+
+impl AddAssign for Released {
+    fn add_assign(&mut self, more: Self) {
+        self.bytes += more.bytes;
+        self.arena_bytes += more.arena_bytes;
+        self.pool_bytes += more.pool_bytes;
+        self.backend |= more.backend;
+    }
+}
+
+impl Released {
+    pub(crate) fn of_arenas(bytes: usize) -> Self {
+        Self { bytes: bytes as u64, arena_bytes: bytes as u64, ..Self::default() }
+    }
+
+    pub(crate) fn of_pools(bytes: usize) -> Self {
+        Self { bytes: bytes as u64, pool_bytes: bytes as u64, ..Self::default() }
+    }
+}
+
+impl Display for Released {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Self { bytes, arena_bytes, pool_bytes, backend } = self;
+        let backend = if *backend { ", and some of the backend's" } else { "" };
+        write!(f, "{bytes} bytes released: {arena_bytes} in arenas, {pool_bytes} in pools{backend}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_released_is_told_in_a_line() {
+        let mut released = Released::of_arenas(8192);
+        released += Released::of_pools(4096);
+        assert_eq!(released.to_string(), "12288 bytes released: 8192 in arenas, 4096 in pools");
+        released.backend = true;
+        assert!(released.to_string().ends_with("in pools, and some of the backend's"));
+    }
+}

@@ -1,0 +1,85 @@
+//! Blocks that `realloc` moves: from a pool, to a pool, within the backend.
+
+use super::backend::Backend;
+use super::pooled::{alloc_from_pools_or_magazine, count_moved, dealloc_without_heap, note};
+use super::sampled::sample_if_due;
+use crate::geometry::{SMALL_MAX, block_bytes};
+use crate::process::{Mode, dealloc_small, moved, tls};
+use core::alloc::{GlobalAlloc, Layout};
+
+/// Moves a block of `bytes` out of its pool's class, to one that `alloc` serves. Null, and nothing done, without memory.
+///
+/// # Safety
+/// * The block is a live one of a pool with blocks of `bytes`, and the caller gives it up unless the result is null.
+/// * The new size makes a layout at the alignment of `layout`.
+#[inline(always)]
+pub(super) unsafe fn move_from_pool(
+    block: *mut u8,
+    bytes: usize,
+    layout: Layout,
+    new_size: usize,
+    alloc: impl FnOnce(Layout) -> *mut u8,
+) -> *mut u8 {
+    // SAFETY: the caller promises that the new size at the same alignment makes a layout.
+    let new = alloc(unsafe { Layout::from_size_align_unchecked(new_size, layout.align()) });
+    let free = || {
+        let front = tls::front();
+        match front.offset_of(block.addr()) {
+            Some(offset) => dealloc_small(front, offset, block),
+            None => _ = dealloc_without_heap(block),
+        }
+        count_moved();
+    };
+    // SAFETY: both are live blocks of at least so many bytes, and distinct.
+    unsafe { moved(block, new, bytes.min(new_size), free) }
+}
+
+impl<B: GlobalAlloc> Backend<B> {
+    /// Resizes a block of the backend in a process of this mode: stays there, or moves to a pool if it becomes small. What grows or
+    /// shrinks counts as a new request for a profile. Null, and nothing done, without memory.
+    ///
+    /// # Safety
+    /// * As for [`realloc`](Self::realloc).
+    #[inline(always)]
+    pub(super) unsafe fn resize(&self, block: *mut u8, layout: Layout, new_size: usize, mode: Mode) -> *mut u8 {
+        if mode == Mode::Pools {
+            // SAFETY: the caller's promises.
+            if let Some(same) = unsafe { self.realloc_sample(block, layout, new_size) } {
+                if !same.is_null() {
+                    note(|watch| watch.moved((block, same), new_size, layout.size(), new_size));
+                }
+                return same;
+            }
+        }
+        let sample = sample_if_due(new_size);
+        if sample.is_none() && mode == Mode::Pools && block_bytes(new_size, layout.align()) <= SMALL_MAX {
+            // SAFETY: the caller's promises.
+            let new = unsafe { self.move_to_pool(block, layout, new_size) };
+            if !new.is_null() {
+                return new;
+            }
+        }
+        // SAFETY: the caller's promises.
+        let new = unsafe { self.realloc(block, layout, new_size, sample) };
+        if !new.is_null() {
+            note(|watch| watch.moved((block, new), new_size, layout.size(), new_size));
+        }
+        new
+    }
+
+    /// Moves a block of the backend into a pool. Null, and nothing done, if the pools cannot serve it.
+    ///
+    /// # Safety
+    /// * As for [`dealloc`](Self::dealloc), unless the result is null.
+    unsafe fn move_to_pool(&self, block: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
+        let new = alloc_from_pools_or_magazine(new_size, layout.align());
+        let free = || {
+            note(|watch| watch.freed(block, layout.size()));
+            // SAFETY: the caller gives the old block, the backend's, up.
+            unsafe { self.dealloc(block, layout) };
+            count_moved();
+        };
+        // SAFETY: both are live blocks of at least so many bytes, and distinct.
+        unsafe { moved(block, new, layout.size().min(new_size), free) }
+    }
+}

@@ -1,0 +1,71 @@
+//! Requests that are samples of a profile. Without the cargo feature `profile` none is.
+
+use super::backend::Backend;
+#[cfg(feature = "profile")]
+use crate::geometry::SMALL_MAX;
+#[cfg(feature = "profile")]
+use crate::geometry::block_bytes;
+#[cfg(feature = "profile")]
+use crate::large::LARGE;
+#[cfg(feature = "profile")]
+use crate::large::Large;
+use crate::large::Sample;
+#[cfg(feature = "profile")]
+use crate::process::count_large;
+#[cfg(feature = "profile")]
+use crate::process::tls;
+#[cfg(feature = "profile")]
+use crate::profile;
+use core::alloc::{GlobalAlloc, Layout};
+
+/// What a request stands for, if it is due to be sampled, for a thread that has a heap by now if it can have one.
+#[inline(always)]
+pub(super) fn sample_if_due(bytes: usize) -> Option<Sample> {
+    #[cfg(feature = "profile")]
+    {
+        let heap = tls::heap_if_any()?;
+        if tls::is_sampled(heap) && heap.is_due(bytes) { profile::sample(heap, bytes) } else { None }
+    }
+    #[cfg(not(feature = "profile"))]
+    {
+        let _ = bytes;
+        None
+    }
+}
+
+impl<B: GlobalAlloc> Backend<B> {
+    /// Resizes a sampled small block, which lies with the backend, within its size class. It stays the same sample, as a pooled
+    /// block would stay in place. `None` if the block is not sampled.
+    ///
+    /// # Safety
+    /// * As for [`realloc`](Self::realloc), if the block is the backend's.
+    #[inline]
+    pub(super) unsafe fn realloc_sample(&self, block: *mut u8, layout: Layout, new_size: usize) -> Option<*mut u8> {
+        #[cfg(feature = "profile")]
+        {
+            let bytes = block_bytes(layout.size(), layout.align());
+            if bytes > SMALL_MAX || block_bytes(new_size, layout.align()) != bytes {
+                return None;
+            }
+            let sample = LARGE.sample_of(block)?;
+            let put = |new: *mut u8| {
+                // Without memory it is no sample any more.
+                let _ = LARGE.put(Large { start: new.expose_provenance(), bytes: new_size, sample: Some(sample) });
+            };
+            // SAFETY: the caller's promises: a block in the index is the backend's.
+            let new = unsafe { self.realloc_indexed(block, layout, new_size, put) };
+            if !new.is_null() {
+                count_large(|large, add| {
+                    add(&large.bytes_in, new_size);
+                    add(&large.bytes_out, layout.size());
+                });
+            }
+            Some(new)
+        }
+        #[cfg(not(feature = "profile"))]
+        {
+            let _ = (block, layout, new_size);
+            None
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! The slow half of an allocation: from pools to magazines.
+
+use super::class_state::FOREIGN_BLOCKS;
+use super::magazine::{Slot, capacity, count, is_absent};
+use super::state::{OwnedHeap, in_this_order};
+use super::supply::Supply;
+use crate::geometry::{POOL_BYTES, SizeClass};
+use crate::region::{PoolId, pool};
+use core::ptr;
+
+/// Words of remote frees collected before a fill looks again: it stops when it has found enough, so that it does not
+/// pay at once for all that another thread has freed.
+const COLLECTED_AT_ONCE: usize = 64;
+
+/// How often a fill looks, if what comes back is of other classes. So a fill that takes a fresh pool has collected the
+/// words of a hundred pools: what waits shrinks faster than the heap grows.
+const COLLECTS_A_FILL: usize = 16;
+
+impl OwnedHeap<'_> {
+    /// A block of this class when the loaded magazine has none; null if there is no memory.
+    pub(crate) fn alloc(self, supply: &impl Supply, class: SizeClass) -> *mut u8 {
+        let head = self.head(class);
+        let state = self.class(class);
+        let loaded = head.top();
+        if count(loaded, class) > 0 {
+            // A request of 0 bytes comes here though its class has blocks.
+            return head.pop();
+        }
+        if is_absent(loaded) {
+            match self.new_magazine(supply, class) {
+                Some(empty) => head.load(empty),
+                None => return self.alloc_one(supply, class),
+            }
+        } else if count(state.previous(), class) > 0 {
+            head.load(state.previous());
+            in_this_order();
+            state.set_previous(loaded);
+            return head.pop();
+        } else if let Some(full) = state.depot.newest() {
+            if !is_absent(state.previous()) {
+                self.keep_spare(state.previous());
+            }
+            // The full magazine is somewhere at any moment.
+            head.load(full);
+            in_this_order();
+            state.set_previous(loaded);
+            state.depot.pop_newest();
+            return head.pop();
+        } else {
+            // Nothing is cached now.
+            state.cached_foreign.set(0);
+            if count(state.foreign(), class) >= capacity(class).min(FOREIGN_BLOCKS) / 2 && self.may_adopt(class) {
+                self.adopt(class);
+                return head.pop();
+            }
+        }
+        self.fill(supply, class);
+        let block = head.pop();
+        if block.is_null() && count(state.foreign(), class) > 0 {
+            // There is no other memory.
+            self.count_adopted(class);
+            self.adopt(class);
+            return head.pop();
+        }
+        block
+    }
+
+    /// Fills the loaded magazine, empty, in such a way that the lowest address comes out first.
+    fn fill(self, supply: &impl Supply, class: SizeClass) {
+        let state = self.class(class);
+        let head = self.head(class);
+        let wanted = state.next_fill.get() as usize;
+        state.next_fill.set((wanted * 2).min(capacity(class)) as u32);
+        let empty = head.top();
+        let first = empty.wrapping_sub(wanted);
+        // SAFETY: the `wanted` slots below the bottom of the heap's own magazine, which is empty.
+        let taken = unsafe { self.take(supply, class, first, wanted) };
+        if taken < wanted {
+            // They lie too low; the slot below the bottom is where the last belongs.
+            let (mut from, mut to) = (first.wrapping_add(taken), empty);
+            while !ptr::eq(from, first) {
+                (from, to) = (from.wrapping_sub(1), to.wrapping_sub(1));
+                // SAFETY: slots of the magazine, two of the wanted ones; so for the next line.
+                let block = unsafe { (*from).get() };
+                // SAFETY: as above.
+                unsafe { (*to).set(block) };
+            }
+        }
+        head.load(empty.wrapping_sub(taken));
+        self.end_move();
+    }
+
+    /// A block without a magazine: the stragglers' way, and the last one when no magazine can be had.
+    fn alloc_one(self, supply: &impl Supply, class: SizeClass) -> *mut u8 {
+        let slot = Slot::null();
+        // SAFETY: one slot, on this stack.
+        unsafe { self.take(supply, class, (&raw const slot).cast_mut(), 1) };
+        self.end_move();
+        slot.get()
+    }
+
+    /// Takes up to `wanted` blocks out of pools, written from `first` upwards: from the class's partly used pools,
+    /// then from what other threads freed, then from a fresh pool. Returns how many, 0 if there is no memory. They are under
+    /// way: the caller ends the move when they have arrived.
+    ///
+    /// # Safety
+    /// * `first` and the `wanted - 1` slots above it are the caller's to write.
+    unsafe fn take(self, supply: &impl Supply, class: SizeClass, first: *mut Slot, wanted: usize) -> usize {
+        let state = self.class(class);
+        let mut taken = 0;
+        self.begin_move();
+        for look in 0..=COLLECTS_A_FILL {
+            while let Some(pool) = state.partial.first() {
+                // SAFETY: the heap owns its pools; the caller promises the slots.
+                let (count, empty) =
+                    unsafe { pool::take_blocks(&self.region, pool, first.wrapping_add(taken), wanted - taken) };
+                taken += count;
+                if empty {
+                    state.partial.unlink(&self.region, pool);
+                }
+                if taken == wanted {
+                    state.filled.add(taken);
+                    return taken;
+                }
+            }
+            if look == COLLECTS_A_FILL || !self.collect(COLLECTED_AT_ONCE) {
+                break;
+            }
+        }
+        if taken == 0 {
+            // Here the thread may wait for a lock.
+            self.end_move();
+            let pool = self.take_pool(supply);
+            self.begin_move();
+            if let Some(pool) = pool {
+                // SAFETY: the slots are the caller's.
+                taken = unsafe { self.take_fresh(pool, class, first, wanted) };
+            }
+        }
+        state.filled.add(taken);
+        taken
+    }
+
+    /// As `take`, from a pool of the heap's that has no class yet.
+    ///
+    /// # Safety
+    /// * As for `take`.
+    unsafe fn take_fresh(self, pool: PoolId, class: SizeClass, first: *mut Slot, wanted: usize) -> usize {
+        self.region.pool_record(pool).take(class);
+        // Who reads it has a block of the pool, handed out later (Region invariant 3).
+        self.region.set_tag(pool, self.front.tag(class));
+        self.own.pools.set(self.own.pools.get() + 1);
+        let state = self.class(class);
+        state.pools.add(1);
+        let taken = wanted.min(class.blocks_per_pool());
+        let (mut block, mut slot) = (self.region.block(pool.0 as usize * POOL_BYTES), first);
+        let end = first.wrapping_add(taken);
+        while !ptr::eq(slot, end) {
+            // SAFETY: `taken` is at most `wanted`, and the caller promises so many slots.
+            unsafe { (*slot).set(block) };
+            (block, slot) = (block.wrapping_add(class.bytes()), slot.wrapping_add(1));
+        }
+        if taken < class.blocks_per_pool() {
+            pool::free_blocks_from(&self.region, pool, taken);
+            state.partial.link(&self.region, pool);
+        }
+        taken
+    }
+}

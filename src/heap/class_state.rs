@@ -1,0 +1,123 @@
+//! A heap's slow half of one size class.
+
+use super::magazine::{Depot, Slot, absent, bottom, capacity, is_absent};
+use crate::geometry::SizeClass;
+use crate::region::PoolList;
+use crate::sync::{Counter, WatchedPtr, WatchedU32};
+use core::cell::Cell;
+
+/// Blocks of a class's first fill in a heap. It doubles with each fill up to a whole magazine, so that a thread of a
+/// hundred allocations takes few more blocks than it uses.
+pub(super) const FIRST_FILL: u32 = 4;
+
+/// Blocks of other heaps that a heap keeps back of a class until it is seen that they go round: those that a waiting thread
+/// holds keep pools of others from being given up.
+pub(super) const FOREIGN_BLOCKS: usize = 32;
+
+/// A heap's slow half of one class.
+///
+/// `cached` is the number of blocks in the loaded magazine, the previous one and the depot. `frees` is the count of the head.
+/// The quarantine of the debug mode is left out: its blocks are live for the heap.
+///
+/// ```text
+/// 1  allocations = filled + adopted + frees - flushed - cached    what this heap's threads were served: never below 0
+/// 2  pools * blocks of a pool = filled - flushed - collected + free    free: bits of the free map in this heap's pools
+/// 3  waiting = remote_frees - adopted - collected    over all heaps: in remote maps and in foreign magazines
+/// ```
+/// Class equations 1 and 2 hold whenever no blocks of the heap are under way. Debug builds execute them before each search for
+/// wholly free pools, and `check_heap` sums 2 and 3 over all heaps.
+pub(crate) struct ClassState {
+    /// Top of the previous magazine: full, empty, or absent.
+    pub(super) previous: WatchedPtr<Slot>,
+    pub(crate) depot: Depot,
+    /// Top of the foreign magazine, with blocks of other heaps that this heap's thread freed; absent at first.
+    pub(crate) foreign: WatchedPtr<Slot>,
+    /// The top at which the foreign magazine has no more room: its first slot, or higher up while blocks do not go round.
+    pub(super) foreign_full: Cell<*mut Slot>,
+    /// Blocks that the next fill asks for: doubles up to a whole magazine.
+    pub(super) next_fill: Cell<u32>,
+    /// Times that the foreign magazine could have been loaded.
+    pub(super) chances: Cell<u32>,
+    /// Blocks in the magazines, the foreign one aside, that may be of other heaps; at most so many are.
+    pub(crate) cached_foreign: WatchedU32,
+    /// Whether blocks go round: then the foreign magazine is used to its whole length.
+    pub(super) goes_round: Cell<bool>,
+    /// The class's pools with blocks in the free map.
+    pub(super) partial: PoolList,
+    /// Pools of this class that the heap has now.
+    pub(crate) pools: Counter,
+    /// Blocks moved out of pools, in all.
+    pub(crate) filled: Counter,
+    /// Blocks of this heap moved back to pools by its own thread, in all.
+    pub(crate) flushed: Counter,
+    /// Blocks of this heap that others freed and it has collected, in all.
+    pub(crate) collected: Counter,
+    /// Blocks of other heaps that this heap's thread freed, in all. Of a private heap: blocks of this heap that threads freed
+    /// without its lock.
+    pub(crate) remote_frees: Counter,
+    /// Blocks of other heaps that came into the magazines, in all, less those that were posted from there.
+    pub(crate) adopted: Counter,
+}
+
+impl ClassState {
+    pub(super) const fn new() -> Self {
+        Self {
+            previous: WatchedPtr::new(absent()),
+            depot: Depot::new(),
+            foreign: WatchedPtr::new(absent()),
+            foreign_full: Cell::new(absent()),
+            next_fill: Cell::new(FIRST_FILL),
+            chances: Cell::new(0),
+            cached_foreign: WatchedU32::new(0),
+            goes_round: Cell::new(false),
+            partial: PoolList::new(),
+            pools: Counter::new(),
+            filled: Counter::new(),
+            flushed: Counter::new(),
+            collected: Counter::new(),
+            remote_frees: Counter::new(),
+            adopted: Counter::new(),
+        }
+    }
+
+    /// Top of the previous magazine.
+    pub(crate) fn previous(&self) -> *mut Slot {
+        self.previous.get()
+    }
+
+    pub(super) fn set_previous(&self, top: *mut Slot) {
+        self.previous.set(top);
+    }
+
+    /// Top of the foreign magazine.
+    pub(crate) fn foreign(&self) -> *mut Slot {
+        self.foreign.get()
+    }
+
+    /// Makes another magazine of this class the foreign one.
+    pub(super) fn set_foreign(&self, top: *mut Slot, class: SizeClass) {
+        self.foreign.set(top);
+        self.foreign_full.set(if is_absent(top) {
+            top
+        } else {
+            let most = if self.goes_round.get() { capacity(class) } else { capacity(class).min(FOREIGN_BLOCKS) };
+            bottom(top, class).wrapping_sub(most)
+        });
+    }
+
+    /// Whether the foreign magazine has no room for one more block, or there is none.
+    pub(super) fn is_foreign_full(&self) -> bool {
+        core::ptr::eq(self.foreign(), self.foreign_full.get())
+    }
+
+    /// Has the foreign magazine used to its whole length from the next one on.
+    #[cfg(test)]
+    pub(crate) fn let_go_round(&self) {
+        self.goes_round.set(true);
+    }
+
+    /// At most so many of the blocks in the magazines, the foreign one aside, are of other heaps.
+    pub(crate) fn cached_foreign(&self) -> usize {
+        self.cached_foreign.get() as usize
+    }
+}

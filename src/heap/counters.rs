@@ -1,0 +1,73 @@
+//! What a heap counts besides its pools: what went to the backend, and what lies in the quarantine of the debug mode.
+
+use crate::sync::{AtomicU64, Counter};
+use core::sync::atomic::Ordering;
+
+/// What went to the backend, and what moved.
+pub(crate) struct LargeCounters {
+    pub(crate) allocations: Counter,
+    pub(crate) frees: Counter,
+    pub(crate) reallocations: Counter,
+    /// Bytes asked for, in all.
+    pub(crate) bytes_in: Counter,
+    /// Bytes given back, in all.
+    pub(crate) bytes_out: Counter,
+    /// Blocks that `realloc` moved from a pool, or to one.
+    pub(crate) moved: Counter,
+    /// Blocks that the program has freed, and that are not among the frees yet.
+    pub(crate) kept: KeptLarge,
+}
+
+/// Large blocks in the quarantine of the [debug mode](crate::debug): those that one heap's threads have put there, less those
+/// that they have taken out, with all that lies around the program's bytes. Relaxed, as counters are; added to by many.
+pub(crate) struct KeptLarge {
+    pub(super) blocks: AtomicU64,
+    pub(super) bytes: AtomicU64,
+}
+
+impl KeptLarge {
+    /// Adds or takes away one block of so many bytes.
+    pub(crate) fn add(&self, change: i64, bytes: usize) {
+        self.blocks.fetch_add(change as u64, Ordering::Relaxed);
+        self.bytes.fetch_add((change * bytes as i64) as u64, Ordering::Relaxed);
+    }
+
+    /// Blocks and bytes; below zero they wrap.
+    pub(crate) fn value(&self) -> [u64; 2] {
+        [&self.blocks, &self.bytes].map(|figure| figure.load(Ordering::Relaxed))
+    }
+}
+
+/// As [`KeptLarge`], of one class.
+pub(super) struct KeptSmall {
+    pub(super) blocks: AtomicU64,
+    pub(super) remote: AtomicU64,
+}
+
+impl LargeCounters {
+    pub(crate) const fn new() -> Self {
+        Self {
+            allocations: Counter::new(),
+            frees: Counter::new(),
+            reallocations: Counter::new(),
+            bytes_in: Counter::new(),
+            bytes_out: Counter::new(),
+            moved: Counter::new(),
+            kept: KeptLarge { blocks: AtomicU64::new(0), bytes: AtomicU64::new(0) },
+        }
+    }
+
+    /// Counts a block that was served; `add` is how.
+    #[inline]
+    pub(crate) fn count_allocation(&self, bytes: usize, add: fn(&Counter, usize)) {
+        add(&self.allocations, 1);
+        add(&self.bytes_in, bytes);
+    }
+
+    /// As [`count_allocation`](Self::count_allocation), of one that was freed.
+    #[inline]
+    pub(crate) fn count_free(&self, bytes: usize, add: fn(&Counter, usize)) {
+        add(&self.frees, 1);
+        add(&self.bytes_out, bytes);
+    }
+}

@@ -1,0 +1,25 @@
+//! What a heap's threads have done so far: plain numbers.
+
+use crate::geometry::CLASSES;
+
+/// What a heap's threads have done since it was made.
+#[derive(Clone, Copy)]
+pub(crate) struct Counts {
+    /// Allocations, frees, and remote frees of each class.
+    pub(super) classes: [[u64; 3]; CLASSES],
+    pub(super) large: [u64; 6],
+}
+
+impl Counts {
+    pub(crate) const ZERO: Self = Self { classes: [[0; 3]; CLASSES], large: [0; 6] };
+
+    /// Of each class.
+    pub(crate) fn classes(&self) -> &[[u64; 3]; CLASSES] {
+        &self.classes
+    }
+
+    /// Of the backend: allocations, frees, reallocations, bytes requested and given back, and blocks moved.
+    pub(crate) fn large(&self) -> [u64; 6] {
+        self.large
+    }
+}

@@ -1,0 +1,35 @@
+//! Which requests of a heap's thread are due to be sampled.
+
+use super::sampler::MOST_BYTES;
+use super::state::OwnedHeap;
+
+impl OwnedHeap<'_> {
+    /// The profiler's turn that this heap knows of.
+    #[inline]
+    pub(crate) fn turn(self) -> u32 {
+        self.own.sampler.turn.get()
+    }
+
+    /// Begins a turn of the profiler, with this mean.
+    pub(crate) fn begin_turn(self, turn: u32, mean: u64) {
+        let sampler = &self.own.sampler;
+        sampler.turn.set(turn);
+        sampler.mean.set(mean.clamp(1, MOST_BYTES));
+        sampler.draw();
+    }
+
+    /// Whether a request of so many bytes, at least 1, has a sample in it. Then it is to be [`weighed`](Self::weigh).
+    #[inline]
+    pub(crate) fn is_due(self, bytes: usize) -> bool {
+        let left = self.own.sampler.left.get() - bytes as i64;
+        self.own.sampler.left.set(left);
+        left <= 0
+    }
+
+    /// How many requests one that is due stands for. Draws the place of the next sample.
+    pub(crate) fn weigh(self, bytes: usize) -> f64 {
+        let weight = self.own.sampler.weight(bytes);
+        self.own.sampler.draw();
+        weight
+    }
+}

@@ -1,0 +1,186 @@
+//! The foreign magazine: blocks of other heaps that this heap's thread freed. One for each class.
+//!
+//! ```text
+//!   free_remote ──► foreign magazine ──► post_foreign ──────────────► the owners' pending lists
+//!                         │ adopt                                           ▲
+//!                         └──────► loaded or previous magazine, flush ──► post_adopted
+//! ```
+//! Threads that hand their blocks round *adopt* the foreign magazine: it becomes the loaded or the previous one, and its blocks
+//! are served again without an atomic operation. A block counts as a remote free from the moment it is pushed.
+//!
+//! Foreign invariant 1: the foreign magazine holds blocks of its class, of pools that other heaps own, and in no map.
+//! Foreign invariant 2: `foreign_full` is the top at which it has no more room. That is at [`FOREIGN_BLOCKS`] until it was
+//! adopted, so that a waiting thread pins few pools of others; then at the capacity, as long as blocks go round.
+//! Foreign invariant 3: `cached_foreign` is no less than the number of other heaps' blocks in the loaded magazine, the previous
+//! one and the depot. Only adoption raises it. It is 0 again when those magazines are found empty, and falls with each
+//! block that [`post_adopted`](OwnedHeap::post_adopted) sends back.
+//! Foreign invariant 4: one chance to adopt in [`ADOPTED_IN_A_ROW`] is left. A thread that got blocks of others once comes back
+//! to its own in this way, whose frees take the fast path.
+
+use super::class_state::ClassState;
+use super::magazine::{bottom, capacity, count, is_absent, is_newest};
+use super::state::{Heap, OwnedHeap, in_this_order};
+use super::supply::Supply;
+use crate::geometry::{CLASS_STEP, SizeClass};
+use crate::heap::magazine;
+use crate::region::{Combined, Tag};
+
+/// Every 8th time, the foreign magazine is sent back to the owners instead of being adopted.
+const ADOPTED_IN_A_ROW: u32 = 8;
+
+/// Words whose remote frees are combined at a time.
+const COMBINED: usize = 8;
+
+/// Puts a block onto the foreign magazine, which must have room.
+#[inline(always)]
+fn push_foreign(state: &ClassState, block: *mut u8) {
+    let top = state.foreign().wrapping_sub(1);
+    // SAFETY: the magazine was not full, so there is a slot of it below the top.
+    unsafe { (*top).set(block) };
+    state.foreign.set(top);
+}
+
+impl OwnedHeap<'_> {
+    /// Frees a block of another heap: onto the foreign magazine.
+    #[inline(always)]
+    pub(super) fn free_remote(self, supply: &impl Supply, class: SizeClass, block: *mut u8, offset: usize) {
+        let (index, bit) = Heap::word_and_bit(offset);
+        let state = self.class(class);
+        let top = state.foreign();
+        if bit & !class.blocks_of_word(index) != 0 || offset % CLASS_STEP != 0 || is_newest(top, block) {
+            self.wrong_free(class, offset);
+        }
+        state.remote_frees.add(1);
+        if state.is_foreign_full() {
+            return self.free_remote_slow(supply, class, block, offset);
+        }
+        push_foreign(state, block);
+    }
+
+    /// As [`free_remote`](Self::free_remote), when the foreign magazine is full or absent.
+    #[cold]
+    #[inline(never)]
+    fn free_remote_slow(self, supply: &impl Supply, class: SizeClass, block: *mut u8, offset: usize) {
+        let state = self.class(class);
+        if is_absent(state.foreign()) {
+            let Some(empty) = self.new_magazine(supply, class) else {
+                // No magazine by design, or none to be had.
+                let (index, bits) = Heap::word_and_bit(offset);
+                self.begin_move();
+                self.post(class, Combined { index, bits });
+                return self.end_move();
+            };
+            state.set_foreign(empty, class);
+        } else if !self.adopt_full(class) {
+            state.goes_round.set(false);
+            self.post_foreign(class);
+        }
+        push_foreign(state, block);
+    }
+}
+
+impl OwnedHeap<'_> {
+    /// Loads the foreign magazine in place of the loaded one, which is empty: threads that hand their blocks round then need
+    /// no atomic operation.
+    pub(super) fn adopt(self, class: SizeClass) {
+        let (head, state) = (self.head(class), self.class(class));
+        let empty = head.top();
+        // The magazine is somewhere at any moment.
+        head.load(state.foreign());
+        in_this_order();
+        state.set_foreign(empty, class);
+    }
+
+    /// Makes the foreign magazine the previous one if it is full and that is empty. False if it cannot.
+    pub(super) fn adopt_full(self, class: SizeClass) -> bool {
+        let state = self.class(class);
+        let (foreign, previous) = (state.foreign(), state.previous());
+        let is_full = count(foreign, class) == capacity(class);
+        if !is_full || is_absent(previous) || count(previous, class) > 0 || !self.may_adopt(class) {
+            return false;
+        }
+        state.set_previous(foreign);
+        in_this_order();
+        state.set_foreign(previous, class);
+        true
+    }
+
+    /// Counts the foreign magazine's blocks as adopted. Now and then it posts them instead, and returns false, so that a
+    /// thread which got blocks of others once does not pass them through the slow half of a free for ever.
+    pub(super) fn may_adopt(self, class: SizeClass) -> bool {
+        let state = self.class(class);
+        let chances = state.chances.get().wrapping_add(1);
+        state.chances.set(chances);
+        if chances % ADOPTED_IN_A_ROW == 0 {
+            self.post_foreign(class);
+            return false;
+        }
+        self.count_adopted(class);
+        true
+    }
+
+    /// Counts the foreign magazine's blocks as adopted (Foreign invariant 3).
+    pub(super) fn count_adopted(self, class: SizeClass) {
+        let state = self.class(class);
+        let blocks = count(state.foreign(), class);
+        state.adopted.add(blocks);
+        // Of what was cached before there are no more than that.
+        let before = state.cached_foreign().min(self.cached_blocks(class));
+        state.cached_foreign.set((before + blocks) as u32);
+        state.goes_round.set(true);
+    }
+}
+
+impl OwnedHeap<'_> {
+    /// Posts the blocks of the foreign magazine, which is empty afterwards.
+    pub(super) fn post_foreign(self, class: SizeClass) {
+        let state = self.class(class);
+        let top = state.foreign();
+        if is_absent(top) {
+            return;
+        }
+        self.begin_move();
+        let base = self.region.base().addr().get();
+        let mut words = [Combined::NONE; COMBINED];
+        // SAFETY: the magazine is the heap's own, and its top is not used before the slice is dead.
+        for block in unsafe { magazine::blocks(top, class) }.iter().rev() {
+            let (index, bit) = Heap::word_and_bit(block.get().addr() - base);
+            match words[index as usize % COMBINED].add(index, bit) {
+                Ok(None) => {}
+                Ok(Some(ready)) => self.post(class, ready),
+                Err(_) => self.wrong_free(class, block.get().addr() - base),
+            }
+        }
+        for ready in words.iter_mut().filter_map(Combined::take) {
+            self.post(class, ready);
+        }
+        state.set_foreign(bottom(top, class), class);
+        self.end_move();
+    }
+
+    /// Posts every remote free that this heap's thread still holds back.
+    pub(crate) fn post_all(self) {
+        for class in SizeClass::all() {
+            self.post_foreign(class);
+        }
+    }
+
+    /// Posts blocks that were in a magazine of this class, whose pool has a tag of another heap. Returns how many.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn post_adopted(self, class: SizeClass, tag: Tag, ready: Combined) -> usize {
+        let state = self.class(class);
+        let blocks = ready.bits.count_ones() as usize;
+        let is_of_class = !tag.is_free() && tag.class() == class;
+        // The owner's map, in which no block is free that is in a magazine.
+        let free = self.region.free_word(ready.index).get() | !class.blocks_of_word(ready.index);
+        if !is_of_class || state.cached_foreign() < blocks || free & ready.bits != 0 {
+            let offset = Heap::offset_of_bits(ready.index, ready.bits);
+            self.wrong_free(class, offset);
+        }
+        self.post(class, ready);
+        state.adopted.subtract(blocks);
+        state.cached_foreign.set((state.cached_foreign() - blocks) as u32);
+        blocks
+    }
+}

@@ -1,0 +1,67 @@
+//! Remote frees: posted to the owner of a block, and collected from other threads.
+
+use super::misuse::refuse;
+use super::state::{Heap, OwnedHeap};
+use crate::geometry::{CLASS_STEP, SizeClass};
+use crate::region::{Combined, END, PoolId, remote};
+
+impl Heap {
+    /// Gives a block of this private heap, at `offset` of the region, back for a thread that does not own the heap now.
+    pub(crate) fn post_private(&self, block: *mut u8, offset: usize) {
+        let tag = self.region.tag(PoolId::of_offset(offset));
+        if tag.is_free() || tag != self.front.tag(tag.class()) {
+            refuse(block, tag);
+        }
+        let (class, (index, bit)) = (tag.class(), Self::word_and_bit(offset));
+        if bit & !class.blocks_of_word(index) != 0 || offset % CLASS_STEP != 0 {
+            self.wrong_free(class, offset);
+        }
+        // Many threads add to it, and the owner does not: a private heap's owner frees no block of others.
+        self.class(class).remote_frees.add_shared(1);
+        if remote::post(&self.region, index, bit, || self.pending()).is_err() {
+            self.wrong_free(class, offset);
+        }
+    }
+}
+
+impl OwnedHeap<'_> {
+    pub(super) fn post(self, class: SizeClass, ready: Combined) {
+        let region = &self.region;
+        let owner = || {
+            // Remote invariant 2 keeps the pool and its tag; the bits just posted were its live blocks.
+            let tag = region.tag(PoolId::of_word(ready.index));
+            if tag.is_free() {
+                self.wrong_free(class, Heap::offset_of_bits(ready.index, ready.bits));
+            }
+            // SAFETY: a tag names a heap that was made, and heaps are never unmapped; this uses only its shared part.
+            unsafe { Heap::at(region, tag.heap()) }.pending()
+        };
+        if let Err(already) = remote::post(region, ready.index, ready.bits, owner) {
+            self.wrong_free(class, Heap::offset_of_bits(ready.index, already.0));
+        }
+    }
+
+    /// Takes what other threads have freed of this heap's blocks into the free map: `most` words of it. Returns whether
+    /// there were any.
+    pub(crate) fn collect(self, most: usize) -> bool {
+        let mut found = false;
+        let mut taken = self.own.taken.get();
+        self.pending().collect(&self.region, &mut taken, most, |index, bits| {
+            found = true;
+            let class = self.region.pool_record(PoolId::of_word(index)).class();
+            if self.set_free(class, index, bits) {
+                self.list_pool(class, index);
+            }
+            let count = bits.count_ones() as usize;
+            self.class(class).collected.add(count);
+            self.count_freed(class, count);
+        });
+        self.own.taken.set(taken);
+        found
+    }
+
+    /// Whether there are remote frees to collect.
+    pub(crate) fn has_waiting(self) -> bool {
+        self.own.taken.get() != END || !self.pending().is_empty()
+    }
+}

@@ -1,0 +1,44 @@
+//! Empty magazines that a heap keeps for later.
+
+use super::magazine::{Slot, start};
+use super::state::OwnedHeap;
+use super::supply::Supply;
+use crate::geometry::SizeClass;
+use crate::heap::magazine;
+
+/// Times that a heap does without a magazine after it got none: to ask takes the lock that all share.
+const WAIT_FOR_MAGAZINE: u32 = 63;
+
+impl OwnedHeap<'_> {
+    /// The top of an empty magazine; `None` if the heap has none by design or there is no memory.
+    pub(super) fn new_magazine(self, supply: &impl Supply, class: SizeClass) -> Option<*mut Slot> {
+        if !self.own.has_magazines.get() {
+            return None;
+        }
+        if self.own.spare.get().is_null() {
+            if let Some(less) = self.own.wait.get().checked_sub(1) {
+                self.own.wait.set(less);
+                return None;
+            }
+            supply.take_magazines(&mut |empty| self.keep_spare(empty));
+        }
+        let spare = self.own.spare.get();
+        if spare.is_null() {
+            self.own.wait.set(WAIT_FOR_MAGAZINE);
+            return None;
+        }
+        // SAFETY: a spare magazine is the heap's own; slot 0 links it to the next.
+        let next = unsafe { (*spare).get() };
+        self.own.spare.set(next.cast());
+        // SAFETY: a spare magazine is the heap's own and holds no block.
+        Some(unsafe { magazine::empty(spare, class) })
+    }
+
+    /// Keeps the magazine that a top lies in, whose blocks are gone, for later.
+    pub(super) fn keep_spare(self, top: *mut Slot) {
+        let spare = start(top);
+        // SAFETY: the magazine is the heap's own and holds no block.
+        unsafe { (*spare).set(self.own.spare.get().cast()) };
+        self.own.spare.set(spare);
+    }
+}

@@ -1,0 +1,305 @@
+//! The large blocks that were served while the finder was armed, and those that are samples of the profiler: a table by address,
+//! beside the heap as all tables are.
+//!
+//! Index invariant 1: the holder of the lock alone touches the table, and asks the allocator for no memory meanwhile.
+//! Index invariant 2: a block that is in the table is live: it comes in after the backend has served it, and goes out before
+//! the backend gets it back. So whoever holds the lock may read it.
+
+#[cfg(feature = "profile")]
+use super::table::Sample;
+use super::table::{Large, Table};
+use crate::os;
+use crate::os::Mapped;
+#[cfg(feature = "profile")]
+use crate::sync::Counter;
+use crate::sync::{Held, Locked};
+#[cfg(feature = "profile")]
+use crate::traces::TRACES;
+use core::ptr::{self};
+use core::sync::atomic::{AtomicBool, Ordering};
+
+/// What the index knows of an address.
+pub(crate) enum Lookup {
+    /// A block of so many bytes begins there.
+    Block(usize),
+    /// It lies in the block that begins at this address.
+    Inside(usize),
+    /// It is no part of a block.
+    None,
+    /// Nobody can say: blocks are missing from the index of this process.
+    Lost,
+}
+
+/// The table with its lock, and whether it is kept at all.
+pub(crate) struct Index {
+    /// Relaxed: a block that is served while it changes may be missed, and is part of the roots then.
+    is_armed: AtomicBool,
+    /// Whether there may be any block in it. Relaxed: as above.
+    is_in_use: AtomicBool,
+    #[cfg(feature = "profile")]
+    samples: Samples,
+    table: Locked<Table>,
+    /// Whether a fork has come in the middle of a change: blocks may be missing. Relaxed: under the lock.
+    is_lost: AtomicBool,
+}
+
+/// The large blocks, while the leak finder is armed, and those that are samples.
+pub(crate) static LARGE: Index = Index::new();
+
+/// The table in the hands of the lock's holder.
+pub(crate) struct HeldIndex<'a> {
+    table: Held<'a, Table>,
+    #[cfg(feature = "profile")]
+    samples: &'a Samples,
+}
+
+impl Index {
+    const fn new() -> Self {
+        Self {
+            is_armed: AtomicBool::new(false),
+            is_in_use: AtomicBool::new(false),
+            #[cfg(feature = "profile")]
+            samples: Samples::new(),
+            table: Locked::new(Table::new()),
+            is_lost: AtomicBool::new(false),
+        }
+    }
+
+    /// From now on all large blocks are noted.
+    pub(crate) fn arm(&self) {
+        self.is_armed.store(true, Ordering::Relaxed);
+        self.use_it();
+    }
+
+    /// From now on some large blocks may be noted.
+    pub(crate) fn use_it(&self) {
+        self.is_in_use.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether any large block may be noted.
+    #[inline]
+    pub(crate) fn is_in_use(&self) -> bool {
+        self.is_in_use.load(Ordering::Relaxed)
+    }
+
+    #[inline]
+    pub(crate) fn is_armed(&self) -> bool {
+        self.is_armed.load(Ordering::Relaxed)
+    }
+
+    /// Takes the lock. In the child of a fork the table is given up if another thread was just changing it: its blocks are
+    /// part of the roots there.
+    pub(crate) fn hold(&self) -> HeldIndex<'_> {
+        let table = self.table.hold(|table| {
+            // Not dropped: it may have been in the middle of being replaced.
+            core::mem::forget(core::mem::replace(table, Table::new()));
+            self.is_lost.store(true, Ordering::Relaxed);
+        });
+        HeldIndex {
+            table,
+            #[cfg(feature = "profile")]
+            samples: &self.samples,
+        }
+    }
+
+    /// Notes a block that the backend has served. `None` if there was no memory for that.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn insert(&self, start: *mut u8, bytes: usize) -> Option<()> {
+        self.put(Large { start: start.expose_provenance(), bytes, sample: None })
+    }
+
+    /// Notes a block that the backend has served and that is a sample, and counts it. `None` as above.
+    #[cfg(feature = "profile")]
+    pub(crate) fn insert_sample(&self, start: *mut u8, bytes: usize, sample: Sample) -> Option<()> {
+        let mut held = self.hold();
+        held.put(Large { start: start.expose_provenance(), bytes, sample: Some(sample) })?;
+        TRACES.count(sample.trace, sample.weight, sample.weight * bytes as f64);
+        Some(())
+    }
+
+    /// Notes a block as it was noted before. `None` as above.
+    pub(crate) fn put(&self, large: Large) -> Option<()> {
+        self.hold().put(large)
+    }
+
+    /// What is known of an address. Looks at all blocks unless one begins there.
+    pub(crate) fn look_up(&self, address: usize) -> Lookup {
+        let held = self.hold();
+        if let Some(large) = held.table.block(address) {
+            return Lookup::Block(large.bytes);
+        }
+        match held.table.iter().find(|large| address.wrapping_sub(large.start) < large.bytes) {
+            Some(large) => Lookup::Inside(large.start),
+            None if self.is_lost.load(Ordering::Relaxed) => Lookup::Lost,
+            None => Lookup::None,
+        }
+    }
+
+    /// What the block that begins there stands for, if it is a sample.
+    #[cfg(feature = "profile")]
+    pub(crate) fn sample_of(&self, start: *mut u8) -> Option<Sample> {
+        if self.samples.of(start.addr()).value() == 0 {
+            return None;
+        }
+        self.hold().table.block(start.addr())?.sample
+    }
+
+    /// Forgets a block that the backend is about to get back; returns its bytes, if it was noted.
+    pub(crate) fn remove(&self, start: *mut u8) -> Option<usize> {
+        self.take_out(start).map(|large| large.bytes)
+    }
+
+    /// As [`remove`](Self::remove), but that all is returned that was known of the block.
+    pub(crate) fn take_out(&self, start: *mut u8) -> Option<Large> {
+        #[cfg(feature = "profile")]
+        if !self.is_armed() && self.samples.of(start.addr()).value() == 0 {
+            return None;
+        }
+        self.hold().remove(start.addr())
+    }
+}
+
+/// How many samples there are for each hash of an address, so that most frees need not look them up under the lock.
+///
+/// Written by the lock's holder. Relaxed: who frees a block got it from the thread that noted it, by what orders both.
+#[cfg(feature = "profile")]
+struct Samples([Counter; 1 << Self::BITS]);
+
+#[cfg(feature = "profile")]
+impl Samples {
+    const BITS: u32 = 14;
+
+    const fn new() -> Self {
+        Self([const { Counter::new() }; 1 << Self::BITS])
+    }
+
+    fn of(&self, start: usize) -> &Counter {
+        &self.0[(start >> 4).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> (usize::BITS - Self::BITS)]
+    }
+}
+
+impl HeldIndex<'_> {
+    fn put(&mut self, large: Large) -> Option<()> {
+        self.table.insert(large)?;
+        #[cfg(feature = "profile")]
+        if large.sample.is_some() {
+            self.samples.of(large.start).add(1);
+        }
+        Some(())
+    }
+
+    fn remove(&mut self, start: usize) -> Option<Large> {
+        let removed = self.table.remove(start)?;
+        #[cfg(feature = "profile")]
+        if removed.sample.is_some() {
+            self.samples.of(start).subtract(1);
+        }
+        Some(removed)
+    }
+
+    /// The samples among the blocks: their bytes, and what they stand for. `None` without memory.
+    #[cfg(feature = "profile")]
+    pub(crate) fn samples(&self) -> Option<Mapped<(usize, Sample)>> {
+        let mut samples = Mapped::new();
+        for large in self.table.iter() {
+            if let Some(sample) = large.sample {
+                samples.push((large.bytes, sample))?;
+            }
+        }
+        Some(samples)
+    }
+
+    /// All blocks, by address. `None` without memory.
+    pub(crate) fn sorted(&self) -> Option<Mapped<Large>> {
+        let mut sorted = Mapped::new();
+        for large in self.table.iter() {
+            sorted.push(large)?;
+        }
+        sorted.sort_unstable_by_key(|large| large.start);
+        Some(sorted)
+    }
+
+    /// Where the table lies.
+    pub(crate) fn range(&self) -> (usize, usize) {
+        self.table.entries.range()
+    }
+}
+
+/// Takes a large block out of the index, and wipes it for the leak finder: the block no longer holds what it points to.
+///
+/// # Safety
+/// * The caller owns the block.
+#[cold]
+#[inline(never)]
+pub(crate) unsafe fn forget_large(block: *mut u8) {
+    /// From so many bytes on, pages are given back instead: the program may never have touched most of them.
+    const SPARSE: usize = 32 * 1024;
+    if let (Some(bytes), true) = (LARGE.remove(block), LARGE.is_armed()) {
+        let (before, pages) = pages_within(block.addr(), bytes, os::page_bytes());
+        // SAFETY: whole pages inside a block that the caller owns.
+        let is_given_back = bytes >= SPARSE && unsafe { os::give_back(block.wrapping_add(before), pages) };
+        let (first, rest) = if is_given_back { (before, bytes - before - pages) } else { (bytes, 0) };
+        // SAFETY: the index says that so many were asked for, and the caller owns them.
+        unsafe { ptr::write_bytes(block, 0, first) };
+        // SAFETY: as above, the end of it.
+        unsafe { ptr::write_bytes(block.wrapping_add(bytes - rest), 0, rest) };
+        // Else the compiler would leave out what nobody reads before the block is freed.
+        core::hint::black_box(block);
+    }
+}
+
+/// Bytes of a block before the first page that begins in it, and bytes of the whole pages from there on. All of the block lies
+/// before, if no page begins in it: one may be larger.
+fn pages_within(address: usize, bytes: usize, page: usize) -> (usize, usize) {
+    let before = (address.next_multiple_of(page) - address).min(bytes);
+    (before, (bytes - before) & !(page - 1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+
+    #[test]
+    fn it_holds_what_came_and_has_not_gone() {
+        let index: &'static Index = Box::leak(Box::new(Index::new()));
+        index.arm();
+        let mut shadow = BTreeMap::new();
+        let mut random = 1_u64;
+        for round in 0..40_000_usize {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let start = (random >> 50) as usize * 16 + 16;
+            if round % 5 < 3 {
+                index.insert(core::ptr::without_provenance_mut(start), round + 1).unwrap();
+                shadow.insert(start, round + 1);
+            } else {
+                assert_eq!(index.remove(core::ptr::without_provenance_mut(start)), shadow.remove(&start));
+            }
+            if round % 4000 == 0 {
+                let held: Vec<_> =
+                    index.hold().sorted().unwrap().iter().map(|large| (large.start, large.bytes)).collect();
+                assert_eq!(held, shadow.iter().map(|(start, bytes)| (*start, *bytes)).collect::<Vec<_>>());
+            }
+        }
+        for (start, bytes) in shadow {
+            assert_eq!(index.remove(core::ptr::without_provenance_mut(start)), Some(bytes));
+        }
+        assert!(index.hold().sorted().unwrap().is_empty());
+    }
+
+    #[test]
+    fn what_is_wiped_of_a_block_is_the_block() {
+        assert_eq!(pages_within(0x1_0010, 40_000, 0x1000), (0xFF0, 0x8000));
+        assert_eq!(pages_within(0x1_0000, 0x1_0000, 0x1000), (0, 0x1_0000));
+        for page in [0x1000, 0x4000, 0x1_0000] {
+            for address in (0x10_0000..0x10_0000 + page).step_by(16) {
+                for bytes in [1, page - 1, page, 32 * 1024, 40_000, 65_000, 2 * page, 3 * page + 8] {
+                    let (before, pages) = pages_within(address, bytes, page);
+                    assert!(before + pages <= bytes, "{bytes} bytes at {address:#x}");
+                    assert!(pages == 0 || (address + before) % page == 0 && pages % page == 0);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! The index of large blocks: those that were served while the leak finder was armed, and those that are samples.
+
+pub(crate) mod table;
+pub(crate) mod index;
+
+// RE-EXPORTS
+pub(crate) use index::{HeldIndex, LARGE, Lookup, forget_large};
+pub(crate) use table::{Blocks, Large, Sample};

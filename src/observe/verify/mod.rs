@@ -1,0 +1,12 @@
+//! The check of the heap: what is there against every invariant and every count.
+
+pub(crate) mod violation;
+pub(crate) mod sums;
+pub(crate) mod pools;
+pub(crate) mod heaps;
+pub(crate) mod check;
+
+pub use check::check_heap;
+#[cfg(test)]
+pub(crate) use check::check_of;
+pub use violation::Violation;

@@ -1,0 +1,128 @@
+//! Heaps that nobody uses: those whose threads have ended, and private ones without a handle.
+
+use crate::heap::Heap;
+use crate::sync::{Links, Queue, Stack};
+use core::ptr::NonNull;
+
+/// Settled heaps looked at for blocks that others have freed, before the region grows by an arena.
+const SETTLED_LOOKED_AT: usize = 64;
+
+/// Heaps without a thread are linked through themselves.
+struct ParkedNext;
+
+impl Links<NonNull<Heap>> for ParkedNext {
+    fn below(&self, heap: NonNull<Heap>) -> Option<NonNull<Heap>> {
+        // SAFETY: heaps are never unmapped.
+        unsafe { heap.as_ref() }.parked_next.get()
+    }
+
+    fn set_below(&self, heap: NonNull<Heap>, below: Option<NonNull<Heap>>) {
+        // SAFETY: heaps are never unmapped.
+        unsafe { heap.as_ref() }.parked_next.set(below);
+    }
+}
+
+/// The lists of heaps that nobody uses. Who takes a heap off a list owns it (Heap invariant 1).
+pub(super) struct ParkedHeaps {
+    /// Heaps with what their magazines held when their threads ended: the next thread goes on with that.
+    unsettled: Stack<NonNull<Heap>>,
+    /// Heaps that have given up all they could ([`settle`](crate::heap::OwnedHeap::settle)); the one that was looked at last is
+    /// the last.
+    settled: Queue<NonNull<Heap>>,
+    /// Private heaps that have no handle and hold nothing. Threads never get them, since their tags say that they are private.
+    idle_private: Stack<NonNull<Heap>>,
+}
+
+impl ParkedHeaps {
+    pub(super) const fn new() -> Self {
+        Self { unsettled: Stack::new(), settled: Queue::new(), idle_private: Stack::new() }
+    }
+
+    /// Heaps of ended threads.
+    pub(super) fn of_threads(&self) -> usize {
+        self.unsettled.length() + self.settled.length()
+    }
+
+    /// Those of them that have settled.
+    pub(super) fn settled(&self) -> usize {
+        self.settled.length()
+    }
+
+    /// Adds the heap of a thread that has ended.
+    pub(super) fn park(&mut self, heap: NonNull<Heap>) {
+        self.unsettled.push(&ParkedNext, heap);
+    }
+
+    /// Takes a heap for a new thread: the last one parked, for its blocks are most likely in the cache.
+    pub(super) fn unpark(&mut self) -> Option<NonNull<Heap>> {
+        self.take_unsettled().or_else(|| self.take_settled())
+    }
+
+    /// Takes the last heap parked that has not settled.
+    pub(super) fn take_unsettled(&mut self) -> Option<NonNull<Heap>> {
+        self.unsettled.pop(&ParkedNext)
+    }
+
+    /// Takes the settled heap that has not been looked at for the longest time.
+    pub(super) fn take_settled(&mut self) -> Option<NonNull<Heap>> {
+        self.settled.pop(&ParkedNext)
+    }
+
+    /// Returns a heap to the end of the round-robin, so that one busy heap does not starve the others.
+    pub(super) fn put_back(&mut self, heap: NonNull<Heap>) {
+        self.settled.push(&ParkedNext, heap);
+    }
+
+    /// Takes a heap that may have something to give up: one that has not settled, or whose blocks others have freed since.
+    pub(super) fn take_worthwhile(&mut self) -> Option<NonNull<Heap>> {
+        if let Some(heap) = self.take_unsettled() {
+            return Some(heap);
+        }
+        for _ in 0..self.settled.length().min(SETTLED_LOOKED_AT) {
+            let heap = self.take_settled()?;
+            // SAFETY: heaps are never unmapped.
+            let view = unsafe { heap.as_ref() };
+            // SAFETY: Heap invariant 1: taken off the list.
+            if unsafe { view.owned() }.has_waiting() {
+                return Some(heap);
+            }
+            self.put_back(heap);
+        }
+        None
+    }
+
+    /// Adds a private heap that holds nothing.
+    pub(super) fn park_private(&mut self, heap: NonNull<Heap>) {
+        self.idle_private.push(&ParkedNext, heap);
+    }
+
+    /// Takes a private heap that holds nothing.
+    pub(super) fn unpark_private(&mut self) -> Option<NonNull<Heap>> {
+        self.idle_private.pop(&ParkedNext)
+    }
+
+    /// Holds the lists against their lengths, of which together there are at most `most`. An error says what is wrong.
+    pub(super) fn check(&self, most: usize) -> Result<(), &'static str> {
+        let lists = [
+            (self.unsettled.top(), self.unsettled.length()),
+            (self.settled.first(), self.settled.length()),
+            (self.idle_private.top(), self.idle_private.length()),
+        ];
+        let mut parked = 0;
+        for (first, length) in lists {
+            parked += length;
+            if parked > most {
+                return Err("more heaps are parked than there are");
+            }
+            let (mut next, mut found) = (first, 0);
+            while let (Some(heap), true) = (next, found < length) {
+                next = ParkedNext.below(heap);
+                found += 1;
+            }
+            if next.is_some() || found != length {
+                return Err("a list of parked heaps is not as long as its count");
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,82 @@
+//! Requests that the fast paths do not serve, and what is counted of them.
+
+use super::shared::SHARED;
+use super::tls::Entry;
+use crate::geometry::SizeClass;
+use crate::heap::{Front, LargeCounters};
+use crate::process::tls;
+use crate::sync::Counter;
+use core::ptr;
+
+/// Frees a block of the region: onto its magazine if it can.
+#[inline(always)]
+pub(crate) fn dealloc_small(front: &Front, offset: usize, block: *mut u8) {
+    if let Some(head) = front.own_head(front.tag_at(offset)) {
+        if head.push(block) {
+            return;
+        }
+    }
+    dealloc_slow(block);
+}
+
+/// Frees a block of the region when its magazine is full or absent, or when another heap owns it.
+#[cold]
+#[inline(never)]
+fn dealloc_slow(block: *mut u8) {
+    // Only a front with a heap finds a block in the region.
+    if let Some(heap) = tls::heap_if_any() {
+        if let Some(offset) = heap.region.offset_of(block.addr()) {
+            heap.free(&SHARED, block, offset);
+        }
+    }
+}
+
+/// Frees a block of the region, whatever the calling thread's front is.
+pub(crate) fn free_to_pool(block: *mut u8) {
+    if let Entry::Heap(heap) = tls::heap_or_make() {
+        if let Some(offset) = heap.region.offset_of(block.addr()) {
+            heap.free(&SHARED, block, offset);
+        }
+    } else if let Some((offset, _)) = SHARED.locate(block.addr()) {
+        // Without memory for the stragglers' heap the block stays live: there is nobody to free it.
+        SHARED.with_stragglers(|heap| heap.free(&SHARED, block, offset));
+    }
+}
+
+/// A block of `bytes`, at most 256, when the loaded magazine has none; null if pools cannot serve it.
+#[cold]
+#[inline(never)]
+pub(crate) fn alloc_from_pools(bytes: usize) -> *mut u8 {
+    let class = SizeClass::of_block(bytes);
+    match tls::heap_or_make() {
+        Entry::Heap(heap) => heap.alloc(&SHARED, class),
+        Entry::Stragglers => {
+            let block = SHARED.with_stragglers(|heap| heap.alloc(&SHARED, class));
+            block.unwrap_or(ptr::null_mut())
+        }
+        Entry::NoRegion => ptr::null_mut(),
+    }
+}
+
+/// Counts what goes to the backend: in the calling thread's heap as its single writer, else in what all share.
+#[inline]
+pub(crate) fn count_large(change: impl Fn(&LargeCounters, fn(&Counter, usize))) {
+    match tls::heap_or_make() {
+        Entry::Heap(heap) => change(&heap.large, Counter::add),
+        _ => change(&SHARED.large, Counter::add_shared),
+    }
+}
+
+/// Moves what a block holds into a new one, and frees the old one by `free`. If `new` is null, nothing is done. Returns `new`.
+///
+/// # Safety
+/// * If `new` is not null, both are live blocks of at least `bytes`, and distinct.
+#[inline(always)]
+pub(crate) unsafe fn moved(old: *mut u8, new: *mut u8, bytes: usize, free: impl FnOnce()) -> *mut u8 {
+    if !new.is_null() {
+        // SAFETY: the caller's promise.
+        unsafe { ptr::copy_nonoverlapping(old, new, bytes) };
+        free();
+    }
+    new
+}

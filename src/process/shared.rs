@@ -1,0 +1,350 @@
+//! What all heaps share: the region, the arenas that nobody owns, the heaps without a thread. One lock guards it; a
+//! running program takes it once for each new arena (256 KiB) and at the start and end of each thread.
+
+use super::options::HugePages;
+use super::startup;
+use super::startup::Prepared;
+use super::state::State;
+use super::view::View;
+use crate::figures::Name;
+use crate::geometry::{ARENA_BYTES, POOLS_PER_ARENA};
+use crate::heap::{Heap, LargeCounters, OwnedHeap, Slot, Supply};
+use crate::os;
+use crate::os::ThreadExitKey;
+use crate::region::{ArenaId, HeapKind, PoolId, Region, Tag};
+use crate::sync::{Decision, Held, Locked, Once, Stack};
+use core::ffi::c_void;
+use core::ops::Range;
+use core::ptr::NonNull;
+
+/// Why a thread gets no heap.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum NoHeap {
+    /// There is no region, hence no pools.
+    NoRegion,
+    /// There are pools, but no memory or place for one more heap, or no way to learn of the thread's end: the thread
+    /// shares the stragglers' heap.
+    Share,
+}
+
+/// One set of pools for any number of threads.
+pub(crate) struct Shared {
+    /// Shared invariant 1: touched only by the holder of its lock.
+    state: Locked<State>,
+    /// Decided once, under the lock of `state`; refused if the system refuses a region: then everything goes to the backend.
+    region: Once<Region>,
+    /// Tells of the ends of threads. Decided once, under the lock of `state`; refused if the process has no key left.
+    key: Once<ThreadExitKey>,
+    /// Shared invariant 2: who holds this owns the stragglers' heap. Taken before the lock of `state`, never after.
+    stragglers: Locked<()>,
+    /// What went to the backend for threads without a heap.
+    pub(crate) large: LargeCounters,
+    /// Runs once, before anything else.
+    prepare: fn() -> Prepared,
+}
+
+/// The pools that every [`PoolMalloc`](crate::PoolMalloc) serves from.
+pub(crate) static SHARED: Shared = Shared::new(startup::prepare);
+
+/// What there is as a whole, for the statistics.
+pub(crate) struct Census {
+    /// Heaps of running threads, and of ended ones.
+    pub(crate) heaps_in_use: usize,
+    pub(crate) heaps_parked: usize,
+    /// Arenas carved from the region, and those of them that nobody owns.
+    pub(crate) arenas: usize,
+    pub(crate) free_arenas: usize,
+    pub(crate) reserved_bytes: usize,
+    pub(crate) open_bytes: usize,
+    pub(crate) metadata_bytes: usize,
+    region: Region,
+    /// Indices of places in which heaps may have been made.
+    places: Range<usize>,
+    blocks: (NonNull<u8>, usize),
+    tables: [(NonNull<u8>, usize); 8],
+}
+
+impl Census {
+    /// Every heap there is, private ones too.
+    pub(crate) fn heaps(&self) -> impl Iterator<Item = &'static Heap> {
+        // SAFETY: so many are open, for ever; only their atomics are read, and what never changes.
+        self.places.clone().filter_map(|index| unsafe { Heap::in_place(self.region.heap(index)) })
+    }
+
+    /// Bytes of the open arenas and tables that are in memory. Asks the system.
+    pub(crate) fn resident_bytes(&self) -> usize {
+        let parts = self.tables.iter().chain([&self.blocks]);
+        parts.map(|(start, bytes)| os::resident_bytes(*start, *bytes)).sum()
+    }
+}
+
+impl Shared {
+    /// Pools that begin when the first heap is asked for: `prepare` runs then.
+    pub(crate) const fn new(prepare: fn() -> Prepared) -> Self {
+        Self {
+            state: Locked::new(State::new()),
+            region: Once::new(),
+            key: Once::new(),
+            stragglers: Locked::new(()),
+            large: LargeCounters::new(),
+            prepare,
+        }
+    }
+
+    /// Runs `body` with the state, locked. No body calls back into here.
+    ///
+    /// No lock is held across a fork: a handler that did so would run before those of libraries that registered earlier,
+    /// and their handlers may wait for a thread that waits for the lock. So in a child the state may be what another thread
+    /// was in the middle of changing: whoever gets the lock first there mends it.
+    fn with_state<R>(&self, body: impl FnOnce(&mut State) -> R) -> R {
+        let mut state = self.state.hold(|state| state.give_up_lists(self.region()));
+        let generation = state.generation();
+        state.note_generation(generation);
+        body(&mut state)
+    }
+
+    /// Takes the lock of the stragglers' heap. In a child it gives that heap up if another thread was just using it.
+    fn hold_stragglers(&self) -> Held<'_, ()> {
+        let give_up = |state: &mut State| (state.stragglers, state.is_reserved_place_lost) = (None, true);
+        self.stragglers.hold(|()| self.with_state(give_up))
+    }
+
+    /// A heap for a thread: a parked one if there is one, else a new one. The key tells of the thread's end, by calling
+    /// `on_thread_exit`, which is the same in each call.
+    pub(crate) fn take_heap(
+        &self,
+        on_thread_exit: unsafe extern "C" fn(*mut c_void),
+    ) -> Result<(NonNull<Heap>, ThreadExitKey), NoHeap> {
+        if matches!(self.region.see(), Decision::Refused) {
+            return Err(NoHeap::NoRegion);
+        }
+        self.with_state(|state| {
+            let region = self.started(state).ok_or(NoHeap::NoRegion)?;
+            // SAFETY: the lock, which whoever has the state holds (Shared invariant 1).
+            let key = unsafe { self.key.decide(|| ThreadExitKey::new(on_thread_exit)) }.ok_or(NoHeap::Share)?;
+            let parked = state.parked.unpark();
+            let heap = parked.or_else(|| state.make_heap(region, HeapKind::Threads)).ok_or(NoHeap::Share)?;
+            Ok((heap, *key))
+        })
+    }
+
+    /// An empty heap for a handle of the program; `None` if there are no pools, or no memory or place for it.
+    pub(crate) fn take_private(&self, name: Name) -> Option<NonNull<Heap>> {
+        if matches!(self.region.see(), Decision::Refused) {
+            return None;
+        }
+        let heap = self.with_state(|state| {
+            let region = self.started(state)?;
+            state.parked.unpark_private().or_else(|| state.make_heap(region, HeapKind::Private))
+        })?;
+        // SAFETY: heaps are never unmapped.
+        let view = unsafe { heap.as_ref() };
+        // SAFETY: Heap invariant 1: just taken.
+        unsafe { view.owned() }.begin_thread();
+        view.name.set(name);
+        Some(heap)
+    }
+
+    /// Takes a private heap back that holds nothing; the caller owns it no longer.
+    pub(crate) fn give_private(&self, heap: NonNull<Heap>) {
+        // SAFETY: heaps are never unmapped.
+        unsafe { heap.as_ref() }.name.clear();
+        self.with_state(|state| state.parked.park_private(heap));
+    }
+
+    /// The region, reserved now if this is the first time.
+    fn started(&self, state: &mut State) -> Option<&Region> {
+        let make = || {
+            // Memcheck knows the blocks of malloc, so that has to serve all requests.
+            if os::is_memcheck() {
+                return None;
+            }
+            let Prepared { region_bytes, huge_pages } = (self.prepare)();
+            // Without memory for the stragglers' heap late frees would have nowhere to go: then no pools at all.
+            let region = Region::reserve(region_bytes, size_of::<Heap>())?;
+            if !region.open_heaps(0, 1) {
+                // SAFETY: nobody else has seen it.
+                unsafe { region.unreserve() };
+                return None;
+            }
+            (state.heaps, state.straggler_places) = (1, 1);
+            match huge_pages {
+                HugePages::Unset => {}
+                HugePages::Never => region.prefer_small_pages(),
+                HugePages::Beyond(small) => region.prefer_huge_pages(small),
+            }
+            Some(region)
+        };
+        // SAFETY: the lock, which whoever has the state holds (Shared invariant 1).
+        unsafe { self.region.decide(make) }
+    }
+
+    /// The region, if there is one by now.
+    fn region(&self) -> Option<&Region> {
+        self.region.value()
+    }
+
+    /// Has the end of this thread told once more, with `value`. False if that cannot be.
+    pub(crate) fn arm_again(&self, value: *mut c_void) -> bool {
+        self.key.value().is_some_and(|key| key.arm(value))
+    }
+
+    /// Takes back the heap of a thread that has ended; the caller owns it no longer.
+    pub(crate) fn park(&self, heap: NonNull<Heap>) {
+        self.with_state(|state| state.parked.park(heap));
+    }
+
+    /// Has one parked heap give up its cached blocks and its free arenas, if there is one that may have any.
+    fn settle_one(&self) {
+        let Some(heap) = self.with_state(|state| state.parked.take_worthwhile()) else { return };
+        // SAFETY: heaps are never unmapped.
+        let view = unsafe { heap.as_ref() };
+        // SAFETY: Heap invariant 1: taken off the list.
+        unsafe { view.owned() }.settle(self);
+        self.with_state(|state| state.parked.put_back(heap));
+    }
+
+    /// Runs `body` with the heap that threads without one share; `None` if there are no pools.
+    pub(crate) fn with_stragglers<R>(&self, body: impl FnOnce(OwnedHeap<'_>) -> R) -> Option<R> {
+        if matches!(self.region.see(), Decision::Refused) {
+            return None;
+        }
+        let _held = self.hold_stragglers();
+        let heap = self.with_state(|state| {
+            let region = self.started(state)?;
+            state.stragglers_heap(region)
+        })?;
+        // SAFETY: heaps are never unmapped.
+        let heap = unsafe { heap.as_ref() };
+        // SAFETY: Shared invariant 2.
+        let owned = unsafe { heap.owned() }.without_magazines();
+        Some(body(owned))
+    }
+
+    /// Offset of an address and the tag of its pool; `None` if it is not in the region.
+    pub(crate) fn locate(&self, address: usize) -> Option<(usize, Tag)> {
+        let region = self.region()?;
+        let offset = region.offset_of(address)?;
+        Some((offset, region.tag(PoolId::of_offset(offset))))
+    }
+
+    /// What there is now; `None` without a region.
+    pub(crate) fn census(&self) -> Option<Census> {
+        self.with_state(|state| {
+            let region = *self.region()?;
+            let heaps_parked = state.parked.of_threads();
+            let others = heaps_parked + state.straggler_places + state.private_places;
+            let tables = region.open_tables(state.open, state.heaps, state.magazines_open);
+            // The reserved place may be written for the first time once the lock is free.
+            let is_reserved_place_made = state.stragglers.is_some() || state.is_reserved_place_lost;
+            Some(Census {
+                heaps_in_use: state.heaps.saturating_sub(others),
+                heaps_parked,
+                arenas: state.carved,
+                free_arenas: state.free_arenas.length(),
+                reserved_bytes: region.bytes(),
+                open_bytes: state.open * ARENA_BYTES,
+                metadata_bytes: tables.iter().map(|(_, bytes)| *bytes).sum(),
+                region,
+                places: usize::from(!is_reserved_place_made)..state.heaps,
+                blocks: region.open_blocks(state.open),
+                tables,
+            })
+        })
+    }
+
+    /// Whether anything was ever asked of it.
+    pub(crate) fn is_in_use(&self) -> bool {
+        !matches!(self.region.see(), Decision::New)
+    }
+
+    /// The region, and how many of its arenas are in use.
+    pub(crate) fn arenas_in_use(&self) -> Option<(Region, usize)> {
+        self.region().map(|region| (*region, self.with_state(|state| state.carved)))
+    }
+
+    /// Gives memory that holds no block back to the system: of `own`, the calling thread's heap, of parked heaps, and
+    /// of the arenas that nobody owns. Returns the bytes that were in memory: those of pools, and those of arenas.
+    pub(crate) fn release(&self, own: Option<OwnedHeap<'_>>) -> (usize, usize) {
+        // First all give up what they have of each other's.
+        if let Some(own) = own {
+            own.give_up_cached();
+        }
+        self.for_parked(|heap| heap.give_up_cached());
+        let mut pool_bytes = own.map_or(0, |own| own.release(self));
+        self.for_parked(|heap| pool_bytes += heap.release(self));
+        if self.with_state(|state| state.stragglers.is_some()) {
+            pool_bytes += self.with_stragglers(|heap| heap.release(self)).unwrap_or(0);
+        }
+        (pool_bytes, self.release_free_arenas())
+    }
+
+    /// Runs `body` with each parked heap, one at a time, so that a thread which starts meanwhile finds the others.
+    fn for_parked(&self, mut body: impl FnMut(OwnedHeap<'_>)) {
+        let mut each = |heap: NonNull<Heap>| {
+            // SAFETY: heaps are never unmapped.
+            let view = unsafe { heap.as_ref() };
+            // SAFETY: Heap invariant 1: taken off the list.
+            body(unsafe { view.owned() });
+            self.with_state(|state| state.parked.put_back(heap));
+        };
+        // Those that have settled, each once, however many others put back meanwhile; then the rest, which come behind them. No
+        // more of these than there are heaps: others may park some all the time.
+        let (settled, heaps) = self.with_state(|state| (state.parked.settled(), state.heaps));
+        for _ in 0..settled {
+            let Some(heap) = self.with_state(|state| state.parked.take_settled()) else { break };
+            each(heap);
+        }
+        for _ in 0..heaps {
+            let Some(heap) = self.with_state(|state| state.parked.take_unsettled()) else { break };
+            each(heap);
+        }
+    }
+
+    /// Gives the memory of the arenas that nobody owns back to the system. Returns the bytes that were in memory.
+    fn release_free_arenas(&self) -> usize {
+        let Some(region) = self.region() else { return 0 };
+        let (mut bytes, mut own) = (0, Stack::new());
+        // Taken off the list one at a time and kept on one of our own, so that the lock is not held for long.
+        while let Some(arena) = self.with_state(|state| state.free_arenas.pop(region)) {
+            // SAFETY: taken off the list, so this thread's alone, and wholly free (Arena invariant 2).
+            bytes += unsafe { region.release(arena.pool(0), POOLS_PER_ARENA) };
+            own.push(region, arena);
+        }
+        while let Some(arena) = own.pop(region) {
+            self.give_arena(region, arena);
+        }
+        bytes
+    }
+
+    /// Runs `body` with a view of what is shared, while nobody else changes it or uses the stragglers' heap; `None` if there
+    /// is no region. `own` is the calling thread's heap, and `body` asks for no memory.
+    pub(crate) fn with_view<'a, R>(&self, own: Option<OwnedHeap<'a>>, body: impl FnOnce(&View<'a>) -> R) -> Option<R> {
+        let _quiet = self.hold_stragglers();
+        self.with_state(|state| {
+            let region = *self.region()?;
+            Some(body(&state.view(region, own)))
+        })
+    }
+}
+
+impl Supply for Shared {
+    fn take_arena(&self) -> Option<ArenaId> {
+        let region = self.region()?;
+        if let Some(arena) = self.with_state(|state| state.free_arenas.pop(region)) {
+            return Some(arena);
+        }
+        // What ended threads have left lies idle in parked heaps: look there before the region grows.
+        self.settle_one();
+        self.with_state(|state| state.take_arena(region))
+    }
+
+    fn give_arena(&self, region: &Region, arena: ArenaId) {
+        self.with_state(|state| state.free_arenas.push(region, arena));
+    }
+
+    fn take_magazines(&self, each: &mut dyn FnMut(*mut Slot)) {
+        let Some(region) = self.region() else { return };
+        self.with_state(|state| state.take_magazines(region, each));
+    }
+}

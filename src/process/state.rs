@@ -1,0 +1,223 @@
+//! What the lock of the shared pools guards: how far the region is open, and what of it nobody owns.
+
+use super::parked::ParkedHeaps;
+use super::view::View;
+use crate::heap::{Heap, Magazine, OwnedHeap, Slot};
+use crate::region::{ArenaId, HeapKind, NONE, Region};
+use crate::sync::{Links, Ordering, Stack};
+use core::ptr::NonNull;
+use core::sync::atomic::compiler_fence;
+use static_assertions::const_assert_eq;
+
+/// Arenas opened first: 2 MiB of addresses. Later steps are multiples of it, unless the system refuses
+/// so much, so that huge pages are opened as a whole.
+const FIRST_STEP: usize = 8;
+
+/// Most arenas opened at once: 64 MiB, which a system that counts opened memory has to promise.
+const LARGEST_STEP: usize = 256;
+
+/// Requests for memory that are not passed on after the system has refused one: where memory has run out each small
+/// request comes to some, and would cost several system calls.
+const WAIT_AFTER_REFUSAL: u32 = 63;
+
+/// Magazines that a heap gets at once: one 4 KiB page of them.
+const MAGAZINES_AT_ONCE: usize = 4;
+
+const_assert_eq!(MAGAZINES_AT_ONCE * size_of::<Magazine>(), 4096);
+
+/// What the lock guards.
+pub(super) struct State {
+    /// Arenas carved from the region so far; each is owned by a heap or on the shared list.
+    pub(super) carved: usize,
+    /// Arenas whose memory is open.
+    pub(super) open: usize,
+    /// Requests for memory that the system will not be asked for, since it has refused one.
+    wait: u32,
+    /// The shared list: wholly free arenas that nobody owns.
+    pub(super) free_arenas: Stack<ArenaId>,
+    /// Heaps whose memory is open. The first place is kept for the stragglers' heap, so that there is room for it even
+    /// when there is none for others.
+    pub(super) heaps: usize,
+    pub(super) parked: ParkedHeaps,
+    /// Places of private heaps among `heaps`.
+    pub(super) private_places: usize,
+    /// The copy of the memory that last took the lock.
+    pub(super) generation: u32,
+    /// Heaps that were made before the last fork that this process is a child of.
+    heaps_before_fork: usize,
+    magazines: usize,
+    pub(super) magazines_open: usize,
+    pub(super) stragglers: Option<NonNull<Heap>>,
+    /// Whether the reserved place is no longer to be used: a fork has left the heap there half-changed.
+    pub(super) is_reserved_place_lost: bool,
+    /// Places of stragglers' heaps among `heaps`: the reserved one, and those made after one was lost.
+    pub(super) straggler_places: usize,
+}
+
+// SAFETY: it points to heaps, which are never unmapped, and which any thread may own (Heap invariant 1).
+unsafe impl Send for State {}
+
+impl State {
+    pub(super) const fn new() -> Self {
+        Self {
+            carved: 0,
+            open: 0,
+            wait: 0,
+            free_arenas: Stack::new(),
+            heaps: 0,
+            parked: ParkedHeaps::new(),
+            private_places: 0,
+            generation: 0,
+            heaps_before_fork: 0,
+            magazines: 0,
+            magazines_open: 0,
+            stragglers: None,
+            is_reserved_place_lost: false,
+            straggler_places: 0,
+        }
+    }
+
+    /// A thread of `generation` has taken the lock: after a fork, the heaps there are were made before it.
+    pub(super) fn note_generation(&mut self, generation: u32) {
+        if self.generation != generation {
+            (self.generation, self.heaps_before_fork) = (generation, self.heaps);
+        }
+    }
+
+    /// What is there, for a check or a search.
+    pub(super) fn view<'a>(&self, region: Region, own: Option<OwnedHeap<'a>>) -> View<'a> {
+        View {
+            region,
+            carved: self.carved,
+            open: self.open,
+            heaps: self.heaps,
+            magazines: self.magazines,
+            free_arenas: self.free_arenas.top().map_or(NONE, |arena| arena.0),
+            free_arena_count: self.free_arenas.length(),
+            parked_lists: self.parked.check(self.heaps.saturating_sub(self.straggler_places)),
+            heaps_before_fork: self.heaps_before_fork,
+            own,
+        }
+    }
+
+    /// Forgets what another thread may have left half-changed: the lists, and what is at the border of what is in use.
+    /// Blocks stay where they are, and are freed as before.
+    pub(super) fn give_up_lists(&mut self, region: Option<&Region>) {
+        let Some(region) = region else {
+            // Another thread was just starting: this process starts anew.
+            (self.heaps, self.straggler_places, self.private_places) = (0, 0, 0);
+            return;
+        };
+        self.free_arenas = Stack::new();
+        self.parked = ParkedHeaps::new();
+        self.carved = self.open;
+        self.magazines = self.magazines_open;
+        if self.stragglers.is_none() && !self.is_reserved_place_lost && self.heaps > 0 {
+            // SAFETY: the place has been open since the start, and whoever was making a heap in it is gone.
+            unsafe { Heap::clear(region.heap(0)) };
+        }
+        if self.heaps < region.max_heaps() && region.open_heaps(self.heaps, self.heaps + 1) {
+            // SAFETY: the place is open, and whoever was making a heap in it is gone.
+            unsafe { Heap::clear(region.heap(self.heaps)) };
+            self.heaps += 1;
+        }
+    }
+
+    /// A new heap; `None` without a place or memory for it.
+    pub(super) fn make_heap(&mut self, region: &Region, kind: HeapKind) -> Option<NonNull<Heap>> {
+        // Half of the places are for threads: a private heap's is never one of theirs again.
+        let is_for_threads = kind == HeapKind::Private && self.private_places >= region.max_heaps() / 2;
+        if is_for_threads
+            || self.heaps == region.max_heaps()
+            || !self.ask(|state| region.open_heaps(state.heaps, state.heaps + 1))
+        {
+            return None;
+        }
+        // SAFETY: just opened, and the index grows with each heap.
+        let heap = unsafe { Heap::create(region, self.heaps, kind) };
+        // In this order too when a fork looks on.
+        compiler_fence(Ordering::Release);
+        self.heaps += 1;
+        self.private_places += usize::from(kind == HeapKind::Private);
+        Some(heap)
+    }
+
+    /// The stragglers' heap, made in its reserved place when it is needed first.
+    pub(super) fn stragglers_heap(&mut self, region: &Region) -> Option<NonNull<Heap>> {
+        if self.stragglers.is_none() {
+            self.stragglers = if self.is_reserved_place_lost {
+                let made = self.make_heap(region, HeapKind::Threads);
+                self.straggler_places += usize::from(made.is_some());
+                made
+            } else {
+                // SAFETY: `started` opened the place, and nothing else is made there.
+                Some(unsafe { Heap::create(region, 0, HeapKind::Threads) })
+            };
+        }
+        self.stragglers
+    }
+
+    /// Takes an arena from the shared list, else carves a new one.
+    pub(super) fn take_arena(&mut self, region: &Region) -> Option<ArenaId> {
+        if let Some(arena) = self.free_arenas.pop(region) {
+            return Some(arena);
+        }
+        if self.carved == self.open && !self.ask(|state| state.open_more(region)) {
+            return None;
+        }
+        self.carved += 1;
+        Some(ArenaId(self.carved as u32 - 1))
+    }
+
+    /// Runs `open`, which asks the system for memory, or not if the system has just refused some. False without it.
+    fn ask(&mut self, open: impl FnOnce(&mut Self) -> bool) -> bool {
+        if self.wait > 0 {
+            self.wait -= 1;
+            return false;
+        }
+        let is_open = open(self);
+        if !is_open {
+            self.wait = WAIT_AFTER_REFUSAL;
+        }
+        is_open
+    }
+
+    /// Opens more arenas: an eighth more than there are, within bounds; fewer if the system refuses so many.
+    fn open_more(&mut self, region: &Region) -> bool {
+        let room = region.max_arenas() - self.open;
+        let mut step = (self.open / 8).clamp(FIRST_STEP, LARGEST_STEP).next_multiple_of(FIRST_STEP).min(room);
+        while step > 0 {
+            if region.open_arenas(self.open, self.open + step) {
+                self.open += step;
+                return true;
+            }
+            step /= 2;
+        }
+        false
+    }
+
+    /// Gives new magazines to `each`, by their tops; none without memory for them.
+    pub(super) fn take_magazines(&mut self, region: &Region, each: &mut dyn FnMut(*mut Slot)) {
+        let end = (self.magazines + MAGAZINES_AT_ONCE).min(region.max_magazines());
+        if end > self.magazines_open {
+            if !self.ask(|state| region.open_magazines(state.magazines_open, end)) {
+                return;
+            }
+            self.magazines_open = end;
+        }
+        // The lowest is kept last, so used first.
+        (self.magazines..end).rev().for_each(|index| each(region.magazine(index)));
+        self.magazines = end;
+    }
+}
+
+impl Links<ArenaId> for Region {
+    fn below(&self, arena: ArenaId) -> Option<ArenaId> {
+        let below = self.arena_record(arena).next().get();
+        (below != NONE).then_some(ArenaId(below))
+    }
+
+    fn set_below(&self, arena: ArenaId, below: Option<ArenaId>) {
+        self.arena_record(arena).next().set(below.map_or(NONE, |arena| arena.0));
+    }
+}

@@ -1,0 +1,367 @@
+//! The thread's heap: one pointer without a destructor, and a pthread key that tells of the thread's end.
+//!
+//! | the front is | when | allocations and frees |
+//! | --- | --- | --- |
+//! | `NO_HEAP` | until the thread needs a heap | take the slow path, which takes a heap |
+//! | a heap's | until the key's second round | are served by the heap |
+//! | a heap's sampling front | instead, while its requests are sampled | the same, except that allocations take the slow path |
+//! | a [`Detour`]'s | instead, while the thread's requests are watched | take the slow path, which finds the heap below |
+//! | `BYPASS`, and the heap beside it | instead, in a process whose [`Mode`](super::mode::Mode) says so | take the slow path |
+//! | `ENDED` | after that, for late destructors | share the stragglers' heap under a lock |
+//!
+//! There are three ways to the calling thread's heap:
+//!
+//! | way | gives | costs | who may use it |
+//! | --- | --- | --- | --- |
+//! | [`front`] | what the fast paths read, of a heap or of none | one load | fast paths, and who asks whether pools serve the thread at once |
+//! | [`heap_if_any`] | the heap, if the thread has one by now | a test more; walks detours | who only looks or gives back: statistics, release, checks, searches, slow frees |
+//! | [`heap_or_make`] | what serves the thread: its heap, made now if it can be | as above; a lock the first time | who serves a request or counts one |
+//!
+//! A thread whose very first request comes in the third or fourth round of key destructors ends before its key's
+//! second round: its heap stays with it. No portable call tells such a moment.
+//!
+//! A `thread_local!` with a destructor would be gone too early: destructors registered before it still free blocks after
+//! it, and would make a heap each time that nobody gives back.
+
+use super::detour::Detour;
+use super::mode::MODE;
+#[cfg(feature = "profile")]
+use super::sampling::SAMPLING;
+#[cfg(feature = "profile")]
+use super::sampling::is_sampling;
+use super::shared::{NoHeap, SHARED};
+use crate::heap::{Front, Heap, OwnedHeap};
+use crate::sync::{AtomicU64, Ordering};
+use core::cell::Cell;
+use core::ffi::c_void;
+use core::ptr::{self, NonNull};
+
+/// The front of a thread that has not needed a heap yet. Never written.
+pub(crate) static NO_HEAP: Front = Front::without_heap();
+
+/// The front of all threads with a heap, in a process whose mode has every request take the slow paths. Never written.
+static BYPASS: Front = Front::bypass();
+
+/// The front of a thread that has ended but for late destructors: it takes no heap any more. Never written.
+static ENDED: Front = Front::without_heap();
+
+/// Threads that asked for their number.
+static THREADS: AtomicU64 = AtomicU64::new(0);
+
+thread_local! {
+    /// TLS invariant 1: points to a front that lives for ever, or to that of a detour that this thread takes; if it has a heap,
+    /// this thread owns that heap. The pointer may be used for the whole heap, or for all that the detour is part of.
+    static FRONT: Cell<*const Front> = const { Cell::new(&raw const NO_HEAP) };
+
+    /// TLS invariant 2: null unless one of this thread's fronts is `BYPASS`; then a heap that this thread owns.
+    static BESIDE: Cell<*const Heap> = const { Cell::new(ptr::null()) };
+
+    /// The thread's number, once it was asked for; 0 until then.
+    static NUMBER: Cell<usize> = const { Cell::new(0) };
+}
+
+/// The front of the calling thread.
+#[inline(always)]
+pub(crate) fn front() -> &'static Front {
+    // The cell has no destructor, so this never fails or allocates.
+    let front = FRONT.with(Cell::get);
+    // SAFETY: TLS invariant 1.
+    unsafe { &*front }
+}
+
+/// A number that no other thread has: threads count from 1 in the order in which they asked.
+#[inline]
+pub(crate) fn thread_number() -> usize {
+    // The cell has no destructor, so this never fails or allocates.
+    match NUMBER.with(Cell::get) {
+        0 => number_thread(),
+        number => number,
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn number_thread() -> usize {
+    // Relaxed: each number is handed out once, and nothing else hangs on it.
+    let number = THREADS.fetch_add(1, Ordering::Relaxed) as usize + 1;
+    NUMBER.set(number);
+    number
+}
+
+/// A number that tells the calling thread from all others that run.
+pub(crate) fn mark() -> usize {
+    FRONT.with(|front| (&raw const *front).addr())
+}
+
+/// The detour that the calling thread takes now, the topmost of them, if there is one.
+pub(crate) fn detour() -> Option<NonNull<Detour>> {
+    detour_of(FRONT.with(Cell::get))
+}
+
+/// The detour that one of this thread's fronts is part of, the one there is now or one below a detour.
+fn detour_of(front: *const Front) -> Option<NonNull<Detour>> {
+    // SAFETY: TLS invariant 1, and Detour invariant 1 for those below.
+    unsafe { Detour::of_front(front) }
+}
+
+/// The front below a detour of this thread's row.
+fn below(detour: NonNull<Detour>) -> *const Front {
+    // SAFETY: Detour invariant 1: it lives as long as it is in the row.
+    unsafe { detour.as_ref() }.below()
+}
+
+/// Puts a detour in front of the calling thread's heap.
+///
+/// # Safety
+/// * It is not in use, and lives until [`end_detour`] has taken it out, or until the calling thread has ended.
+/// * It is the first field of a watch for which the pointer may be used (Detour invariant 2).
+pub(crate) unsafe fn begin_detour(detour: NonNull<Detour>) {
+    // SAFETY: the caller's promise.
+    unsafe { detour.as_ref() }.set_below(FRONT.with(Cell::get));
+    FRONT.set(detour.as_ptr().cast());
+}
+
+/// Takes a detour out of the calling thread's row of fronts. Returns whether it was the topmost. One that is in no row of this
+/// thread is left alone: it began on another thread, or that thread has ended.
+pub(crate) fn end_detour(detour: &Detour) -> bool {
+    let (own, mut above) = (ptr::from_ref(detour).cast::<Front>(), FRONT.with(Cell::get));
+    // A coroutine may have been left in the middle, and another detour have begun since: that one stays.
+    while let (false, Some(other)) = (ptr::eq(above, own), detour_of(above)) {
+        if ptr::eq(below(other), own) {
+            // SAFETY: Detour invariant 1: it is in the row.
+            unsafe { other.as_ref() }.set_below(detour.below());
+            return false;
+        }
+        above = below(other);
+    }
+    let is_topmost = ptr::eq(above, own);
+    if is_topmost {
+        FRONT.set(detour.below());
+    }
+    is_topmost
+}
+
+/// What serves a thread's small requests.
+pub(crate) enum Entry {
+    /// Its own heap.
+    Heap(OwnedHeap<'static>),
+    /// The heap that threads without one share.
+    Stragglers,
+    /// The backend, for want of a region.
+    NoRegion,
+}
+
+impl Entry {
+    /// The thread's own heap.
+    pub(crate) fn heap(self) -> Option<OwnedHeap<'static>> {
+        match self {
+            Self::Heap(heap) => Some(heap),
+            Self::Stragglers | Self::NoRegion => None,
+        }
+    }
+}
+
+/// The heap of the calling thread, if it has one by now.
+#[inline]
+pub(crate) fn heap_if_any() -> Option<OwnedHeap<'static>> {
+    heap_in(FRONT.with(Cell::get)).or_else(heap_below)
+}
+
+/// What serves the calling thread, which takes a heap now if it can.
+#[inline]
+pub(crate) fn heap_or_make() -> Entry {
+    match heap_in(FRONT.with(Cell::get)) {
+        Some(heap) => Entry::Heap(heap),
+        None => make(),
+    }
+}
+
+/// The heap that one of this thread's fronts is part of.
+#[inline]
+fn heap_in(front: *const Front) -> Option<OwnedHeap<'static>> {
+    // SAFETY: TLS invariant 1, and Detour invariant 1 for those below.
+    if !unsafe { &*front }.has_heap() {
+        return None;
+    }
+    // SAFETY: TLS invariant 1: it was made from a pointer to the whole heap.
+    let heap = unsafe { Heap::of_front(front) };
+    // SAFETY: TLS invariant 1.
+    Some(unsafe { heap.owned() })
+}
+
+/// The heap beside one of this thread's fronts.
+fn heap_beside(front: *const Front) -> Option<OwnedHeap<'static>> {
+    // SAFETY: TLS invariant 1, and Detour invariant 1 for those below.
+    if !unsafe { &*front }.is_bypass() {
+        return None;
+    }
+    // SAFETY: heaps are never unmapped.
+    let heap = unsafe { BESIDE.with(Cell::get).as_ref() }?;
+    // SAFETY: TLS invariant 2.
+    Some(unsafe { heap.owned() })
+}
+
+/// Puts a heap that this thread has just taken in front of it, or beside the front that the process's mode asks for.
+fn set_heap(heap: NonNull<Heap>, is_sampling: bool) {
+    if MODE.get().is_bypass() {
+        BESIDE.set(heap.as_ptr());
+        FRONT.set(&raw const BYPASS);
+    } else {
+        FRONT.set(Heap::front_of(heap, is_sampling));
+    }
+}
+
+/// The heap of the calling thread, below its detours or beside the front that it has for its process's mode.
+#[cold]
+#[inline(never)]
+fn heap_below() -> Option<OwnedHeap<'static>> {
+    let front = lowest_front();
+    heap_in(front).or_else(|| heap_beside(front))
+}
+
+/// The front below all detours.
+fn lowest_front() -> *const Front {
+    let mut front = FRONT.with(Cell::get);
+    while let Some(detour) = detour_of(front) {
+        front = below(detour);
+    }
+    front
+}
+
+/// What serves the calling thread, whose front is no heap's. It takes a heap now if it can.
+#[cold]
+#[inline(never)]
+fn make() -> Entry {
+    if let Some(heap) = heap_below() {
+        return Entry::Heap(heap);
+    }
+    let below = lowest_front();
+    if ptr::eq(below, &raw const ENDED) || !ptr::eq(below, FRONT.with(Cell::get)) {
+        // A thread that could take no heap when a detour began takes none until it has ended.
+        return Entry::Stragglers;
+    }
+    match SHARED.take_heap(thread_exit) {
+        Ok((heap, key)) => {
+            // SAFETY: heaps are never unmapped.
+            let view = unsafe { heap.as_ref() };
+            // SAFETY: Heap invariant 1: just taken.
+            let owned = unsafe { view.owned() };
+            owned.begin_thread();
+            // Before arming, which may make the C library allocate, and that may come back here.
+            set_heap(heap, begin_turn(owned));
+            if key.arm(heap.as_ptr().cast()) {
+                return Entry::Heap(owned);
+            }
+            leave(heap);
+            // The system may relent: the thread's next request tries again.
+            FRONT.set(&raw const NO_HEAP);
+            Entry::Stragglers
+        }
+        Err(NoHeap::Share) => Entry::Stragglers,
+        Err(NoHeap::NoRegion) => Entry::NoRegion,
+    }
+}
+
+/// Whether requests of the calling thread, whose heap this is, are sampled.
+///
+/// Here the thread takes notice when sampling starts or stops: only it changes its front.
+#[cfg(feature = "profile")]
+#[inline]
+pub(crate) fn is_sampled(heap: OwnedHeap<'_>) -> bool {
+    let turn = SAMPLING.turn();
+    if heap.turn() != turn {
+        take_notice(heap);
+    }
+    is_sampling(turn)
+}
+
+#[cfg(feature = "profile")]
+#[cold]
+#[inline(never)]
+fn take_notice(heap: OwnedHeap<'_>) {
+    let new = Heap::front_of(NonNull::from(&*heap), begin_turn(heap));
+    let mut lowest = None;
+    let mut front = FRONT.with(Cell::get);
+    while let Some(detour) = detour_of(front) {
+        lowest = Some(detour);
+        front = below(detour);
+    }
+    // SAFETY: TLS invariant 1, and Detour invariant 1.
+    if !unsafe { &*front }.has_heap() {
+        // It is a bypass already.
+        return;
+    }
+    match lowest {
+        // SAFETY: Detour invariant 1: it is in the row.
+        Some(detour) => unsafe { detour.as_ref() }.set_below(new),
+        None => FRONT.set(new),
+    }
+}
+
+/// A thread begins to use a heap, or takes notice of a new turn of sampling. Returns whether its requests are sampled.
+fn begin_turn(heap: OwnedHeap<'_>) -> bool {
+    #[cfg(feature = "profile")]
+    {
+        let turn = SAMPLING.turn();
+        heap.begin_turn(turn, SAMPLING.mean_bytes());
+        is_sampling(turn)
+    }
+    #[cfg(not(feature = "profile"))]
+    {
+        let _ = heap;
+        false
+    }
+}
+
+/// Ends the calling thread's ownership of its heap.
+fn leave(heap: NonNull<Heap>) {
+    // SAFETY: heaps are never unmapped.
+    let shared_view = unsafe { heap.as_ref() };
+    // SAFETY: TLS invariants 1 and 2; behind the next two lines only this function knows.
+    let owned = unsafe { shared_view.owned() };
+    FRONT.set(&raw const ENDED);
+    BESIDE.set(ptr::null());
+    // What the magazines hold stays for the next thread, or for whoever needs an arena before there is one.
+    owned.post_all();
+    SHARED.park(heap);
+}
+
+/// The key's destructor. In its first round it only arms the key again, so that the destructors of other keys, and of
+/// Rust's thread-locals where those are such keys, still find the heap; in its second it gives the heap back.
+unsafe extern "C" fn thread_exit(value: *mut c_void) {
+    // The round is kept in the lowest bit, which a heap's address leaves free.
+    let Some(heap) = NonNull::new(value.map_addr(|address| address & !1).cast::<Heap>()) else {
+        return;
+    };
+    let is_first = value.addr() & 1 == 0;
+    if is_first && SHARED.arm_again(value.map_addr(|address| address | 1)) {
+        return;
+    }
+    leave(heap);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn detours_may_end_in_any_order() {
+        let before = ptr::from_ref(front());
+        let three = [Detour::new(), Detour::new(), Detour::new()];
+        let as_front = |detour: &Detour| ptr::from_ref(detour).cast::<Front>();
+        for order in [[0, 1, 2], [2, 1, 0], [1, 0, 2], [0, 2, 1], [1, 2, 0], [2, 0, 1]] {
+            // SAFETY: not in use, and ended below; no request comes to this thread meanwhile that would ask for its watch.
+            three.iter().for_each(|detour| unsafe { begin_detour(NonNull::from(detour)) });
+            let mut on = [true; 3];
+            for number in order {
+                let is_topmost = !on[number + 1..].contains(&true);
+                assert_eq!(end_detour(&three[number]), is_topmost, "{order:?}");
+                on[number] = false;
+                let left = three.iter().zip(on).rfind(|(_, on)| *on);
+                let expected = left.map_or(before, |(detour, _)| as_front(detour));
+                assert!(ptr::eq(FRONT.with(Cell::get), expected), "{order:?} after {number}");
+            }
+            assert!(!end_detour(&three[0]), "it is in no row any more");
+        }
+    }
+}

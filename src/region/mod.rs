@@ -1,0 +1,22 @@
+//! The region of addresses that all arenas are carved from, and the tables beside it.
+
+pub(crate) mod ids;
+pub(crate) mod tag;
+pub(crate) mod list;
+pub(crate) mod records;
+pub(crate) mod layout;
+pub(crate) mod remote;
+pub(crate) mod tables;
+pub(crate) mod pool;
+pub(crate) mod arena;
+
+// RE-EXPORTS
+pub(crate) use arena::Arenas;
+pub(crate) use ids::{ArenaId, PoolId};
+pub(crate) use layout::{MAGAZINE_BYTES, REGION_ALIGN};
+pub(crate) use list::NONE;
+pub(crate) use pool::PoolList;
+pub(crate) use records::PoolState;
+pub(crate) use remote::{Combined, END, PendingList, RemoteMap};
+pub(crate) use tables::Region;
+pub(crate) use tag::{HEAD_BYTES, HeapKind, SAMPLING, Tag, is_owner_of, owner};

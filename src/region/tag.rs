@@ -1,0 +1,159 @@
+//! Tags: what a free needs to know of a pool, in four bytes of a dense table.
+//!
+//! ```text
+//!   bit 31    bits 10 to 30 (with the feature `profile`, 11 to 30)   bits 0 to 9 (0 to 10)
+//!   private   number of the owning heap, plus 1                      where the class's head lies among the heads, in bytes
+//! ```
+//! The lowest part is 0 for no class only, so a free pool's tag is 0 as a whole.
+
+use crate::geometry::{CLASS_STEP, CLASSES, SizeClass};
+use static_assertions::{const_assert, const_assert_eq};
+
+/// Bits of a tag below the number of the owning heap. One more with sampling, for [`SAMPLING`].
+const HEAD_BITS: u32 = if cfg!(feature = "profile") { 11 } else { 10 };
+
+/// Bytes from a heap's sampling front to its front, and the bit by which their owners differ.
+pub(crate) const SAMPLING: usize = 1 << 10;
+
+/// Set in the owner of a private heap, and so in the tags of its pools: by it a free by the global allocator knows such a
+/// block.
+const PRIVATE: u32 = 1 << 31;
+
+/// Most heaps that a tag can name.
+pub(crate) const MOST_HEAPS: usize = (1 << (31 - HEAD_BITS)) - 1;
+
+/// Bytes from one head to the next. A block's head lies `block bytes * HEAD_BYTES / CLASS_STEP` behind the first.
+pub(crate) const HEAD_BYTES: usize = 16;
+
+const_assert!(HEAD_BYTES * CLASSES < 1 << HEAD_BITS);
+// No tag of a pool has that bit.
+const_assert!(HEAD_BYTES * CLASSES < SAMPLING);
+const_assert!((MOST_HEAPS << HEAD_BITS) < PRIVATE as usize);
+// The highest bit is the sign, see `is_free_or_private`.
+const_assert_eq!(PRIVATE, i32::MIN as u32);
+
+/// Size class and owner of a pool.
+///
+/// Tag invariant 1: only the owner of the pool's arena changes it, and only while the pool holds no live and no waiting block
+/// (Region invariant 3).
+#[repr(transparent)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Tag(u32);
+
+/// Whose a heap is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum HeapKind {
+    /// One thread's at a time.
+    Threads,
+    /// The program's own, by a handle: [`private`](crate::private).
+    Private,
+}
+
+/// The part of a tag that names the heap with this index. As wide as a register, so that the exclusive-or with a tag needs
+/// no widening.
+pub(crate) const fn owner(index: usize, kind: HeapKind) -> usize {
+    let private = match kind {
+        HeapKind::Threads => 0,
+        HeapKind::Private => PRIVATE as usize,
+    };
+    (index + 1) << HEAD_BITS | private
+}
+
+/// Whether an owner is that of the heap with this index, of either kind.
+pub(crate) const fn is_owner_of(owner: usize, index: usize) -> bool {
+    owner & !(PRIVATE as usize) == (index + 1) << HEAD_BITS
+}
+
+impl Tag {
+    /// The tag of a pool without a class.
+    pub(crate) const FREE: Self = Self(0);
+
+    /// The tag of the pools of a class of the heap with this [`owner`].
+    #[inline(always)]
+    pub(crate) fn new(owner: usize, class: SizeClass) -> Self {
+        Self((owner | ((class.index() + 1) * HEAD_BYTES)) as u32)
+    }
+
+    /// The tag that these bits of the table are.
+    #[inline(always)]
+    pub(crate) const fn of_bits(bits: u32) -> Self {
+        Self(bits)
+    }
+
+    #[inline(always)]
+    pub(crate) const fn bits(self) -> u32 {
+        self.0
+    }
+
+    /// Whether the pool has no class.
+    #[inline(always)]
+    pub(crate) fn is_free(self) -> bool {
+        self.0 == Self::FREE.0
+    }
+
+    /// Whether the pool is a private heap's.
+    #[inline(always)]
+    pub(crate) fn is_private(self) -> bool {
+        self.0 & PRIVATE != 0
+    }
+
+    /// Whether frees to this pool must be refused: it has no class, or is a private heap's. One signed comparison.
+    #[inline(always)]
+    pub(crate) fn is_free_or_private(self) -> bool {
+        self.0 as i32 <= 0
+    }
+
+    /// Where the class's head lies among the heads of the heap with this [`owner`], in bytes, if it owns the pool.
+    #[inline(always)]
+    pub(crate) fn head_for(self, owner: usize) -> Option<usize> {
+        let head = self.0 as usize ^ owner;
+        (head < 1 << HEAD_BITS).then_some(head)
+    }
+
+    /// Index of the heap that owns the pool. For [`FREE`](Self::FREE) it is one that no heap has.
+    pub(crate) fn heap(self) -> usize {
+        (((self.0 & !PRIVATE) >> HEAD_BITS) as usize).wrapping_sub(1)
+    }
+
+    /// Bytes of a block of the pool. 0 if the pool is free.
+    #[inline(always)]
+    pub(crate) fn block_bytes(self) -> usize {
+        (self.0 as usize % (1 << HEAD_BITS)) / (HEAD_BYTES / CLASS_STEP)
+    }
+
+    /// Class of the pool, which is not free.
+    pub(crate) fn class(self) -> SizeClass {
+        SizeClass::of_block(self.block_bytes())
+    }
+
+    /// Whether this is the tag of pools of a class that the heap with this index owns, of either kind.
+    pub(crate) fn is_of(self, index: usize, class: SizeClass) -> bool {
+        (self.0 & !PRIVATE) as usize == owner(index, HeapKind::Threads) | ((class.index() + 1) * HEAD_BYTES)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tag_says_what_it_was_made_of() {
+        for kind in [HeapKind::Threads, HeapKind::Private] {
+            for index in [0, 1, 77, MOST_HEAPS - 1] {
+                for class in SizeClass::all() {
+                    let own = owner(index, kind);
+                    let tag = Tag::new(own, class);
+                    assert_eq!((tag.heap(), tag.class(), tag.block_bytes()), (index, class, class.bytes()));
+                    assert_eq!(tag.is_private(), kind == HeapKind::Private);
+                    assert_eq!(tag.is_free_or_private(), kind == HeapKind::Private);
+                    assert!(!tag.is_free() && tag.is_of(index, class) && is_owner_of(own, index));
+                    assert_eq!(tag.head_for(own), Some((class.index() + 1) * HEAD_BYTES));
+                    assert_eq!(tag.head_for(owner(index + 1, kind)), None);
+                }
+            }
+        }
+        assert!(Tag::FREE.is_free() && Tag::FREE.is_free_or_private() && !Tag::FREE.is_private());
+        assert_eq!(Tag::FREE.block_bytes(), 0);
+        assert!(Tag::FREE.heap() >= MOST_HEAPS);
+    }
+}

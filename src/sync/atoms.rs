@@ -1,0 +1,67 @@
+//! The atomics that the shared protocols use. The models in `loom-tests` compile the protocol files against an `atoms` of
+//! their own, made of loom's types, so those files name atomics and shared plain memory only through this module.
+
+use super::watched::WatchedU32;
+use core::cell::UnsafeCell;
+pub(crate) use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+/// Spins, then yields the processor: for a wait that another thread ends soon.
+pub(crate) use crossbeam_utils::Backoff;
+
+/// Sleeps a moment, for a wait that yielding the processor did not end.
+pub(crate) use crate::os::nap;
+
+/// What one thread at a time uses, as follows from a protocol: the models check it as plain memory. Here others may
+/// [`peek`](Self::peek). All zero is 0.
+#[repr(transparent)]
+pub(crate) struct Exclusive(WatchedU32);
+
+impl Exclusive {
+    /// # Safety
+    /// * Every write to it happened before, and no other thread writes it meanwhile.
+    pub(crate) unsafe fn get(&self) -> u32 {
+        self.0.get()
+    }
+
+    /// # Safety
+    /// * Every other use of it happened before, and no other thread uses it meanwhile.
+    pub(crate) unsafe fn set(&self, value: u32) {
+        self.0.set(value);
+    }
+
+    /// What it holds now, for a check of the heap.
+    pub(crate) fn peek(&self) -> u32 {
+        self.0.get()
+    }
+}
+
+/// Plain memory that is written by one thread at a time, as follows from a protocol, and read when that is over.
+pub(crate) struct Guarded<T>(UnsafeCell<T>);
+
+impl<T> Guarded<T> {
+    pub(crate) const fn new(value: T) -> Self {
+        Self(UnsafeCell::new(value))
+    }
+
+    /// # Safety
+    /// * Every write to it happened before, and no thread writes it while the result lives.
+    pub(crate) unsafe fn get(&self) -> &T {
+        // SAFETY: the caller's promise.
+        unsafe { &*self.0.get() }
+    }
+
+    /// # Safety
+    /// * Every other use of it happened before, and no other thread, reference or pointer uses it while the result lives.
+    #[expect(clippy::mut_from_ref, reason = "the caller promises that there is no other reference")]
+    pub(crate) unsafe fn get_mut(&self) -> &mut T {
+        // SAFETY: the caller's promise.
+        unsafe { &mut *self.0.get() }
+    }
+
+    /// # Safety
+    /// * Every other use of it happened before, and no other thread uses it meanwhile.
+    pub(crate) unsafe fn set(&self, value: T) {
+        // SAFETY: the caller's promise.
+        unsafe { *self.0.get() = value }
+    }
+}

@@ -1,0 +1,57 @@
+//! How statics begin, and how the library asks for its generation. The models have neither: loom's atomics have no `const`
+//! constructors, and each model says which generation a thread is of.
+
+use super::atoms::{AtomicU32, AtomicU64, Guarded};
+use super::counter::Counter;
+use super::generation::current_generation;
+use super::lock::{Guard, Lock};
+use super::locked::{Held, Locked};
+use super::once::Once;
+
+impl Counter {
+    /// A counter at 0.
+    pub(crate) const fn new() -> Self {
+        Self::around(AtomicU64::new(0))
+    }
+}
+
+impl Lock {
+    /// A free lock.
+    pub(crate) const fn new() -> Self {
+        Self::around(AtomicU32::new(0))
+    }
+
+    /// Waits until the lock is free and takes it. A lock that a fork copied from its holder is taken over.
+    pub(crate) fn lock(&self) -> Guard<'_> {
+        self.lock_as(current_generation)
+    }
+
+    /// Takes the lock if it is free or was copied by a fork from its holder. Never waits.
+    pub(crate) fn try_take_over(&self) -> Option<Guard<'_>> {
+        self.try_take_over_as(current_generation())
+    }
+}
+
+impl<T> Locked<T> {
+    /// A value behind a free lock.
+    pub(crate) const fn new(value: T) -> Self {
+        Self::around(Lock::new(), Guarded::new(value))
+    }
+
+    /// Waits for the lock and takes it. `mend` repairs a value that a fork may have copied half-changed.
+    pub(crate) fn hold(&self, mend: impl FnOnce(&mut T)) -> Held<'_, T> {
+        self.hold_as(current_generation, mend)
+    }
+
+    /// Takes the lock if it is free. Never waits.
+    pub(crate) fn try_hold(&self) -> Option<Held<'_, T>> {
+        self.try_hold_as(current_generation())
+    }
+}
+
+impl<T> Once<T> {
+    /// A value that is not decided yet.
+    pub(crate) const fn new() -> Self {
+        Self::around(AtomicU32::new(0), Guarded::new(None))
+    }
+}

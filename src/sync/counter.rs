@@ -1,0 +1,43 @@
+//! Counters for the statistics.
+//!
+//! Counter invariant 1: a counter has one writer at a time, which uses [`add`](Counter::add) and
+//! [`subtract`](Counter::subtract), or many, which use [`add_shared`](Counter::add_shared) alone.
+//!
+//! # Ordering
+//! Relaxed everywhere: each figure stands for itself. A reader sees the figures of one counter in the order in which they
+//! were written, and never a part of one. Of two counters it may see the later change without the earlier, so what it
+//! makes of two figures is exact only when the writers are quiet and it has met them since. Who takes a heap over has
+//! met its last owner, so what it adds to is the last figure.
+
+use super::atoms::{AtomicU64, Ordering};
+
+/// A figure for the statistics.
+pub(crate) struct Counter(AtomicU64);
+
+impl Counter {
+    /// A counter around its word. The caller makes the word, since a model's atomics have no `const` way.
+    pub(crate) const fn around(word: AtomicU64) -> Self {
+        Self(word)
+    }
+
+    /// Adds for a single writer: no read-modify-write.
+    #[inline]
+    pub(crate) fn add(&self, count: usize) {
+        self.0.store(self.value().wrapping_add(count as u64), Ordering::Relaxed);
+    }
+
+    /// Subtracts for a single writer, for the few figures that also shrink.
+    pub(crate) fn subtract(&self, count: usize) {
+        self.0.store(self.value().wrapping_sub(count as u64), Ordering::Relaxed);
+    }
+
+    /// Adds for many writers.
+    pub(crate) fn add_shared(&self, count: usize) {
+        self.0.fetch_add(count as u64, Ordering::Relaxed);
+    }
+
+    #[inline]
+    pub(crate) fn value(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,86 @@
+//! A lock for the rare moments when heaps share: opening arenas, starting and ending threads.
+//!
+//! No user's code runs under it. It is not held across a fork: the child gets a copy of it as it is. So it names the
+//! generation of its holder, which differs in each copy of the memory: who finds an older one takes the lock over, and is
+//! told to mend what it guards.
+//!
+//! # Ordering
+//! * **L** (lock): the compare-exchange is `Acquire` and pairs with the U before it: what the last holder wrote is seen.
+//! * **U** (unlock): the store is `Release`.
+
+use super::atoms::{AtomicU32, Backoff, Ordering, nap};
+
+/// Lock invariant 1: the word is 0 while the lock is free, else the generation of the thread that holds it.
+pub(crate) struct Lock {
+    word: AtomicU32,
+}
+
+/// Proof that a lock is held; unlocks when dropped.
+pub(crate) struct Guard<'a> {
+    lock: &'a Lock,
+    /// That of the thread that holds the lock.
+    pub(crate) generation: u32,
+    /// Whether a fork copied the lock while another thread held it: what it guards may be half-changed.
+    pub(crate) is_inherited: bool,
+}
+
+impl Lock {
+    /// A lock around its word, which must be 0. The caller makes the word, since a model's atomics have no `const` way.
+    pub(crate) const fn around(word: AtomicU32) -> Self {
+        Self { word }
+    }
+
+    /// Waits until the lock is free and takes it for a thread of `generation`, which is never 0.
+    ///
+    /// `generation` is called again after each wait, because a signal handler may fork and this loop may continue in the
+    /// child. The wait spins first, then yields the processor, then sleeps: the holder may be a thread that runs only when
+    /// this one does not. A holder of another generation does not exist any more: the lock is taken from it.
+    pub(crate) fn lock_as(&self, generation: impl Fn() -> u32) -> Guard<'_> {
+        let backoff = Backoff::new();
+        let (mut generation, ask) = (generation(), generation);
+        let mut expected = 0;
+        loop {
+            // Ordering L.
+            match self.word.compare_exchange(expected, generation, Ordering::Acquire, Ordering::Relaxed) {
+                Ok(_) => return Guard { lock: self, generation, is_inherited: expected != 0 },
+                Err(holder) if holder != generation => expected = holder,
+                Err(_) => {
+                    expected = 0;
+                    if backoff.is_completed() {
+                        nap()
+                    } else {
+                        backoff.snooze()
+                    }
+                    generation = ask();
+                }
+            }
+        }
+    }
+
+    /// Takes the lock for a thread of `generation` if it is free. Never waits. A lock that a fork copied from its holder is
+    /// not free here: [`lock_as`](Self::lock_as) takes that over.
+    #[inline]
+    pub(crate) fn try_lock_as(&self, generation: u32) -> Option<Guard<'_>> {
+        // Ordering L.
+        let was = self.word.compare_exchange(0, generation, Ordering::Acquire, Ordering::Relaxed);
+        was.is_ok().then(|| Guard { lock: self, generation, is_inherited: false })
+    }
+
+    /// Takes the lock for a thread of `generation` if it is free or was copied by a fork from its holder. Never waits.
+    pub(crate) fn try_take_over_as(&self, generation: u32) -> Option<Guard<'_>> {
+        // Ordering L.
+        let take = |from| self.word.compare_exchange(from, generation, Ordering::Acquire, Ordering::Relaxed);
+        let holder = take(0).err().unwrap_or(0);
+        if holder == generation || holder != 0 && take(holder).is_err() {
+            return None;
+        }
+        Some(Guard { lock: self, generation, is_inherited: holder != 0 })
+    }
+}
+
+impl Drop for Guard<'_> {
+    fn drop(&mut self) {
+        // Ordering U.
+        self.lock.word.store(0, Ordering::Release);
+    }
+}

@@ -1,0 +1,27 @@
+//! What threads share: words, counters, locks, and values that are decided once.
+//!
+//! `loom-tests` compiles these files against loom, except `watched`, `generation` and `consts`. So the others name atomics
+//! only through `atoms`, which the models replace.
+
+mod watched;
+mod atoms;
+mod counter;
+mod generation;
+mod lock;
+mod locked;
+mod once;
+mod stack;
+mod queue;
+mod shards;
+mod consts;
+
+pub(crate) use atoms::{AtomicU32, AtomicU64, Exclusive, Ordering};
+pub(crate) use counter::Counter;
+pub(crate) use generation::current_generation;
+pub(crate) use lock::Lock;
+pub(crate) use locked::{Held, Locked};
+pub(crate) use once::{Decision, Once};
+pub(crate) use queue::Queue;
+pub(crate) use shards::Shards;
+pub(crate) use stack::{Links, Stack};
+pub(crate) use watched::{WatchedPtr, WatchedU8, WatchedU32, WatchedU64, WatchedUsize};

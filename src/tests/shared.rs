@@ -1,0 +1,425 @@
+//! What heaps share, in a region of four arenas.
+
+use super::*;
+use crate::figures::Stats;
+use crate::geometry::{CLASS_STEP, POOL_BYTES, SizeClass};
+use crate::heap::{ClassState, count};
+use core::ffi::c_void;
+
+unsafe extern "C" fn nothing(_: *mut c_void) {}
+
+/// Pools in a region of 1 MiB: four arenas, 256 pools.
+pub(crate) fn shared() -> &'static Shared {
+    Box::leak(Box::new(Shared::new(|| 1 << 20, |_| ThreadExitKey::new(nothing))))
+}
+
+pub(crate) fn heap(shared: &Shared) -> (NonNull<Heap>, OwnedHeap<'static>) {
+    let (heap, _) = shared.take_heap().unwrap();
+    // SAFETY: heaps are never unmapped.
+    let view = unsafe { heap.as_ref() };
+    // SAFETY: just taken by this test.
+    (heap, unsafe { view.owned() })
+}
+
+/// Allocates until nothing is left, or `most` blocks.
+pub(crate) fn allocate(shared: &Shared, heap: OwnedHeap<'_>, bytes: usize, most: usize) -> Vec<*mut u8> {
+    let class = SizeClass::of_block(bytes);
+    let next = || {
+        let cached = heap.head(class).pop();
+        if cached.is_null() { heap.alloc(shared, class) } else { cached }
+    };
+    (0..most).map(|_| next()).take_while(|block| !block.is_null()).collect()
+}
+
+pub(crate) fn free(shared: &Shared, heap: OwnedHeap<'_>, blocks: &[*mut u8]) {
+    for block in blocks {
+        heap.free(shared, *block, heap.region.offset_of(block.addr()).unwrap());
+    }
+}
+
+fn consistent(shared: &Shared) -> Stats {
+    shared.check_heap(None).unwrap();
+    let stats = shared.stats();
+    for class in &stats.classes {
+        let blocks = class.pools * (POOL_BYTES as u64 / class.block_bytes);
+        assert_eq!(class.live_blocks + class.cached_blocks + class.free_blocks, blocks, "{class:?}");
+    }
+    stats
+}
+
+#[test]
+fn a_region_can_be_used_to_its_last_pool_and_again_by_another_class() {
+    let shared = shared();
+    let (_, heap) = heap(shared);
+    for bytes in [256, 8, 104, 48] {
+        let blocks = allocate(shared, heap, bytes, usize::MAX);
+        let class = SizeClass::of_block(bytes);
+        // What magazines of other classes still hold keeps a few of the 256 pools.
+        let pools = blocks.len() / class.blocks_per_pool();
+        assert!(pools > 200 && pools <= 256, "{pools} pools of {bytes}");
+        let mut addresses: Vec<_> = blocks.iter().map(|block| block.addr()).collect();
+        addresses.sort_unstable();
+        assert!(addresses.windows(2).all(|pair| pair[1] - pair[0] >= bytes), "blocks of {bytes} overlap");
+        assert!(addresses.iter().all(|address| address % CLASS_STEP == 0));
+        assert_eq!(consistent(shared).classes[class.index()].live_blocks, blocks.len() as u64);
+        free(shared, heap, &blocks);
+        assert_eq!(consistent(shared).small.live_blocks, 0);
+    }
+    assert_eq!(shared.stats().arenas.open, 4);
+}
+
+#[test]
+fn a_parked_heap_keeps_its_magazines_and_is_taken_first() {
+    let shared = shared();
+    let (place, first) = heap(shared);
+    let blocks = allocate(shared, first, 48, 100);
+    free(shared, first, &blocks);
+    let cached = shared.stats().small.cached_blocks;
+    assert!(cached > 0);
+    shared.park(place);
+    assert_eq!((shared.stats().heaps.in_use, shared.stats().heaps.parked), (0, 1));
+    let (again, second) = heap(shared);
+    assert_eq!(again, place);
+    assert_eq!(shared.stats().small.cached_blocks, cached);
+    // The block freed last comes out first.
+    assert_eq!(allocate(shared, second, 48, 1)[0], *blocks.last().unwrap());
+}
+
+#[test]
+fn a_parked_heap_gives_its_arenas_to_who_needs_them() {
+    let shared = shared();
+    let (ended, heap_of_ended) = heap(shared);
+    let (_, other) = heap(shared);
+    // Everything is the first heap's; what is freed before it ends, and after.
+    let blocks = allocate(shared, heap_of_ended, 64, usize::MAX);
+    assert!(allocate(shared, other, 64, 1).is_empty());
+    let (early, late) = blocks.split_at(blocks.len() / 2);
+    free(shared, heap_of_ended, early);
+    shared.park(ended);
+    let reused = allocate(shared, other, 64, usize::MAX);
+    assert!(reused.len() * 10 > early.len() * 9, "{} of {}", reused.len(), early.len());
+    free(shared, other, late);
+    other.post_all();
+    let reused_late = allocate(shared, other, 64, usize::MAX);
+    assert!(reused_late.len() * 10 > late.len() * 9, "{} of {}", reused_late.len(), late.len());
+    let stats = consistent(shared);
+    assert_eq!(stats.small.live_blocks as usize, reused.len() + reused_late.len());
+    assert_eq!(stats.small.remote_frees as usize, late.len());
+    assert_eq!((stats.heaps.in_use, stats.heaps.parked, stats.small.waiting_blocks), (1, 1, 0));
+}
+
+const BYTES: usize = 48;
+
+/// Two heaps, and many live blocks of the first.
+fn owner_and_other(shared: &'static Shared) -> (OwnedHeap<'static>, OwnedHeap<'static>, Vec<*mut u8>) {
+    let ((_, owner), (_, other)) = (heap(shared), heap(shared));
+    (owner, other, allocate(shared, owner, BYTES, 2000))
+}
+
+#[test]
+fn blocks_that_go_round_need_no_post() {
+    let shared = shared();
+    let (owner, other, blocks) = owner_and_other(shared);
+    let class = SizeClass::of_block(BYTES);
+    let mut given = blocks[..100].to_vec();
+    // Each frees what the other gave, and gives as much back.
+    for _ in 0..100 {
+        for (frees, gives) in [(other, owner), (owner, other)] {
+            free(shared, frees, &given[..50]);
+            given.drain(..50);
+            given.extend(allocate(shared, gives, BYTES, 50));
+            assert_eq!(consistent(shared).small.live_blocks, 2000);
+        }
+    }
+    let of_both = |count: fn(&ClassState) -> u64| count(owner.class(class)) + count(other.class(class));
+    let (remote_frees, adopted) = (of_both(|state| state.remote_frees.value()), of_both(|state| state.adopted.value()));
+    assert!(remote_frees > 2000 && adopted * 4 > remote_frees * 3, "{adopted} of {remote_frees}");
+    // What is the owner's goes back when the other heap has no more use for it.
+    free(shared, other, &given);
+    other.settle(shared);
+    owner.collect(usize::MAX);
+    assert_eq!(consistent(shared).small.live_blocks, 1900);
+}
+
+#[test]
+fn a_thread_comes_back_to_its_own_blocks() {
+    let shared = shared();
+    let (_, other, blocks) = owner_and_other(shared);
+    let class = SizeClass::of_block(BYTES);
+    let remote_frees = || other.class(class).remote_frees.value();
+    free(shared, other, &blocks[..30]);
+    // When its first few blocks are gone it goes on with the foreign ones.
+    while other.class(class).adopted.value() == 0 {
+        assert_eq!(allocate(shared, other, BYTES, 1).len(), 1);
+    }
+    let pairs = |count| {
+        for _ in 0..count {
+            let block = allocate(shared, other, BYTES, 1);
+            free(shared, other, &block);
+        }
+    };
+    pairs(8 * 127);
+    let before = remote_frees();
+    assert!(before > 2 * 30, "{before}");
+    pairs(1000);
+    assert_eq!(remote_frees(), before);
+    consistent(shared);
+}
+
+#[test]
+fn a_thread_that_only_frees_keeps_few_of_others_blocks() {
+    let shared = shared();
+    let (owner, other, blocks) = owner_and_other(shared);
+    for (freed, block) in (1..).zip(&blocks) {
+        free(shared, other, &[*block]);
+        let stats = consistent(shared);
+        assert_eq!((stats.small.waiting_blocks, stats.small.remote_frees), (freed, freed));
+    }
+    owner.collect(usize::MAX);
+    let held = consistent(shared).small.waiting_blocks;
+    assert!(held <= 32, "{held}");
+    other.post_all();
+    owner.collect(usize::MAX);
+    assert_eq!(consistent(shared).small.waiting_blocks, 0);
+}
+
+/// Two of others' blocks are freed for each one allocated, so that the heap is never empty and never flushes.
+#[test]
+fn what_is_known_of_others_blocks_stays_bounded() {
+    let shared = shared();
+    let ((_, owner), (_, other)) = (heap(shared), heap(shared));
+    let class = SizeClass::of_block(256);
+    let mut blocks = allocate(shared, owner, 256, 2000);
+    let own = allocate(shared, other, 256, 64);
+    free(shared, other, &own);
+    let held = allocate(shared, other, 256, other.cached_blocks(class));
+    other.class(class).let_go_round();
+    for _ in 0..2000 {
+        blocks.extend(allocate(shared, other, 256, 1));
+        blocks.rotate_right(1);
+        let freed = blocks.split_off(blocks.len() - 2);
+        free(shared, other, &freed);
+        blocks.extend(allocate(shared, owner, 256, 1));
+        let (known, cached) = (other.class(class).cached_foreign(), other.cached_blocks(class));
+        assert!(known <= 18 * 32, "{known} of {cached}");
+    }
+    free(shared, owner, &held);
+    consistent(shared);
+}
+
+/// All blocks are free, and all are cached by heaps of ended threads that do not own them: one release finds all.
+#[test]
+fn one_release_finds_what_ended_threads_hold_of_each_other() {
+    let shared = shared();
+    let heaps: Vec<_> = (0..4).map(|_| heap(shared)).collect();
+    let mut blocks: Vec<_> = heaps.iter().map(|(_, heap)| allocate(shared, *heap, BYTES, 2000)).collect();
+    blocks.rotate_left(1);
+    for ((place, heap), blocks) in heaps.into_iter().zip(blocks) {
+        heap.class(SizeClass::of_block(BYTES)).let_go_round();
+        free(shared, heap, &blocks);
+        let more = allocate(shared, heap, BYTES, 200);
+        free(shared, heap, &more);
+        shared.park(place);
+    }
+    let released = shared.release(None);
+    let stats = consistent(shared);
+    assert_eq!((stats.small.live_blocks, stats.small.waiting_blocks, stats.small.cached_blocks), (0, 0, 0));
+    assert_eq!((stats.arenas.free, stats.arenas.open), (4, 4), "{released}");
+}
+
+/// When the region is used up, few blocks of others are better than none.
+#[test]
+fn the_last_blocks_are_those_of_others() {
+    let shared = shared();
+    let (_, owner) = heap(shared);
+    let (_, other) = heap(shared);
+    let own = allocate(shared, other, BYTES, 10);
+    let blocks = allocate(shared, owner, BYTES, usize::MAX);
+    let rest = allocate(shared, other, BYTES, usize::MAX);
+    for _ in 0..20 {
+        free(shared, other, &blocks[..7]);
+        assert_eq!(allocate(shared, other, BYTES, 7).len(), 7);
+    }
+    assert_eq!(consistent(shared).small.live_blocks as usize, own.len() + blocks.len() + rest.len());
+}
+
+#[test]
+fn adopted_blocks_may_stand_in_any_magazine() {
+    let shared = shared();
+    let (owner, other, blocks) = owner_and_other(shared);
+    let class = SizeClass::of_block(BYTES);
+    // A loaded and a previous magazine, both empty.
+    let own = allocate(shared, other, BYTES, 3000);
+    free(shared, other, &own[..200]);
+    let held = allocate(shared, other, BYTES, other.cached_blocks(class));
+    assert_eq!(other.cached_blocks(class), 0);
+    // A full foreign magazine takes the place of the previous one, and the next one is posted.
+    other.class(class).let_go_round();
+    free(shared, other, &blocks[..300]);
+    assert_eq!(other.class(class).adopted.value(), 127);
+    assert_eq!(count(other.class(class).previous(), class), 127);
+    assert_eq!(other.class(class).cached_foreign(), 127);
+    // On to the depot, and out of it to their owner.
+    free(shared, other, &own[200..]);
+    free(shared, other, &held);
+    assert_eq!(other.class(class).cached_foreign(), 0);
+    let more = allocate(shared, other, BYTES, 4000);
+    free(shared, other, &more);
+    consistent(shared);
+    other.settle(shared);
+    owner.collect(usize::MAX);
+    let stats = consistent(shared);
+    assert_eq!((stats.small.live_blocks, stats.small.waiting_blocks), (1700, 0));
+}
+
+#[test]
+fn stragglers_share_a_heap_that_caches_nothing() {
+    let shared = shared();
+    let class = SizeClass::of_block(40);
+    let alloc = || shared.with_stragglers(|heap| heap.alloc(shared, class)).unwrap();
+    let blocks: Vec<_> = (0..500).map(|_| alloc()).collect();
+    let (_, other) = heap(shared);
+    let foreign = allocate(shared, other, 40, 10);
+    let all: Vec<_> = blocks.iter().chain(&foreign).copied().collect();
+    shared.with_stragglers(|heap| free(shared, heap, &all)).unwrap();
+    let stats = consistent(shared);
+    assert_eq!(stats.small.live_blocks, 0);
+    assert_eq!((stats.small.frees, stats.small.remote_frees), (510, 10));
+    // The other heap's own magazine, and the ten that wait for it.
+    assert_eq!(stats.small.waiting_blocks, 10);
+    assert_eq!((stats.heaps.in_use, stats.heaps.parked), (1, 0));
+    other.collect(usize::MAX);
+    assert_eq!(consistent(shared).small.waiting_blocks, 0);
+}
+
+#[test]
+fn without_a_region_there_is_no_heap() {
+    let shared = Shared::new(|| 0, |_| None);
+    // SAFETY: no other thread knows it.
+    assert!(unsafe { shared.start.decide(|| None) }.is_none());
+    assert_eq!(shared.take_heap().map(|_| ()), Err(NoHeap::NoRegion));
+    assert!(shared.with_stragglers(|_| ()).is_none());
+    assert_eq!(shared.stats().region.reserved_bytes, 0);
+}
+
+#[test]
+fn without_a_key_threads_share_the_stragglers_heap() {
+    let shared = Shared::new(|| 1 << 20, |_| None);
+    assert_eq!(shared.take_heap().map(|_| ()), Err(NoHeap::Share));
+    assert!(shared.with_stragglers(|_| ()).is_some());
+}
+
+#[test]
+fn a_heap_that_others_free_to_all_the_time_does_not_hide_the_rest() {
+    let shared = shared();
+    let (busy, heap_of_busy) = heap(shared);
+    let trickle = allocate(shared, heap_of_busy, 8, 200);
+    let (rich, heap_of_rich) = heap(shared);
+    let (_, other) = heap(shared);
+    let blocks = allocate(shared, heap_of_rich, 256, usize::MAX);
+    shared.park(rich);
+    shared.park(busy);
+    // Both settle, with nothing to give yet.
+    assert!(shared.take_arena().is_none() && shared.take_arena().is_none());
+    free(shared, other, &blocks);
+    other.post_all();
+    // The first stays, or its arena would be the one that is found.
+    for block in &trickle[1..] {
+        free(shared, other, &[*block]);
+        other.post_all();
+        if shared.take_arena().is_some() {
+            return;
+        }
+    }
+    panic!("no arena of the heap whose blocks are all free, in {} tries", trickle.len());
+}
+
+#[test]
+fn a_request_finds_its_blocks_behind_those_of_other_classes() {
+    let shared = shared();
+    let (_, owner) = heap(shared);
+    let (_, other) = heap(shared);
+    let wanted = allocate(shared, owner, 64, 64);
+    let rest = allocate(shared, owner, 256, usize::MAX);
+    // Last freed, first collected: the blocks of 64 bytes lie behind all others.
+    free(shared, other, &wanted);
+    other.post_all();
+    free(shared, other, &rest);
+    other.post_all();
+    let found: usize = (0..8).map(|_| allocate(shared, owner, 64, 32).len()).sum();
+    assert!(found >= 64, "{found}");
+    assert_eq!(consistent(shared).classes[31].live_blocks, 0);
+}
+
+/// Leaves a lock as a fork does when another thread of the parent held it.
+fn leave_behind(shared: &Shared, lock: &Lock) {
+    shared.with_state(|state| state.generation = u32::MAX);
+    core::mem::forget(lock.lock(|| u32::MAX));
+}
+
+#[test]
+fn what_a_fork_left_half_changed_is_given_up() {
+    let shared = shared();
+    let (parked, _) = heap(shared);
+    let (_, own) = heap(shared);
+    shared.park(parked);
+    let blocks = allocate(shared, own, 48, 1000);
+    leave_behind(shared, &shared.lock);
+    let stats = consistent(shared);
+    assert_eq!((stats.heaps.parked, stats.arenas.free, stats.arenas.open), (0, 0, 4));
+    assert_eq!(stats.small.live_blocks, 1000);
+    free(shared, own, &blocks);
+    assert_eq!(consistent(shared).small.live_blocks, 0);
+    assert_ne!(shared.take_heap().unwrap().0, parked);
+}
+
+#[test]
+fn a_stragglers_heap_that_a_fork_left_is_replaced_and_its_blocks_stay() {
+    let shared = shared();
+    let class = SizeClass::of_block(40);
+    let alloc = || shared.with_stragglers(|heap| heap.alloc(shared, class)).unwrap();
+    let blocks: Vec<_> = (0..500).map(|_| alloc()).collect();
+    leave_behind(shared, &shared.stragglers_lock);
+    alloc();
+    assert_eq!(shared.stats().small.live_blocks, 501);
+    // A second fork, before and after there is another one.
+    shared.with_state(|state| state.stragglers = None);
+    leave_behind(shared, &shared.lock);
+    assert_eq!(shared.stats().small.live_blocks, 501);
+    let (_, other) = heap(shared);
+    free(shared, other, &blocks);
+    other.post_all();
+    let stats = shared.stats();
+    assert_eq!((stats.small.live_blocks, stats.small.waiting_blocks), (1, 500));
+}
+
+#[test]
+fn a_thread_does_not_take_its_own_lock_for_a_dead_ones() {
+    let shared = shared();
+    let class = SizeClass::of_block(40);
+    shared.with_stragglers(|heap| heap.alloc(shared, class)).unwrap();
+    leave_behind(shared, &shared.lock);
+    shared.with_stragglers(|heap| heap.alloc(shared, class)).unwrap();
+    shared.with_state(|state| assert!(!state.is_reserved_place_lost));
+}
+
+#[test]
+fn a_fork_in_the_middle_of_the_start_starts_anew() {
+    let shared = Shared::new(|| 1 << 20, |_| ThreadExitKey::new(nothing));
+    leave_behind(&shared, &shared.lock);
+    assert!(shared.take_heap().is_ok());
+    assert_eq!(shared.stats().heaps.in_use, 1);
+}
+
+#[test]
+fn a_fork_while_a_thread_waits_is_noticed() {
+    let lock = Lock::new(AtomicU32::new(0));
+    core::mem::forget(lock.lock(|| 1));
+    // The second time that it is asked, this is the child of a fork by a signal handler.
+    let asked = core::cell::Cell::new(0);
+    let guard = lock.lock(|| {
+        asked.set(asked.get() + 1);
+        asked.get().min(2)
+    });
+    assert!(guard.is_inherited && guard.generation == 2);
+}
