@@ -1,11 +1,11 @@
 //! The slow half of an allocation: from pools to magazines.
 
 use super::class_state::FOREIGN_BLOCKS;
-use super::magazine::{Slot, capacity, count, is_absent};
+use super::magazine::{capacity, count, is_absent};
 use super::state::{OwnedHeap, in_this_order};
 use super::supply::Supply;
 use crate::geometry::{POOL_BYTES, SizeClass};
-use crate::region::{PoolId, pool};
+use crate::region::{PoolId, Slot, pool};
 use core::ptr;
 
 /// Words of remote frees collected before a fill looks again: it stops when it has found enough, so that it does not

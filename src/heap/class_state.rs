@@ -1,8 +1,8 @@
 //! A heap's slow half of one size class.
 
-use super::magazine::{Depot, Slot, absent, bottom, capacity, is_absent};
+use super::magazine::{Depot, absent, bottom, capacity, is_absent};
 use crate::geometry::SizeClass;
-use crate::region::PoolList;
+use crate::region::{PoolList, Slot};
 use crate::sync::{Counter, WatchedPtr, WatchedU32};
 use core::cell::Cell;
 

@@ -1,10 +1,10 @@
 //! From magazines to pools.
 
-use super::magazine::{SLOTS, Slot, bottom};
+use super::magazine::{SLOTS, bottom};
 use super::state::OwnedHeap;
 use crate::geometry::{CLASS_STEP, SizeClass, WORD_BYTES};
 use crate::heap::magazine;
-use crate::region::{Combined, PoolId, Tag};
+use crate::region::{Combined, PoolId, Slot, Tag};
 use core::mem::MaybeUninit;
 
 /// The words of the free map that were zero before a flush, at most one for each block of a magazine. Added to without a

@@ -1,11 +1,11 @@
 //! The slow half of a free.
 
-use super::magazine::{Depot, Slot, count, is_absent, is_newest};
+use super::magazine::{Depot, count, is_absent, is_newest};
 use super::misuse::refuse;
 use super::state::{OwnedHeap, in_this_order};
 use super::supply::Supply;
 use crate::geometry::SizeClass;
-use crate::region::PoolId;
+use crate::region::{PoolId, Slot};
 
 impl OwnedHeap<'_> {
     /// Frees the block, at `offset` of the region, when the loaded magazine has no room or another heap owns the block.

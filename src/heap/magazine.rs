@@ -18,7 +18,7 @@
 //! once, so that both fast paths leave it alone without a test of its own. Nothing is ever written to it.
 
 use crate::geometry::SizeClass;
-use crate::region::MAGAZINE_BYTES;
+use crate::region::{MAGAZINE_BYTES, Slot};
 use crate::sync::{WatchedPtr, WatchedU32, WatchedU64};
 use core::ptr;
 use static_assertions::const_assert_eq;
@@ -31,9 +31,6 @@ const MOST_BLOCKS: usize = SLOTS - 1;
 
 /// Bytes of blocks that a magazine holds, about, if that is fewer than fill its slots.
 const LOADED_BYTES: usize = 8 * 1024;
-
-/// One cached block.
-pub(crate) type Slot = WatchedPtr<u8>;
 
 /// An array of cached blocks; how many it holds is known by who holds its top.
 #[repr(C, align(1024))]

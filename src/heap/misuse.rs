@@ -1,10 +1,9 @@
 //! Frees that cannot be right, and what is said of them.
 
-use super::magazine::Slot;
 use super::state::{Heap, OwnedHeap};
 use crate::check::{Misuse, misuse};
 use crate::geometry::{CLASS_STEP, SizeClass, WORD_BYTES, is_block_at};
-use crate::region::{PoolId, Tag};
+use crate::region::{PoolId, Slot, Tag};
 use crate::sync::Ordering;
 
 impl Heap {

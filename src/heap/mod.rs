@@ -28,12 +28,11 @@ pub(crate) mod free;
 pub(crate) mod settle;
 pub(crate) mod bulk;
 
-// RE-EXPORTS
 pub(crate) use bulk::Posted;
 pub(crate) use counters::LargeCounters;
 pub(crate) use counts::Counts;
 pub(crate) use front::Front;
-pub(crate) use magazine::{Magazine, SLOTS, Slot, capacity, is_absent};
+pub(crate) use magazine::{Magazine, SLOTS, capacity, is_absent};
 pub(crate) use misuse::refuse;
 pub(crate) use state::{Heap, OwnedHeap};
 pub(crate) use supply::Supply;

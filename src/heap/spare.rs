@@ -1,10 +1,11 @@
 //! Empty magazines that a heap keeps for later.
 
-use super::magazine::{Slot, start};
+use super::magazine::start;
 use super::state::OwnedHeap;
 use super::supply::Supply;
 use crate::geometry::SizeClass;
 use crate::heap::magazine;
+use crate::region::Slot;
 
 /// Times that a heap does without a magazine after it got none: to ask takes the lock that all share.
 const WAIT_FOR_MAGAZINE: u32 = 63;

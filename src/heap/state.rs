@@ -14,13 +14,13 @@ use super::counters::{KeptSmall, LargeCounters};
 use super::counts::Counts;
 use super::front::Front;
 use super::label::Label;
-use super::magazine::{Head, Slot, capacity, count};
+use super::magazine::{Head, capacity, count};
 #[cfg(feature = "profile")]
 use super::sampler::Sampler;
 use crate::geometry::{CLASSES, SizeClass};
 #[cfg(feature = "profile")]
 use crate::region::SAMPLING;
-use crate::region::{Arenas, END, HeapKind, PendingList, PoolList, Region, Tag};
+use crate::region::{Arenas, END, HeapKind, PendingList, PoolList, Region, Slot, Tag};
 use crate::sync::{WatchedPtr, WatchedU32, WatchedUsize};
 use core::cell::Cell;
 use core::marker::PhantomData;

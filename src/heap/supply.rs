@@ -1,7 +1,6 @@
 //! Where a heap gets arenas and magazines from.
 
-use super::magazine::Slot;
-use crate::region::{ArenaId, Region};
+use crate::region::{ArenaId, Region, Slot};
 
 /// Where a heap gets arenas and magazines from, and gives wholly free arenas back to: what all heaps share.
 pub(crate) trait Supply {

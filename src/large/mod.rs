@@ -3,6 +3,5 @@
 pub(crate) mod table;
 pub(crate) mod index;
 
-// RE-EXPORTS
 pub(crate) use index::{HeldIndex, LARGE, Lookup, forget_large};
 pub(crate) use table::{Blocks, Large, Sample};

@@ -17,5 +17,4 @@ pub use stats::stats;
 pub use thread::thread_stats;
 pub use verify::{Violation, check_heap};
 
-// RE-EXPORTS
 pub(crate) use watch::{Watch, watched};

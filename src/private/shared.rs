@@ -214,7 +214,7 @@ impl Debug for SharedHeap {
 mod tests {
     use super::*;
     use crate::region::RemoteMap;
-    use crate::sync::Ordering;
+    use crate::sync::{Ordering, current_generation};
 
     const LAYOUT: Layout = Layout::new::<[u64; 6]>();
 

@@ -13,7 +13,6 @@ pub(crate) mod detour;
 pub(crate) mod tls;
 pub(crate) mod serve;
 
-// RE-EXPORTS
 pub(crate) use detour::Detour;
 pub(crate) use mode::{MODE, Mode};
 #[cfg(feature = "profile")]

@@ -8,10 +8,10 @@ use super::state::State;
 use super::view::View;
 use crate::figures::Name;
 use crate::geometry::{ARENA_BYTES, POOLS_PER_ARENA};
-use crate::heap::{Heap, LargeCounters, OwnedHeap, Slot, Supply};
+use crate::heap::{Heap, LargeCounters, OwnedHeap, Supply};
 use crate::os;
 use crate::os::ThreadExitKey;
-use crate::region::{ArenaId, HeapKind, PoolId, Region, Tag};
+use crate::region::{ArenaId, HeapKind, PoolId, Region, Slot, Tag};
 use crate::sync::{Decision, Held, Locked, Once, Stack};
 use core::ffi::c_void;
 use core::ops::Range;
@@ -346,5 +346,46 @@ impl Supply for Shared {
     fn take_magazines(&self, each: &mut dyn FnMut(*mut Slot)) {
         let Some(region) = self.region() else { return };
         self.with_state(|state| state.take_magazines(region, each));
+    }
+}
+
+/// What tests do to pools of their own.
+#[cfg(test)]
+impl Shared {
+    /// As if the system had refused a region.
+    pub(crate) fn refuse_region(&self) {
+        self.with_state(|_| {
+            // SAFETY: the lock (Shared invariant 1).
+            assert!(unsafe { self.region.decide(|| None) }.is_none());
+        });
+    }
+
+    /// As if the process had no key left.
+    pub(crate) fn refuse_key(&self) {
+        self.with_state(|_| {
+            // SAFETY: the lock (Shared invariant 1).
+            assert!(unsafe { self.key.decide(|| None) }.is_none());
+        });
+    }
+
+    /// Leaves the lock of the state as a fork does if another thread of the parent held it.
+    pub(crate) fn leave_state_behind(&self) {
+        self.with_state(|state| state.generation = u32::MAX);
+        self.state.leave_behind(u32::MAX);
+    }
+
+    /// Leaves the lock of the stragglers' heap so.
+    pub(crate) fn leave_stragglers_behind(&self) {
+        self.with_state(|state| state.generation = u32::MAX);
+        self.stragglers.leave_behind(u32::MAX);
+    }
+
+    /// As if no thread had needed the stragglers' heap.
+    pub(crate) fn forget_stragglers(&self) {
+        self.with_state(|state| state.stragglers = None);
+    }
+
+    pub(crate) fn is_reserved_place_lost(&self) -> bool {
+        self.with_state(|state| state.is_reserved_place_lost)
     }
 }

@@ -2,8 +2,8 @@
 
 use super::parked::ParkedHeaps;
 use super::view::View;
-use crate::heap::{Heap, Magazine, OwnedHeap, Slot};
-use crate::region::{ArenaId, HeapKind, NONE, Region};
+use crate::heap::{Heap, Magazine, OwnedHeap};
+use crate::region::{ArenaId, HeapKind, NONE, Region, Slot};
 use crate::sync::{Links, Ordering, Stack};
 use core::ptr::NonNull;
 use core::sync::atomic::compiler_fence;

@@ -1,7 +1,7 @@
 //! What all heaps share, as the holder of the lock sees it: for the check of the heap and the search for leaks.
 
-use crate::heap::{Heap, OwnedHeap, Slot};
-use crate::region::Region;
+use crate::heap::{Heap, OwnedHeap};
+use crate::region::{Region, Slot};
 use core::ptr::NonNull;
 
 /// What is shared, as the holder of the lock sees it.

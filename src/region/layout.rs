@@ -3,6 +3,7 @@
 use crate::check::check;
 use crate::geometry::{ARENA_BYTES, POOL_BYTES, WORD_BYTES, WORDS_PER_POOL};
 use crate::os;
+use crate::sync::WatchedPtr;
 use core::ptr::NonNull;
 use static_assertions::{const_assert, const_assert_eq};
 
@@ -20,6 +21,9 @@ pub(super) const BYTES_PER_HEAP: usize = 512 * 1024;
 
 /// Bytes of a magazine, and its alignment.
 pub(crate) const MAGAZINE_BYTES: usize = 1024;
+
+/// A place for the address of a block, in a magazine.
+pub(crate) type Slot = WatchedPtr<u8>;
 
 /// Bytes of the region for each magazine that there may be.
 pub(super) const BYTES_PER_MAGAZINE: usize = 16 * 1024;

@@ -10,10 +10,9 @@ pub(crate) mod tables;
 pub(crate) mod pool;
 pub(crate) mod arena;
 
-// RE-EXPORTS
 pub(crate) use arena::Arenas;
 pub(crate) use ids::{ArenaId, PoolId};
-pub(crate) use layout::{MAGAZINE_BYTES, REGION_ALIGN};
+pub(crate) use layout::{MAGAZINE_BYTES, REGION_ALIGN, Slot};
 pub(crate) use list::NONE;
 pub(crate) use pool::PoolList;
 pub(crate) use records::PoolState;

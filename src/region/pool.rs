@@ -7,13 +7,14 @@
 //! | listed | some of its blocks are in the free map | its class's list | its last free block is taken, or it is found wholly free |
 
 use super::ids::PoolId;
+use super::layout::Slot;
 use super::list;
 use super::list::NONE;
 use super::records::PoolState;
 use super::tables::Region;
 use crate::check::{Misuse, misuse};
 use crate::geometry::{CLASS_STEP, POOL_BYTES, SizeClass, WORD_BYTES, WORDS_PER_POOL};
-use crate::sync::{Ordering, WatchedPtr, WatchedU32};
+use crate::sync::{Ordering, WatchedU32};
 use core::ptr;
 
 /// The pools of one class that have blocks in the free map, the one that had none most recently first.
@@ -66,15 +67,10 @@ impl PoolList {
 /// # Safety
 /// * The caller owns the pool.
 /// * `first` and the `wanted - 1` slots above it are the caller's to write.
-pub(crate) unsafe fn take_blocks(
-    region: &Region,
-    pool: PoolId,
-    first: *mut WatchedPtr<u8>,
-    wanted: usize,
-) -> (usize, bool) {
+pub(crate) unsafe fn take_blocks(region: &Region, pool: PoolId, first: *mut Slot, wanted: usize) -> (usize, bool) {
     let class = region.pool_record(pool).class();
     let (mut slot, end) = (first, first.wrapping_add(wanted));
-    let left = |slot: *mut WatchedPtr<u8>| (end.addr() - slot.addr()) / size_of::<WatchedPtr<u8>>();
+    let left = |slot: *mut Slot| (end.addr() - slot.addr()) / size_of::<Slot>();
     let mut put = |block: *mut u8| {
         // SAFETY: at most `wanted` slots from `first` up are written, which the caller promises are its own.
         unsafe { (*slot).set(block) };
@@ -160,7 +156,7 @@ mod tests {
         (region, PoolId(9))
     }
 
-    fn offsets(slots: &[WatchedPtr<u8>], region: &Region) -> Vec<usize> {
+    fn offsets(slots: &[Slot], region: &Region) -> Vec<usize> {
         slots.iter().map(|slot| region.offset_of(slot.get().addr()).unwrap() - 9 * 4096).collect()
     }
 
@@ -171,7 +167,7 @@ mod tests {
             let blocks = class.blocks_per_pool();
             free_blocks_from(&region, pool, 3);
             assert!(!is_wholly_free(&region, pool));
-            let slots = [const { WatchedPtr::null() }; 512];
+            let slots = [const { Slot::null() }; 512];
             let first = (&raw const slots[0]).cast_mut();
             let mut found = Vec::new();
             loop {
@@ -193,7 +189,7 @@ mod tests {
             let (region, pool) = taken_pool(class);
             free_blocks_from(&region, pool, 0);
             assert!(is_wholly_free(&region, pool));
-            let slot = WatchedPtr::null();
+            let slot = Slot::null();
             // SAFETY: this test owns pool and slot.
             let taken = unsafe { take_blocks(&region, pool, (&raw const slot).cast_mut(), 1) };
             assert_eq!(taken, (1, false));

@@ -17,14 +17,14 @@
 use super::ids::{ArenaId, PoolId};
 use super::layout::{
     BYTES_PER_HEAP, BYTES_PER_MAGAZINE, Layouter, MAGAZINE_BYTES, OpaqueTable, REGION_ALIGN, REGION_MAX, REGION_MIN,
-    Table,
+    Slot, Table,
 };
 use super::records::{ArenaRecord, PoolRecord};
 use super::remote::RemoteMap;
 use super::tag::{MOST_HEAPS, Tag};
 use crate::geometry::{ARENA_BYTES, POOL_BYTES, POOLS_PER_ARENA, WORD_BYTES, WORDS_PER_POOL};
 use crate::os;
-use crate::sync::{AtomicU32, AtomicU64, Exclusive, Ordering, WatchedPtr, WatchedU64};
+use crate::sync::{AtomicU32, AtomicU64, Exclusive, Ordering, WatchedU64};
 use core::ptr::NonNull;
 use static_assertions::const_assert_eq;
 
@@ -339,11 +339,11 @@ impl Region {
     /// Number of the magazine that an address, a multiple of 8, lies in.
     pub(crate) fn magazine_of(&self, address: usize) -> Option<usize> {
         let number = address.wrapping_sub(self.magazines.start.addr().get()) / MAGAZINE_BYTES;
-        (number < self.magazines.entries && address % size_of::<WatchedPtr<u8>>() == 0).then_some(number)
+        (number < self.magazines.entries && address % size_of::<Slot>() == 0).then_some(number)
     }
 
     /// The top of an empty magazine, open if its index is below the number made.
-    pub(crate) fn magazine(&self, index: usize) -> *mut WatchedPtr<u8> {
+    pub(crate) fn magazine(&self, index: usize) -> *mut Slot {
         self.magazines.entry(index).as_ptr().cast()
     }
 }

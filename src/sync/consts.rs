@@ -55,3 +55,22 @@ impl<T> Once<T> {
         Self::around(AtomicU32::new(0), Guarded::new(None))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use core::cell::Cell;
+
+    #[test]
+    fn a_fork_while_a_thread_waits_is_noticed() {
+        let lock = Lock::new();
+        core::mem::forget(lock.lock_as(|| 1));
+        // The second time that it is asked, this is the child of a fork by a signal handler.
+        let asked = Cell::new(0);
+        let guard = lock.lock_as(|| {
+            asked.set(asked.get() + 1);
+            asked.get().min(2)
+        });
+        assert!(guard.is_inherited && guard.generation == 2);
+    }
+}

@@ -1,20 +1,32 @@
 //! What heaps share, in a region of four arenas.
 
-use super::*;
 use crate::figures::Stats;
 use crate::geometry::{CLASS_STEP, POOL_BYTES, SizeClass};
-use crate::heap::{ClassState, count};
+use crate::heap::class_state::ClassState;
+use crate::heap::magazine::count;
+use crate::heap::{Heap, OwnedHeap, Supply};
+use crate::observe::stats::stats_of;
+use crate::observe::verify::check_of;
+use crate::process::options::HugePages;
+use crate::process::shared::{NoHeap, Shared};
+use crate::process::startup::Prepared;
 use core::ffi::c_void;
+use core::ptr::NonNull;
 
 unsafe extern "C" fn nothing(_: *mut c_void) {}
 
+/// A region of 1 MiB.
+fn small() -> Prepared {
+    Prepared { region_bytes: 1 << 20, huge_pages: HugePages::Unset }
+}
+
 /// Pools in a region of 1 MiB: four arenas, 256 pools.
 pub(crate) fn shared() -> &'static Shared {
-    Box::leak(Box::new(Shared::new(|| 1 << 20, |_| ThreadExitKey::new(nothing))))
+    Box::leak(Box::new(Shared::new(small)))
 }
 
 pub(crate) fn heap(shared: &Shared) -> (NonNull<Heap>, OwnedHeap<'static>) {
-    let (heap, _) = shared.take_heap().unwrap();
+    let (heap, _) = shared.take_heap(nothing).unwrap();
     // SAFETY: heaps are never unmapped.
     let view = unsafe { heap.as_ref() };
     // SAFETY: just taken by this test.
@@ -38,8 +50,8 @@ pub(crate) fn free(shared: &Shared, heap: OwnedHeap<'_>, blocks: &[*mut u8]) {
 }
 
 fn consistent(shared: &Shared) -> Stats {
-    shared.check_heap(None).unwrap();
-    let stats = shared.stats();
+    check_of(shared, None).unwrap();
+    let stats = stats_of(shared);
     for class in &stats.classes {
         let blocks = class.pools * (POOL_BYTES as u64 / class.block_bytes);
         assert_eq!(class.live_blocks + class.cached_blocks + class.free_blocks, blocks, "{class:?}");
@@ -65,7 +77,7 @@ fn a_region_can_be_used_to_its_last_pool_and_again_by_another_class() {
         free(shared, heap, &blocks);
         assert_eq!(consistent(shared).small.live_blocks, 0);
     }
-    assert_eq!(shared.stats().arenas.open, 4);
+    assert_eq!(stats_of(shared).arenas.open, 4);
 }
 
 #[test]
@@ -74,13 +86,13 @@ fn a_parked_heap_keeps_its_magazines_and_is_taken_first() {
     let (place, first) = heap(shared);
     let blocks = allocate(shared, first, 48, 100);
     free(shared, first, &blocks);
-    let cached = shared.stats().small.cached_blocks;
+    let cached = stats_of(shared).small.cached_blocks;
     assert!(cached > 0);
     shared.park(place);
-    assert_eq!((shared.stats().heaps.in_use, shared.stats().heaps.parked), (0, 1));
+    assert_eq!((stats_of(shared).heaps.in_use, stats_of(shared).heaps.parked), (0, 1));
     let (again, second) = heap(shared);
     assert_eq!(again, place);
-    assert_eq!(shared.stats().small.cached_blocks, cached);
+    assert_eq!(stats_of(shared).small.cached_blocks, cached);
     // The block freed last comes out first.
     assert_eq!(allocate(shared, second, 48, 1)[0], *blocks.last().unwrap());
 }
@@ -224,7 +236,7 @@ fn one_release_finds_what_ended_threads_hold_of_each_other() {
     let released = shared.release(None);
     let stats = consistent(shared);
     assert_eq!((stats.small.live_blocks, stats.small.waiting_blocks, stats.small.cached_blocks), (0, 0, 0));
-    assert_eq!((stats.arenas.free, stats.arenas.open), (4, 4), "{released}");
+    assert_eq!((stats.arenas.free, stats.arenas.open), (4, 4), "{released:?}");
 }
 
 /// When the region is used up, few blocks of others are better than none.
@@ -294,18 +306,18 @@ fn stragglers_share_a_heap_that_caches_nothing() {
 
 #[test]
 fn without_a_region_there_is_no_heap() {
-    let shared = Shared::new(|| 0, |_| None);
-    // SAFETY: no other thread knows it.
-    assert!(unsafe { shared.start.decide(|| None) }.is_none());
-    assert_eq!(shared.take_heap().map(|_| ()), Err(NoHeap::NoRegion));
+    let shared = &Shared::new(small);
+    shared.refuse_region();
+    assert_eq!(shared.take_heap(nothing).map(|_| ()), Err(NoHeap::NoRegion));
     assert!(shared.with_stragglers(|_| ()).is_none());
-    assert_eq!(shared.stats().region.reserved_bytes, 0);
+    assert_eq!(stats_of(shared).region.reserved_bytes, 0);
 }
 
 #[test]
 fn without_a_key_threads_share_the_stragglers_heap() {
-    let shared = Shared::new(|| 1 << 20, |_| None);
-    assert_eq!(shared.take_heap().map(|_| ()), Err(NoHeap::Share));
+    let shared = &Shared::new(small);
+    shared.refuse_key();
+    assert_eq!(shared.take_heap(nothing).map(|_| ()), Err(NoHeap::Share));
     assert!(shared.with_stragglers(|_| ()).is_some());
 }
 
@@ -351,12 +363,6 @@ fn a_request_finds_its_blocks_behind_those_of_other_classes() {
     assert_eq!(consistent(shared).classes[31].live_blocks, 0);
 }
 
-/// Leaves a lock as a fork does when another thread of the parent held it.
-fn leave_behind(shared: &Shared, lock: &Lock) {
-    shared.with_state(|state| state.generation = u32::MAX);
-    core::mem::forget(lock.lock(|| u32::MAX));
-}
-
 #[test]
 fn what_a_fork_left_half_changed_is_given_up() {
     let shared = shared();
@@ -364,13 +370,13 @@ fn what_a_fork_left_half_changed_is_given_up() {
     let (_, own) = heap(shared);
     shared.park(parked);
     let blocks = allocate(shared, own, 48, 1000);
-    leave_behind(shared, &shared.lock);
+    shared.leave_state_behind();
     let stats = consistent(shared);
     assert_eq!((stats.heaps.parked, stats.arenas.free, stats.arenas.open), (0, 0, 4));
     assert_eq!(stats.small.live_blocks, 1000);
     free(shared, own, &blocks);
     assert_eq!(consistent(shared).small.live_blocks, 0);
-    assert_ne!(shared.take_heap().unwrap().0, parked);
+    assert_ne!(shared.take_heap(nothing).unwrap().0, parked);
 }
 
 #[test]
@@ -379,17 +385,17 @@ fn a_stragglers_heap_that_a_fork_left_is_replaced_and_its_blocks_stay() {
     let class = SizeClass::of_block(40);
     let alloc = || shared.with_stragglers(|heap| heap.alloc(shared, class)).unwrap();
     let blocks: Vec<_> = (0..500).map(|_| alloc()).collect();
-    leave_behind(shared, &shared.stragglers_lock);
+    shared.leave_stragglers_behind();
     alloc();
-    assert_eq!(shared.stats().small.live_blocks, 501);
+    assert_eq!(stats_of(shared).small.live_blocks, 501);
     // A second fork, before and after there is another one.
-    shared.with_state(|state| state.stragglers = None);
-    leave_behind(shared, &shared.lock);
-    assert_eq!(shared.stats().small.live_blocks, 501);
+    shared.forget_stragglers();
+    shared.leave_state_behind();
+    assert_eq!(stats_of(shared).small.live_blocks, 501);
     let (_, other) = heap(shared);
     free(shared, other, &blocks);
     other.post_all();
-    let stats = shared.stats();
+    let stats = stats_of(shared);
     assert_eq!((stats.small.live_blocks, stats.small.waiting_blocks), (1, 500));
 }
 
@@ -398,28 +404,15 @@ fn a_thread_does_not_take_its_own_lock_for_a_dead_ones() {
     let shared = shared();
     let class = SizeClass::of_block(40);
     shared.with_stragglers(|heap| heap.alloc(shared, class)).unwrap();
-    leave_behind(shared, &shared.lock);
+    shared.leave_state_behind();
     shared.with_stragglers(|heap| heap.alloc(shared, class)).unwrap();
-    shared.with_state(|state| assert!(!state.is_reserved_place_lost));
+    assert!(!shared.is_reserved_place_lost());
 }
 
 #[test]
 fn a_fork_in_the_middle_of_the_start_starts_anew() {
-    let shared = Shared::new(|| 1 << 20, |_| ThreadExitKey::new(nothing));
-    leave_behind(&shared, &shared.lock);
-    assert!(shared.take_heap().is_ok());
-    assert_eq!(shared.stats().heaps.in_use, 1);
-}
-
-#[test]
-fn a_fork_while_a_thread_waits_is_noticed() {
-    let lock = Lock::new(AtomicU32::new(0));
-    core::mem::forget(lock.lock(|| 1));
-    // The second time that it is asked, this is the child of a fork by a signal handler.
-    let asked = core::cell::Cell::new(0);
-    let guard = lock.lock(|| {
-        asked.set(asked.get() + 1);
-        asked.get().min(2)
-    });
-    assert!(guard.is_inherited && guard.generation == 2);
+    let shared = &Shared::new(small);
+    shared.leave_state_behind();
+    assert!(shared.take_heap(nothing).is_ok());
+    assert_eq!(stats_of(shared).heaps.in_use, 1);
 }

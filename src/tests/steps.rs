@@ -4,11 +4,12 @@
 //! of the trap waits, and another thread searches for leaks: a magazine that changes places must be in one of them at any moment,
 //! and a block that is on its way in a register or on the stack, or the heap's mark that blocks are under way must be set.
 
-use crate::debug::find;
 use crate::geometry::SizeClass;
 use crate::global::PoolMalloc;
-use crate::heap::{Heap, capacity, count};
-use crate::process::tls;
+use crate::heap::Heap;
+use crate::heap::magazine::{capacity, count};
+use crate::leaks::find;
+use crate::process::{MODE, tls};
 use core::alloc::{GlobalAlloc, Layout};
 use core::arch::asm;
 use core::cell::Cell;
@@ -141,7 +142,7 @@ fn stepped(foreign: &mut [*mut u8; FOREIGN]) {
     own[1..].iter_mut().for_each(free_own);
     // Its arena stays its own from here on, since it holds the first block. Where it takes a lock, for which a search would wait,
     // nothing changes places.
-    let heap: *const Heap = &*tls::current().expect("a heap");
+    let heap: *const Heap = &*tls::heap_if_any().expect("a heap");
     STEPPED.set(Some((heap, NOWHERE)));
     // Fills; frees to previous, depot, and pools; then all of them again.
     own[1..].fill_with(alloc);
@@ -192,15 +193,15 @@ fn no_block_looks_leaked_at_any_instruction() {
         return step_and_search();
     }
     let mut alone = Command::new(env::current_exe().expect("the path of this binary"));
-    alone.args(["--exact", "leaks::steps::no_block_looks_leaked_at_any_instruction"]);
+    alone.args(["--exact", "tests::steps::no_block_looks_leaked_at_any_instruction"]);
     let output = alone.env("POOLMALLOC_TEST_STEPS", "").env_remove("POOLMALLOC").output().expect("starting the child");
     let [said, errors] = [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text));
     assert!(output.status.success() && said.contains("1 passed"), "{}\n{said}\n{errors}", output.status);
 }
 
 fn step_and_search() {
-    tls::enter();
-    if crate::statics::MODE.get().is_bypass() {
+    tls::heap_or_make();
+    if MODE.get().is_bypass() {
         return;
     }
     // SAFETY: all zero is a legal action.

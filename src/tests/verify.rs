@@ -1,11 +1,14 @@
 //! A heap in all states passes, and each damage is found and named.
 
-use super::shared::{allocate, free, heap, shared};
 use crate::geometry::{POOLS_PER_ARENA, SizeClass};
-use crate::heap::{Heap, OwnedHeap, Supply, absent, capacity, magazine};
-use crate::process::Shared;
-use crate::region::{END, PoolId, PoolState, RemoteMap};
-use crate::sync::Ordering;
+use crate::heap::magazine::{self, absent, capacity};
+use crate::heap::{Heap, OwnedHeap, Supply};
+use crate::observe::stats::stats_of;
+use crate::observe::verify::check_of;
+use crate::process::shared::Shared;
+use crate::region::{END, NONE, PoolId, PoolState, RemoteMap, Tag};
+use crate::sync::{Ordering, WatchedU8};
+use crate::tests::shared::{allocate, free, heap, shared};
 
 /// Two heaps with blocks live, cached, free, held by the other heap and waiting, and an arena that nobody owns.
 struct Scene {
@@ -46,7 +49,7 @@ impl Scene {
         assert!(scene.owner.partial(class()).first().is_some());
         assert!(magazine::count(scene.other.class(class()).foreign(), class()) > 0);
         assert!(scene.owner.pending().first() != END);
-        assert!(shared.stats().arenas.free > 0);
+        assert!(stats_of(shared).arenas.free > 0);
         scene.assert_finds("");
         scene
     }
@@ -61,7 +64,7 @@ impl Scene {
     /// Fails unless the check finds something whose text begins so; or finds nothing, if the text is empty.
     #[track_caller]
     fn assert_finds(&self, text: &str) {
-        match self.shared.check_heap(None) {
+        match check_of(self.shared, None) {
             Ok(()) => assert!(text.is_empty(), "not found: {text}"),
             Err(found) => {
                 let found = found.to_string();
@@ -98,7 +101,7 @@ fn a_heap_is_valid_from_its_first_block_to_its_last() {
     owner.settle(*shared);
     other.settle(*shared);
     scene.assert_finds("");
-    assert_eq!(shared.stats().small.live_blocks, 0);
+    assert_eq!(stats_of(shared).small.live_blocks, 0);
 }
 
 #[test]
@@ -130,22 +133,21 @@ fn damage_to_tags_and_records_is_found() {
     let scene = Scene::new();
     let region = &scene.owner.region;
     let pool = scene.pool_of(scene.live[0]);
-    let tag = region.tag(pool);
-    let right = tag.load(Ordering::Relaxed);
+    let right = region.tag(pool);
     for (wrong, text) in [
-        (TAG_FREE, "Arena invariant 1"),
-        (9 << 10 | 16, "a tag names a heap that was never made"),
-        (16, "a tag names a heap that was never made"),
+        (Tag::FREE, "Arena invariant 1"),
+        (Tag::of_bits(9 << 10 | 16), "a tag names a heap that was never made"),
+        (Tag::of_bits(16), "a tag names a heap that was never made"),
         (scene.owner.front.tag(SizeClass::new(0)), "a pool's tag and record have two classes"),
     ] {
-        tag.store(wrong, Ordering::Relaxed);
+        region.set_tag(pool, wrong);
         scene.assert_finds(text);
     }
     // Not the first of its arena, which decides whose the arena is.
     assert!(pool.position() > 0);
-    tag.store(scene.other.front.tag(class()), Ordering::Relaxed);
+    region.set_tag(pool, scene.other.front.tag(class()));
     scene.assert_finds("two heaps own pools of an arena");
-    tag.store(right, Ordering::Relaxed);
+    region.set_tag(pool, right);
     scene.assert_finds("");
 }
 
@@ -260,10 +262,10 @@ fn adopted_blocks_are_where_they_may_be() {
     scene.assert_finds("two threads have freed a block");
     allocate(scene.shared, scene.owner, BYTES, 1);
     // Flushed, they go to their owner.
-    let waiting = scene.shared.stats().classes[class().index()].waiting_blocks;
+    let waiting = stats_of(scene.shared).classes[class().index()].waiting_blocks;
     scene.other.settle(scene.shared);
     scene.assert_finds("");
-    assert_eq!(scene.shared.stats().classes[class().index()].waiting_blocks, waiting + held as u64 - 1);
+    assert_eq!(stats_of(scene.shared).classes[class().index()].waiting_blocks, waiting + held as u64 - 1);
     assert_eq!((state.adopted.value(), state.cached_foreign()), (1, 0), "one was handed out");
 }
 
@@ -345,7 +347,7 @@ fn a_pool_on_the_wrong_list_is_found() {
     scene.other.partial(small).link(region, pool);
     scene.assert_finds("");
     // Damaged by a write past the end of something: the class that the record names.
-    let record = (&raw const *region.pool_record(pool)).cast::<crate::watched::WatchedU8>();
+    let record = (&raw const *region.pool_record(pool)).cast::<WatchedU8>();
     // SAFETY: a byte of the record, which this test owns.
     let class = unsafe { &*record.wrapping_add(8) };
     assert_eq!(class.get() as usize, small.index());
@@ -366,10 +368,10 @@ fn lists_of_another_length_are_found() {
     scene.assert_finds("the shared list of arenas names one not in use");
     region.arena_record(arena).next().set(next);
     scene.assert_finds("");
-    if next == crate::pool::NONE {
+    if next == NONE {
         return;
     }
-    region.arena_record(arena).next().set(crate::pool::NONE);
+    region.arena_record(arena).next().set(NONE);
     scene.assert_finds("the shared list of arenas is shorter than its count");
 }
 
@@ -414,8 +416,8 @@ fn wrong_counts_are_found() {
 fn a_violation_names_its_place_in_one_line() {
     let scene = Scene::new();
     let pool = scene.pool_of(scene.live[0]);
-    scene.owner.region.tag(pool).store(TAG_FREE, Ordering::Relaxed);
-    let text = scene.shared.check_heap(None).unwrap_err().to_string();
+    scene.owner.region.set_tag(pool, Tag::FREE);
+    let text = check_of(scene.shared, None).unwrap_err().to_string();
     let address = scene.owner.region.block(pool.0 as usize * 4096).addr();
     assert_eq!(
         text,

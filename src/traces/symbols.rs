@@ -84,9 +84,9 @@ fn write_symbol(symbol: &backtrace::Symbol, number: Option<usize>, out: &mut dyn
 
 #[cfg(test)]
 mod tests {
-    use super::capture::capture;
-    use super::id::MOST_FRAMES;
     use super::*;
+    use crate::traces::capture::capture;
+    use crate::traces::id::MOST_FRAMES;
 
     #[inline(never)]
     fn planted_function(frames: usize) -> Option<TraceId> {

@@ -28,24 +28,12 @@ impl LeakReport {
                 referents: distinct(forth.targets(number)),
             })
             .collect();
-        let is_inside = |edge: &&Edge| {
-            let (from, to) = (blocks[edge.from as usize].kind, blocks[edge.to as usize].kind);
-            edge.is_to_start && from == to && matches!(to, LeakKind::Cycle(_))
-        };
-        let mut inside = vec![0_u64; leaked.len()];
-        edges.iter().filter(is_inside).for_each(|edge| inside[edge.to as usize] += 1);
-        let is_accounted = |number: &usize| self::counts(&leaked[*number], inside[*number]).is_some();
-        let is_counted = |members: &[usize]| {
-            let is_clear = |number: &usize| !looks_counted(&leaked[*number]) || is_accounted(number);
-            members.iter().any(is_accounted) && members.iter().all(is_clear)
-        };
-        let cycles = cycles.into_iter().map(|members| Cycle { is_counted: is_counted(&members), blocks: members });
         let mut report = Self {
             live: BlockCount { blocks: around.sums.live_blocks, bytes: around.sums.live_bytes },
             direct: BlockCount::default(),
             indirect: BlockCount::default(),
             in_cycles: BlockCount::default(),
-            cycles: cycles.collect(),
+            cycles: judged(cycles, &blocks, leaked, edges),
             groups: Vec::new(),
             blocks,
             is_armed: around.is_armed,
@@ -101,6 +89,22 @@ impl LeakReport {
         }
         self.groups = groups.into_values().collect();
     }
+}
+
+/// The cycles, each with whether it is counted: the pointers to its blocks from inside of it are exactly their counts.
+fn judged(cycles: Vec<Vec<usize>>, blocks: &[LeakedBlock], leaked: &[Leaked], edges: &[Edge]) -> Vec<Cycle> {
+    let is_inside = |edge: &&Edge| {
+        let (from, to) = (blocks[edge.from as usize].kind, blocks[edge.to as usize].kind);
+        edge.is_to_start && from == to && matches!(to, LeakKind::Cycle(_))
+    };
+    let mut inside = vec![0_u64; leaked.len()];
+    edges.iter().filter(is_inside).for_each(|edge| inside[edge.to as usize] += 1);
+    let is_accounted = |number: &usize| counts(&leaked[*number], inside[*number]).is_some();
+    let is_counted = |members: &[usize]| {
+        let is_clear = |number: &usize| !looks_counted(&leaked[*number]) || is_accounted(number);
+        members.iter().any(is_accounted) && members.iter().all(is_clear)
+    };
+    cycles.into_iter().map(|members| Cycle { is_counted: is_counted(&members), blocks: members }).collect()
 }
 
 /// The new number of each that stays.
@@ -167,6 +171,8 @@ fn distinct(numbers: &[u32]) -> Vec<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::leaks::search::found::Sums;
+    use std::time::Duration;
 
     fn report(words: &[[u64; 2]], edges: &[(u32, u32)]) -> LeakReport {
         let leaked: Vec<_> = (0..)

@@ -4,8 +4,8 @@ use super::found::Node;
 use super::scan::Scan;
 use crate::debug::Inside;
 use crate::geometry::{CLASS_STEP, POOLS_PER_ARENA, SizeClass, WORD_BYTES};
-use crate::heap::{Heap, SLOTS, Slot, capacity, is_absent, magazine};
-use crate::region::{PoolId, RemoteMap};
+use crate::heap::{Heap, SLOTS, capacity, is_absent, magazine};
+use crate::region::{PoolId, RemoteMap, Slot};
 use crate::sync::Ordering;
 
 impl Scan<'_> {

@@ -3,9 +3,9 @@
 use super::sums::Sums;
 use super::violation::{Place, Violation, demand};
 use crate::geometry::{CLASS_STEP, POOLS_PER_ARENA, SizeClass, WORD_BYTES, WORDS_PER_POOL};
-use crate::heap::{Heap, Slot, capacity, is_absent, magazine};
+use crate::heap::{Heap, capacity, is_absent, magazine};
 use crate::process::View;
-use crate::region::{ArenaId, END, NONE, PoolId, PoolState, RemoteMap};
+use crate::region::{ArenaId, END, NONE, PoolId, PoolState, RemoteMap, Slot};
 use crate::sync::Ordering;
 
 /// Most magazines of a class in a heap: the loaded one, the previous one, the foreign one and the depot's.
