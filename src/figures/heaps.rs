@@ -8,7 +8,7 @@ use core::fmt::{self, Display, Formatter};
 
 /// What a private heap holds, and has done since it was made: the answer of [`Heap::stats`](crate::Heap::stats).
 ///
-/// Exact at any moment. The words and the sums are those of [`Stats`]: for each class `live + cached + free` blocks fill its
+/// Exact at any moment. The words and the sums are those of [`Stats`](crate::Stats): for each class `live + cached + free` blocks fill its
 /// pools, and `allocations - frees` is `live`. What a [`reset`](crate::Heap::reset) gives back counts as freed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
@@ -96,7 +96,7 @@ impl Figures for HeapFigures {
 /// The private heaps of one name; an empty one for those without.
 pub type NamedHeaps = Named<HeapFigures>;
 
-/// The part of [`Stats`] that is private heaps'. It is in the sums there, too.
+/// The part of [`Stats`](crate::Stats) that is private heaps'. It is in the sums there, too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]

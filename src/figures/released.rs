@@ -3,7 +3,7 @@
 use core::fmt::{self, Display, Formatter};
 use core::ops::AddAssign;
 
-/// What [`release_unused`] gave back.
+/// What [`release_unused`](crate::release_unused) gave back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]

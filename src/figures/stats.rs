@@ -5,7 +5,7 @@ use super::parts::{ArenaStats, ClassStats, HeapStats, LargeStats, RegionStats, S
 use super::pools::TypedStats;
 use crate::geometry::{CLASSES, POOL_BYTES, POOLS_PER_ARENA, SizeClass};
 
-/// What the allocator holds and has done: the answer of [`stats()`].
+/// What the allocator holds and has done: the answer of [`stats()`](crate::stats()).
 ///
 /// While other threads allocate, each of their figures is read separately, so the whole may mix moments a few
 /// operations apart; when they are quiet it is exact. The fields add up:

@@ -1,4 +1,4 @@
-//! What a heap's threads have done, from what the slow paths count. The equations stand on [`ClassState`].
+//! What a heap's threads have done, from what the slow paths count. The equations stand on [`ClassState`](super::class_state::ClassState).
 
 use super::counts::Counts;
 use super::state::{Heap, OwnedHeap};

@@ -9,7 +9,7 @@
 //! are served again without an atomic operation. A block counts as a remote free from the moment it is pushed.
 //!
 //! Foreign invariant 1: the foreign magazine holds blocks of its class, of pools that other heaps own, and in no map.
-//! Foreign invariant 2: `foreign_full` is the top at which it has no more room. That is at [`FOREIGN_BLOCKS`] until it was
+//! Foreign invariant 2: `foreign_full` is the top at which it has no more room. That is at [`FOREIGN_BLOCKS`](super::class_state::FOREIGN_BLOCKS) until it was
 //! adopted, so that a waiting thread pins few pools of others; then at the capacity, as long as blocks go round.
 //! Foreign invariant 3: `cached_foreign` is no less than the number of other heaps' blocks in the loaded magazine, the previous
 //! one and the depot. Only adoption raises it. It is 0 again when those magazines are found empty, and falls with each

@@ -18,7 +18,7 @@ static ROOTS: Mutex<Vec<usize>> = Mutex::new(Vec::new());
 
 /// Searches for live blocks that nothing leads to.
 ///
-/// All other threads are stopped meanwhile; the [module](self) says how, and what is not seen. The report's own memory is not in
+/// All other threads are stopped meanwhile; the [module](crate::leaks) says how, and what is not seen. The report's own memory is not in
 /// it, and does not make what it lists look held: addresses are kept in a form that is no pointer.
 ///
 /// A block of a thread that is just in the middle of an operation of the allocator could look leaked: then the threads run

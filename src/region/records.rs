@@ -43,7 +43,7 @@ impl PoolRecord {
         (index < CLASSES).then(|| SizeClass::new(index))
     }
 
-    /// The pool before this one on its class's list, else [`NONE`].
+    /// The pool before this one on its class's list, else [`NONE`](super::list::NONE).
     pub(crate) fn previous(&self) -> u32 {
         self.links.previous.get()
     }
@@ -92,7 +92,7 @@ impl ArenaRecord {
         self.free_pools.get()
     }
 
-    /// The arena before this one on a heap's list, else [`NONE`].
+    /// The arena before this one on a heap's list, else [`NONE`](super::list::NONE).
     pub(crate) fn previous(&self) -> u32 {
         self.links.previous.get()
     }

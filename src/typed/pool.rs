@@ -23,7 +23,7 @@ use std::rc::Rc;
 ///
 /// # What may cross threads
 /// The pool itself, while nothing borrows it, if `T` is `Send`. It is not `Sync`: one thread at a time takes blocks and gives them
-/// back, without a lock. So a [`PoolBox`] stays on the thread; [`SyncPool`] is for many.
+/// back, without a lock. So a [`PoolBox`] stays on the thread; [`SyncPool`](crate::SyncPool) is for many.
 ///
 /// A box borrows its pool, which can be neither dropped nor moved meanwhile. [`get_owned`](Self::get_owned) makes one that has
 /// a share of the pool instead. Values may borrow the pool that their blocks come from, as the nodes of a tree do.

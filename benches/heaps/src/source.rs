@@ -9,15 +9,21 @@ pub(crate) fn text() -> &'static str {
     static TEXT: OnceLock<String> = OnceLock::new();
     TEXT.get_or_init(|| {
         let sources = [
-            include_str!("../../../src/arena.rs"),
-            include_str!("../../../src/global.rs"),
-            include_str!("../../../src/heap/fill.rs"),
+            include_str!("../../../src/figures/stats.rs"),
+            include_str!("../../../src/global/detoured.rs"),
+            include_str!("../../../src/global/front_door.rs"),
+            include_str!("../../../src/heap/alloc.rs"),
             include_str!("../../../src/heap/flush.rs"),
-            include_str!("../../../src/heap/mod.rs"),
-            include_str!("../../../src/magazine.rs"),
-            include_str!("../../../src/region.rs"),
-            include_str!("../../../src/shared.rs"),
-            include_str!("../../../src/stats.rs"),
+            include_str!("../../../src/heap/foreign.rs"),
+            include_str!("../../../src/heap/magazine.rs"),
+            include_str!("../../../src/heap/state.rs"),
+            include_str!("../../../src/private/serve.rs"),
+            include_str!("../../../src/process/shared.rs"),
+            include_str!("../../../src/process/state.rs"),
+            include_str!("../../../src/process/tls.rs"),
+            include_str!("../../../src/region/arena.rs"),
+            include_str!("../../../src/region/pool.rs"),
+            include_str!("../../../src/region/tables.rs"),
         ];
         sources.concat().repeat(TIMES)
     })

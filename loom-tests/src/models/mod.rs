@@ -1,6 +1,7 @@
 //! The models, and what they share: a small region, blocks with a payload, and the record of outcomes.
 
 mod forks;
+mod locked;
 mod locking;
 mod parking;
 mod private_heaps;
