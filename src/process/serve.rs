@@ -24,10 +24,9 @@ pub(crate) fn dealloc_small(front: &Front, offset: usize, block: *mut u8) {
 #[inline(never)]
 fn dealloc_slow(block: *mut u8) {
     // Only a front with a heap finds a block in the region.
+    let Some(offset) = tls::front().offset_of(block.addr()) else { return };
     if let Some(heap) = tls::heap_if_any() {
-        if let Some(offset) = heap.region.offset_of(block.addr()) {
-            heap.free(&SHARED, block, offset);
-        }
+        heap.free(&SHARED, block, offset);
     }
 }
 
