@@ -1,4 +1,5 @@
-//! Exists to refuse targets that cannot work in one sentence, before the compiler lists what all is missing there.
+//! Refuses targets that cannot work, in one sentence, before the compiler lists what all is missing there. Tells the library whether it
+//! can stop the threads of its process, as the search for leaks must.
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
@@ -7,5 +8,10 @@ fn main() {
         println!(
             "cargo::error=poolmalloc needs a 64-bit Unix target (Linux, macOS or a BSD): it reserves more addresses than others have"
         );
+    }
+    // src/os/world has what that takes.
+    println!("cargo::rustc-check-cfg=cfg(can_stop_threads)");
+    if cfg("TARGET_OS") == "linux" && ["x86_64", "aarch64"].contains(&cfg("TARGET_ARCH").as_str()) {
+        println!("cargo::rustc-cfg=can_stop_threads");
     }
 }

@@ -3,9 +3,9 @@
 use super::answers::{LiveBlock, Referrer};
 use super::error::LeakError;
 use super::report::LeakReport;
-#[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
+#[cfg(can_stop_threads)]
 use super::search;
-#[cfg(not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))))]
+#[cfg(not(can_stop_threads))]
 use super::unsupported as search;
 use crate::figures::Address;
 use crate::large::{Blocks, LARGE};

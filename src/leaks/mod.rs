@@ -65,9 +65,9 @@ pub(crate) mod error;
 pub(crate) mod answers;
 pub(crate) mod report;
 pub(crate) mod text;
-#[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
+#[cfg(can_stop_threads)]
 pub(crate) mod search;
-#[cfg(not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))))]
+#[cfg(not(can_stop_threads))]
 pub(crate) mod unsupported;
 pub(crate) mod api;
 
@@ -77,7 +77,7 @@ pub use api::{add_root, arm, find, live_blocks, referents, referrers, remove_roo
 pub(crate) use api::{find_among, report_at_exit};
 pub use error::LeakError;
 pub use report::{BlockCount, Cycle, LeakGroup, LeakKind, LeakReport, LeakedBlock, RcCounts};
-#[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
+#[cfg(can_stop_threads)]
 pub(crate) use search::{IS_SUPPORTED, clear_stack};
-#[cfg(not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))))]
+#[cfg(not(can_stop_threads))]
 pub(crate) use unsupported::{IS_SUPPORTED, clear_stack};

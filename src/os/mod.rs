@@ -10,7 +10,7 @@ pub(crate) mod loaded;
 pub(crate) mod process;
 pub(crate) mod valgrind;
 pub(crate) mod maps_line;
-#[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
+#[cfg(can_stop_threads)]
 pub(crate) mod world;
 
 pub(crate) use environment::environment;
