@@ -127,7 +127,11 @@
 #![cfg_attr(poolmalloc_nightly, feature(allocator_api))]
 #![cfg_attr(
     not(can_stop_threads),
-    allow(dead_code, unused_imports, reason = "there is no search for leaks, and some of this is for the search alone")
+    allow(
+        dead_code,
+        unused_imports,
+        reason = "there is no search for leaks, and some of this is for the search alone"
+    )
 )]
 
 mod os;
