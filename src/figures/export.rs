@@ -1,8 +1,9 @@
 //! The statistics for machines: JSON and the Prometheus text format, written without allocating.
 
-use super::heaps::{HeapFigures, NamedHeaps};
+use super::heaps::HeapFigures;
+use super::name::Name;
 use super::parts::{ArenaStats, ClassStats, HeapStats, LargeStats, RegionStats, SmallStats};
-use super::pools::{NamedPools, PoolFigures};
+use super::pools::PoolFigures;
 use super::stats::Stats;
 use Kind::{Counter, Gauge};
 use core::fmt::{self, Write};
@@ -59,24 +60,13 @@ impl Stats {
             }
             write_object(out, &class.figures())?;
         }
-        out.write_str("],\"private\":{\"all\":")?;
-        write_object(out, &self.private.all.figures())?;
-        out.write_str(",\"by_name\":[")?;
-        for (number, NamedHeaps { name, figures, .. }) in self.private.by_name().iter().enumerate() {
-            // A name has nothing that would have to be escaped.
-            write!(out, "{}{{\"name\":\"{name}\",\"figures\":", if number > 0 { "," } else { "" })?;
-            write_object(out, &figures.figures())?;
-            out.write_char('}')?;
-        }
-        out.write_str("]},\"typed\":{\"all\":")?;
-        write_object(out, &self.typed.all.figures())?;
-        out.write_str(",\"by_name\":[")?;
-        for (number, NamedPools { name, figures, .. }) in self.typed.by_name().iter().enumerate() {
-            write!(out, "{}{{\"name\":\"{name}\",\"figures\":", if number > 0 { "," } else { "" })?;
-            write_object(out, &figures.figures())?;
-            out.write_char('}')?;
-        }
-        out.write_str("]}}")
+        out.write_str("],\"private\":")?;
+        let private = self.private.by_name().iter().map(|named| (named.name, named.figures.figures()));
+        write_by_name(out, &self.private.all.figures(), private)?;
+        out.write_str(",\"typed\":")?;
+        let typed = self.typed.by_name().iter().map(|named| (named.name, named.figures.figures()));
+        write_by_name(out, &self.typed.all.figures(), typed)?;
+        out.write_char('}')
     }
 
     /// Writes the statistics in the Prometheus text format, version 0.0.4: one metric a figure, each name beginning with
@@ -125,21 +115,10 @@ impl Stats {
                 writeln!(out, "poolmalloc_class_{name}{}{{block_bytes=\"{label}\"}} {value}", suffix(kind))?;
             }
         }
-        for (number, figure) in self.private.all.figures().iter().enumerate() {
-            write_metric(out, "private", figure)?;
-            for named in self.private.by_name() {
-                let (label, (figure, _, value, _)) = (named.name, named.figures.figures()[number]);
-                writeln!(out, "poolmalloc_private_{figure}{{name=\"{label}\"}} {value}")?;
-            }
-        }
-        for (number, figure) in self.typed.all.figures().iter().enumerate() {
-            write_metric(out, "typed", figure)?;
-            for named in self.typed.by_name() {
-                let (label, (figure, _, value, _)) = (named.name, named.figures.figures()[number]);
-                writeln!(out, "poolmalloc_typed_{figure}{{name=\"{label}\"}} {value}")?;
-            }
-        }
-        Ok(())
+        let private = self.private.by_name().iter().map(|named| (named.name, named.figures.figures()));
+        write_metrics_by_name(out, "private", &self.private.all.figures(), private)?;
+        let typed = self.typed.by_name().iter().map(|named| (named.name, named.figures.figures()));
+        write_metrics_by_name(out, "typed", &self.typed.all.figures(), typed)
     }
 }
 
@@ -149,6 +128,41 @@ fn write_object(out: &mut dyn Write, figures: &[Figure]) -> fmt::Result {
         write!(out, "{before}\"{name}\":{value}")?;
     }
     out.write_char('}')
+}
+
+/// The sums, and the figures of each name.
+fn write_by_name<const N: usize>(
+    out: &mut dyn Write,
+    all: &[Figure; N],
+    by_name: impl Iterator<Item = (Name, [Figure; N])>,
+) -> fmt::Result {
+    out.write_str("{\"all\":")?;
+    write_object(out, all)?;
+    out.write_str(",\"by_name\":[")?;
+    for (number, (name, figures)) in by_name.enumerate() {
+        // A name has nothing that would have to be escaped.
+        write!(out, "{}{{\"name\":\"{name}\",\"figures\":", if number > 0 { "," } else { "" })?;
+        write_object(out, &figures)?;
+        out.write_char('}')?;
+    }
+    out.write_str("]}")
+}
+
+/// A metric for each figure, with a sample for each name. `all` says which there are.
+fn write_metrics_by_name<const N: usize>(
+    out: &mut dyn Write,
+    group: &str,
+    all: &[Figure; N],
+    by_name: impl Iterator<Item = (Name, [Figure; N])> + Clone,
+) -> fmt::Result {
+    for (number, figure) in all.iter().enumerate() {
+        write_metric(out, group, figure)?;
+        for (label, figures) in by_name.clone() {
+            let (name, _, value, _) = figures[number];
+            writeln!(out, "poolmalloc_{group}_{name}{{name=\"{label}\"}} {value}")?;
+        }
+    }
+    Ok(())
 }
 
 fn write_metric(out: &mut dyn Write, group: &str, &(name, kind, _, help): &Figure) -> fmt::Result {
