@@ -267,6 +267,32 @@ mod with_feature {
         check_heap().expect("a valid heap");
     }
 
+    /// A block that came from a pool is sampled when it grows: its stack ends in the program, with and without a watch.
+    fn reallocations_out_of_pools() {
+        #[inline(never)]
+        fn planted_from_pool(start: *mut u8) -> *mut u8 {
+            // SAFETY: the block has this layout, and the new size fits.
+            black_box(unsafe { realloc(start, layout(24, 8), 100) })
+        }
+        // SAFETY: the size is not zero.
+        let [first, second] = [(); 2].map(|()| unsafe { alloc(layout(24, 8)) });
+        let small = stats().small.live_blocks;
+        start(1);
+        let first = planted_from_pool(first);
+        let (second, _) = poolmalloc::measure_peak(|| planted_from_pool(second));
+        stop();
+        assert_eq!(small - stats().small.live_blocks, 2, "both lie with the backend now");
+        let stacks = collapsed(&snapshot(), Measure::AllocObjects);
+        let planted: Vec<_> = stacks.iter().filter(|(stack, _)| has(stack, "planted_from_pool")).collect();
+        assert_eq!(planted.iter().map(|(_, value)| **value).sum::<u64>(), 2, "{stacks:?}");
+        for (stack, _) in planted {
+            let last = stack.rsplit([';', ':']).next();
+            assert!(matches!(last, Some("planted_from_pool" | "realloc")), "{stack}");
+        }
+        // SAFETY: the blocks have this layout.
+        [first, second].into_iter().for_each(|start| unsafe { dealloc(start, layout(100, 8)) });
+    }
+
     /// Every request is a sample: the figures are exact.
     fn reallocations() {
         start(1);
@@ -751,6 +777,7 @@ mod with_feature {
         ("estimates", estimates),
         ("threads", threads),
         ("reallocations", reallocations),
+        ("reallocations_out_of_pools", reallocations_out_of_pools),
         ("reallocations_within_a_class", reallocations_within_a_class),
         ("under_load", under_load),
         ("fork", fork),

@@ -114,10 +114,12 @@ impl<B: GlobalAlloc> Backend<B> {
                 note(|watch| watch.resized(new_size, bytes, bytes));
                 return block;
             }
+            // SAFETY: `realloc` promises that the new size at the same alignment makes a layout.
+            let new_layout = unsafe { Layout::from_size_align_unchecked(new_size, layout.align()) };
             // SAFETY: `realloc` promises a new size above 0.
-            let alloc = |layout| unsafe { self.alloc_detoured(layout, Content::Any) };
+            let new = unsafe { self.alloc_detoured(new_layout, Content::Any) };
             // SAFETY: the caller's promises; `bytes` is the block's true size.
-            return unsafe { move_from_pool(block, bytes, layout, new_size, alloc) };
+            return unsafe { move_from_pool(block, bytes, new, new_size) };
         }
         // SAFETY: no pool's, so the backend's, with the layout that it was asked for.
         unsafe { self.resize(block, layout, new_size, mode) }

@@ -225,8 +225,15 @@ impl<B: GlobalAlloc> PoolMalloc<B> {
             // SAFETY: the promises of `alloc` or `alloc_zeroed`.
             return unsafe { self.backend.alloc_detoured(layout, content) };
         }
-        // SAFETY: a large request is of more than 0 bytes.
-        unsafe { self.backend.alloc_noted(layout, content, sample_if_due(layout.size())) }
+        if let Some(sample) = sample_if_due(layout.size()) {
+            // SAFETY: a large request is of more than 0 bytes.
+            let block = unsafe { self.backend.alloc_noted(layout, content, Some(sample)) };
+            if !block.is_null() {
+                return block;
+            }
+        }
+        // SAFETY: as above.
+        unsafe { self.backend.alloc_noted(layout, content, None) }
     }
 
     /// Frees a block that this thread's front does not find in the region.
@@ -245,10 +252,12 @@ impl<B: GlobalAlloc> PoolMalloc<B> {
     /// Moves a block of `bytes` out of its pool's class.
     #[inline(never)]
     unsafe fn move_from_pool(&self, block: *mut u8, bytes: usize, layout: Layout, new_size: usize) -> *mut u8 {
+        // SAFETY: `realloc` promises that the new size at the same alignment makes a layout.
+        let new_layout = unsafe { Layout::from_size_align_unchecked(new_size, layout.align()) };
         // SAFETY: `realloc` promises a new size above 0.
-        let alloc = |layout| unsafe { self.alloc(layout) };
+        let new = unsafe { self.alloc(new_layout) };
         // SAFETY: `realloc`'s promises; `bytes` is the block's true size.
-        unsafe { move_from_pool(block, bytes, layout, new_size, alloc) }
+        unsafe { move_from_pool(block, bytes, new, new_size) }
     }
 
     /// Resizes a block that this thread's front does not find in the region.

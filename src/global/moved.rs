@@ -7,21 +7,16 @@ use crate::geometry::{SMALL_MAX, block_bytes};
 use crate::process::{Mode, dealloc_small, moved, tls};
 use core::alloc::{GlobalAlloc, Layout};
 
-/// Moves a block of `bytes` out of its pool's class, to one that `alloc` serves. Null, and nothing done, without memory.
+/// Moves a block of `bytes` out of its pool's class, to `new` for a request of `new_size`. If `new` is null, nothing is done.
+/// Returns `new`.
+///
+/// The caller allocates: a sample's backtrace would show a closure of this file as the program's.
 ///
 /// # Safety
-/// * The block is a live one of a pool with blocks of `bytes`, and the caller gives it up unless the result is null.
-/// * The new size makes a layout at the alignment of `layout`.
+/// * The block is a live one of a pool with blocks of `bytes`, and the caller gives it up unless `new` is null.
+/// * If `new` is not null, it is another live block of at least `new_size` bytes.
 #[inline(always)]
-pub(super) unsafe fn move_from_pool(
-    block: *mut u8,
-    bytes: usize,
-    layout: Layout,
-    new_size: usize,
-    alloc: impl FnOnce(Layout) -> *mut u8,
-) -> *mut u8 {
-    // SAFETY: the caller promises that the new size at the same alignment makes a layout.
-    let new = alloc(unsafe { Layout::from_size_align_unchecked(new_size, layout.align()) });
+pub(super) unsafe fn move_from_pool(block: *mut u8, bytes: usize, new: *mut u8, new_size: usize) -> *mut u8 {
     let free = || {
         let front = tls::front();
         match front.offset_of(block.addr()) {

@@ -46,8 +46,10 @@ pub(crate) fn find_among(blocks: &Blocks) -> Result<LeakReport, LeakError> {
 /// # Errors
 /// [`LeakError::NoBlock`], or that the search is not possible.
 pub fn referrers<T: ?Sized>(pointer: *const T) -> Result<Vec<Referrer>, LeakError> {
+    // Before the stack is cleared: what the conversion leaves there would look like a referrer.
+    let address = Address::from(pointer.addr());
     search::clear_stack();
-    search::referrers(Address::from(pointer.addr()))
+    search::referrers(address)
 }
 
 /// The live blocks that the block at `pointer`, or that it points into, points to: each once, by address.

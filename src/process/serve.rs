@@ -1,7 +1,6 @@
 //! Requests that the fast paths do not serve, and what is counted of them.
 
-use super::shared::SHARED;
-use super::tls::Entry;
+use super::tls::{Entry, SHARED};
 use crate::geometry::SizeClass;
 use crate::heap::{Front, LargeCounters};
 use crate::process::tls;

@@ -2,7 +2,6 @@
 //! running program takes it once for each new arena (256 KiB) and at the start and end of each thread.
 
 use super::options::HugePages;
-use super::startup;
 use super::startup::Prepared;
 use super::state::State;
 use super::view::View;
@@ -33,7 +32,7 @@ pub(crate) struct Shared {
     state: Locked<State>,
     /// Decided once, under the lock of `state`; refused if the system refuses a region: then everything goes to the backend.
     region: Once<Region>,
-    /// Tells of the ends of threads. Decided once, under the lock of `state`; refused if the process has no key left.
+    /// Tells of the ends of threads. Decided with the region; refused if the process has no key left then.
     key: Once<ThreadExitKey>,
     /// Shared invariant 2: who holds this owns the stragglers' heap. Taken before the lock of `state`, never after.
     stragglers: Locked<()>,
@@ -41,10 +40,9 @@ pub(crate) struct Shared {
     pub(crate) large: LargeCounters,
     /// Runs once, before anything else.
     prepare: fn() -> Prepared,
+    /// What the key calls at the end of a thread.
+    on_thread_exit: unsafe extern "C" fn(*mut c_void),
 }
-
-/// The pools that every [`PoolMalloc`](crate::PoolMalloc) serves from.
-pub(crate) static SHARED: Shared = Shared::new(startup::prepare);
 
 /// What there is as a whole, for the statistics.
 pub(crate) struct Census {
@@ -79,8 +77,9 @@ impl Census {
 }
 
 impl Shared {
-    /// Pools that begin when the first heap is asked for: `prepare` runs then.
-    pub(crate) const fn new(prepare: fn() -> Prepared) -> Self {
+    /// Pools that begin when the first heap is asked for: `prepare` runs then. `on_thread_exit` is called at the end of each
+    /// thread that has a heap, with the value that it armed the key with.
+    pub(crate) const fn new(prepare: fn() -> Prepared, on_thread_exit: unsafe extern "C" fn(*mut c_void)) -> Self {
         Self {
             state: Locked::new(State::new()),
             region: Once::new(),
@@ -88,6 +87,7 @@ impl Shared {
             stragglers: Locked::new(()),
             large: LargeCounters::new(),
             prepare,
+            on_thread_exit,
         }
     }
 
@@ -109,19 +109,14 @@ impl Shared {
         self.stragglers.hold(|()| self.with_state(give_up))
     }
 
-    /// A heap for a thread: a parked one if there is one, else a new one. The key tells of the thread's end, by calling
-    /// `on_thread_exit`, which is the same in each call.
-    pub(crate) fn take_heap(
-        &self,
-        on_thread_exit: unsafe extern "C" fn(*mut c_void),
-    ) -> Result<(NonNull<Heap>, ThreadExitKey), NoHeap> {
+    /// A heap for a thread: a parked one if there is one, else a new one. The key tells of the thread's end.
+    pub(crate) fn take_heap(&self) -> Result<(NonNull<Heap>, ThreadExitKey), NoHeap> {
         if matches!(self.region.see(), Decision::Refused) {
             return Err(NoHeap::NoRegion);
         }
         self.with_state(|state| {
             let region = self.started(state).ok_or(NoHeap::NoRegion)?;
-            // SAFETY: the lock, which whoever has the state holds (Shared invariant 1).
-            let key = unsafe { self.key.decide(|| ThreadExitKey::new(on_thread_exit)) }.ok_or(NoHeap::Share)?;
+            let key = self.key.value().ok_or(NoHeap::Share)?;
             let parked = state.parked.unpark();
             let heap = parked.or_else(|| state.make_heap(region, HeapKind::Threads)).ok_or(NoHeap::Share)?;
             Ok((heap, *key))
@@ -173,6 +168,8 @@ impl Shared {
                 HugePages::Never => region.prefer_small_pages(),
                 HugePages::Beyond(small) => region.prefer_huge_pages(small),
             }
+            // SAFETY: the lock, which whoever has the state holds (Shared invariant 1).
+            unsafe { self.key.decide(|| ThreadExitKey::new(self.on_thread_exit)) };
             Some(region)
         };
         // SAFETY: the lock, which whoever has the state holds (Shared invariant 1).

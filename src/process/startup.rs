@@ -14,7 +14,7 @@ use crate::sync::{Lock, Once};
 /// What the environment asked for. Decided by the holder of [`START`].
 static OPTIONS: Once<Options> = Once::new();
 
-/// Held while the environment is read. Nothing is locked under it.
+/// Held while the environment is read and what it asks for begins. Under it samples take the lock of the backtraces.
 static START: Lock = Lock::new();
 
 /// What a process does before it reserves its region.

@@ -29,12 +29,16 @@ use super::mode::MODE;
 use super::sampling::SAMPLING;
 #[cfg(feature = "profile")]
 use super::sampling::is_sampling;
-use super::shared::{NoHeap, SHARED};
+use super::shared::{NoHeap, Shared};
+use super::startup;
 use crate::heap::{Front, Heap, OwnedHeap};
 use crate::sync::{AtomicU64, Ordering};
 use core::cell::Cell;
 use core::ffi::c_void;
 use core::ptr::{self, NonNull};
+
+/// The pools that every [`PoolMalloc`](crate::PoolMalloc) serves from. Here, since the end of a thread is told here.
+pub(crate) static SHARED: Shared = Shared::new(startup::prepare, thread_exit);
 
 /// The front of a thread that has not needed a heap yet. Never written.
 pub(crate) static NO_HEAP: Front = Front::without_heap();
@@ -240,7 +244,7 @@ fn make() -> Entry {
         // A thread that could take no heap when a detour began takes none until it has ended.
         return Entry::Stragglers;
     }
-    match SHARED.take_heap(thread_exit) {
+    match SHARED.take_heap() {
         Ok((heap, key)) => {
             // SAFETY: heaps are never unmapped.
             let view = unsafe { heap.as_ref() };

@@ -63,14 +63,16 @@ mod tests {
 
     #[test]
     fn a_fork_while_a_thread_waits_is_noticed() {
-        let lock = Lock::new();
-        core::mem::forget(lock.lock_as(|| 1));
-        // The second time that it is asked, this is the child of a fork by a signal handler.
+        let value = Locked::new("half-changed");
+        value.leave_behind(1);
+        // The second time that it is asked, this is the child of a fork by a signal handler. A value that never asks again
+        // is waited for without end.
         let asked = Cell::new(0);
-        let guard = lock.lock_as(|| {
+        let generation = || {
             asked.set(asked.get() + 1);
             asked.get().min(2)
-        });
-        assert!(guard.is_inherited && guard.generation == 2);
+        };
+        let held = value.hold_as(generation, |value| *value = "mended");
+        assert_eq!((*held, held.generation()), ("mended", 2));
     }
 }

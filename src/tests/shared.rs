@@ -22,11 +22,11 @@ fn small() -> Prepared {
 
 /// Pools in a region of 1 MiB: four arenas, 256 pools.
 pub(crate) fn shared() -> &'static Shared {
-    Box::leak(Box::new(Shared::new(small)))
+    Box::leak(Box::new(Shared::new(small, nothing)))
 }
 
 pub(crate) fn heap(shared: &Shared) -> (NonNull<Heap>, OwnedHeap<'static>) {
-    let (heap, _) = shared.take_heap(nothing).unwrap();
+    let (heap, _) = shared.take_heap().unwrap();
     // SAFETY: heaps are never unmapped.
     let view = unsafe { heap.as_ref() };
     // SAFETY: just taken by this test.
@@ -306,18 +306,18 @@ fn stragglers_share_a_heap_that_caches_nothing() {
 
 #[test]
 fn without_a_region_there_is_no_heap() {
-    let shared = &Shared::new(small);
+    let shared = &Shared::new(small, nothing);
     shared.refuse_region();
-    assert_eq!(shared.take_heap(nothing).map(|_| ()), Err(NoHeap::NoRegion));
+    assert_eq!(shared.take_heap().map(|_| ()), Err(NoHeap::NoRegion));
     assert!(shared.with_stragglers(|_| ()).is_none());
     assert_eq!(stats_of(shared).region.reserved_bytes, 0);
 }
 
 #[test]
 fn without_a_key_threads_share_the_stragglers_heap() {
-    let shared = &Shared::new(small);
+    let shared = &Shared::new(small, nothing);
     shared.refuse_key();
-    assert_eq!(shared.take_heap(nothing).map(|_| ()), Err(NoHeap::Share));
+    assert_eq!(shared.take_heap().map(|_| ()), Err(NoHeap::Share));
     assert!(shared.with_stragglers(|_| ()).is_some());
 }
 
@@ -376,7 +376,7 @@ fn what_a_fork_left_half_changed_is_given_up() {
     assert_eq!(stats.small.live_blocks, 1000);
     free(shared, own, &blocks);
     assert_eq!(consistent(shared).small.live_blocks, 0);
-    assert_ne!(shared.take_heap(nothing).unwrap().0, parked);
+    assert_ne!(shared.take_heap().unwrap().0, parked);
 }
 
 #[test]
@@ -411,8 +411,8 @@ fn a_thread_does_not_take_its_own_lock_for_a_dead_ones() {
 
 #[test]
 fn a_fork_in_the_middle_of_the_start_starts_anew() {
-    let shared = &Shared::new(small);
+    let shared = &Shared::new(small, nothing);
     shared.leave_state_behind();
-    assert!(shared.take_heap(nothing).is_ok());
+    assert!(shared.take_heap().is_ok());
     assert_eq!(stats_of(shared).heaps.in_use, 1);
 }
