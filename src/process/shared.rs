@@ -357,6 +357,11 @@ impl Shared {
         });
     }
 
+    /// Whether the state and the stragglers' heap are locked now.
+    pub(crate) fn is_locked(&self) -> (bool, bool) {
+        (self.state.try_hold().is_none(), self.stragglers.try_hold().is_none())
+    }
+
     /// As if the process had no key left.
     pub(crate) fn refuse_key(&self) {
         self.with_state(|_| {

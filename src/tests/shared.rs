@@ -305,6 +305,17 @@ fn stragglers_share_a_heap_that_caches_nothing() {
 }
 
 #[test]
+fn locks_are_held_while_what_they_guard_is_used() {
+    let shared = shared();
+    let mut during = None;
+    assert_eq!(shared.with_stragglers(|_| shared.is_locked()), Some((false, true)));
+    assert_eq!(shared.with_view(None, |_| shared.is_locked()), Some((true, true)));
+    shared.take_magazines(&mut |_| during = Some(shared.is_locked()));
+    assert_eq!(during, Some((true, false)));
+    assert_eq!(shared.is_locked(), (false, false));
+}
+
+#[test]
 fn without_a_region_there_is_no_heap() {
     let shared = &Shared::new(small, nothing);
     shared.refuse_region();
