@@ -82,36 +82,47 @@ impl<T> Table<T> {
 /// A dense table whose entries are of a type that only upper layers know.
 #[derive(Clone, Copy)]
 pub(super) struct OpaqueTable {
-    memory: Table<u8>,
-    entry_bytes: usize,
+    start: NonNull<u8>,
+    /// How many entries there are. Two halves of a word, since each heap has a copy.
+    entries: u32,
+    entry_bytes: u32,
 }
 
 impl OpaqueTable {
     /// How many entries there are.
     pub(super) fn entries(&self) -> usize {
-        self.memory.entries / self.entry_bytes
+        self.entries as usize
     }
 
     pub(super) fn start(&self) -> NonNull<u8> {
-        self.memory.start
+        self.start
     }
 
     /// The entry of this index, as the type whose size the table was made for. Inlined, that size is a constant.
     #[inline(always)]
     pub(super) fn entry<T>(&self, index: usize) -> NonNull<T> {
-        debug_assert!(size_of::<T>() == self.entry_bytes && index < self.entries());
+        debug_assert!(size_of::<T>() == self.entry_bytes as usize && index < self.entries());
         // SAFETY: every index is that of a heap, of which there are no more than entries.
-        unsafe { self.memory.start.cast::<T>().add(index) }
+        unsafe { self.start.cast::<T>().add(index) }
     }
 
     /// Where the first `entries`, which are open, lie, and their bytes in whole system pages.
     pub(super) fn opened(&self, entries: usize, page: usize) -> (NonNull<u8>, usize) {
-        self.memory.opened(entries * self.entry_bytes, page)
+        self.memory().opened(self.bytes(entries), page)
     }
 
     /// Opens the entries `from..to`; those before are open. False if the system refuses.
     pub(super) fn open(&self, from: usize, to: usize, page: usize) -> bool {
-        self.memory.open(from * self.entry_bytes, to * self.entry_bytes, page)
+        self.memory().open(self.bytes(from), self.bytes(to), page)
+    }
+
+    fn bytes(&self, entries: usize) -> usize {
+        entries * self.entry_bytes as usize
+    }
+
+    /// The table as bytes.
+    fn memory(&self) -> Table<u8> {
+        Table { start: self.start, entries: self.bytes(self.entries()) }
     }
 }
 
@@ -136,6 +147,7 @@ impl Layouter {
 
     /// A table whose entries have so many bytes each.
     pub(super) fn opaque(&mut self, entries: usize, entry_bytes: usize) -> OpaqueTable {
-        OpaqueTable { memory: self.table(entries * entry_bytes), entry_bytes }
+        let Table { start, .. } = self.table(entries * entry_bytes);
+        OpaqueTable { start, entries: entries as u32, entry_bytes: entry_bytes as u32 }
     }
 }
