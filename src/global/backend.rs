@@ -1,4 +1,5 @@
-//! The backend, with what is counted and noted of its blocks.
+//! The backend: it serves requests over 256 bytes, and small ones when no memory is left for pools. This file counts its
+//! blocks, and notes them in the index while that is in use.
 
 use crate::debug::Content;
 use crate::heap::LargeCounters;

@@ -1,7 +1,7 @@
-//! The allocator that programs install: the fast paths of `alloc` and `dealloc`, and which file serves a request that they do not.
+//! `PoolMalloc`, the allocator that programs install: the fast paths of `alloc` and `dealloc`, and their slow halves.
 //!
-//! A hit costs no locked instruction, no touch of the block and no test for "is there a heap". The slow halves are out
-//! of line, so that no register has to be saved on the fast ones.
+//! A hit costs no locked instruction, no touch of the block, and no test for "is there a heap". The slow halves are out of
+//! line, so that the fast paths need not save a register.
 
 use super::backend::Backend;
 use super::moved::move_from_pool;

@@ -1,4 +1,4 @@
-//! Blocks that `realloc` moves: from a pool, to a pool, within the backend.
+//! `realloc` when the block cannot stay where it is: out of a pool, into a pool, or from one block of the backend to another.
 
 use super::backend::Backend;
 use super::pooled::{alloc_from_pools_or_magazine, count_moved, dealloc_without_heap, note};

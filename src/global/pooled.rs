@@ -1,4 +1,4 @@
-//! Blocks of pools for a thread whose requests may be watched.
+//! Small requests of a thread that may be watched: pools serve them, and the watch notes each.
 
 use crate::geometry::{SMALL_MAX, block_bytes};
 use crate::observe::{Watch, watched};

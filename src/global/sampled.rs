@@ -1,4 +1,4 @@
-//! Requests that are samples of a profile. Without the cargo feature `profile` none is.
+//! Requests that become samples of a profile. Without the cargo feature `profile` no request does.
 
 use super::backend::Backend;
 #[cfg(feature = "profile")]

@@ -1,4 +1,5 @@
-//! What a heap's threads have done, from what the slow paths count. The equations stand on [`ClassState`](super::class_state::ClassState).
+//! The account of a heap: what its threads have done, computed from the counts of the slow paths. The equations stand on
+//! [`ClassState`](super::class_state::ClassState).
 
 use super::counts::Counts;
 use super::state::{Heap, OwnedHeap};

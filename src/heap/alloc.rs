@@ -1,4 +1,4 @@
-//! The slow half of an allocation: from pools to magazines.
+//! The slow half of an allocation: an empty magazine is swapped with a full one, or filled from pools.
 
 use super::class_state::FOREIGN_BLOCKS;
 use super::magazine::{capacity, count, is_absent};

@@ -1,4 +1,4 @@
-//! A heap's slow half of one size class.
+//! What a heap has of one size class besides the loaded magazine: other magazines, partly used pools, and counts.
 
 use super::magazine::{Depot, absent, bottom, capacity, is_absent};
 use crate::geometry::SizeClass;

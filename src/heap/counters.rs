@@ -1,4 +1,4 @@
-//! What a heap counts besides its pools: what went to the backend, and what lies in the quarantine of the debug mode.
+//! Counters of a heap for blocks outside its pools: those of the backend, and those in the quarantine of the debug mode.
 
 use crate::sync::{AtomicU64, Counter};
 use core::sync::atomic::Ordering;

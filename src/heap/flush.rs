@@ -1,4 +1,4 @@
-//! From magazines to pools.
+//! Flushes: blocks go from a magazine back to their pools.
 
 use super::magazine::{SLOTS, bottom};
 use super::state::OwnedHeap;

@@ -1,4 +1,4 @@
-//! The slow half of a free.
+//! The slow half of a free: the loaded magazine is full or absent, or another heap owns the block.
 
 use super::magazine::{Depot, count, is_absent, is_newest};
 use super::misuse::refuse;

@@ -1,4 +1,4 @@
-//! Blocks come back to the free map of their pools.
+//! The free map, as the heap uses it: sets the bits of blocks that come back, and lists their pool.
 
 use super::state::{Heap, OwnedHeap};
 use crate::geometry::SizeClass;

@@ -1,4 +1,4 @@
-//! Frees that cannot be right, and what is said of them.
+//! Frees that cannot be right, and their reports.
 
 use super::state::{Heap, OwnedHeap};
 use crate::check::{Misuse, misuse};

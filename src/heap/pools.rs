@@ -1,4 +1,4 @@
-//! Where a heap gets pools from, and how wholly free ones go back.
+//! Where a heap gets pools from, when it searches for wholly free ones, and how these go back.
 
 use super::state::{OwnedHeap, SinceSearch, in_this_order};
 use super::supply::Supply;

@@ -1,4 +1,4 @@
-//! Remote frees: posted to the owner of a block, and collected from other threads.
+//! Remote frees: a heap posts blocks to their owners, and collects what others have posted to it. `region/remote` has the protocol.
 
 use super::misuse::refuse;
 use super::state::{Heap, OwnedHeap};

@@ -1,4 +1,4 @@
-//! A heap gives up what it does not need: cached blocks, wholly free arenas, memory.
+//! What a heap gives up when it need not keep it: cached blocks, wholly free arenas, memory of free pools.
 
 use super::class_state::FIRST_FILL;
 use super::magazine::{absent, is_absent};

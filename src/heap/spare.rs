@@ -1,4 +1,4 @@
-//! Empty magazines that a heap keeps for later.
+//! Spare magazines: empty ones that a heap keeps for later.
 
 use super::magazine::start;
 use super::state::OwnedHeap;

@@ -1,4 +1,4 @@
-//! Where a heap gets arenas and magazines from.
+//! The supply: where a heap gets arenas and magazines from. In a process it is [`Shared`](crate::process::Shared).
 
 use crate::region::{ArenaId, Region, Slot};
 

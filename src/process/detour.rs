@@ -1,5 +1,5 @@
-//! A detour: a front in place of a thread's own that belongs to no heap. So both fast paths leave every request to their slow halves,
-//! which serve it from the heap below.
+//! A detour: a front without a heap, in place of the thread's own. Both fast paths then leave every request to their slow
+//! halves, which serve it from the heap below the detour.
 
 use crate::heap::Front;
 use core::cell::Cell;

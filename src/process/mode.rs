@@ -1,4 +1,5 @@
-//! What serves the whole process: chosen once by the environment, before the first block.
+//! The mode of the process: whether pools, the backend or the debug layer serve its requests. The environment chooses it once,
+//! before the first block.
 
 use core::sync::atomic::{AtomicU8, Ordering};
 

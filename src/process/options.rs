@@ -1,4 +1,4 @@
-//! What the environment chooses before the first block is served. Nothing allocates here.
+//! The options that the environment gives, and how they are read. Nothing allocates here.
 
 use super::mode::Mode;
 use crate::os;

@@ -1,4 +1,4 @@
-//! Heaps that nobody uses: those whose threads have ended, and private ones without a handle.
+//! Parked heaps: those of ended threads, and private heaps without a handle. The next thread or handle takes them over.
 
 use crate::heap::Heap;
 use crate::sync::{Links, Queue, Stack};

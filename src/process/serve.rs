@@ -1,4 +1,4 @@
-//! Requests that the fast paths do not serve, and what is counted of them.
+//! The slow halves of small requests, and the counts of large ones. Every layer above that allocates or frees comes here.
 
 use super::tls::{Entry, SHARED};
 use crate::geometry::SizeClass;

@@ -1,7 +1,14 @@
-//! The start of the process, as far as the library is concerned: what happens once, before the first block is served.
+//! The start of the process, as the library sees it: what happens once, before the first block is served.
 //!
-//! [`Shared`](super::shared::Shared) calls [`prepare`] under its lock, when the first heap is asked for. Everything else *reads*
-//! what was decided here: [`MODE`] and [`options`].
+//! ```text
+//!   first thread that needs a heap
+//!     └► Shared::take_heap, under the lock of the shared pools
+//!          └► Shared::started, once
+//!               ├► prepare        reads the environment, chooses the mode, begins what was asked for
+//!               ├► Region::reserve
+//!               └► the key that tells of the ends of threads
+//! ```
+//! [`Shared`](super::shared::Shared) calls [`prepare`]. Everything else *reads* what was decided here: [`MODE`] and [`options`].
 
 use super::mode::MODE;
 use super::options::{HugePages, Options};

@@ -1,4 +1,5 @@
-//! What the lock of the shared pools guards: how far the region is open, and what of it nobody owns.
+//! The state of the shared pools, which their lock guards: how far the region is open, the arenas without an owner, and the
+//! heaps without a thread.
 
 use super::parked::ParkedHeaps;
 use super::view::View;

@@ -1,4 +1,4 @@
-//! What all heaps share, as the holder of the lock sees it: for the check of the heap and the search for leaks.
+//! A view of the shared pools for the check of the heap and the search for leaks, taken under the lock.
 
 use crate::heap::{Heap, OwnedHeap};
 use crate::region::{Region, Slot};

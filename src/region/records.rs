@@ -1,4 +1,4 @@
-//! What is known of a pool and of an arena, beside the arenas.
+//! Records: what is known of each pool and each arena. They lie in tables beside the arenas.
 
 use super::list::Links;
 use crate::geometry::{CLASSES, SizeClass};

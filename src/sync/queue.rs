@@ -1,5 +1,4 @@
-//! A queue of things that nobody owns. Each thing is linked to the next by a place of its own, so that a queue of any length needs
-//! no memory.
+//! A queue of things without an owner. Each thing has a link to the next, so a queue of any length needs no memory.
 //!
 //! Stack invariants 1 and 2 hold for queues too: one lock guards the queue and its links, and a thing is on one list at most.
 

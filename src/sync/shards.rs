@@ -1,13 +1,13 @@
-//! Several of a thing, each beside a lock that nobody waits for: who finds one taken goes on to the next.
+//! Several things of one kind, each with a lock of its own. A thread never waits for one of these locks: it goes on to the next thing.
 //!
-//! A thread begins at the same one each time, which is its own as long as there are no more threads than things. So locks are
-//! seldom found taken, and in the child of a fork one whose holder is not there is only passed by.
+//! A thread always begins at the same thing. While there are no more threads than things, no two threads begin at the same
+//! one, so a lock is seldom taken. In the child of a fork a lock whose holder is gone is passed by.
 //!
-//! Shard invariant 1: a thing is changed by the holder of its lock alone.
+//! Shard invariant 1: only the holder of its lock changes a thing.
 //!
 //! # Ordering
-//! That of the locks. `is_worth` is asked without the lock, so what it reads must be atomic, and its answer may be old: `act` finds
-//! out.
+//! The locks order everything but `is_worth`. That is asked without the lock: what it reads must be atomic, and its answer may be
+//! old. `act` finds out.
 
 use super::atoms::AtomicU32;
 use super::lock::{Guard, Lock};

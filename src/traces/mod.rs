@@ -3,7 +3,7 @@
 //! Without the cargo feature `backtrace` there are none.
 //!
 //! # What holds inside the allocator
-//! * **No recursion.** While a thread takes or tells a backtrace ([`Quiet`]), its own requests are served without one. The
+//! * **No recursion.** While a thread takes or tells a backtrace (`Quiet`), its own requests are served without one. The
 //!   unwinder, libgcc's or LLVM's, asks malloc at most, never this allocator; finding the names asks for much memory.
 //! * **No lock of the allocator** is held meanwhile: the caller must hold none. The unwinder may wait for the dynamic loader's: glibc
 //!   before 2.35, and musl, find the code's tables by `dl_iterate_phdr`. A thread inside `dlopen` that allocates is no
