@@ -13,8 +13,8 @@ use core::hint::black_box;
 /// [`assert_no_leaks`].
 ///
 /// # Panics
-/// If there was an allocation, with counts, bytes and size classes in the message; and if [`PoolMalloc`](crate::PoolMalloc) is
-/// not the program's global allocator, since nothing could be told then.
+/// If there was an allocation, with counts, bytes and size classes in the message; and if
+/// [`PoolMalloc`](crate::PoolMalloc) is not the program's global allocator, since nothing could be told then.
 ///
 /// # Examples
 /// ```
@@ -31,21 +31,21 @@ pub fn assert_no_alloc<R>(f: impl FnOnce() -> R) -> R {
     result
 }
 
-/// Runs `f`, drops what it returned, and fails if a block that the calling thread allocated meanwhile has leaked: it is neither
-/// freed nor can it be reached any more.
+/// Runs `f`, drops what it returned, and fails if a block that the calling thread allocated meanwhile has leaked: it is
+/// neither freed nor can it be reached any more.
 ///
-/// What is still held, from a `static`, a thread-local, the stack, or by what `f` was given, is no leak; nor is what another thread holds. A
-/// cycle of `Rc` is, and the message shows it: [`leaks::find`] tells, with its limits, of these blocks alone.
-/// What had leaked before does not count, and what other threads leak meanwhile does not either, unless they free a block of
-/// `f` and leak one that was served at its address.
+/// What is still held, from a `static`, a thread-local, the stack, or by what `f` was given, is no leak; nor is what
+/// another thread holds. A cycle of `Rc` is, and the message shows it: [`leaks::find`] tells, with its limits, of these
+/// blocks alone. What had leaked before does not count, and what other threads leak meanwhile does not either, unless
+/// they free a block of `f` and leak one that was served at its address.
 ///
-/// Each request of `f` costs several times as much, since it is noted; if blocks are left, all threads are stopped for a
-/// moment to look. The first call [arms](leaks::arm) the finder, so that large blocks are judged as well. On systems without the
-/// finder each block that is left counts as leaked.
+/// Each request of `f` costs several times as much, since it is noted; if blocks are left, all threads are stopped for
+/// a moment to look. The first call [arms](leaks::arm) the finder, so that large blocks are judged as well. On systems
+/// without the finder each block that is left counts as leaked.
 ///
 /// # Panics
-/// If a block has leaked, with counts, bytes, size classes and the report in the message; if blocks are left and the search
-/// is not possible; and if [`PoolMalloc`](crate::PoolMalloc) is not the program's global allocator.
+/// If a block has leaked, with counts, bytes, size classes and the report in the message; if blocks are left and the
+/// search is not possible; and if [`PoolMalloc`](crate::PoolMalloc) is not the program's global allocator.
 ///
 /// # Examples
 /// ```

@@ -38,15 +38,15 @@ fn wanted(value: Option<&[u8]>) -> Wanted<'_> {
 
 exit_entry!(AT_EXIT, report_at_exit);
 
-/// Does nothing at run time. References the entry above, so that a linker keeps it when it extracts only referenced objects from a
-/// static library.
+/// Does nothing at run time. References the entry above, so that a linker keeps it when it extracts only referenced
+/// objects from a static library.
 #[inline]
 pub(crate) fn name_exit_entry() {
     core::hint::black_box(&AT_EXIT);
 }
 
-/// Runs when the process ends by `exit` or by a return from `main`. Nothing allocates here but the report of leaks and the
-/// profile.
+/// Runs when the process ends by `exit` or by a return from `main`. Nothing allocates here but the report of leaks and
+/// the profile.
 extern "C" fn report_at_exit() {
     // A program that only has this library in it, and another allocator, has nothing to report.
     if !SHARED.is_in_use() {

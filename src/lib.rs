@@ -8,8 +8,8 @@
 //! # fn main() { drop(Box::new(1)); }
 //! ```
 //!
-//! Requests of up to 256 bytes are served from pools of 4 KiB, each of one of 32 size classes, inside arenas of
-//! 256 KiB; larger ones go to the system's malloc. Freed memory stays pooled. [`stats()`] says at any time, exactly when
+//! Requests of up to 256 bytes are served from pools of 4 KiB, each of one of 32 size classes, inside arenas of 256
+//! KiB; larger ones go to the system's malloc. Freed memory stays pooled. [`stats()`] says at any time, exactly when
 //! other threads are quiet, what the heap holds.
 //!
 //! # What serves a request
@@ -31,8 +31,8 @@
 //!   │ region        │  one reserved range of addresses; tables beside it    process
 //!   └───────────────┘
 //! ```
-//! A request goes from `global` to `process` (which heap is mine?), `heap` with its magazines, `region` and `os`; [Layers](#layers) has
-//! the whole list.
+//! A request goes from `global` to `process` (which heap is mine?), `heap` with its magazines, `region` and `os`;
+//! [Layers](#layers) has the whole list.
 //!
 //! # The strategy, and its drawback
 //! A free block costs no header, and a pool has no header either: all that is known of blocks lies in dense tables
@@ -45,8 +45,8 @@
 //! round) that it freed of others: that memory serves nobody until the thread allocates again or ends.
 //!
 //! # Layers
-//! Each folder imports only folders and files below it in this list, and each file of a folder only files before it in its
-//! `mod.rs`. `tests/layers.rs` checks that. The process starts in `process/startup.rs`.
+//! Each folder imports only folders and files below it in this list, and each file of a folder only files before it in
+//! its `mod.rs`. `tests/layers.rs` checks that. The process starts in `process/startup.rs`.
 //!
 //! | layer | what it is |
 //! | --- | --- |
@@ -103,26 +103,26 @@
 //! thread-locals; destructors that come later still are served, more slowly. A child of `fork` goes on with the heap of
 //! the thread that forked. Allocating in a signal handler is no more allowed than with malloc.
 //!
-//! A shared library that has this allocator inside stays loaded after `dlclose`, since each thread that used it calls it
-//! once more at its end: it takes a handle of itself when it is loaded (glibc, Android and FreeBSD; musl unloads nothing
-//! anyway, and elsewhere it must not be unloaded while threads that used it run). Opened again it is the same one, with
-//! what it had; a copy of its file is another one, with pools of its own.
+//! A shared library that has this allocator inside stays loaded after `dlclose`, since each thread that used it calls
+//! it once more at its end: it takes a handle of itself when it is loaded (glibc, Android and FreeBSD; musl unloads
+//! nothing anyway, and elsewhere it must not be unloaded while threads that used it run). Opened again it is the same
+//! one, with what it had; a copy of its file is another one, with pools of its own.
 //!
 //! # Huge pages
-//! The variable `POOLMALLOC_HUGE_PAGES` of the environment, read at the first small request, has the region's memory asked for
-//! in huge pages on Linux: `always` (all but the first 2 MiB), beyond a number of MiB, or `never`. Unset, the system
-//! decides. Another value is warned about once on stderr and ignored; a program that runs with rights which its caller may
-//! lack ignores the variable. Huge pages make memory faster, and are for programs with few threads and much of it: the first
-//! block of each 2 MiB takes all of them, each thread begins with an arena of its own, and the kernel may fill up again
-//! what [`release_unused`] gave back next to what is live.
+//! The variable `POOLMALLOC_HUGE_PAGES` of the environment, read at the first small request, has the region's memory
+//! asked for in huge pages on Linux: `always` (all but the first 2 MiB), beyond a number of MiB, or `never`. Unset, the
+//! system decides. Another value is warned about once on stderr and ignored; a program that runs with rights which its
+//! caller may lack ignores the variable. Huge pages make memory faster, and are for programs with few threads and much
+//! of it: the first block of each 2 MiB takes all of them, each thread begins with an arena of its own, and the kernel
+//! may fill up again what [`release_unused`] gave back next to what is live.
 //!
 //! # Under valgrind
 //! Memcheck knows the blocks of malloc, but not those of pools. So in a process that it executes there are no pools:
-//! every request goes to the backend, and leaks, uses of undefined memory, of freed blocks and of what lies around them are
-//! reported as with malloc, without a rebuild. [`stats()`] then has no region, arenas or heaps, and counts all requests
-//! as large ones. Valgrind's other tools, such as callgrind, see the pools. Valgrind is asked once, on Linux on x86-64
-//! and aarch64; elsewhere memcheck sees the pools and is blind inside them. A backend other than malloc is as visible
-//! to memcheck as it makes itself.
+//! every request goes to the backend, and leaks, uses of undefined memory, of freed blocks and of what lies around them
+//! are reported as with malloc, without a rebuild. [`stats()`] then has no region, arenas or heaps, and counts all
+//! requests as large ones. Valgrind's other tools, such as callgrind, see the pools. Valgrind is asked once, on Linux
+//! on x86-64 and aarch64; elsewhere memcheck sees the pools and is blind inside them. A backend other than malloc is as
+//! visible to memcheck as it makes itself.
 
 #![cfg_attr(poolmalloc_nightly, feature(allocator_api))]
 #![cfg_attr(

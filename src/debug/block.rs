@@ -6,8 +6,8 @@
 //! ```
 //! The first part is as long as the alignment of the program's bytes makes it: with one of 8 there is none.
 //!
-//! Debug invariant 1: a block that was handed out and is not back below has its header, with its address in it, 40 bytes
-//! before the program's bytes, and the forbidden bytes around it, unless the program has overwritten them.
+//! Debug invariant 1: a block that was handed out and is not back below has its header, with its address in it, 40
+//! bytes before the program's bytes, and the forbidden bytes around it, unless the program has overwritten them.
 
 use crate::traces::TraceId;
 use core::alloc::Layout;
@@ -41,7 +41,8 @@ const FREED: u32 = 0xDEAD_B100;
 
 const STATE: u32 = !0xFF;
 
-/// What is known of a block. Atomics, so that a program that frees a block twice at a time gets a report, whatever happens.
+/// What is known of a block. Atomics, so that a program that frees a block twice at a time gets a report, whatever
+/// happens.
 #[repr(C)]
 struct Header {
     size: AtomicU64,

@@ -52,8 +52,8 @@ fn let_go(kept: &Quarantined, seen: Seen) {
     }
 }
 
-/// Adds `change` to this thread's quarantine count: +1 when the program frees a block, -1 when it leaves the quarantine. Statistics
-/// subtract it from live.
+/// Adds `change` to this thread's quarantine count: +1 when the program frees a block, -1 when it leaves the
+/// quarantine. Statistics subtract it from live.
 fn count(kept: &Quarantined, change: i64) {
     let entry = tls::heap_or_make();
     if let Origin::Backend(_) = kept.origin {

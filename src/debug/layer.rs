@@ -85,7 +85,8 @@ pub(crate) unsafe fn dealloc(below: &dyn Below, address: *mut u8, layout: Layout
     }
 }
 
-/// Moves a block to one of another size, or reports. Null, and nothing done, without memory. `entry` is as for [`alloc`].
+/// Moves a block to one of another size, or reports. Null, and nothing done, without memory. `entry` is as for
+/// [`alloc`].
 ///
 /// # Safety
 /// * As for `GlobalAlloc::realloc`, but that what can be seen to be wrong is reported.

@@ -1,8 +1,8 @@
 //! Blocks that the program has freed, kept a while before their memory is used again: a write to one, or a second free,
 //! is seen as long as it is here.
 //!
-//! Quarantine invariant 1: the holder of the lock alone touches the row. No body under it asks for memory of the allocator,
-//! or reports.
+//! Quarantine invariant 1: the holder of the lock alone touches the row. No body under it asks for memory of the
+//! allocator, or reports.
 //! Quarantine invariant 2: a block in the row belongs to nobody else; who takes it out owns it.
 
 use super::block::{Known, Shape};
@@ -104,15 +104,15 @@ impl Quarantine {
         Self { row: Locked::new(Row::new()) }
     }
 
-    /// Takes the lock. In the child of a fork the row is given up if another thread was just changing it: its blocks stay
-    /// freed and are not used again there.
+    /// Takes the lock. In the child of a fork the row is given up if another thread was just changing it: its blocks
+    /// stay freed and are not used again there.
     fn hold(&self) -> Held<'_, Row> {
         // Not dropped: it may have been in the middle of being replaced.
         self.row.hold(|row| core::mem::forget(core::mem::replace(row, Row::new())))
     }
 
-    /// Keeps a block; returns the oldest if there is no more room for it. The caller calls [`pop_beyond`](Self::pop_beyond) until
-    /// it has none to give. The block itself comes back if it cannot be kept.
+    /// Keeps a block; returns the oldest if there is no more room for it. The caller calls
+    /// [`pop_beyond`](Self::pop_beyond) until it has none to give. The block itself comes back if it cannot be kept.
     pub(crate) fn push(&self, kept: Quarantined) -> Option<Quarantined> {
         if kept.bytes() > MOST_BYTES {
             return Some(kept);

@@ -1,8 +1,8 @@
 //! What the debug layer tells of a broken program, before it ends it.
 //!
-//! The first line says all that there is to say in one, like the lines of [`check`](crate::check); then come the block, the
-//! damage and the bytes around it, and last, since finding the names of functions allocates, backtraces. No lock of the
-//! allocator is held meanwhile but that of the report.
+//! The first line says all that there is to say in one, like the lines of [`check`](crate::check); then come the block,
+//! the damage and the bytes around it, and last, since finding the names of functions allocates, backtraces. No lock of
+//! the allocator is held meanwhile but that of the report.
 
 use super::block::{Damage, HEADER_BEFORE, Known, Part};
 use crate::os::{Buffered, Output};
@@ -36,8 +36,8 @@ pub(super) struct Case<'a> {
     pub(super) header: Option<usize>,
 }
 
-/// The backtrace of the caller, if the environment asked for backtraces. `entry` is the address of a variable of the function that
-/// came from the program.
+/// The backtrace of the caller, if the environment asked for backtraces. `entry` is the address of a variable of the
+/// function that came from the program.
 pub(super) fn trace(entry: *const u8) -> Option<TraceId> {
     match options().map_or(0, |options| options.frames) {
         0 => None,
@@ -76,8 +76,8 @@ static REPORTER: Reporter =
     Reporter { reports: Lock::new(), thread: AtomicUsize::new(0), is_done: AtomicBool::new(false) };
 
 impl Reporter {
-    /// Waits if another thread reports, which ends the process; aborts if this one does already, or if the other one does not get
-    /// it written: it may wait for a lock of the loader's or of the backtrace's that this thread has.
+    /// Waits if another thread reports, which ends the process; aborts if this one does already, or if the other one
+    /// does not get it written: it may wait for a lock of the loader's or of the backtrace's that this thread has.
     fn begin(&self) {
         const PATIENCE: Duration = Duration::from_secs(10);
         /// What comes after the report is the program's: its handler may take its time, but not all.

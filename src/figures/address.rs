@@ -4,8 +4,8 @@ use core::fmt::{self, Debug, Display, Formatter, LowerHex};
 
 /// The address of a block.
 ///
-/// It is kept with all its bits turned. Otherwise a report in memory would lead to each leaked block, and the next search
-/// would find none of them.
+/// It is kept with all its bits turned. Otherwise a report in memory would lead to each leaked block, and the next
+/// search would find none of them.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(from = "usize", into = "usize"))]

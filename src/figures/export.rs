@@ -69,9 +69,9 @@ impl Stats {
         out.write_char('}')
     }
 
-    /// Writes the statistics in the Prometheus text format, version 0.0.4: one metric a figure, each name beginning with
-    /// `poolmalloc_`; those of classes have the label `block_bytes`, and those of private heaps and typed pools the label `name`. Classes that were
-    /// never used are left out.
+    /// Writes the statistics in the Prometheus text format, version 0.0.4: one metric a figure, each name beginning
+    /// with `poolmalloc_`; those of classes have the label `block_bytes`, and those of private heaps and typed pools
+    /// the label `name`. Classes that were never used are left out.
     ///
     /// It allocates nothing unless `out` does.
     ///

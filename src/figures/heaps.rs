@@ -8,8 +8,9 @@ use core::fmt::{self, Display, Formatter};
 
 /// What a private heap holds, and has done since it was made: the answer of [`Heap::stats`](crate::Heap::stats).
 ///
-/// Exact at any moment. The words and the sums are those of [`Stats`](crate::Stats): for each class `live + cached + free` blocks fill its
-/// pools, and `allocations - frees` is `live`. What a [`reset`](crate::Heap::reset) gives back counts as freed.
+/// Exact at any moment. The words and the sums are those of [`Stats`](crate::Stats): for each class
+/// `live + cached + free` blocks fill its pools, and `allocations - frees` is `live`. What a
+/// [`reset`](crate::Heap::reset) gives back counts as freed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
@@ -107,8 +108,8 @@ pub struct PrivateStats {
 }
 
 impl PrivateStats {
-    /// The heaps by name, in the order in which their names were found: one entry for each of up to 15 names, and one for all
-    /// others.
+    /// The heaps by name, in the order in which their names were found: one entry for each of up to 15 names, and one
+    /// for all others.
     #[must_use]
     pub fn by_name(&self) -> &[NamedHeaps] {
         self.by_name.list()

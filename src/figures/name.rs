@@ -14,8 +14,8 @@ pub struct Name {
 }
 
 impl Name {
-    /// The name with this text. Characters that a report would have to escape become `_`, and what is beyond 32 bytes is cut
-    /// off.
+    /// The name with this text. Characters that a report would have to escape become `_`, and what is beyond 32 bytes
+    /// is cut off.
     #[must_use]
     pub fn new(text: &str) -> Self {
         let (mut bytes, mut length) = ([0; NAME_BYTES], 0);

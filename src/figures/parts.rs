@@ -84,7 +84,8 @@ pub struct ArenaStats {
     pub free: u64,
 }
 
-/// Heaps: one for each thread that has allocated or freed. Private ones are counted in [`PrivateStats`](crate::PrivateStats).
+/// Heaps: one for each thread that has allocated or freed. Private ones are counted in
+/// [`PrivateStats`](crate::PrivateStats).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]

@@ -6,8 +6,9 @@ use core::fmt::{self, Display, Formatter};
 
 /// What a typed pool holds and has done, or several together.
 ///
-/// The figures add up: `gets - drops` is `live`, and `gets - hits - freed` is `live + ready`, all blocks that there are. They are
-/// exact while no other thread uses the pool. Ready blocks are live ones for the allocator that they come from.
+/// The figures add up: `gets - drops` is `live`, and `gets - hits - freed` is `live + ready`, all blocks that there
+/// are. They are exact while no other thread uses the pool. Ready blocks are live ones for the allocator that they come
+/// from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
@@ -28,7 +29,8 @@ pub struct PoolFigures {
     pub live: u64,
     /// Blocks that are ready. Goes up and down.
     pub ready: u64,
-    /// Most boxes that there were at once. Of a `SyncPool`, the most blocks, which can be a few more; of several pools, the sum.
+    /// Most boxes that there were at once. Of a `SyncPool`, the most blocks, which can be a few more; of several pools,
+    /// the sum.
     pub high_water: u64,
     /// Bytes of the blocks of boxes, at the size of the type. Goes up and down.
     pub live_bytes: u64,
@@ -68,8 +70,8 @@ pub type NamedPools = Named<PoolFigures>;
 
 /// The named typed pools, in [`Stats`](crate::Stats): those that there are now.
 ///
-/// Their blocks come from the program's global allocator. Where that is [`PoolMalloc`](crate::PoolMalloc) they are in the sums of
-/// the statistics as live blocks, the ready ones, too.
+/// Their blocks come from the program's global allocator. Where that is [`PoolMalloc`](crate::PoolMalloc) they are in
+/// the sums of the statistics as live blocks, the ready ones, too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]

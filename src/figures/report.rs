@@ -106,7 +106,8 @@ impl Stats {
         row(f, "total", &self.private.all)
     }
 
-    /// The named typed pools, as `_debugmallocstats` lists the free lists of types. Their blocks are live ones in the sums above.
+    /// The named typed pools, as `_debugmallocstats` lists the free lists of types. Their blocks are live ones in the
+    /// sums above.
     fn write_typed_pools(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let row = |f: &mut Formatter<'_>, name: &str, figures: &PoolFigures| {
             let PoolFigures { pools, gets, hits, live, ready, high_water, live_bytes, ready_bytes, .. } = figures;

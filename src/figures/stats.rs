@@ -12,8 +12,8 @@ use crate::geometry::{CLASSES, POOL_BYTES, POOLS_PER_ARENA, SizeClass};
 ///
 /// * for each class, `live + cached + free` blocks fill its pools: `pools * (4096 / block_bytes)`;
 /// * `allocations - frees` is `live`, for each class, for [`small`](Self::small), and for [`large`](Self::large);
-/// * `arenas.open` times 256 KiB is `live_bytes + cached_bytes + free_bytes + rounding_bytes` of [`small`](Self::small),
-///   plus the pools without a class ([`unused_pools`](Self::unused_pools)) at 4096 bytes each;
+/// * `arenas.open` times 256 KiB is `live_bytes + cached_bytes + free_bytes + rounding_bytes` of
+///   [`small`](Self::small), plus the pools without a class ([`unused_pools`](Self::unused_pools)) at 4096 bytes each;
 /// * `region.open_bytes + region.metadata_bytes` is all that was taken from the system for small blocks: the open
 ///   arenas, those opened ahead of use, and the tables. What the backend takes, it alone knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

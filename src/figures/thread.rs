@@ -2,7 +2,8 @@
 
 use crate::geometry::CLASSES;
 
-/// What the calling thread has allocated and freed since it began: the answer of [`thread_stats()`](crate::thread_stats()).
+/// What the calling thread has allocated and freed since it began: the answer of
+/// [`thread_stats()`](crate::thread_stats()).
 ///
 /// All figures only grow. A thread may free what others allocated, so it has no figure of live blocks;
 /// `allocations - frees` of all threads together is what is live.

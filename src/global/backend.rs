@@ -1,5 +1,5 @@
-//! The backend: it serves requests over 256 bytes, and small ones when no memory is left for pools. This file counts its
-//! blocks, and notes them in the index while that is in use.
+//! The backend: it serves requests over 256 bytes, and small ones when no memory is left for pools. This file counts
+//! its blocks, and notes them in the index while that is in use.
 
 use crate::debug::Content;
 use crate::heap::LargeCounters;
@@ -128,8 +128,8 @@ impl<B: GlobalAlloc> Backend<B> {
         new
     }
 
-    /// Resizes a block by a new one, always: what the old one held is wiped, so that the leak finder does not take it for
-    /// pointers.
+    /// Resizes a block by a new one, always: what the old one held is wiped, so that the leak finder does not take it
+    /// for pointers.
     ///
     /// # Safety
     /// * As for [`realloc`](Self::realloc).

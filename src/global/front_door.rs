@@ -1,7 +1,7 @@
 //! `PoolMalloc`, the allocator that programs install: the fast paths of `alloc` and `dealloc`, and their slow halves.
 //!
-//! A hit costs no locked instruction, no touch of the block, and no test for "is there a heap". The slow halves are out of
-//! line, so that the fast paths need not save a register.
+//! A hit costs no locked instruction, no touch of the block, and no test for "is there a heap". The slow halves are out
+//! of line, so that the fast paths need not save a register.
 
 use super::backend::Backend;
 use super::moved::move_from_pool;
@@ -31,8 +31,8 @@ use std::alloc::System;
 ///
 /// A hit costs 36 instructions on x86-64 for `alloc` and `dealloc` together. Freed memory stays pooled and is returned
 /// to the system only by [`release_unused`](crate::release_unused): it serves later requests of its thread at once,
-/// those of any size class when its pool is wholly free, and those of other threads when 256 KiB around it are, which is
-/// looked for as memory is freed and before the heap grows.
+/// those of any size class when its pool is wholly free, and those of other threads when 256 KiB around it are, which
+/// is looked for as memory is freed and before the heap grows.
 ///
 /// # Errors
 /// Out of memory, `alloc`, `alloc_zeroed` and `realloc` return null; a block that could not grow is left as it was.
@@ -56,7 +56,8 @@ impl<B> PoolMalloc<B> {
     /// The allocator with `backend` behind it, which serves requests over 256 bytes, and small ones too when there is
     /// no memory left for pools.
     ///
-    /// In debug mode a backend of no bytes is one that any thread may use, at any time: freed blocks go back to it late.
+    /// In debug mode a backend of no bytes is one that any thread may use, at any time: freed blocks go back to it
+    /// late.
     ///
     /// Values with different backends share the pools, but a large block must be freed through a value with the backend
     /// that served it.
@@ -125,14 +126,14 @@ unsafe impl<B: GlobalAlloc> GlobalAlloc for PoolMalloc<B> {
     }
 }
 
-/// The slow halves. Each takes the parts of the layout in the order in which `alloc` gets them in registers, and the allocator last:
-/// nothing has to be moved on the fast paths for the sake of these. Their promises are those of the method of `GlobalAlloc` that calls
-/// them.
+/// The slow halves. Each takes the parts of the layout in the order in which `alloc` gets them in registers, and the
+/// allocator last: nothing has to be moved on the fast paths for the sake of these. Their promises are those of the
+/// method of `GlobalAlloc` that calls them.
 impl<B: GlobalAlloc> PoolMalloc<B> {
     /// A block for a small request that the loaded magazine has none for.
     ///
-    /// While the thread's requests are sampled all of them come here; most are no samples, and are served as on the fast path. What is
-    /// more is out of line, so that no register has to be saved for it.
+    /// While the thread's requests are sampled all of them come here; most are no samples, and are served as on the
+    /// fast path. What is more is out of line, so that no register has to be saved for it.
     #[cold]
     #[inline(never)]
     unsafe fn alloc_slow(size: usize, align: usize, this: &Self) -> *mut u8 {
@@ -153,8 +154,8 @@ impl<B: GlobalAlloc> PoolMalloc<B> {
         unsafe { Self::alloc_unsampled(size, align, this) }
     }
 
-    /// A block for a small request that is due to be sampled: of the backend, so that no free has to look up a block of the
-    /// region; of pools if the backend has none.
+    /// A block for a small request that is due to be sampled: of the backend, so that no free has to look up a block of
+    /// the region; of pools if the backend has none.
     #[cfg(feature = "profile")]
     #[cold]
     #[inline(never)]

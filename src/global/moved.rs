@@ -1,4 +1,5 @@
-//! `realloc` when the block cannot stay where it is: out of a pool, into a pool, or from one block of the backend to another.
+//! `realloc` when the block cannot stay where it is: out of a pool, into a pool, or from one block of the backend to
+//! another.
 
 use super::backend::Backend;
 use super::pooled::{alloc_from_pools_or_magazine, count_moved, dealloc_without_heap, note};
@@ -7,8 +8,8 @@ use crate::geometry::{SMALL_MAX, block_bytes};
 use crate::process::{Mode, dealloc_small, moved, tls};
 use core::alloc::{GlobalAlloc, Layout};
 
-/// Moves a block of `bytes` out of its pool's class, to `new` for a request of `new_size`. If `new` is null, nothing is done.
-/// Returns `new`.
+/// Moves a block of `bytes` out of its pool's class, to `new` for a request of `new_size`. If `new` is null, nothing is
+/// done. Returns `new`.
 ///
 /// The caller allocates: a sample's backtrace would show a closure of this file as the program's.
 ///
@@ -30,8 +31,8 @@ pub(super) unsafe fn move_from_pool(block: *mut u8, bytes: usize, new: *mut u8, 
 }
 
 impl<B: GlobalAlloc> Backend<B> {
-    /// Resizes a block of the backend in a process of this mode: stays there, or moves to a pool if it becomes small. What grows or
-    /// shrinks counts as a new request for a profile. Null, and nothing done, without memory.
+    /// Resizes a block of the backend in a process of this mode: stays there, or moves to a pool if it becomes small.
+    /// What grows or shrinks counts as a new request for a profile. Null, and nothing done, without memory.
     ///
     /// # Safety
     /// * As for [`realloc`](Self::realloc).

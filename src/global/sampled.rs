@@ -34,8 +34,8 @@ pub(super) fn sample_if_due(bytes: usize) -> Option<Sample> {
 }
 
 impl<B: GlobalAlloc> Backend<B> {
-    /// Resizes a sampled small block, which lies with the backend, within its size class. It stays the same sample, as a pooled
-    /// block would stay in place. `None` if the block is not sampled.
+    /// Resizes a sampled small block, which lies with the backend, within its size class. It stays the same sample, as
+    /// a pooled block would stay in place. `None` if the block is not sampled.
     ///
     /// # Safety
     /// * As for [`realloc`](Self::realloc), if the block is the backend's.

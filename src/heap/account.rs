@@ -1,5 +1,5 @@
-//! The account of a heap: what its threads have done, computed from the counts of the slow paths. The equations stand on
-//! [`ClassState`](super::class_state::ClassState).
+//! The account of a heap: what its threads have done, computed from the counts of the slow paths. The equations stand
+//! on [`ClassState`](super::class_state::ClassState).
 
 use super::counts::Counts;
 use super::state::{Heap, OwnedHeap};
@@ -20,8 +20,8 @@ impl Heap {
         came.wrapping_sub(state.flushed.value().wrapping_add(self.cached_blocks(class) as u64))
     }
 
-    /// What this heap's threads have done since it was made. Exact for the heap's owner (Class equation 1): what others free, and
-    /// what settling moves, changes nothing.
+    /// What this heap's threads have done since it was made. Exact for the heap's owner (Class equation 1): what others
+    /// free, and what settling moves, changes nothing.
     pub(crate) fn counts(&self) -> Counts {
         let mut counts = Counts::ZERO;
         for class in SizeClass::all() {
@@ -48,8 +48,8 @@ impl Heap {
 }
 
 impl OwnedHeap<'_> {
-    /// Whether a class's counts fit what is there (Class equations 1 and 2). Looks at every partly used pool, so only debug
-    /// builds ask.
+    /// Whether a class's counts fit what is there (Class equations 1 and 2). Looks at every partly used pool, so only
+    /// debug builds ask.
     pub(super) fn is_balanced(self, class: SizeClass) -> bool {
         let state = self.class(class);
         let (mut free, mut next) = (0, state.partial.first());

@@ -99,8 +99,8 @@ impl OwnedHeap<'_> {
         slot.get()
     }
 
-    /// Takes up to `wanted` blocks out of pools, written from `first` upwards: from the class's partly used pools,
-    /// then from what other threads freed, then from a fresh pool. Returns how many, 0 if there is no memory. They are under
+    /// Takes up to `wanted` blocks out of pools, written from `first` upwards: from the class's partly used pools, then
+    /// from what other threads freed, then from a fresh pool. Returns how many, 0 if there is no memory. They are under
     /// way: the caller ends the move when they have arrived.
     ///
     /// # Safety

@@ -1,7 +1,7 @@
 //! All blocks of a private heap at once, whatever they are: the end of a handle, and its `reset`.
 //!
-//! Nothing is done for each block. Magazines are emptied where they stand, pools lose their class, and what was live follows
-//! from the counts. So the cost is that of the heap's arenas.
+//! Nothing is done for each block. Magazines are emptied where they stand, pools lose their class, and what was live
+//! follows from the counts. So the cost is that of the heap's arenas.
 
 use super::magazine::{bottom, is_absent};
 use super::state::{OwnedHeap, SinceSearch, in_this_order};
@@ -21,7 +21,8 @@ pub(crate) enum Posted {
 }
 
 impl OwnedHeap<'_> {
-    /// Frees every block of the heap and gives all its arenas to `supply`. No thread has a block of it in hand any more.
+    /// Frees every block of the heap and gives all its arenas to `supply`. No thread has a block of it in hand any
+    /// more.
     pub(crate) fn free_all(self, supply: &impl Supply, posted: Posted) {
         self.begin_move();
         self.collect(usize::MAX);

@@ -10,29 +10,30 @@ use core::cell::Cell;
 /// hundred allocations takes few more blocks than it uses.
 pub(super) const FIRST_FILL: u32 = 4;
 
-/// Blocks of other heaps that a heap keeps back of a class until it is seen that they go round: those that a waiting thread
-/// holds keep pools of others from being given up.
+/// Blocks of other heaps that a heap keeps back of a class until it is seen that they go round: those that a waiting
+/// thread holds keep pools of others from being given up.
 pub(super) const FOREIGN_BLOCKS: usize = 32;
 
 /// A heap's slow half of one class.
 ///
-/// `cached` is the number of blocks in the loaded magazine, the previous one and the depot. `frees` is the count of the head.
-/// The quarantine of the debug mode is left out: its blocks are live for the heap.
+/// `cached` is the number of blocks in the loaded magazine, the previous one and the depot. `frees` is the count of the
+/// head. The quarantine of the debug mode is left out: its blocks are live for the heap.
 ///
 /// ```text
 /// 1  allocations = filled + adopted + frees - flushed - cached    what this heap's threads were served: never below 0
 /// 2  pools * blocks of a pool = filled - flushed - collected + free    free: bits of the free map in this heap's pools
 /// 3  waiting = remote_frees - adopted - collected    over all heaps: in remote maps and in foreign magazines
 /// ```
-/// Class equations 1 and 2 hold whenever no blocks of the heap are under way. Debug builds execute them before each search for
-/// wholly free pools, and `check_heap` sums 2 and 3 over all heaps.
+/// Class equations 1 and 2 hold whenever no blocks of the heap are under way. Debug builds execute them before each
+/// search for wholly free pools, and `check_heap` sums 2 and 3 over all heaps.
 pub(crate) struct ClassState {
     /// Top of the previous magazine: full, empty, or absent.
     pub(super) previous: WatchedPtr<Slot>,
     pub(crate) depot: Depot,
     /// Top of the foreign magazine, with blocks of other heaps that this heap's thread freed; absent at first.
     pub(crate) foreign: WatchedPtr<Slot>,
-    /// The top at which the foreign magazine has no more room: its first slot, or higher up while blocks do not go round.
+    /// The top at which the foreign magazine has no more room: its first slot, or higher up while blocks do not go
+    /// round.
     pub(super) foreign_full: Cell<*mut Slot>,
     /// Blocks that the next fill asks for: doubles up to a whole magazine.
     pub(super) next_fill: Cell<u32>,
@@ -52,8 +53,8 @@ pub(crate) struct ClassState {
     pub(crate) flushed: Counter,
     /// Blocks of this heap that others freed and it has collected, in all.
     pub(crate) collected: Counter,
-    /// Blocks of other heaps that this heap's thread freed, in all. Of a private heap: blocks of this heap that threads freed
-    /// without its lock.
+    /// Blocks of other heaps that this heap's thread freed, in all. Of a private heap: blocks of this heap that threads
+    /// freed without its lock.
     pub(crate) remote_frees: Counter,
     /// Blocks of other heaps that came into the magazines, in all, less those that were posted from there.
     pub(crate) adopted: Counter,

@@ -1,4 +1,5 @@
-//! Counters of a heap for blocks outside its pools: those of the backend, and those in the quarantine of the debug mode.
+//! Counters of a heap for blocks outside its pools: those of the backend, and those in the quarantine of the debug
+//! mode.
 
 use crate::sync::{AtomicU64, Counter};
 use core::sync::atomic::Ordering;
@@ -18,8 +19,9 @@ pub(crate) struct LargeCounters {
     pub(crate) kept: KeptLarge,
 }
 
-/// Large blocks in the quarantine of the [debug mode](crate::debug): those that one heap's threads have put there, less those
-/// that they have taken out, with all that lies around the program's bytes. Relaxed, as counters are; added to by many.
+/// Large blocks in the quarantine of the [debug mode](crate::debug): those that one heap's threads have put there, less
+/// those that they have taken out, with all that lies around the program's bytes. Relaxed, as counters are; added to by
+/// many.
 pub(crate) struct KeptLarge {
     pub(super) blocks: AtomicU64,
     pub(super) bytes: AtomicU64,

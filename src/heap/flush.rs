@@ -7,8 +7,8 @@ use crate::heap::magazine;
 use crate::region::{Combined, PoolId, Slot, Tag};
 use core::mem::MaybeUninit;
 
-/// The words of the free map that were zero before a flush, at most one for each block of a magazine. Added to without a
-/// branch.
+/// The words of the free map that were zero before a flush, at most one for each block of a magazine. Added to without
+/// a branch.
 struct NewlyFree {
     words: [MaybeUninit<u32>; SLOTS],
     length: usize,
@@ -47,8 +47,8 @@ impl OwnedHeap<'_> {
         let base = self.region.base().addr().get();
         let own = self.front.tag(class);
         let mut low_bits = 0;
-        // Pools are listed at the end: whether a word was zero is a branch that nobody can foresee, and would hold up the
-        // next words, which may be cache misses.
+        // Pools are listed at the end: whether a word was zero is a branch that nobody can foresee, and would hold up
+        // the next words, which may be cache misses.
         let mut newly_free = NewlyFree::new();
         // Neighbours share one word. The region begins where a word's bytes do, so addresses serve as offsets do.
         let first_word = base / WORD_BYTES;
@@ -78,7 +78,8 @@ impl OwnedHeap<'_> {
         self.count_freed(class, own_blocks);
     }
 
-    /// Sets the bits of blocks that were in a magazine of this class. Those whose pools have not the tag `own` are posted.
+    /// Sets the bits of blocks that were in a magazine of this class. Those whose pools have not the tag `own` are
+    /// posted.
     #[inline(always)]
     fn put_back(self, class: SizeClass, own: Tag, Combined { index, bits }: Combined, newly_free: &mut NewlyFree) {
         let tag = self.region.tag(PoolId::of_word(index));

@@ -5,17 +5,19 @@
 //!                         │ adopt                                           ▲
 //!                         └──────► loaded or previous magazine, flush ──► post_adopted
 //! ```
-//! Threads that hand their blocks round *adopt* the foreign magazine: it becomes the loaded or the previous one, and its blocks
-//! are served again without an atomic operation. A block counts as a remote free from the moment it is pushed.
+//! Threads that hand their blocks round *adopt* the foreign magazine: it becomes the loaded or the previous one, and
+//! its blocks are served again without an atomic operation. A block counts as a remote free from the moment it is
+//! pushed.
 //!
 //! Foreign invariant 1: the foreign magazine holds blocks of its class, of pools that other heaps own, and in no map.
-//! Foreign invariant 2: `foreign_full` is the top at which it has no more room. That is at [`FOREIGN_BLOCKS`](super::class_state::FOREIGN_BLOCKS) until it was
-//! adopted, so that a waiting thread pins few pools of others; then at the capacity, as long as blocks go round.
-//! Foreign invariant 3: `cached_foreign` is no less than the number of other heaps' blocks in the loaded magazine, the previous
-//! one and the depot. Only adoption raises it. It is 0 again when those magazines are found empty, and falls with each
-//! block that [`post_adopted`](OwnedHeap::post_adopted) sends back.
-//! Foreign invariant 4: one chance to adopt in [`ADOPTED_IN_A_ROW`] is left. A thread that got blocks of others once comes back
-//! to its own in this way, whose frees take the fast path.
+//! Foreign invariant 2: `foreign_full` is the top at which it has no more room. That is at
+//! [`FOREIGN_BLOCKS`](super::class_state::FOREIGN_BLOCKS) until it was adopted, so that a waiting thread pins few pools
+//! of others; then at the capacity, as long as blocks go round.
+//! Foreign invariant 3: `cached_foreign` is no less than the number of other heaps' blocks in the loaded magazine, the
+//! previous one and the depot. Only adoption raises it. It is 0 again when those magazines are found empty, and falls
+//! with each block that [`post_adopted`](OwnedHeap::post_adopted) sends back.
+//! Foreign invariant 4: one chance to adopt in [`ADOPTED_IN_A_ROW`] is left. A thread that got blocks of others once
+//! comes back to its own in this way, whose frees take the fast path.
 
 use super::class_state::ClassState;
 use super::magazine::{bottom, capacity, count, is_absent, is_newest};
@@ -80,8 +82,8 @@ impl OwnedHeap<'_> {
 }
 
 impl OwnedHeap<'_> {
-    /// Loads the foreign magazine in place of the loaded one, which is empty: threads that hand their blocks round then need
-    /// no atomic operation.
+    /// Loads the foreign magazine in place of the loaded one, which is empty: threads that hand their blocks round then
+    /// need no atomic operation.
     pub(super) fn adopt(self, class: SizeClass) {
         let (head, state) = (self.head(class), self.class(class));
         let empty = head.top();
@@ -105,8 +107,8 @@ impl OwnedHeap<'_> {
         true
     }
 
-    /// Counts the foreign magazine's blocks as adopted. Now and then it posts them instead, and returns false, so that a
-    /// thread which got blocks of others once does not pass them through the slow half of a free for ever.
+    /// Counts the foreign magazine's blocks as adopted. Now and then it posts them instead, and returns false, so that
+    /// a thread which got blocks of others once does not pass them through the slow half of a free for ever.
     pub(super) fn may_adopt(self, class: SizeClass) -> bool {
         let state = self.class(class);
         let chances = state.chances.get().wrapping_add(1);

@@ -10,12 +10,13 @@ use crate::region::{PoolId, Slot};
 impl OwnedHeap<'_> {
     /// Frees the block, at `offset` of the region, when the loaded magazine has no room or another heap owns the block.
     ///
-    /// `block` is passed although `offset` implies it: the leak finder scans registers, so the address must stay in one until the
-    /// block is in a magazine.
+    /// `block` is passed although `offset` implies it: the leak finder scans registers, so the address must stay in one
+    /// until the block is in a magazine.
     pub(crate) fn free(self, supply: &impl Supply, block: *mut u8, offset: usize) {
         let tag = self.region.tag(PoolId::of_offset(offset));
         if tag.is_free_or_private() {
-            // A private heap's block would come into a foreign magazine, and be handed out from there when its heap is gone.
+            // A private heap's block would come into a foreign magazine, and be handed out from there when its heap is
+            // gone.
             refuse(block, tag);
         }
         let class = tag.class();
@@ -82,7 +83,8 @@ impl OwnedHeap<'_> {
         head.push(block);
     }
 
-    /// Frees a block of this heap straight to its pool: the heap has no magazine for it, by design or for want of memory.
+    /// Frees a block of this heap straight to its pool: the heap has no magazine for it, by design or for want of
+    /// memory.
     fn free_to_pool(self, supply: &impl Supply, class: SizeClass, block: *mut u8) {
         self.head(class).count_free();
         self.begin_move();
@@ -91,8 +93,8 @@ impl OwnedHeap<'_> {
         self.search_if_much_was_freed(supply);
     }
 
-    /// An empty magazine when the loaded and the previous one are full; the previous one goes to the depot. Blocks are under
-    /// way: the caller ends the move when it has put the loaded one in place of the previous one.
+    /// An empty magazine when the loaded and the previous one are full; the previous one goes to the depot. Blocks are
+    /// under way: the caller ends the move when it has put the loaded one in place of the previous one.
     fn empty_magazine(self, supply: &impl Supply, class: SizeClass) -> *mut Slot {
         let state = self.class(class);
         let has_room = state.depot.length() < Depot::bound(class);

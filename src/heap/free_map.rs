@@ -5,8 +5,8 @@ use crate::geometry::SizeClass;
 use crate::region::{PoolId, PoolState};
 
 impl OwnedHeap<'_> {
-    /// Sets bits of a word of the free map. Returns whether it was zero: then the caller must call [`list_pool`], before
-    /// anything else looks at the pool.
+    /// Sets bits of a word of the free map. Returns whether it was zero: then the caller must call [`list_pool`],
+    /// before anything else looks at the pool.
     ///
     /// [`list_pool`]: Self::list_pool
     #[inline(always)]

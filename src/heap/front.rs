@@ -24,11 +24,12 @@ const_assert_eq!(core::mem::offset_of!(Front, heads), 32);
 ///   sampling front: base, bytes, tags, owner ^ SAMPLING, absent heads | ... | front: base, bytes, tags, owner, heads
 ///                                                        └── SAMPLING bytes ───────────────────────────────────┘
 /// ```
-/// Its own heads are absent, so every allocation takes the slow path. A free finds the head for a tag by exclusive-or with
-/// the owner, and so `SAMPLING` bytes further: among the heads of the front. It takes the fast path.
+/// Its own heads are absent, so every allocation takes the slow path. A free finds the head for a tag by exclusive-or
+/// with the owner, and so `SAMPLING` bytes further: among the heads of the front. It takes the fast path.
 ///
 /// Front invariant 1: `base`, `bytes`, `tags` and `owner` never change; `bytes` is 0 in a front without a heap.
-/// Front invariant 2: a sampling front lies `SAMPLING` bytes before its heap's front, in memory whose provenance is exposed.
+/// Front invariant 2: a sampling front lies `SAMPLING` bytes before its heap's front, in memory whose provenance is
+/// exposed.
 #[repr(C, align(128))]
 pub(crate) struct Front {
     base: usize,
@@ -54,8 +55,8 @@ impl Front {
         Self { owner: DETOUR, ..Self::without_heap() }
     }
 
-    /// The front of threads whose requests all take the slow paths though they have a heap, since the process is in such
-    /// a mode: as without a heap, but told apart.
+    /// The front of threads whose requests all take the slow paths though they have a heap, since the process is in
+    /// such a mode: as without a heap, but told apart.
     pub(crate) const fn bypass() -> Self {
         Self { owner: BYPASS, ..Self::without_heap() }
     }
@@ -137,8 +138,8 @@ impl Front {
         {
             // Beyond this front if that is a sampling one: so by the address.
             let head = core::ptr::with_exposed_provenance::<Head>((&raw const self.heads).addr() + head);
-            // SAFETY: the owner's bits are equal, and of this heap's tags the rest is the offset of a head of its front,
-            // from the heads of this one (Front invariant 2).
+            // SAFETY: the owner's bits are equal, and of this heap's tags the rest is the offset of a head of its
+            // front, from the heads of this one (Front invariant 2).
             Some(unsafe { &*head })
         }
         // SAFETY: the owner's bits are equal, and of this heap's tags the rest is the offset of a head.

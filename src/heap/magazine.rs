@@ -6,9 +6,9 @@
 //!      |     |     | blk | blk | blk | null   |     |      1 KiB, aligned to 1 KiB
 //!                    ^ top: the newest block
 //! ```
-//! It grows downwards. A class of small blocks uses all slots; one of larger blocks begins lower down, so that no magazine
-//! holds more than about [`LOADED_BYTES`]. "Full" is in slot 0 for all, which a fast path sees by the top alone, without
-//! knowing the class.
+//! It grows downwards. A class of small blocks uses all slots; one of larger blocks begins lower down, so that no
+//! magazine holds more than about [`LOADED_BYTES`]. "Full" is in slot 0 for all, which a fast path sees by the top
+//! alone, without knowing the class.
 //!
 //! Magazine invariant 1: the slot at the bottom is null while the magazine is in use, so a top that has come up to it
 //! reads "empty" without a count.
@@ -188,8 +188,8 @@ impl Head {
 /// Most full magazines that a depot keeps.
 pub(crate) const DEPOT_SLOTS: usize = 16;
 
-/// Bytes of blocks that a depot keeps per class, about, if its slots hold so many. More saves little more work, and costs
-/// locality: blocks come out in the order of their frees, where a fill would hand them out in the order of their
+/// Bytes of blocks that a depot keeps per class, about, if its slots hold so many. More saves little more work, and
+/// costs locality: blocks come out in the order of their frees, where a fill would hand them out in the order of their
 /// addresses. `docs/performance.md` has the figures.
 const DEPOT_BYTES: usize = 64 * 1024;
 

@@ -18,7 +18,8 @@ impl Heap {
         index as usize * WORD_BYTES + bits.trailing_zeros() as usize * CLASS_STEP
     }
 
-    /// Aborts for the free of a block of this class at an offset that cannot be freed: none begins there, or it is free.
+    /// Aborts for the free of a block of this class at an offset that cannot be freed: none begins there, or it is
+    /// free.
     #[cold]
     #[inline(never)]
     pub(super) fn wrong_free(&self, class: SizeClass, offset: usize) -> ! {
@@ -31,8 +32,8 @@ impl Heap {
     }
 }
 
-/// Aborts for the free of a block whose pool has no class, of a private heap's block through something else, or of another
-/// block through a private heap.
+/// Aborts for the free of a block whose pool has no class, of a private heap's block through something else, or of
+/// another block through a private heap.
 #[cold]
 #[inline(never)]
 pub(crate) fn refuse(block: *mut u8, tag: Tag) -> ! {

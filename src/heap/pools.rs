@@ -35,8 +35,8 @@ impl OwnedHeap<'_> {
         arenas.take_pool(&self.region)
     }
 
-    /// Whether to look for wholly free pools before another arena is taken: a search looks at every partly used pool, so
-    /// it has to be paid for by as many frees, or by the growth of the heap by an eighth.
+    /// Whether to look for wholly free pools before another arena is taken: a search looks at every partly used pool,
+    /// so it has to be paid for by as many frees, or by the growth of the heap by an eighth.
     fn is_search_worthwhile(self) -> bool {
         let (since, pools) = (self.own.since_search.get(), self.own.pools.get());
         since.freed_blocks >= 2 * pools.max(1)
@@ -52,7 +52,8 @@ impl OwnedHeap<'_> {
         }
     }
 
-    /// Gives the pools that have become wholly free back to their arenas, and all wholly free arenas but one to `supply`.
+    /// Gives the pools that have become wholly free back to their arenas, and all wholly free arenas but one to
+    /// `supply`.
     pub(super) fn search_wholly_free_pools(self, supply: &impl Supply) {
         self.own.since_search.set(SinceSearch::default());
         for class in SizeClass::all() {

@@ -1,4 +1,5 @@
-//! Remote frees: a heap posts blocks to their owners, and collects what others have posted to it. `region/remote` has the protocol.
+//! Remote frees: a heap posts blocks to their owners, and collects what others have posted to it. `region/remote` has
+//! the protocol.
 
 use super::misuse::refuse;
 use super::state::{Heap, OwnedHeap};

@@ -1,9 +1,10 @@
 //! Which requests of a thread are sampled: each byte with the same chance, whatever came before.
 //!
-//! The bytes up to the next sample are drawn from an exponential distribution, so that samples are a Poisson process over
-//! the bytes asked for, as in tcmalloc (`sampler.h`), jemalloc (`prof_sample_threshold_update`) and Go (`nextSample` in
-//! `malloc.go`). A request of `s` bytes has a sample in it with the chance `1 - exp(-s / mean)`, so each that has stands
-//! for the reciprocal of that many requests of its size: then sums are right on average, for any sizes.
+//! The bytes up to the next sample are drawn from an exponential distribution, so that samples are a Poisson process
+//! over the bytes asked for, as in tcmalloc (`sampler.h`), jemalloc (`prof_sample_threshold_update`) and Go
+//! (`nextSample` in `malloc.go`). A request of `s` bytes has a sample in it with the chance `1 - exp(-s / mean)`, so
+//! each that has stands for the reciprocal of that many requests of its size: then sums are right on average, for any
+//! sizes.
 
 use core::cell::Cell;
 
@@ -40,7 +41,8 @@ impl Sampler {
     /// Draws the bytes up to the next sample.
     pub(super) fn draw(&self) {
         let mean = self.mean.get();
-        // Every request is sampled if each byte is to be. Else the number of the byte with the sample in it, the next being 1.
+        // Every request is sampled if each byte is to be. Else the number of the byte with the sample in it, the next
+        // being 1.
         let gap = if mean == 1 { 0 } else { (-(1.0 - self.random()).ln() * mean as f64).ceil().max(1.0) as i64 };
         self.left.set(gap);
     }

@@ -72,7 +72,8 @@ pub(super) struct Own {
 /// A thread's heap.
 #[repr(C)]
 pub(crate) struct Heap {
-    /// In place of `front` while requests of the heap's thread are sampled, and so many bytes before it (Front invariant 2).
+    /// In place of `front` while requests of the heap's thread are sampled, and so many bytes before it (Front
+    /// invariant 2).
     #[cfg(feature = "profile")]
     pub(super) sampling: Front,
     #[cfg(feature = "profile")]
@@ -86,8 +87,8 @@ pub(crate) struct Heap {
     pub(crate) name: Label,
     /// The heap parked below this one; for the holder of the shared lock.
     pub(crate) parked_next: Cell<Option<NonNull<Heap>>>,
-    /// Blocks that the program has freed, and that are not among the frees yet. Not written when a heap is made: its memory
-    /// is zero then.
+    /// Blocks that the program has freed, and that are not among the frees yet. Not written when a heap is made: its
+    /// memory is zero then.
     pub(super) kept: [KeptSmall; CLASSES],
     /// Words with remote frees for this heap; the one part that other threads write, on cache lines of its own.
     pub(super) pending: CachePadded<PendingList>,
@@ -242,8 +243,8 @@ impl Heap {
         count(self.head(class).top(), class) + count(state.previous(), class) + state.depot.length() * capacity(class)
     }
 
-    /// Blocks of a class that this heap's threads have put into the quarantine of the debug mode, less those that they have
-    /// taken out, and how many of these were of other heaps. Below zero they wrap.
+    /// Blocks of a class that this heap's threads have put into the quarantine of the debug mode, less those that they
+    /// have taken out, and how many of these were of other heaps. Below zero they wrap.
     pub(crate) fn kept(&self, class: SizeClass) -> [u64; 2] {
         let kept = &self.kept[class.index()];
         [&kept.blocks, &kept.remote].map(|figure| figure.load(Ordering::Relaxed))
@@ -297,7 +298,8 @@ impl Heap {
     }
 }
 
-/// What comes before is written before what comes after, for whoever stops this thread in between. Costs no instruction.
+/// What comes before is written before what comes after, for whoever stops this thread in between. Costs no
+/// instruction.
 #[inline(always)]
 pub(super) fn in_this_order() {
     compiler_fence(Ordering::SeqCst);

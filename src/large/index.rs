@@ -1,9 +1,9 @@
-//! The large blocks that were served while the finder was armed, and those that are samples of the profiler: a table by address,
-//! beside the heap as all tables are.
+//! The large blocks that were served while the finder was armed, and those that are samples of the profiler: a table by
+//! address, beside the heap as all tables are.
 //!
 //! Index invariant 1: the holder of the lock alone touches the table, and asks the allocator for no memory meanwhile.
-//! Index invariant 2: a block that is in the table is live: it comes in after the backend has served it, and goes out before
-//! the backend gets it back. So whoever holds the lock may read it.
+//! Index invariant 2: a block that is in the table is live: it comes in after the backend has served it, and goes out
+//! before the backend gets it back. So whoever holds the lock may read it.
 
 #[cfg(feature = "profile")]
 use super::table::Sample;
@@ -87,8 +87,8 @@ impl Index {
         self.is_armed.load(Ordering::Relaxed)
     }
 
-    /// Takes the lock. In the child of a fork the table is given up if another thread was just changing it: its blocks are
-    /// part of the roots there.
+    /// Takes the lock. In the child of a fork the table is given up if another thread was just changing it: its blocks
+    /// are part of the roots there.
     pub(crate) fn hold(&self) -> HeldIndex<'_> {
         let table = self.table.hold(|table| {
             // Not dropped: it may have been in the middle of being replaced.
@@ -249,8 +249,8 @@ pub(crate) unsafe fn forget_large(block: *mut u8) {
     }
 }
 
-/// Bytes of a block before the first page that begins in it, and bytes of the whole pages from there on. All of the block lies
-/// before, if no page begins in it: one may be larger.
+/// Bytes of a block before the first page that begins in it, and bytes of the whole pages from there on. All of the
+/// block lies before, if no page begins in it: one may be larger.
 fn pages_within(address: usize, bytes: usize, page: usize) -> (usize, usize) {
     let before = (address.next_multiple_of(page) - address).min(bytes);
     (before, (bytes - before) & !(page - 1))

@@ -126,7 +126,8 @@ impl Table {
     }
 }
 
-/// A set of blocks that one thread keeps, in memory of its own. It leads to none of them: it holds the addresses' complements.
+/// A set of blocks that one thread keeps, in memory of its own. It leads to none of them: it holds the addresses'
+/// complements.
 pub(crate) struct Blocks {
     table: Table,
     is_whole: bool,

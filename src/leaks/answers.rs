@@ -10,8 +10,8 @@ use core::fmt::{self, Display, Formatter};
 pub struct LiveBlock {
     /// Where it begins.
     pub address: Address,
-    /// Its bytes: of a small block those of its size class, of a large one as requested. In debug mode, those requested of
-    /// any block.
+    /// Its bytes: of a small block those of its size class, of a large one as requested. In debug mode, those requested
+    /// of any block.
     pub bytes: u64,
     /// In debug mode, its number: the first block of the process is 1. A block that was resized has a new one.
     pub serial: Option<u64>,

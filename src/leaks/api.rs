@@ -18,11 +18,11 @@ static ROOTS: Mutex<Vec<usize>> = Mutex::new(Vec::new());
 
 /// Searches for live blocks that nothing leads to.
 ///
-/// All other threads are stopped meanwhile; the [module](crate::leaks) says how, and what is not seen. The report's own memory is not in
-/// it, and does not make what it lists look held: addresses are kept in a form that is no pointer.
+/// All other threads are stopped meanwhile; the [module](crate::leaks) says how, and what is not seen. The report's own
+/// memory is not in it, and does not make what it lists look held: addresses are kept in a form that is no pointer.
 ///
-/// A block of a thread that is just in the middle of an operation of the allocator could look leaked: then the threads run
-/// on for a moment, and the search begins again.
+/// A block of a thread that is just in the middle of an operation of the allocator could look leaked: then the threads
+/// run on for a moment, and the search begins again.
 ///
 /// # Errors
 /// A [`LeakError`], if the search is not possible.
@@ -40,8 +40,8 @@ pub(crate) fn find_among(blocks: &Blocks) -> Result<LeakReport, LeakError> {
 
 /// The words that point into the block at `pointer`, or that it points into: in live blocks, and in all roots.
 ///
-/// As CPython's `gc.get_referrers`. Variables of the calling function are among them, and so may be copies of the pointer
-/// that they no longer need.
+/// As CPython's `gc.get_referrers`. Variables of the calling function are among them, and so may be copies of the
+/// pointer that they no longer need.
 ///
 /// # Errors
 /// [`LeakError::NoBlock`], or that the search is not possible.
@@ -72,20 +72,21 @@ pub fn live_blocks() -> Result<Vec<LiveBlock>, LeakError> {
     search::live_blocks()
 }
 
-/// From now on each large block is noted when it is served and when it is freed, so that a search looks at it as at a small one.
+/// From now on each large block is noted when it is served and when it is freed, so that a search looks at it as at a
+/// small one.
 ///
-/// Costs a search in a table, under a lock, for each large request; small ones cost nothing more. A freed large block is
-/// overwritten, and one that grows is moved, so that what it held does not look held. It cannot be undone.
+/// Costs a search in a table, under a lock, for each large request; small ones cost nothing more. A freed large block
+/// is overwritten, and one that grows is moved, so that what it held does not look held. It cannot be undone.
 /// `POOLMALLOC=leaks` arms the finder before the first request.
 pub fn arm() {
     LARGE.arm();
 }
 
-/// Has the block at `pointer`, or that it points into, count as reached, and what it leads to: for one that is held by a
-/// pointer which the finder cannot see.
+/// Has the block at `pointer`, or that it points into, count as reached, and what it leads to: for one that is held by
+/// a pointer which the finder cannot see.
 ///
-/// Not for the child of a `fork` in which another thread was just here: it may wait for ever. [`remove_root`] ends it. A block that is freed meanwhile needs no root any more; what is served at its address counts as
-/// reached then.
+/// Not for the child of a `fork` in which another thread was just here: it may wait for ever. [`remove_root`] ends it.
+/// A block that is freed meanwhile needs no root any more; what is served at its address counts as reached then.
 pub fn add_root<T: ?Sized>(pointer: *const T) {
     // A pointer in a static is all that it takes.
     ROOTS.lock().unwrap_or_else(PoisonError::into_inner).push(pointer.addr());
@@ -101,11 +102,11 @@ pub fn remove_root<T: ?Sized>(pointer: *const T) -> bool {
     true
 }
 
-/// Has other threads stopped by this signal from now on, for a program that uses the usual one itself: the third from the last
-/// real-time signal.
+/// Has other threads stopped by this signal from now on, for a program that uses the usual one itself: the third from
+/// the last real-time signal.
 ///
-/// The program must not send it, wait for it, or change its action from the first search on. A search refuses a signal that has
-/// an action already.
+/// The program must not send it, wait for it, or change its action from the first search on. A search refuses a signal
+/// that has an action already.
 pub fn use_signal(signal: i32) {
     search::use_signal(signal);
 }

@@ -11,10 +11,11 @@ pub enum LeakError {
     Unsupported,
     /// There are no pools: the process runs under memcheck, no memory could be reserved, or nothing was allocated yet.
     NoPools,
-    /// The program has a handler of its own for this signal, by which threads were to be stopped: see [`use_signal`](crate::leaks::use_signal).
+    /// The program has a handler of its own for this signal, by which threads were to be stopped: see
+    /// [`use_signal`](crate::leaks::use_signal).
     SignalInUse(i32),
-    /// A file below `/proc/self` cannot be read: `maps`, `mem` or `task`. Or `/proc` belongs to another PID namespace, and numbers
-    /// threads otherwise.
+    /// A file below `/proc/self` cannot be read: `maps`, `mem` or `task`. Or `/proc` belongs to another PID namespace,
+    /// and numbers threads otherwise.
     NoProc,
     /// The system gave no memory for the search.
     NoMemory,

@@ -12,7 +12,8 @@ pub enum LeakKind {
     Direct,
     /// Only leaked blocks point to it, and it leads to none of those.
     Indirect,
-    /// It is part of the cycle with this number, from 0: blocks that lead to each other, or an `Rc` or `Arc` that holds itself.
+    /// It is part of the cycle with this number, from 0: blocks that lead to each other, or an `Rc` or `Arc` that holds
+    /// itself.
     Cycle(u32),
 }
 
@@ -23,7 +24,8 @@ pub enum LeakKind {
 pub struct RcCounts {
     /// The strong count.
     pub strong: u64,
-    /// The weak count as it is stored: one more than there are `Weak` pointers, since all strong ones together hold one.
+    /// The weak count as it is stored: one more than there are `Weak` pointers, since all strong ones together hold
+    /// one.
     pub weak: u64,
 }
 
@@ -34,8 +36,8 @@ pub struct RcCounts {
 pub struct LeakedBlock {
     /// Where it begins.
     pub address: Address,
-    /// Its bytes: of a small block those of its size class, of a large one as requested. In debug mode, those requested of
-    /// any block.
+    /// Its bytes: of a small block those of its size class, of a large one as requested. In debug mode, those requested
+    /// of any block.
     pub bytes: u64,
     /// In debug mode, its number: the first block of the process is 1. A block that was resized has a new one.
     pub serial: Option<u64>,
@@ -43,8 +45,8 @@ pub struct LeakedBlock {
     pub backtrace: Option<u32>,
     /// How it is leaked.
     pub kind: LeakKind,
-    /// The counts in its first words, if together they are exactly the pointers that leaked blocks have to its start: then
-    /// it is held from among the leaked alone, as CPython's `gc` finds out by the same sum.
+    /// The counts in its first words, if together they are exactly the pointers that leaked blocks have to its start:
+    /// then it is held from among the leaked alone, as CPython's `gc` finds out by the same sum.
     pub counts: Option<RcCounts>,
     /// The leaked blocks that point to it: their positions in [`LeakReport::blocks`], ascending.
     pub referrers: Vec<usize>,
@@ -59,8 +61,8 @@ pub struct LeakedBlock {
 pub struct Cycle {
     /// Its blocks: their positions in [`LeakReport::blocks`], ascending.
     pub blocks: Vec<usize>,
-    /// Whether the cycle holds itself, and nothing else does: some of its blocks have counts, as an `Rc` or `Arc` has, and wherever
-    /// the first words could be counts they are exactly the pointers found from inside of it.
+    /// Whether the cycle holds itself, and nothing else does: some of its blocks have counts, as an `Rc` or `Arc` has,
+    /// and wherever the first words could be counts they are exactly the pointers found from inside of it.
     pub is_counted: bool,
 }
 

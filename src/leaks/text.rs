@@ -12,8 +12,8 @@ const LISTED: usize = 20;
 const NAMED: usize = 4;
 
 impl Display for LeakReport {
-    /// One line for each leaked block, with who points to it, after CPython's `gc.set_debug(gc.DEBUG_LEAK)`; then the sums.
-    /// Lists at most 20 blocks outside of cycles, and 20 of each of 20 cycles; `{:#}` lists all.
+    /// One line for each leaked block, with who points to it, after CPython's `gc.set_debug(gc.DEBUG_LEAK)`; then the
+    /// sums. Lists at most 20 blocks outside of cycles, and 20 of each of 20 cycles; `{:#}` lists all.
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let most = if f.alternate() { usize::MAX } else { LISTED };
         writeln!(f, "leaks: {} live blocks, {} bytes", self.live.blocks, self.live.bytes)?;

@@ -56,8 +56,8 @@ impl ArenaMap {
 
 /// All arenas in use, in the order of their addresses. Those that nobody needs are among them, with no pool in use.
 ///
-/// It allocates nothing and holds no lock: each pool is read when its arena's turn comes. What is told of pools in use by
-/// running threads mixes moments a few operations apart.
+/// It allocates nothing and holds no lock: each pool is read when its arena's turn comes. What is told of pools in use
+/// by running threads mixes moments a few operations apart.
 ///
 /// # Examples
 /// ```
@@ -75,8 +75,8 @@ pub fn arenas() -> impl FusedIterator<Item = ArenaMap> {
     (0..count).filter_map(move |number| region.map(|region| look_at(&region, ArenaId(number))))
 }
 
-/// Arenas that are mostly free and yet cannot be released, each with the blocks that hold it: the answer to "why is this
-/// memory not returned?".
+/// Arenas that are mostly free and yet cannot be released, each with the blocks that hold it: the answer to "why is
+/// this memory not returned?".
 ///
 /// An arena goes back as a whole when all of its blocks are back in their pools. These have blocks out, of less than
 /// a quarter of their 256 KiB ([`ArenaMap::is_pinned`]); their `Display` tells of which sizes. Some of those may be
@@ -141,9 +141,9 @@ impl Display for ArenaMap {
 
 /// Writes a map of all arenas in use: two lines for each, with a place for each of its 64 pools.
 ///
-/// The upper line names the pool's class: `0` to `9` and `A` to `V` for blocks of 8, 16, ... 256 bytes, a dot for none. The
-/// lower one shows, in eighths, how much of it is out: live, or in a magazine. A pool with a class whose blocks are all
-/// free has a blank there.
+/// The upper line names the pool's class: `0` to `9` and `A` to `V` for blocks of 8, 16, ... 256 bytes, a dot for none.
+/// The lower one shows, in eighths, how much of it is out: live, or in a magazine. A pool with a class whose blocks are
+/// all free has a blank there.
 ///
 /// It allocates nothing unless `out` does.
 ///

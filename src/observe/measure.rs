@@ -48,8 +48,8 @@ pub struct Peak {
 /// As [`measure`], with the high-water mark of what was live meanwhile, and the bytes as requested.
 ///
 /// It watches each request of the calling thread as long as `f` runs: no request is served by a fast path, and each
-/// costs several times as much. Outside of it nothing costs more: the thread is told where its heap is in another way, and no test is
-/// added anywhere.
+/// costs several times as much. Outside of it nothing costs more: the thread is told where its heap is in another way,
+/// and no test is added anywhere.
 ///
 /// What a coroutine with a stack of its own does in `f` between its turns counts too; a thread must not be ended inside
 /// (`pthread_exit`).

@@ -1,7 +1,8 @@
 //! A thread's requests watched one by one, for what the counts cannot tell: bytes as requested, and high-water marks.
 //!
-//! While a watch is on, the thread takes a [`Detour`]: both fast paths leave every request to their slow halves, which serve it
-//! from the thread's own heap and note it here. Off, a watch costs nothing: no test is made for it that was not made anyway.
+//! While a watch is on, the thread takes a [`Detour`]: both fast paths leave every request to their slow halves, which
+//! serve it from the thread's own heap and note it here. Off, a watch costs nothing: no test is made for it that was
+//! not made anyway.
 
 use crate::figures::Address;
 use crate::large::Blocks;
@@ -23,7 +24,8 @@ pub(crate) struct Seen {
 
 /// A detour of a thread whose requests are watched, and what was seen.
 ///
-/// Watch invariant 1: it is told of requests while its detour is in the row of the calling thread's fronts, and only then.
+/// Watch invariant 1: it is told of requests while its detour is in the row of the calling thread's fronts, and only
+/// then.
 #[repr(C)]
 pub(crate) struct Watch {
     /// First, so that a pointer to it is one to the watch.
@@ -66,7 +68,8 @@ impl Watch {
         On { watch: self }
     }
 
-    /// Blocks that were served while it was on, and that its thread has not freed; only of [`of_blocks`](Self::of_blocks).
+    /// Blocks that were served while it was on, and that its thread has not freed; only of
+    /// [`of_blocks`](Self::of_blocks).
     pub(crate) fn into_left(self) -> Option<Blocks> {
         self.left.into_inner()
     }

@@ -4,8 +4,8 @@ use core::ffi::CStr;
 
 /// The value of an environment variable, as the C library has it now. Nobody may change the environment meanwhile.
 ///
-/// `None` if the process has rights that its caller may lack (set-user-ID): what the caller wrote there must not have it
-/// write files.
+/// `None` if the process has rights that its caller may lack (set-user-ID): what the caller wrote there must not have
+/// it write files.
 pub(crate) fn environment(name: &CStr) -> Option<&'static [u8]> {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     // SAFETY: no preconditions.

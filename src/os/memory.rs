@@ -119,8 +119,8 @@ impl Drop for KeepErrno {
     }
 }
 
-/// Room for a word that is zero in each child of a fork until it is set there; a child that shares the memory shares the
-/// word. `None` where the system has no such thing.
+/// Room for a word that is zero in each child of a fork until it is set there; a child that shares the memory shares
+/// the word. `None` where the system has no such thing.
 pub(crate) fn word_wiped_on_fork() -> Option<NonNull<u8>> {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     {
@@ -188,7 +188,8 @@ pub(crate) unsafe fn release(start: NonNull<u8>, bytes: usize) -> usize {
     if status == 0 { before } else { 0 }
 }
 
-/// Empties pages of somebody else's memory: they read as zero then, unless others share them. False if that is not possible.
+/// Empties pages of somebody else's memory: they read as zero then, unless others share them. False if that is not
+/// possible.
 ///
 /// # Safety
 /// * The range is whole pages that are mapped, and nobody uses what it holds.

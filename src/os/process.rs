@@ -23,7 +23,8 @@ impl ThreadExitKey {
         (status == 0).then_some(Self(key))
     }
 
-    /// Has the destructor called with `value`, not null, at the exit of this thread. False if there is no memory for it.
+    /// Has the destructor called with `value`, not null, at the exit of this thread. False if there is no memory for
+    /// it.
     pub(crate) fn arm(self, value: *mut c_void) -> bool {
         // SAFETY: the key was made by `new` and is never deleted.
         unsafe { libc::pthread_setspecific(self.0, value) == 0 }

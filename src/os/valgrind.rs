@@ -1,10 +1,11 @@
-//! Whether valgrind's memcheck executes this process: then malloc has to serve everything, for memcheck knows its blocks.
+//! Whether valgrind's memcheck executes this process: then malloc has to serve everything, for memcheck knows its
+//! blocks.
 //!
-//! Asked by a *client request* (valgrind.h): instructions that do nothing on a processor, and which valgrind takes for a
-//! call of its tool. Valgrind promises that they stay as they are.
+//! Asked by a *client request* (valgrind.h): instructions that do nothing on a processor, and which valgrind takes for
+//! a call of its tool. Valgrind promises that they stay as they are.
 
-/// Memcheck's request for what it knows of some bytes (memcheck.h). No other tool answers it, so callgrind, which counts
-/// instructions, sees the pools.
+/// Memcheck's request for what it knows of some bytes (memcheck.h). No other tool answers it, so callgrind, which
+/// counts instructions, sees the pools.
 #[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
 const GET_VBITS: usize = 0x4D43_0008;
 

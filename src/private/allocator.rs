@@ -1,7 +1,8 @@
 //! Private heaps as allocators of collections.
 //!
-//! The trait is that of the crate `allocator-api2`, which `hashbrown`, `bumpalo` and others use on stable compilers; with
-//! `--cfg poolmalloc_nightly` it is the standard library's, which that crate hands on with its own feature `nightly`.
+//! The trait is that of the crate `allocator-api2`, which `hashbrown`, `bumpalo` and others use on stable compilers;
+//! with `--cfg poolmalloc_nightly` it is the standard library's, which that crate hands on with its own feature
+//! `nightly`.
 
 #[cfg(all(feature = "allocator-api2", not(poolmalloc_nightly)))]
 use allocator_api2::alloc::{AllocError, Allocator};
@@ -11,8 +12,8 @@ use std::alloc::{AllocError, Allocator};
 #[cfg(any(feature = "allocator-api2", poolmalloc_nightly))]
 macro_rules! allocator {
     ($heap:ty) => {
-        // SAFETY: a block stays where it is until it is given back or the heap is dropped or reset, which cannot be while this
-        // reference or a copy of it is in use; and every copy is of the same heap.
+        // SAFETY: a block stays where it is until it is given back or the heap is dropped or reset, which cannot be
+        // while this reference or a copy of it is in use; and every copy is of the same heap.
         unsafe impl Allocator for &$heap {
             #[inline]
             fn allocate(&self, layout: Layout) -> Result<NonNull<[u8]>, AllocError> {

@@ -11,27 +11,28 @@ use core::ptr::NonNull;
 
 /// A private heap: pools and arenas of its own, which nobody else's blocks share, and which it gives back all at once.
 ///
-/// It serves blocks like the process's allocator and out of the same region, up to 256 bytes from pools and larger ones from
-/// the system's malloc; the program's global allocator need not be [`PoolMalloc`](crate::PoolMalloc). Dropping it, or
-/// [`reset`](Self::reset), frees every block that is still there, in a time that depends on the number of its arenas and of
-/// its blocks over 256 bytes, and not on that of its small blocks. *No destructor of a value in them runs then*: what such a
-/// value owns elsewhere, a `String`'s text or a file, is leaked.
+/// It serves blocks like the process's allocator and out of the same region, up to 256 bytes from pools and larger ones
+/// from the system's malloc; the program's global allocator need not be [`PoolMalloc`](crate::PoolMalloc). Dropping it,
+/// or [`reset`](Self::reset), frees every block that is still there, in a time that depends on the number of its arenas
+/// and of its blocks over 256 bytes, and not on that of its small blocks. *No destructor of a value in them runs then*:
+/// what such a value owns elsewhere, a `String`'s text or a file, is leaked.
 ///
-/// Most programs need none: the global allocator keeps what a thread frees for its next requests anyway. docs/private-heaps.md
-/// says when one pays, and what it costs: an arena of 256 KiB at least while it holds a small block.
+/// Most programs need none: the global allocator keeps what a thread frees for its next requests anyway.
+/// docs/private-heaps.md says when one pays, and what it costs: an arena of 256 KiB at least while it holds a small
+/// block.
 ///
 /// # Ways to use it
-/// * As the allocator of collections: `&Heap` is an `Allocator` of the crate `allocator-api2` with the feature of that name,
-///   and of the standard library on a nightly compiler, with `--cfg poolmalloc_nightly`.
+/// * As the allocator of collections: `&Heap` is an `Allocator` of the crate `allocator-api2` with the feature of that
+///   name, and of the standard library on a nightly compiler, with `--cfg poolmalloc_nightly`.
 /// * [`make`](Self::make) puts a value into a block, for as long as the heap lives.
 /// * [`alloc`](Self::alloc), [`realloc`](Self::realloc) and [`dealloc`](Self::dealloc) are for what is built on it.
 ///
 /// # What may cross threads
-/// The heap itself, when nothing borrows it: it is `Send`, and belongs to whoever has it. It is not `Sync`, so one thread at a
-/// time allocates from it and frees to it, without a lock or a look at the thread: that is what makes it as fast as the global
-/// allocator. Hence `&Heap` is not `Send`, and neither is a `Box<T, &Heap>` or a `Vec<T, &Heap>`, which would free on the
-/// other thread. What [`make`](Self::make) returns is a plain reference, and crosses to scoped threads if `T` may: nobody frees by
-/// it. [`SharedHeap`] is for many threads.
+/// The heap itself, when nothing borrows it: it is `Send`, and belongs to whoever has it. It is not `Sync`, so one
+/// thread at a time allocates from it and frees to it, without a lock or a look at the thread: that is what makes it as
+/// fast as the global allocator. Hence `&Heap` is not `Send`, and neither is a `Box<T, &Heap>` or a `Vec<T, &Heap>`,
+/// which would free on the other thread. What [`make`](Self::make) returns is a plain reference, and crosses to scoped
+/// threads if `T` may: nobody frees by it. [`SharedHeap`] is for many threads.
 ///
 /// No block outlives the heap, since whatever holds one borrows the heap. The examples below do not compile.
 ///
@@ -95,8 +96,8 @@ pub struct Heap {
 impl Heap {
     /// A heap without a name.
     ///
-    /// Where there is no memory or place for its pools, as under valgrind's memcheck, it has none, and the system's malloc serves
-    /// all its requests: everything else is as it is documented.
+    /// Where there is no memory or place for its pools, as under valgrind's memcheck, it has none, and the system's
+    /// malloc serves all its requests: everything else is as it is documented.
     #[must_use]
     pub fn new() -> Self {
         Self::named("")
@@ -121,8 +122,8 @@ impl Heap {
         self.private.name().as_str()
     }
 
-    /// Puts a value into a block of its own. It is not dropped with the heap: `std::ptr::drop_in_place` is how to do that
-    /// before.
+    /// Puts a value into a block of its own. It is not dropped with the heap: `std::ptr::drop_in_place` is how to do
+    /// that before.
     ///
     /// # Panics
     /// As `Box::new` does when there is no memory.
@@ -133,8 +134,8 @@ impl Heap {
         unsafe { put(self.alloc(Layout::new::<T>()), value) }
     }
 
-    /// A block of memory, with anything in it; `None` if there is no memory. It belongs to the heap, and is freed with it at
-    /// the latest. A request of 0 bytes takes no memory.
+    /// A block of memory, with anything in it; `None` if there is no memory. It belongs to the heap, and is freed with
+    /// it at the latest. A request of 0 bytes takes no memory.
     #[must_use]
     #[inline(always)]
     pub fn alloc(&self, layout: Layout) -> Option<NonNull<u8>> {
@@ -148,11 +149,12 @@ impl Heap {
         NonNull::new(self.private.alloc_zeroed(layout))
     }
 
-    /// Gives a block back, to be served again. A block that is freed twice, or of another heap, is a bug of the program; where
-    /// that is seen, one line is written to stderr, and the process aborts.
+    /// Gives a block back, to be served again. A block that is freed twice, or of another heap, is a bug of the
+    /// program; where that is seen, one line is written to stderr, and the process aborts.
     ///
     /// # Safety
-    /// * The block is one that this heap has served and not got back, by drop or [`reset`](Self::reset) either, and nobody uses it any more.
+    /// * The block is one that this heap has served and not got back, by drop or [`reset`](Self::reset) either, and
+    ///   nobody uses it any more.
     /// * `layout` is what it was asked for with, last.
     #[inline(always)]
     pub unsafe fn dealloc(&self, block: NonNull<u8>, layout: Layout) {
@@ -160,8 +162,8 @@ impl Heap {
         unsafe { self.private.dealloc(block, layout) }
     }
 
-    /// A block of `new` in place of another, with what that one held as far as there is room; it may be the same block. `None`,
-    /// and nothing done, if there is no memory.
+    /// A block of `new` in place of another, with what that one held as far as there is room; it may be the same block.
+    /// `None`, and nothing done, if there is no memory.
     ///
     /// # Safety
     /// * As for [`dealloc`](Self::dealloc) of `block` with `old`, unless the result is `None`.
@@ -180,8 +182,9 @@ impl Heap {
         unsafe { self.private.free_all() };
     }
 
-    /// Gives the memory of pools and arenas without a block back to the system, as [`release_unused`](crate::release_unused)
-    /// does for the calling thread. A dropped heap's memory is released by that function.
+    /// Gives the memory of pools and arenas without a block back to the system, as
+    /// [`release_unused`](crate::release_unused) does for the calling thread. A dropped heap's memory is released by
+    /// that function.
     pub fn release_unused(&self) -> Released {
         self.private.release_unused()
     }

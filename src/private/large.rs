@@ -1,12 +1,12 @@
-//! Blocks of the backend that belong to a private heap: each has a header before it, by which they are linked, so that all
-//! of them can be freed at once.
+//! Blocks of the backend that belong to a private heap: each has a header before it, by which they are linked, so that
+//! all of them can be freed at once.
 //!
 //! ```text
 //!   backend's block │ padding │ header │ block
 //!                                       ^ aligned as asked for
 //! ```
-//! Large invariant 1: every header on the list is that of a live block of the backend, as the header says. The list is used by
-//! the owner of the heap alone.
+//! Large invariant 1: every header on the list is that of a live block of the backend, as the header says. The list is
+//! used by the owner of the heap alone.
 
 use crate::check::{Misuse, misuse};
 use crate::large::{LARGE, forget_large};
@@ -40,7 +40,8 @@ fn whole(layout: Layout) -> Option<(Layout, usize)> {
     Layout::new::<Header>().extend(layout).ok()
 }
 
-/// Whether blocks are noted for the leak finder. The debug mode takes what is noted for its own: there they are part of the roots.
+/// Whether blocks are noted for the leak finder. The debug mode takes what is noted for its own: there they are part of
+/// the roots.
 pub(super) fn is_indexed() -> bool {
     LARGE.is_armed() && !MODE.get().is_debug()
 }

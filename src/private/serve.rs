@@ -13,10 +13,10 @@ use std::alloc::{GlobalAlloc, System};
 
 /// A private heap.
 ///
-/// Private invariant 1: who has a reference to this owns the heap behind `front` (Heap invariant 1), if that is a heap's: the
-/// handle took it, and no other handle or thread has it. The type is not `Sync`.
-/// Private invariant 2: every block that was handed out and not given back is one of that heap or on the list of large ones; no
-/// block is used any more when the whole is dropped or reset.
+/// Private invariant 1: who has a reference to this owns the heap behind `front` (Heap invariant 1), if that is a
+/// heap's: the handle took it, and no other handle or thread has it. The type is not `Sync`.
+/// Private invariant 2: every block that was handed out and not given back is one of that heap or on the list of large
+/// ones; no block is used any more when the whole is dropped or reset.
 pub(super) struct Private {
     front: NonNull<Front>,
     large: LargeBlocks,
@@ -29,8 +29,8 @@ pub(super) struct Private {
     is_lost: bool,
 }
 
-// SAFETY: Private invariant 1: the heap goes with the handle; whoever moves that to another thread orders what the last owner
-// wrote before what the next one does.
+// SAFETY: Private invariant 1: the heap goes with the handle; whoever moves that to another thread orders what the last
+// owner wrote before what the next one does.
 unsafe impl Send for Private {}
 
 /// The front that finds no pools.
@@ -152,8 +152,8 @@ impl Private {
         unsafe { self.dealloc_slow(block, layout) }
     }
 
-    /// The block with another layout, what it held copied as far as there is room; null, and nothing done, if there is no
-    /// memory.
+    /// The block with another layout, what it held copied as far as there is room; null, and nothing done, if there is
+    /// no memory.
     ///
     /// # Safety
     /// * As for `dealloc` of a block asked for with `old`, if the result is not null.

@@ -11,17 +11,17 @@ use core::ptr::NonNull;
 
 /// A [`Heap`](crate::Heap) that any thread may allocate from and free to.
 ///
-/// Allocations take a lock, which is the heap's own. So does a free, if the lock is free at that moment; else the block is posted
-/// as a remote free of the process's allocator is, with one atomic operation or two, and the heap collects it before it takes
-/// more memory: no small free ever waits. Blocks over 256 bytes need the lock.
+/// Allocations take a lock, which is the heap's own. So does a free, if the lock is free at that moment; else the block
+/// is posted as a remote free of the process's allocator is, with one atomic operation or two, and the heap collects it
+/// before it takes more memory: no small free ever waits. Blocks over 256 bytes need the lock.
 ///
-/// It is `Sync`, so a `Box<T, &SharedHeap>` or a `Vec<T, &SharedHeap>` may go to another thread if `T` may, and free there. What
-/// the handle cannot do while a block is in use is the same as for [`Heap`](crate::Heap): to be dropped or
+/// It is `Sync`, so a `Box<T, &SharedHeap>` or a `Vec<T, &SharedHeap>` may go to another thread if `T` may, and free
+/// there. What the handle cannot do while a block is in use is the same as for [`Heap`](crate::Heap): to be dropped or
 /// [`reset`](Self::reset).
 ///
-/// In the child of a `fork` it can be used, too. Only if another thread was in the middle of a call at that moment, the child loses
-/// what the heap had in pools: those blocks stay usable, but are never reused, and from then on the system's malloc serves the
-/// heap's requests there.
+/// In the child of a `fork` it can be used, too. Only if another thread was in the middle of a call at that moment, the
+/// child loses what the heap had in pools: those blocks stay usable, but are never reused, and from then on the
+/// system's malloc serves the heap's requests there.
 ///
 /// # Examples
 /// ```
@@ -141,8 +141,8 @@ impl SharedHeap {
     /// # Safety
     /// * As for [`Heap::dealloc`](crate::Heap::dealloc).
     pub unsafe fn dealloc(&self, block: NonNull<u8>, layout: Layout) {
-        // A post without the lock touches only atomics (Heap invariant 1), and has ended when a `&mut` to the whole is had: it
-        // borrows the heap.
+        // A post without the lock touches only atomics (Heap invariant 1), and has ended when a `&mut` to the whole is
+        // had: it borrows the heap.
         let held = if let Some(held) = self.private.try_hold() {
             held
         } else {

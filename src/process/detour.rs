@@ -1,18 +1,20 @@
-//! A detour: a front without a heap, in place of the thread's own. Both fast paths then leave every request to their slow
-//! halves, which serve it from the heap below the detour.
+//! A detour: a front without a heap, in place of the thread's own. Both fast paths then leave every request to their
+//! slow halves, which serve it from the heap below the detour.
 
 use crate::heap::Front;
 use core::cell::Cell;
 use core::ptr::NonNull;
 
-/// A front, and the one that it stands in for.
+/// A front without a heap, and the front that it replaces.
 ///
-/// Detour invariant 1: `below` is the front that was there before, or one below that whose detour has gone. A detour is taken out
-/// of the row of fronts before it goes away.
-/// Detour invariant 2: every detour in a thread's row of fronts is the first field of a [`Watch`](crate::observe::watch::Watch).
+/// The fronts of a thread form a row: each detour points to the front below it, and the last front is the thread's own.
+///
+/// Detour invariant 1: `below` is the next front of the row. A detour leaves the row before its memory is freed.
+/// Detour invariant 2: every detour in a thread's row of fronts is the first field of a
+/// [`Watch`](crate::observe::watch::Watch).
 #[repr(C)]
 pub(crate) struct Detour {
-    /// First, so that a pointer to it is one to the detour.
+    /// The first field: a pointer to it is a pointer to the detour.
     front: Front,
     below: Cell<*const Front>,
 }
@@ -23,7 +25,8 @@ impl Detour {
         Self { front: Front::detour(), below: Cell::new(core::ptr::null()) }
     }
 
-    /// The detour that one of a thread's fronts is part of, if it is one. The pointer may be used for what the front's may.
+    /// The detour that a front of a thread's row belongs to; `None` if it is the thread's own. The result has the
+    /// provenance of `front`.
     ///
     /// # Safety
     /// * The front lives (TLS invariant 1), as do those below it (Detour invariant 1).

@@ -1,4 +1,5 @@
-//! What there is once in a process: its mode, its pools, and each thread's way to its heap. The process starts in `startup`.
+//! What there is once in a process: its mode, its pools, and each thread's way to its heap. The process starts in
+//! `startup`.
 
 pub(crate) mod mode;
 pub(crate) mod options;

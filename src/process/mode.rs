@@ -1,9 +1,9 @@
-//! The mode of the process: whether pools, the backend or the debug layer serve its requests. The environment chooses it once,
-//! before the first block.
+//! The mode of the process: whether pools, the backend or the debug layer serve its requests. The environment chooses
+//! it once, before the first block.
 
 use core::sync::atomic::{AtomicU8, Ordering};
 
-/// What all requests of the process go to.
+/// What serves the requests of the process.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
 pub(crate) enum Mode {
@@ -20,7 +20,7 @@ pub(crate) enum Mode {
 impl Mode {
     const ALL: [Self; 4] = [Self::Pools, Self::Backend, Self::Debug, Self::DebugBackend];
 
-    /// Whether no request may take a fast path: threads get `BYPASS` for a front then, and the heap beside it.
+    /// Whether all requests take the slow path. Threads then have the front `BYPASS`, and their heap beside it.
     pub(crate) fn is_bypass(self) -> bool {
         self != Self::Pools
     }
@@ -33,8 +33,8 @@ impl Mode {
 
 /// The mode of the process.
 ///
-/// Mode invariant 1: written once, under the lock of the shared pools, before they give anyone a heap or refuse one. Relaxed:
-/// who has asked for a heap has met that lock since.
+/// Mode invariant 1: it is written once, under the lock of the shared pools, before any thread gets a heap. Relaxed: a
+/// thread that has asked for a heap has taken that lock since.
 pub(crate) struct ChosenMode(AtomicU8);
 
 impl ChosenMode {
@@ -46,12 +46,12 @@ impl ChosenMode {
         self.0.store(mode as u8, Ordering::Relaxed);
     }
 
-    /// For a thread that has asked for a heap.
+    /// The mode, for a thread that has asked for a heap.
     #[inline]
     pub(crate) fn get(&self) -> Mode {
         Mode::ALL[usize::from(self.0.load(Ordering::Relaxed))]
     }
 }
 
-/// What the environment has chosen for the whole process.
+/// The mode that the environment has chosen.
 pub(crate) static MODE: ChosenMode = ChosenMode::new();

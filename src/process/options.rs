@@ -6,18 +6,18 @@ use crate::region::REGION_ALIGN;
 use crate::traces::MOST_FRAMES;
 use core::str::FromStr;
 
-/// Where the region is to be in huge pages.
+/// The part of the region that is put into huge pages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum HugePages {
-    /// As the system does it: in most, nowhere unless a program asks.
+    /// The system decides. Most systems use huge pages only where a program asks.
     Unset,
-    /// Nowhere.
+    /// None of it.
     Never,
-    /// Beyond so many bytes, a multiple of [`REGION_ALIGN`].
+    /// All of it behind this number of bytes, a multiple of [`REGION_ALIGN`].
     Beyond(usize),
 }
 
-/// Reads `POOLMALLOC_HUGE_PAGES`. Warns of a value that has no meaning, and ignores it.
+/// Reads `POOLMALLOC_HUGE_PAGES`. An unknown value is warned about and ignored.
 fn huge_pages() -> HugePages {
     huge_pages_of(os::environment(c"POOLMALLOC_HUGE_PAGES")).unwrap_or_else(|| {
         os::write_stderr(
@@ -36,7 +36,7 @@ pub(crate) struct Options {
     pub(crate) mode: Mode,
     /// Frames of the backtraces that the debug mode records; 0 for none.
     pub(crate) frames: usize,
-    /// Mean bytes from sample to sample, if requests are sampled from the start.
+    /// Mean bytes between samples, if sampling begins with the process.
     #[cfg_attr(not(feature = "profile"), allow(dead_code, reason = "only profiles have samples"))]
     pub(crate) sample: Option<u64>,
     /// A profile is written at the end.
@@ -44,11 +44,11 @@ pub(crate) struct Options {
     pub(crate) profile: bool,
 }
 
-/// Mean bytes from sample to sample where the environment asks for a profile and names no mean.
+/// Mean bytes between samples if the environment asks for a profile and gives no mean.
 const USUAL_MEAN_BYTES: u64 = 512 * 1024;
 
 impl Options {
-    /// Reads the environment. Warns once of each variable that has no meaning, and ignores that part: this runs once.
+    /// Reads the environment. Unknown parts are warned about and ignored. Called once, so each warning comes once.
     pub(crate) fn read() -> Self {
         let words = words();
         let is_file_wanted = os::environment(c"POOLMALLOC_PROFILE").is_some_and(|path| !path.is_empty());
@@ -64,7 +64,7 @@ impl Options {
     }
 }
 
-/// Whether requests can be sampled. Warns if not.
+/// Whether this build can sample requests. Warns if it cannot.
 fn can_sample(words: &Words) -> bool {
     if words.debug {
         os::write_stderr(b"poolmalloc: in debug mode no request is sampled, and there is no profile\n");
@@ -89,7 +89,7 @@ fn frames_recorded(frames: u8) -> usize {
     0
 }
 
-/// The words of the variable `POOLMALLOC`, which have commas between them.
+/// The words of the variable `POOLMALLOC`, separated by commas.
 #[derive(Debug, PartialEq, Eq, Default)]
 struct Words {
     leaks: bool,
@@ -114,7 +114,7 @@ impl Words {
     }
 }
 
-/// Reads `POOLMALLOC`. Warns of words that have no meaning, and ignores those.
+/// Reads `POOLMALLOC`. Unknown words are warned about and ignored.
 fn words() -> Words {
     let (words, is_known) = words_of(os::environment(c"POOLMALLOC").unwrap_or(b""));
     if !is_known {
@@ -126,7 +126,7 @@ fn words() -> Words {
     words
 }
 
-/// The words, and whether there was none that is unknown.
+/// The known words, and whether all words were known.
 fn words_of(value: &[u8]) -> (Words, bool) {
     let (mut words, mut is_known) = (Words::default(), true);
     for word in value.split(|byte| *byte == b',') {
@@ -156,21 +156,21 @@ fn number<T: FromStr>(digits: &[u8]) -> Option<T> {
     is_number.then(|| core::str::from_utf8(digits).ok()?.parse().ok()).flatten()
 }
 
-/// A number of frames, if a backtrace can have so many.
+/// A number of frames, if it is not more than a backtrace can have.
 fn frames(digits: &[u8]) -> Option<u8> {
     number(digits).filter(|frames| (1..=MOST_FRAMES).contains(&usize::from(*frames)))
 }
 
-/// `None` for a value that has no meaning.
+/// The choice that a value stands for; `None` if the value is unknown.
 fn huge_pages_of(value: Option<&[u8]>) -> Option<HugePages> {
     let mib = match value {
         None | Some(b"") => return Some(HugePages::Unset),
         Some(b"never") => return Some(HugePages::Never),
-        // One huge page of ordinary ones is left: small programs use less.
+        // The first 2 MiB keep ordinary pages: small programs use less than a huge page.
         Some(b"always") => 0,
         Some(digits) => number(digits)?,
     };
-    // No region goes beyond what does not fit.
+    // No region is larger than a number that does not fit.
     let bytes = usize::checked_mul(mib, 1 << 20).and_then(|bytes| bytes.checked_next_multiple_of(REGION_ALIGN));
     Some(bytes.map_or(HugePages::Unset, |bytes| HugePages::Beyond(bytes.max(REGION_ALIGN))))
 }

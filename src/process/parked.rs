@@ -4,10 +4,10 @@ use crate::heap::Heap;
 use crate::sync::{Links, Queue, Stack};
 use core::ptr::NonNull;
 
-/// Settled heaps looked at for blocks that others have freed, before the region grows by an arena.
+/// How many settled heaps are checked for remote frees before the region grows by an arena.
 const SETTLED_LOOKED_AT: usize = 64;
 
-/// Heaps without a thread are linked through themselves.
+/// The link of a parked heap lies in the heap.
 struct ParkedNext;
 
 impl Links<NonNull<Heap>> for ParkedNext {
@@ -22,14 +22,14 @@ impl Links<NonNull<Heap>> for ParkedNext {
     }
 }
 
-/// The lists of heaps that nobody uses. Who takes a heap off a list owns it (Heap invariant 1).
+/// The lists of parked heaps. A thread that takes a heap off a list owns it (Heap invariant 1).
 pub(super) struct ParkedHeaps {
-    /// Heaps with what their magazines held when their threads ended: the next thread goes on with that.
+    /// Heaps whose magazines are as their threads left them. The next thread goes on with these.
     unsettled: Stack<NonNull<Heap>>,
-    /// Heaps that have given up all they could ([`settle`](crate::heap::OwnedHeap::settle)); the one that was looked at last is
-    /// the last.
+    /// Heaps that have given up all they could ([`settle`](crate::heap::OwnedHeap::settle)). The first one has waited
+    /// longest since it was checked.
     settled: Queue<NonNull<Heap>>,
-    /// Private heaps that have no handle and hold nothing. Threads never get them, since their tags say that they are private.
+    /// Empty private heaps without a handle. Threads never get them, since their tags say that they are private.
     idle_private: Stack<NonNull<Heap>>,
 }
 
@@ -38,12 +38,12 @@ impl ParkedHeaps {
         Self { unsettled: Stack::new(), settled: Queue::new(), idle_private: Stack::new() }
     }
 
-    /// Heaps of ended threads.
+    /// How many heaps of ended threads there are.
     pub(super) fn of_threads(&self) -> usize {
         self.unsettled.length() + self.settled.length()
     }
 
-    /// Those of them that have settled.
+    /// How many of them have settled.
     pub(super) fn settled(&self) -> usize {
         self.settled.length()
     }
@@ -53,7 +53,7 @@ impl ParkedHeaps {
         self.unsettled.push(&ParkedNext, heap);
     }
 
-    /// Takes a heap for a new thread: the last one parked, for its blocks are most likely in the cache.
+    /// Takes a heap for a new thread: the one parked last, since its blocks are most likely in the processor's cache.
     pub(super) fn unpark(&mut self) -> Option<NonNull<Heap>> {
         self.take_unsettled().or_else(|| self.take_settled())
     }
@@ -63,7 +63,7 @@ impl ParkedHeaps {
         self.unsettled.pop(&ParkedNext)
     }
 
-    /// Takes the settled heap that has not been looked at for the longest time.
+    /// Takes the settled heap that has waited longest since it was checked.
     pub(super) fn take_settled(&mut self) -> Option<NonNull<Heap>> {
         self.settled.pop(&ParkedNext)
     }
@@ -73,7 +73,7 @@ impl ParkedHeaps {
         self.settled.push(&ParkedNext, heap);
     }
 
-    /// Takes a heap that may have something to give up: one that has not settled, or whose blocks others have freed since.
+    /// Takes a heap that may have memory to give up: one that has not settled, or one with remote frees to collect.
     pub(super) fn take_worthwhile(&mut self) -> Option<NonNull<Heap>> {
         if let Some(heap) = self.take_unsettled() {
             return Some(heap);
@@ -101,7 +101,7 @@ impl ParkedHeaps {
         self.idle_private.pop(&ParkedNext)
     }
 
-    /// Holds the lists against their lengths, of which together there are at most `most`. An error says what is wrong.
+    /// Compares each list with its length; together they have at most `most` heaps. An error says what is wrong.
     pub(super) fn check(&self, most: usize) -> Result<(), &'static str> {
         let lists = [
             (self.unsettled.top(), self.unsettled.length()),

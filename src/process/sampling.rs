@@ -4,11 +4,12 @@ use crate::large::LARGE;
 use crate::traces::TRACES;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-/// Whether samples are taken, and how far they lie apart.
+/// Whether samples are taken, and the mean of the bytes between two.
 pub(crate) struct Sampling {
-    /// Counts starts and stops: odd while samples are taken. `Release` with `Acquire`: who sees a turn sees its mean.
+    /// Counts starts and stops: odd while samples are taken. `Release` and `Acquire`: a thread that sees a turn sees
+    /// its mean.
     turn: AtomicU32,
-    /// Relaxed: a thread that finds the mean of a later turn finds that turn next.
+    /// Relaxed: a thread that already sees the mean of a later turn will see that turn at its next look.
     mean: AtomicU64,
 }
 
@@ -34,7 +35,8 @@ impl Sampling {
     /// Begins a new turn. Nothing allocates here.
     pub(crate) fn start(&self, mean_bytes: u64) {
         LARGE.use_it();
-        // Where backtraces go for which there is no room. Without memory for that either their samples are lost.
+        // The empty backtrace stands for those that find no room. If there is no memory even for it, their samples are
+        // lost.
         TRACES.insert(&[]);
         // More than any process allocates.
         self.mean.store(mean_bytes.clamp(1, 1 << 56), Ordering::Relaxed);
@@ -47,7 +49,7 @@ impl Sampling {
     }
 
     fn turn_to(&self, next: impl Fn(u32) -> u32) {
-        // It never refuses.
+        // The closure always has a next turn, so this never fails.
         let _ = self.turn.fetch_update(Ordering::Release, Ordering::Relaxed, |turn| Some(next(turn)));
     }
 }

@@ -1,4 +1,5 @@
-//! The slow halves of small requests, and the counts of large ones. Every layer above that allocates or frees comes here.
+//! The slow halves of small requests, and the counts of large ones. Every layer above that allocates or frees comes
+//! here.
 
 use super::tls::{Entry, SHARED};
 use crate::geometry::SizeClass;
@@ -7,7 +8,7 @@ use crate::process::tls;
 use crate::sync::Counter;
 use core::ptr;
 
-/// Frees a block of the region: onto its magazine if it can.
+/// Frees a block of the region. The fast path pushes it onto its magazine.
 #[inline(always)]
 pub(crate) fn dealloc_small(front: &Front, offset: usize, block: *mut u8) {
     if let Some(head) = front.own_head(front.tag_at(offset)) {
@@ -36,12 +37,12 @@ pub(crate) fn free_to_pool(block: *mut u8) {
             heap.free(&SHARED, block, offset);
         }
     } else if let Some((offset, _)) = SHARED.locate(block.addr()) {
-        // Without memory for the stragglers' heap the block stays live: there is nobody to free it.
+        // Without memory for the stragglers' heap no heap can take the block: it stays live.
         SHARED.with_stragglers(|heap| heap.free(&SHARED, block, offset));
     }
 }
 
-/// A block of `bytes`, at most 256, when the loaded magazine has none; null if pools cannot serve it.
+/// A block of `bytes`, at most 256, when the loaded magazine is empty. Null if the pools cannot serve it.
 #[cold]
 #[inline(never)]
 pub(crate) fn alloc_from_pools(bytes: usize) -> *mut u8 {
@@ -56,7 +57,8 @@ pub(crate) fn alloc_from_pools(bytes: usize) -> *mut u8 {
     }
 }
 
-/// Counts what goes to the backend: in the calling thread's heap as its single writer, else in what all share.
+/// Counts a request to the backend. A thread with a heap counts in that, as its only writer; others count in shared
+/// counters.
 #[inline]
 pub(crate) fn count_large(change: impl Fn(&LargeCounters, fn(&Counter, usize))) {
     match tls::heap_or_make() {
@@ -65,7 +67,8 @@ pub(crate) fn count_large(change: impl Fn(&LargeCounters, fn(&Counter, usize))) 
     }
 }
 
-/// Moves what a block holds into a new one, and frees the old one by `free`. If `new` is null, nothing is done. Returns `new`.
+/// Copies the content of a block to a new one and calls `free` for the old one. If `new` is null, nothing is done.
+/// Returns `new`.
 ///
 /// # Safety
 /// * If `new` is not null, both are live blocks of at least `bytes`, and distinct.

@@ -21,49 +21,52 @@ use core::ptr::NonNull;
 pub(crate) enum NoHeap {
     /// There is no region, hence no pools.
     NoRegion,
-    /// There are pools, but no memory or place for one more heap, or no way to learn of the thread's end: the thread
+    /// There are pools, but no memory or place for one more heap, or no key to learn of the thread's end. The thread
     /// shares the stragglers' heap.
     Share,
 }
 
-/// One set of pools for any number of threads.
+/// A set of pools that any number of threads share.
 pub(crate) struct Shared {
-    /// Shared invariant 1: touched only by the holder of its lock.
+    /// Shared invariant 1: only the holder of its lock touches it.
     state: Locked<State>,
-    /// Decided once, under the lock of `state`; refused if the system refuses a region: then everything goes to the backend.
+    /// Decided once, under the lock of `state`. Refused if the system refuses a region; then the backend serves every
+    /// request.
     region: Once<Region>,
-    /// Tells of the ends of threads. Decided with the region; refused if the process has no key left then.
+    /// The key whose destructor runs at the end of each thread. Decided with the region; refused if the process has no
+    /// key left.
     key: Once<ThreadExitKey>,
-    /// Shared invariant 2: who holds this owns the stragglers' heap. Taken before the lock of `state`, never after.
+    /// Shared invariant 2: the holder of this lock owns the stragglers' heap. It is taken before the lock of `state`,
+    /// never after.
     stragglers: Locked<()>,
-    /// What went to the backend for threads without a heap.
+    /// Counts of the backend, for threads without a heap.
     pub(crate) large: LargeCounters,
-    /// Runs once, before anything else.
+    /// Called once, before the region is reserved.
     prepare: fn() -> Prepared,
-    /// What the key calls at the end of a thread.
+    /// The key's destructor.
     on_thread_exit: unsafe extern "C" fn(*mut c_void),
 }
 
-/// What there is as a whole, for the statistics.
+/// The figures of the shared pools, for the statistics.
 pub(crate) struct Census {
     /// Heaps of running threads, and of ended ones.
     pub(crate) heaps_in_use: usize,
     pub(crate) heaps_parked: usize,
-    /// Arenas carved from the region, and those of them that nobody owns.
+    /// Arenas carved from the region, and those of them without an owner.
     pub(crate) arenas: usize,
     pub(crate) free_arenas: usize,
     pub(crate) reserved_bytes: usize,
     pub(crate) open_bytes: usize,
     pub(crate) metadata_bytes: usize,
     region: Region,
-    /// Indices of places in which heaps may have been made.
+    /// Indices of the places that may have a heap.
     places: Range<usize>,
     blocks: (NonNull<u8>, usize),
     tables: [(NonNull<u8>, usize); 8],
 }
 
 impl Census {
-    /// Every heap there is, private ones too.
+    /// All heaps, private ones too.
     pub(crate) fn heaps(&self) -> impl Iterator<Item = &'static Heap> {
         // SAFETY: so many are open, for ever; only their atomics are read, and what never changes.
         self.places.clone().filter_map(|index| unsafe { Heap::in_place(self.region.heap(index)) })
@@ -77,8 +80,8 @@ impl Census {
 }
 
 impl Shared {
-    /// Pools that begin when the first heap is asked for: `prepare` runs then. `on_thread_exit` is called at the end of each
-    /// thread that has a heap, with the value that it armed the key with.
+    /// Pools that begin when the first heap is asked for: `prepare` runs then. `on_thread_exit` is called at the end of
+    /// each thread that has a heap, with the value that it armed the key with.
     pub(crate) const fn new(prepare: fn() -> Prepared, on_thread_exit: unsafe extern "C" fn(*mut c_void)) -> Self {
         Self {
             state: Locked::new(State::new()),
@@ -91,11 +94,11 @@ impl Shared {
         }
     }
 
-    /// Runs `body` with the state, locked. No body calls back into here.
+    /// Locks the state and runs `body` with it. `body` must not lock it again.
     ///
-    /// No lock is held across a fork: a handler that did so would run before those of libraries that registered earlier,
-    /// and their handlers may wait for a thread that waits for the lock. So in a child the state may be what another thread
-    /// was in the middle of changing: whoever gets the lock first there mends it.
+    /// No lock is held across a fork. A fork handler that took the lock would run before the handlers of libraries that
+    /// registered earlier, and those may wait for a thread that waits for the lock. So the state in a child may be
+    /// half-changed by another thread of the parent. The first thread that locks it there mends it.
     fn with_state<R>(&self, body: impl FnOnce(&mut State) -> R) -> R {
         let mut state = self.state.hold(|state| state.give_up_lists(self.region()));
         let generation = state.generation();
@@ -103,7 +106,7 @@ impl Shared {
         body(&mut state)
     }
 
-    /// Takes the lock of the stragglers' heap. In a child it gives that heap up if another thread was just using it.
+    /// Locks the stragglers' heap. In the child of a fork the heap is given up if another thread was using it.
     fn hold_stragglers(&self) -> Held<'_, ()> {
         let give_up = |state: &mut State| (state.stragglers, state.is_reserved_place_lost) = (None, true);
         self.stragglers.hold(|()| self.with_state(give_up))
@@ -140,7 +143,7 @@ impl Shared {
         Some(heap)
     }
 
-    /// Takes a private heap back that holds nothing; the caller owns it no longer.
+    /// Takes an empty private heap back. The caller no longer owns it.
     pub(crate) fn give_private(&self, heap: NonNull<Heap>) {
         // SAFETY: heaps are never unmapped.
         unsafe { heap.as_ref() }.name.clear();
@@ -150,12 +153,12 @@ impl Shared {
     /// The region, reserved now if this is the first time.
     fn started(&self, state: &mut State) -> Option<&Region> {
         let make = || {
-            // Memcheck knows the blocks of malloc, so that has to serve all requests.
+            // Memcheck knows the blocks of malloc only, so the backend serves all requests.
             if os::is_memcheck() {
                 return None;
             }
             let Prepared { region_bytes, huge_pages } = (self.prepare)();
-            // Without memory for the stragglers' heap late frees would have nowhere to go: then no pools at all.
+            // Late frees need the stragglers' heap. Without memory for it there are no pools at all.
             let region = Region::reserve(region_bytes, size_of::<Heap>())?;
             if !region.open_heaps(0, 1) {
                 // SAFETY: nobody else has seen it.
@@ -181,17 +184,17 @@ impl Shared {
         self.region.value()
     }
 
-    /// Has the end of this thread told once more, with `value`. False if that cannot be.
+    /// Arms the key once more, so that its destructor runs again with `value`. False if that fails.
     pub(crate) fn arm_again(&self, value: *mut c_void) -> bool {
         self.key.value().is_some_and(|key| key.arm(value))
     }
 
-    /// Takes back the heap of a thread that has ended; the caller owns it no longer.
+    /// Takes the heap of an ended thread back. The caller no longer owns it.
     pub(crate) fn park(&self, heap: NonNull<Heap>) {
         self.with_state(|state| state.parked.park(heap));
     }
 
-    /// Has one parked heap give up its cached blocks and its free arenas, if there is one that may have any.
+    /// Settles one parked heap that may have cached blocks or free arenas to give up, if there is one.
     fn settle_one(&self) {
         let Some(heap) = self.with_state(|state| state.parked.take_worthwhile()) else { return };
         // SAFETY: heaps are never unmapped.
@@ -201,7 +204,7 @@ impl Shared {
         self.with_state(|state| state.parked.put_back(heap));
     }
 
-    /// Runs `body` with the heap that threads without one share; `None` if there are no pools.
+    /// Runs `body` with the stragglers' heap; `None` if there are no pools.
     pub(crate) fn with_stragglers<R>(&self, body: impl FnOnce(OwnedHeap<'_>) -> R) -> Option<R> {
         if matches!(self.region.see(), Decision::Refused) {
             return None;
@@ -225,7 +228,7 @@ impl Shared {
         Some((offset, region.tag(PoolId::of_offset(offset))))
     }
 
-    /// What there is now; `None` without a region.
+    /// The figures as they are now; `None` without a region.
     pub(crate) fn census(&self) -> Option<Census> {
         self.with_state(|state| {
             let region = *self.region()?;
@@ -250,7 +253,7 @@ impl Shared {
         })
     }
 
-    /// Whether anything was ever asked of it.
+    /// Whether any thread has asked for a heap.
     pub(crate) fn is_in_use(&self) -> bool {
         !matches!(self.region.see(), Decision::New)
     }
@@ -260,10 +263,10 @@ impl Shared {
         self.region().map(|region| (*region, self.with_state(|state| state.carved)))
     }
 
-    /// Gives memory that holds no block back to the system: of `own`, the calling thread's heap, of parked heaps, and
-    /// of the arenas that nobody owns. Returns the bytes that were in memory: those of pools, and those of arenas.
+    /// Gives memory without blocks back to the system: that of `own`, the calling thread's heap, of parked heaps, and
+    /// of arenas without an owner. Returns the bytes that were in memory: those of pools, and those of arenas.
     pub(crate) fn release(&self, own: Option<OwnedHeap<'_>>) -> (usize, usize) {
-        // First all give up what they have of each other's.
+        // First each heap gives up the blocks of other heaps that it has cached.
         if let Some(own) = own {
             own.give_up_cached();
         }
@@ -276,7 +279,7 @@ impl Shared {
         (pool_bytes, self.release_free_arenas())
     }
 
-    /// Runs `body` with each parked heap, one at a time, so that a thread which starts meanwhile finds the others.
+    /// Runs `body` with each parked heap. One at a time is off its list, so that a new thread finds the others.
     fn for_parked(&self, mut body: impl FnMut(OwnedHeap<'_>)) {
         let mut each = |heap: NonNull<Heap>| {
             // SAFETY: heaps are never unmapped.
@@ -285,8 +288,8 @@ impl Shared {
             body(unsafe { view.owned() });
             self.with_state(|state| state.parked.put_back(heap));
         };
-        // Those that have settled, each once, however many others put back meanwhile; then the rest, which come behind them. No
-        // more of these than there are heaps: others may park some all the time.
+        // First the settled heaps, each once, though other threads may put some back meanwhile; then those that have
+        // not settled. The number of heaps bounds the second loop, since threads may park heaps all the time.
         let (settled, heaps) = self.with_state(|state| (state.parked.settled(), state.heaps));
         for _ in 0..settled {
             let Some(heap) = self.with_state(|state| state.parked.take_settled()) else { break };
@@ -298,11 +301,11 @@ impl Shared {
         }
     }
 
-    /// Gives the memory of the arenas that nobody owns back to the system. Returns the bytes that were in memory.
+    /// Gives the memory of arenas without an owner back to the system. Returns the bytes that were in memory.
     fn release_free_arenas(&self) -> usize {
         let Some(region) = self.region() else { return 0 };
         let (mut bytes, mut own) = (0, Stack::new());
-        // Taken off the list one at a time and kept on one of our own, so that the lock is not held for long.
+        // Each arena is taken off the list and kept on a list of this function, so that no lock is held for long.
         while let Some(arena) = self.with_state(|state| state.free_arenas.pop(region)) {
             // SAFETY: taken off the list, so this thread's alone, and wholly free (Arena invariant 2).
             bytes += unsafe { region.release(arena.pool(0), POOLS_PER_ARENA) };
@@ -314,8 +317,8 @@ impl Shared {
         bytes
     }
 
-    /// Runs `body` with a view of what is shared, while nobody else changes it or uses the stragglers' heap; `None` if there
-    /// is no region. `own` is the calling thread's heap, and `body` asks for no memory.
+    /// Runs `body` with a view of the shared pools, with the state and the stragglers' heap locked. `None` if there is
+    /// no region. `own` is the calling thread's heap. `body` must not allocate.
     pub(crate) fn with_view<'a, R>(&self, own: Option<OwnedHeap<'a>>, body: impl FnOnce(&View<'a>) -> R) -> Option<R> {
         let _quiet = self.hold_stragglers();
         self.with_state(|state| {
@@ -331,7 +334,7 @@ impl Supply for Shared {
         if let Some(arena) = self.with_state(|state| state.free_arenas.pop(region)) {
             return Some(arena);
         }
-        // What ended threads have left lies idle in parked heaps: look there before the region grows.
+        // Parked heaps may have free arenas: they are asked before the region grows.
         self.settle_one();
         self.with_state(|state| state.take_arena(region))
     }

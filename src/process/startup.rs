@@ -8,7 +8,8 @@
 //!               ├► Region::reserve
 //!               └► the key that tells of the ends of threads
 //! ```
-//! [`Shared`](super::shared::Shared) calls [`prepare`]. Everything else *reads* what was decided here: [`MODE`] and [`options`].
+//! [`Shared`](super::shared::Shared) calls [`prepare`]. Everything else *reads* what was decided here: [`MODE`] and
+//! [`options`].
 
 use super::mode::MODE;
 use super::options::{HugePages, Options};
@@ -18,27 +19,28 @@ use crate::large::LARGE;
 use crate::region::Region;
 use crate::sync::{Lock, Once};
 
-/// What the environment asked for. Decided by the holder of [`START`].
+/// The options. Decided once, by the holder of [`START`].
 static OPTIONS: Once<Options> = Once::new();
 
-/// Held while the environment is read and what it asks for begins. Under it samples take the lock of the backtraces.
+/// Held by [`prepare`]. Under it sampling takes the lock of the backtraces.
 static START: Lock = Lock::new();
 
-/// What a process does before it reserves its region.
+/// The options that the region needs.
 pub(crate) struct Prepared {
     /// Bytes to reserve.
     pub(crate) region_bytes: usize,
-    /// Where the region is to be in huge pages.
+    /// The part of the region that is put into huge pages.
     pub(crate) huge_pages: HugePages,
 }
 
-/// What the environment asked for; `None` before the process has started, and under memcheck, where it never does.
+/// The options that the environment gave. `None` before the process has started, and under memcheck, where it never
+/// starts.
 pub(crate) fn options() -> Option<&'static Options> {
     OPTIONS.value()
 }
 
-/// Reads the environment, and begins what it asks for. Runs once, before there is a region; and once more in the child of a fork
-/// that came in the middle.
+/// Reads the environment, chooses the mode, and begins what the options ask for. Runs once, before the region is
+/// reserved; once more in a child if the fork came in the middle.
 pub(crate) fn prepare() -> Prepared {
     let region_bytes = Region::bytes_wanted();
     let _guard = START.lock();

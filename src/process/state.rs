@@ -1,5 +1,5 @@
-//! The state of the shared pools, which their lock guards: how far the region is open, the arenas without an owner, and the
-//! heaps without a thread.
+//! The state of the shared pools, which their lock guards: how far the region is open, the arenas without an owner, and
+//! the heaps without a thread.
 
 use super::parked::ParkedHeaps;
 use super::view::View;
@@ -10,46 +10,45 @@ use core::ptr::NonNull;
 use core::sync::atomic::compiler_fence;
 use static_assertions::const_assert_eq;
 
-/// Arenas opened first: 2 MiB of addresses. Later steps are multiples of it, unless the system refuses
-/// so much, so that huge pages are opened as a whole.
+/// Arenas opened in the first step: 2 MiB of addresses. Later steps are multiples of it, so that huge pages are opened
+/// as a whole; smaller only if the system refuses.
 const FIRST_STEP: usize = 8;
 
-/// Most arenas opened at once: 64 MiB, which a system that counts opened memory has to promise.
+/// Most arenas opened in one step: 64 MiB. A system without overcommit has to promise that memory.
 const LARGEST_STEP: usize = 256;
 
-/// Requests for memory that are not passed on after the system has refused one: where memory has run out each small
-/// request comes to some, and would cost several system calls.
+/// How many requests for memory are not passed on to the system after it has refused one. Without memory each small
+/// request would otherwise cost several system calls.
 const WAIT_AFTER_REFUSAL: u32 = 63;
 
-/// Magazines that a heap gets at once: one 4 KiB page of them.
+/// Magazines that a heap gets at once: those of one 4 KiB page.
 const MAGAZINES_AT_ONCE: usize = 4;
 
 const_assert_eq!(MAGAZINES_AT_ONCE * size_of::<Magazine>(), 4096);
 
-/// What the lock guards.
+/// The state that the lock guards.
 pub(super) struct State {
     /// Arenas carved from the region so far; each is owned by a heap or on the shared list.
     pub(super) carved: usize,
     /// Arenas whose memory is open.
     pub(super) open: usize,
-    /// Requests for memory that the system will not be asked for, since it has refused one.
+    /// How many requests for memory are still refused without asking the system.
     wait: u32,
-    /// The shared list: wholly free arenas that nobody owns.
+    /// The shared list: wholly free arenas without an owner.
     pub(super) free_arenas: Stack<ArenaId>,
-    /// Heaps whose memory is open. The first place is kept for the stragglers' heap, so that there is room for it even
-    /// when there is none for others.
+    /// Heaps whose memory is open. The first place is reserved for the stragglers' heap, so that it never lacks room.
     pub(super) heaps: usize,
     pub(super) parked: ParkedHeaps,
     /// Places of private heaps among `heaps`.
     pub(super) private_places: usize,
-    /// The copy of the memory that last took the lock.
+    /// The generation of the thread that took the lock last.
     pub(super) generation: u32,
-    /// Heaps that were made before the last fork that this process is a child of.
+    /// Heaps that were made before the fork that made this process; 0 if no fork did.
     heaps_before_fork: usize,
     magazines: usize,
     pub(super) magazines_open: usize,
     pub(super) stragglers: Option<NonNull<Heap>>,
-    /// Whether the reserved place is no longer to be used: a fork has left the heap there half-changed.
+    /// Whether a fork has left the heap in the reserved place half-changed. The place is not used any more then.
     pub(super) is_reserved_place_lost: bool,
     /// Places of stragglers' heaps among `heaps`: the reserved one, and those made after one was lost.
     pub(super) straggler_places: usize,
@@ -78,14 +77,15 @@ impl State {
         }
     }
 
-    /// A thread of `generation` has taken the lock: after a fork, the heaps there are were made before it.
+    /// Notes the generation of the thread that has taken the lock. If it is a new one, all heaps were made before the
+    /// fork.
     pub(super) fn note_generation(&mut self, generation: u32) {
         if self.generation != generation {
             (self.generation, self.heaps_before_fork) = (generation, self.heaps);
         }
     }
 
-    /// What is there, for a check or a search.
+    /// A view for a check or a search.
     pub(super) fn view<'a>(&self, region: Region, own: Option<OwnedHeap<'a>>) -> View<'a> {
         View {
             region,
@@ -101,11 +101,11 @@ impl State {
         }
     }
 
-    /// Forgets what another thread may have left half-changed: the lists, and what is at the border of what is in use.
-    /// Blocks stay where they are, and are freed as before.
+    /// Gives up what another thread may have left half-changed: the lists, and arenas, magazines and heaps that are
+    /// open but not in use. Blocks stay where they are, and are freed as before.
     pub(super) fn give_up_lists(&mut self, region: Option<&Region>) {
         let Some(region) = region else {
-            // Another thread was just starting: this process starts anew.
+            // The other thread was starting the process: this one starts again.
             (self.heaps, self.straggler_places, self.private_places) = (0, 0, 0);
             return;
         };
@@ -126,7 +126,7 @@ impl State {
 
     /// A new heap; `None` without a place or memory for it.
     pub(super) fn make_heap(&mut self, region: &Region, kind: HeapKind) -> Option<NonNull<Heap>> {
-        // Half of the places are for threads: a private heap's is never one of theirs again.
+        // Half of the places are for threads, since the place of a private heap never serves a thread.
         let is_for_threads = kind == HeapKind::Private && self.private_places >= region.max_heaps() / 2;
         if is_for_threads
             || self.heaps == region.max_heaps()
@@ -136,14 +136,14 @@ impl State {
         }
         // SAFETY: just opened, and the index grows with each heap.
         let heap = unsafe { Heap::create(region, self.heaps, kind) };
-        // In this order too when a fork looks on.
+        // A fork must not copy the count without the heap.
         compiler_fence(Ordering::Release);
         self.heaps += 1;
         self.private_places += usize::from(kind == HeapKind::Private);
         Some(heap)
     }
 
-    /// The stragglers' heap, made in its reserved place when it is needed first.
+    /// The stragglers' heap, made in its reserved place at the first call.
     pub(super) fn stragglers_heap(&mut self, region: &Region) -> Option<NonNull<Heap>> {
         if self.stragglers.is_none() {
             self.stragglers = if self.is_reserved_place_lost {
@@ -170,7 +170,8 @@ impl State {
         Some(ArenaId(self.carved as u32 - 1))
     }
 
-    /// Runs `open`, which asks the system for memory, or not if the system has just refused some. False without it.
+    /// Runs `open`, which asks the system for memory, unless the system has refused some lately. False if no memory
+    /// came.
     fn ask(&mut self, open: impl FnOnce(&mut Self) -> bool) -> bool {
         if self.wait > 0 {
             self.wait -= 1;
@@ -197,7 +198,7 @@ impl State {
         false
     }
 
-    /// Gives new magazines to `each`, by their tops; none without memory for them.
+    /// Calls `each` with the tops of new magazines; not at all if there is no memory for them.
     pub(super) fn take_magazines(&mut self, region: &Region, each: &mut dyn FnMut(*mut Slot)) {
         let end = (self.magazines + MAGAZINES_AT_ONCE).min(region.max_magazines());
         if end > self.magazines_open {
@@ -206,7 +207,7 @@ impl State {
             }
             self.magazines_open = end;
         }
-        // The lowest is kept last, so used first.
+        // The lowest comes last, so the heap uses it first.
         (self.magazines..end).rev().for_each(|index| each(region.magazine(index)));
         self.magazines = end;
     }

@@ -13,15 +13,15 @@
 //!
 //! | way | gives | costs | who may use it |
 //! | --- | --- | --- | --- |
-//! | [`front`] | what the fast paths read, of a heap or of none | one load | fast paths, and who asks whether pools serve the thread at once |
-//! | [`heap_if_any`] | the heap, if the thread has one by now | a test more; walks detours | who only looks or gives back: statistics, release, checks, searches, slow frees |
-//! | [`heap_or_make`] | what serves the thread: its heap, made now if it can be | as above; a lock the first time | who serves a request or counts one |
+//! | [`front`] | the front that the fast paths read, with or without a heap | one load | fast paths, and questions about the front |
+//! | [`heap_if_any`] | the heap, if the thread has one | one more test; walks detours | code that only reads or gives back: statistics, release, checks, searches, slow frees |
+//! | [`heap_or_make`] | what serves the thread; a thread without a heap takes one | as above; a lock the first time | code that serves a request or counts one |
 //!
-//! A thread whose very first request comes in the third or fourth round of key destructors ends before its key's
-//! second round: its heap stays with it. No portable call tells such a moment.
+//! A thread whose very first request comes in the third or fourth round of key destructors ends before the second round
+//! of its key. Its heap is never given back. No portable call reports such a moment.
 //!
-//! A `thread_local!` with a destructor would be gone too early: destructors registered before it still free blocks after
-//! it, and would make a heap each time that nobody gives back.
+//! A `thread_local!` with a destructor would be gone too early. Destructors registered before it still free blocks
+//! after it; each such free would take a heap that is never given back.
 
 use super::detour::Detour;
 use super::mode::MODE;
@@ -37,30 +37,33 @@ use core::cell::Cell;
 use core::ffi::c_void;
 use core::ptr::{self, NonNull};
 
-/// The pools that every [`PoolMalloc`](crate::PoolMalloc) serves from. Here, since the end of a thread is told here.
+/// The pools that every [`PoolMalloc`](crate::PoolMalloc) serves from. It stands here because it needs [`thread_exit`].
 pub(crate) static SHARED: Shared = Shared::new(startup::prepare, thread_exit);
 
-/// The front of a thread that has not needed a heap yet. Never written.
+/// The front of a thread before it takes a heap. Never written.
 pub(crate) static NO_HEAP: Front = Front::without_heap();
 
-/// The front of all threads with a heap, in a process whose mode has every request take the slow paths. Never written.
+/// The front of all threads with a heap, in a mode in which every request takes the slow path. Never written.
 static BYPASS: Front = Front::bypass();
 
-/// The front of a thread that has ended but for late destructors: it takes no heap any more. Never written.
+/// The front of a thread that has given its heap back and only runs late destructors. It takes no heap any more. Never
+/// written.
 static ENDED: Front = Front::without_heap();
 
-/// Threads that asked for their number.
+/// How many threads have asked for their number.
 static THREADS: AtomicU64 = AtomicU64::new(0);
 
 thread_local! {
-    /// TLS invariant 1: points to a front that lives for ever, or to that of a detour that this thread takes; if it has a heap,
-    /// this thread owns that heap. The pointer may be used for the whole heap, or for all that the detour is part of.
+    /// TLS invariant 1: it points to a front that lives for ever, or to a detour in this thread's row. If the front has
+    /// a heap, this thread owns that heap. The pointer's provenance is that of the whole heap, or of the detour's whole
+    /// watch.
     static FRONT: Cell<*const Front> = const { Cell::new(&raw const NO_HEAP) };
 
-    /// TLS invariant 2: null unless one of this thread's fronts is `BYPASS`; then a heap that this thread owns.
+    /// TLS invariant 2: it is null unless the last front of this thread's row is `BYPASS`. Then it is a heap that this
+    /// thread owns.
     static BESIDE: Cell<*const Heap> = const { Cell::new(ptr::null()) };
 
-    /// The thread's number, once it was asked for; 0 until then.
+    /// The thread's number; 0 until it is asked for.
     static NUMBER: Cell<usize> = const { Cell::new(0) };
 }
 
@@ -73,7 +76,7 @@ pub(crate) fn front() -> &'static Front {
     unsafe { &*front }
 }
 
-/// A number that no other thread has: threads count from 1 in the order in which they asked.
+/// A number of the calling thread, which no other thread ever gets. The first thread that asks gets 1.
 #[inline]
 pub(crate) fn thread_number() -> usize {
     // The cell has no destructor, so this never fails or allocates.
@@ -86,29 +89,29 @@ pub(crate) fn thread_number() -> usize {
 #[cold]
 #[inline(never)]
 fn number_thread() -> usize {
-    // Relaxed: each number is handed out once, and nothing else hangs on it.
+    // Relaxed: each number is handed out once, and nothing else depends on it.
     let number = THREADS.fetch_add(1, Ordering::Relaxed) as usize + 1;
     NUMBER.set(number);
     number
 }
 
-/// A number that tells the calling thread from all others that run.
+/// A number that no other running thread has.
 pub(crate) fn mark() -> usize {
     FRONT.with(|front| (&raw const *front).addr())
 }
 
-/// The detour that the calling thread takes now, the topmost of them, if there is one.
+/// The topmost detour of the calling thread's row, if there is one.
 pub(crate) fn detour() -> Option<NonNull<Detour>> {
     detour_of(FRONT.with(Cell::get))
 }
 
-/// The detour that one of this thread's fronts is part of, the one there is now or one below a detour.
+/// The detour that a front of this thread's row belongs to, if it is one.
 fn detour_of(front: *const Front) -> Option<NonNull<Detour>> {
     // SAFETY: TLS invariant 1, and Detour invariant 1 for those below.
     unsafe { Detour::of_front(front) }
 }
 
-/// The front below a detour of this thread's row.
+/// The front below a detour in this thread's row.
 fn below(detour: NonNull<Detour>) -> *const Front {
     // SAFETY: Detour invariant 1: it lives as long as it is in the row.
     unsafe { detour.as_ref() }.below()
@@ -125,11 +128,11 @@ pub(crate) unsafe fn begin_detour(detour: NonNull<Detour>) {
     FRONT.set(detour.as_ptr().cast());
 }
 
-/// Takes a detour out of the calling thread's row of fronts. Returns whether it was the topmost. One that is in no row of this
-/// thread is left alone: it began on another thread, or that thread has ended.
+/// Takes a detour out of the calling thread's row. Returns whether it was the topmost. Does nothing if it is not in the
+/// row: then it began on another thread, which may have ended.
 pub(crate) fn end_detour(detour: &Detour) -> bool {
     let (own, mut above) = (ptr::from_ref(detour).cast::<Front>(), FRONT.with(Cell::get));
-    // A coroutine may have been left in the middle, and another detour have begun since: that one stays.
+    // A coroutine may be dropped in the middle, when another detour has begun above its own: that one stays.
     while let (false, Some(other)) = (ptr::eq(above, own), detour_of(above)) {
         if ptr::eq(below(other), own) {
             // SAFETY: Detour invariant 1: it is in the row.
@@ -151,7 +154,7 @@ pub(crate) enum Entry {
     Heap(OwnedHeap<'static>),
     /// The heap that threads without one share.
     Stragglers,
-    /// The backend, for want of a region.
+    /// The backend, since there is no region.
     NoRegion,
 }
 
@@ -165,13 +168,13 @@ impl Entry {
     }
 }
 
-/// The heap of the calling thread, if it has one by now.
+/// The heap of the calling thread, if it has one.
 #[inline]
 pub(crate) fn heap_if_any() -> Option<OwnedHeap<'static>> {
     heap_in(FRONT.with(Cell::get)).or_else(heap_below)
 }
 
-/// What serves the calling thread, which takes a heap now if it can.
+/// What serves the calling thread. A thread without a heap takes one now, if it can.
 #[inline]
 pub(crate) fn heap_or_make() -> Entry {
     match heap_in(FRONT.with(Cell::get)) {
@@ -180,7 +183,7 @@ pub(crate) fn heap_or_make() -> Entry {
     }
 }
 
-/// The heap that one of this thread's fronts is part of.
+/// The heap that a front of this thread's row belongs to; `None` if that front has no heap.
 #[inline]
 fn heap_in(front: *const Front) -> Option<OwnedHeap<'static>> {
     // SAFETY: TLS invariant 1, and Detour invariant 1 for those below.
@@ -193,7 +196,7 @@ fn heap_in(front: *const Front) -> Option<OwnedHeap<'static>> {
     Some(unsafe { heap.owned() })
 }
 
-/// The heap beside one of this thread's fronts.
+/// The heap beside a front of this thread's row; `None` unless that front is `BYPASS`.
 fn heap_beside(front: *const Front) -> Option<OwnedHeap<'static>> {
     // SAFETY: TLS invariant 1, and Detour invariant 1 for those below.
     if !unsafe { &*front }.is_bypass() {
@@ -205,7 +208,7 @@ fn heap_beside(front: *const Front) -> Option<OwnedHeap<'static>> {
     Some(unsafe { heap.owned() })
 }
 
-/// Puts a heap that this thread has just taken in front of it, or beside the front that the process's mode asks for.
+/// Makes a heap that this thread has just taken its own: as its front, or beside `BYPASS` if the mode asks for that.
 fn set_heap(heap: NonNull<Heap>, is_sampling: bool) {
     if MODE.get().is_bypass() {
         BESIDE.set(heap.as_ptr());
@@ -215,7 +218,7 @@ fn set_heap(heap: NonNull<Heap>, is_sampling: bool) {
     }
 }
 
-/// The heap of the calling thread, below its detours or beside the front that it has for its process's mode.
+/// The heap of the calling thread, when its topmost front has none: below its detours, or beside `BYPASS`.
 #[cold]
 #[inline(never)]
 fn heap_below() -> Option<OwnedHeap<'static>> {
@@ -232,7 +235,7 @@ fn lowest_front() -> *const Front {
     front
 }
 
-/// What serves the calling thread, whose front is no heap's. It takes a heap now if it can.
+/// [`heap_or_make`], for a thread whose topmost front has no heap.
 #[cold]
 #[inline(never)]
 fn make() -> Entry {
@@ -241,7 +244,7 @@ fn make() -> Entry {
     }
     let below = lowest_front();
     if ptr::eq(below, &raw const ENDED) || !ptr::eq(below, FRONT.with(Cell::get)) {
-        // A thread that could take no heap when a detour began takes none until it has ended.
+        // A thread without a heap takes none while it has a detour.
         return Entry::Stragglers;
     }
     match SHARED.take_heap() {
@@ -251,13 +254,13 @@ fn make() -> Entry {
             // SAFETY: Heap invariant 1: just taken.
             let owned = unsafe { view.owned() };
             owned.begin_thread();
-            // Before arming, which may make the C library allocate, and that may come back here.
+            // Before the key is armed: that may make the C library allocate, which may come back here.
             set_heap(heap, begin_turn(owned));
             if key.arm(heap.as_ptr().cast()) {
                 return Entry::Heap(owned);
             }
             leave(heap);
-            // The system may relent: the thread's next request tries again.
+            // The thread's next request tries again.
             FRONT.set(&raw const NO_HEAP);
             Entry::Stragglers
         }
@@ -268,7 +271,7 @@ fn make() -> Entry {
 
 /// Whether requests of the calling thread, whose heap this is, are sampled.
 ///
-/// Here the thread takes notice when sampling starts or stops: only it changes its front.
+/// Here the thread notices that sampling has started or stopped, and changes its front. No other thread changes it.
 #[cfg(feature = "profile")]
 #[inline]
 pub(crate) fn is_sampled(heap: OwnedHeap<'_>) -> bool {
@@ -292,7 +295,7 @@ fn take_notice(heap: OwnedHeap<'_>) {
     }
     // SAFETY: TLS invariant 1, and Detour invariant 1.
     if !unsafe { &*front }.has_heap() {
-        // It is a bypass already.
+        // Every request takes the slow path already.
         return;
     }
     match lowest {
@@ -302,7 +305,8 @@ fn take_notice(heap: OwnedHeap<'_>) {
     }
 }
 
-/// A thread begins to use a heap, or takes notice of a new turn of sampling. Returns whether its requests are sampled.
+/// Tells the heap of the calling thread which turn of sampling it is. Returns whether requests are sampled in that
+/// turn.
 fn begin_turn(heap: OwnedHeap<'_>) -> bool {
     #[cfg(feature = "profile")]
     {
@@ -325,15 +329,15 @@ fn leave(heap: NonNull<Heap>) {
     let owned = unsafe { shared_view.owned() };
     FRONT.set(&raw const ENDED);
     BESIDE.set(ptr::null());
-    // What the magazines hold stays for the next thread, or for whoever needs an arena before there is one.
+    // The magazines stay full, for the next thread. If an arena is needed before that, the heap is settled.
     owned.post_all();
     SHARED.park(heap);
 }
 
-/// The key's destructor. In its first round it only arms the key again, so that the destructors of other keys, and of
-/// Rust's thread-locals where those are such keys, still find the heap; in its second it gives the heap back.
+/// The key's destructor. In its first round it only arms the key again, so that the destructors of other keys still
+/// find the heap; on some systems Rust's thread-locals are such keys. In its second round it gives the heap back.
 unsafe extern "C" fn thread_exit(value: *mut c_void) {
-    // The round is kept in the lowest bit, which a heap's address leaves free.
+    // The lowest bit of the value is the round, since a heap's address is even.
     let Some(heap) = NonNull::new(value.map_addr(|address| address & !1).cast::<Heap>()) else {
         return;
     };
@@ -354,7 +358,8 @@ mod tests {
         let three = [Detour::new(), Detour::new(), Detour::new()];
         let as_front = |detour: &Detour| ptr::from_ref(detour).cast::<Front>();
         for order in [[0, 1, 2], [2, 1, 0], [1, 0, 2], [0, 2, 1], [1, 2, 0], [2, 0, 1]] {
-            // SAFETY: not in use, and ended below; no request comes to this thread meanwhile that would ask for its watch.
+            // SAFETY: not in use, and ended below; no request comes to this thread meanwhile that would ask for its
+            // watch.
             three.iter().for_each(|detour| unsafe { begin_detour(NonNull::from(detour)) });
             let mut on = [true; 3];
             for number in order {

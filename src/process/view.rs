@@ -4,7 +4,7 @@ use crate::heap::{Heap, OwnedHeap};
 use crate::region::{Region, Slot};
 use core::ptr::NonNull;
 
-/// What is shared, as the holder of the lock sees it.
+/// The shared pools, as the holder of the lock sees them.
 pub(crate) struct View<'a> {
     pub(crate) region: Region,
     /// Arenas carved from the region.
@@ -13,22 +13,22 @@ pub(crate) struct View<'a> {
     pub(crate) open: usize,
     /// Heaps whose memory is open.
     pub(crate) heaps: usize,
-    /// Magazines that heaps have got.
+    /// Magazines that heaps have.
     pub(crate) magazines: usize,
     /// The first arena of the shared list, else [`NONE`](crate::region::NONE).
     pub(crate) free_arenas: u32,
     /// Arenas on the shared list, as counted.
     pub(crate) free_arena_count: usize,
-    /// Whether the lists of parked heaps are as long as their counts; else what is wrong with them.
+    /// An error if a list of parked heaps is not as long as its count.
     pub(crate) parked_lists: Result<(), &'static str>,
-    /// Heaps that an earlier process made, before a fork.
+    /// Heaps that were made before the fork that made this process; 0 if no fork did.
     pub(crate) heaps_before_fork: usize,
     /// The calling thread's heap.
     pub(crate) own: Option<OwnedHeap<'a>>,
 }
 
 impl View<'_> {
-    /// The heap with this index, if one has been made there and may be looked at.
+    /// The heap with this index, if there is one and a fork has not left it half-changed.
     pub(crate) fn heap(&self, index: usize) -> Option<&Heap> {
         if index >= self.heaps || self.is_beyond_us(index) {
             return None;
@@ -37,18 +37,18 @@ impl View<'_> {
         unsafe { Heap::in_place(self.region.heap(index)) }
     }
 
-    /// Whether a fork has left the heap with this index in whatever state it was.
+    /// Whether a fork may have left the heap with this index half-changed.
     pub(crate) fn is_beyond_us(&self, index: usize) -> bool {
         let is_own = |own: OwnedHeap<'_>| NonNull::from(&*own) == self.region.heap::<Heap>(index);
         index < self.heaps_before_fork && !self.own.is_some_and(is_own)
     }
 
-    /// Whether blocks of some heap are under way.
+    /// Whether blocks of any heap are on their way.
     pub(crate) fn is_moving(&self) -> bool {
         (0..self.heaps).filter_map(|index| self.heap(index)).any(Heap::is_moving)
     }
 
-    /// Whether a pointer is to a slot of a magazine that some heap has got.
+    /// Whether a pointer points to a slot of a magazine that a heap has.
     pub(crate) fn is_magazine(&self, slot: *mut Slot) -> bool {
         self.region.magazine_of(slot.addr()).is_some_and(|number| number < self.magazines)
     }

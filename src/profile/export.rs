@@ -1,5 +1,5 @@
-//! Profiles as files: pprof's format (<https://github.com/google/pprof/blob/main/proto/profile.proto>), and collapsed stacks
-//! (<https://github.com/brendangregg/FlameGraph>).
+//! Profiles as files: pprof's format (<https://github.com/google/pprof/blob/main/proto/profile.proto>), and collapsed
+//! stacks (<https://github.com/brendangregg/FlameGraph>).
 
 use super::samples::{Profile, Site};
 use super::symbols::{Line, Lines};
@@ -65,8 +65,8 @@ impl Profile {
         out.flush()
     }
 
-    /// Writes one of the figures as collapsed stacks: a line for each, `main;caller;function 1234`, as flame graphs are drawn from.
-    /// A `;` in a function's name becomes a `:`.
+    /// Writes one of the figures as collapsed stacks: a line for each, `main;caller;function 1234`, as flame graphs are
+    /// drawn from. A `;` in a function's name becomes a `:`.
     ///
     /// The first call in a process reads the program's debug information, which may take seconds and much memory.
     ///

@@ -21,8 +21,8 @@ fn is_possible() -> bool {
 
 /// Has requests sampled from now on, `mean_bytes` apart on average; 1, or 0, for every request.
 ///
-/// If they are already, only the mean changes. What was counted before goes on: figures are of all that was sampled since the
-/// program began. 512 KiB is usual, and cheap. In debug mode it does nothing.
+/// If they are already, only the mean changes. What was counted before goes on: figures are of all that was sampled
+/// since the program began. 512 KiB is usual, and cheap. In debug mode it does nothing.
 pub fn start(mean_bytes: u64) {
     if is_possible() {
         SAMPLING.start(mean_bytes);
@@ -30,7 +30,8 @@ pub fn start(mean_bytes: u64) {
     }
 }
 
-/// Has no requests sampled any more. Those sampled before stay in the profile, and go from what is in use when they are freed.
+/// Has no requests sampled any more. Those sampled before stay in the profile, and go from what is in use when they are
+/// freed.
 pub fn stop() {
     SAMPLING.stop();
     take_notice();
@@ -59,8 +60,8 @@ pub struct Profile {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Site {
-    /// Addresses of code, the innermost first: where each function goes on when the one before it returns. Empty for all
-    /// whose backtrace is not known.
+    /// Addresses of code, the innermost first: where each function goes on when the one before it returns. Empty for
+    /// all whose backtrace is not known.
     pub backtrace: Vec<usize>,
     /// Requests served. Only grows.
     pub alloc_objects: u64,
@@ -108,7 +109,8 @@ pub fn snapshot() -> Profile {
     Profile { sites: counts.iter().map(site).collect(), mean_bytes: SAMPLING.mean_bytes(), time: SystemTime::now() }
 }
 
-/// The backtrace of a request of so many bytes that is due, and what it stands for. `None` if it is one of the profiler's own.
+/// The backtrace of a request of so many bytes that is due, and what it stands for. `None` if it is one of the
+/// profiler's own.
 ///
 /// The caller holds no lock.
 #[cold]

@@ -24,8 +24,8 @@ impl<'q> Lines<'q> {
         Self { quiet, known: BTreeMap::new() }
     }
 
-    /// The functions that an address of a backtrace lies in, the innermost of those that were inlined first, without the allocator's
-    /// own. An address of which nothing is known is told as its number.
+    /// The functions that an address of a backtrace lies in, the innermost of those that were inlined first, without
+    /// the allocator's own. An address of which nothing is known is told as its number.
     pub(super) fn of(&mut self, address: usize) -> &[Line] {
         self.known.entry(address).or_insert_with(|| {
             let mut lines = Vec::new();
@@ -47,7 +47,8 @@ impl<'q> Lines<'q> {
     }
 }
 
-/// The folder of the allocator's outermost functions, as debug information knows it: it begins as the path of this file does.
+/// The folder of the allocator's outermost functions, as debug information knows it: it begins as the path of this file
+/// does.
 fn door() -> String {
     let root = file!().strip_suffix("profile/symbols.rs").unwrap_or_default();
     format!("{root}global")
@@ -61,7 +62,8 @@ fn is_at_door(file: &str) -> bool {
 impl Line {
     /// Whether this is part of the allocator, or of what the compiler puts between it and the program.
     ///
-    /// Where there is debug information for lines only, functions that were inlined have short names: then the file tells.
+    /// Where there is debug information for lines only, functions that were inlined have short names: then the file
+    /// tells.
     fn is_allocators(&self) -> bool {
         let last = self.function.rsplit("::").next().unwrap_or(&self.function);
         let is_between = ["__rust_alloc", "__rust_realloc", "__rg_"].iter().any(|start| last.starts_with(start));

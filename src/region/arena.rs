@@ -1,7 +1,7 @@
 //! Arenas: which of their pools are free, and a heap's arenas in the order in which it uses them.
 //!
-//! A heap takes a pool from the fullest arena that has one, as CPython does, so that the emptiest ones may become wholly
-//! free. The drawback: it takes one list for every possible number of free pools.
+//! A heap takes a pool from the fullest arena that has one, as CPython does, so that the emptiest ones may become
+//! wholly free. The drawback: it takes one list for every possible number of free pools.
 
 use super::ids::{ArenaId, PoolId};
 use super::list;

@@ -86,7 +86,8 @@ pub(crate) unsafe fn take_blocks(region: &Region, pool: PoolId, first: *mut Slot
             continue;
         }
         let start = region.block(pool.0 as usize * POOL_BYTES + position * WORD_BYTES);
-        // Relaxed: whether a correct program's block waits as a remote free does not change while it is in the free map.
+        // Relaxed: whether a correct program's block waits as a remote free does not change while it is in the free
+        // map.
         let twice = bits & waiting.load(Ordering::Relaxed);
         if twice != 0 {
             freed_twice(start.addr() + twice.trailing_zeros() as usize * CLASS_STEP, class);

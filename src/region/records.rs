@@ -16,7 +16,8 @@ pub(crate) enum PoolState {
 /// What is known of a pool; Region invariant 2 says whose it is.
 ///
 /// Pool invariant 1: a bit of the pool's words in the free map is set only where a block of its class begins.
-/// Pool invariant 2: the state is `Listed` exactly if one of those bits is set, and then the pool is on its class's list.
+/// Pool invariant 2: the state is `Listed` exactly if one of those bits is set, and then the pool is on its class's
+/// list.
 pub(crate) struct PoolRecord {
     /// Its place on its class's list.
     pub(super) links: Links,

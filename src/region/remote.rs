@@ -2,8 +2,8 @@
 //!
 //! There is one atomic word for every 512 bytes of the region (the *remote map*), a bit for every 8 bytes, and one link
 //! for every word. A thread that frees blocks of another heap *posts* them: it sets their bits in their word. If the
-//! word was zero before, the thread also puts the word on the owner's *pending list*. The owner *collects*: it takes the
-//! whole list with one swap, and empties each word on it with another.
+//! word was zero before, the thread also puts the word on the owner's *pending list*. The owner *collects*: it takes
+//! the whole list with one swap, and empties each word on it with another.
 //!
 //! ```text
 //!   any thread                          owner
@@ -15,19 +15,18 @@
 //!
 //! # Why nothing is lost, queued twice, or taken too early
 //! Remote invariant 1: a word is not zero exactly while one post of it is under way to its owner's list, or on it, or
-//! in what the owner has taken off it and not collected yet. The
-//! word itself is the mark "on the list": there is no second flag that could disagree with it, and no end mark that
-//! could be mistaken for "not on a list".
+//! in what the owner has taken off it and not collected yet. The word itself is the mark "on the list": there is no
+//! second flag that could disagree with it, and no end mark that could be mistaken for "not on a list".
 //! Remote invariant 2: only the owner empties a word, and only after taking it from the list. So between P and Q of a
 //! word its blocks stay uncollected, hence their pool is not wholly free, hence neither pool nor owner can change under
 //! the thread that is about to queue it.
-//! Remote invariant 3: the link of a word, plain memory, belongs to the thread that found the word zero, from P to Q; to
-//! the owner from T to C.
+//! Remote invariant 3: the link of a word, plain memory, belongs to the thread that found the word zero, from P to Q;
+//! to the owner from T to C.
 //!
 //! # Ordering
 //! * **P** (post): the `fetch_or` is `AcqRel`. Release publishes what the freeing thread last did with the blocks, and
-//!   pairs with C. Acquire pairs with the C that left the zero it found: that owner's read of the link comes before this
-//!   thread's write to it.
+//!   pairs with C. Acquire pairs with the C that left the zero it found: that owner's read of the link comes before
+//!   this thread's write to it.
 //! * **Q** (queue): the compare-exchange of the head is `Release` and publishes the link; it pairs with T. Its failure
 //!   and the load before it are `Relaxed`: a head is only written into a link, never followed by this thread.
 //! * **T** (take): the swap is `Acquire` and pairs with the Q of every word on the list (a compare-exchange continues

@@ -8,8 +8,9 @@
 //! no header lies in the region, no pointer to one in a block. All of it is reserved without rights; arenas are opened
 //! from the front in growing steps, and each table as far as the open arenas need it.
 //!
-//! Region invariant 1: the tables' entries for arenas below the carved count are open, zero at first. All other tags can
-//! be read too, and are zero, that of a free pool: so a fast path needs no test for a free of a pointer that nobody has.
+//! Region invariant 1: the tables' entries for arenas below the carved count are open, zero at first. All other tags
+//! can be read too, and are zero, that of a free pool: so a fast path needs no test for a free of a pointer that nobody
+//! has.
 //! Region invariant 2: entries of the free map, the records of pools and the record of an arena belong to the heap that
 //! owns the arena, or to the holder of the shared lock while the arena is on the shared list.
 //! Region invariant 3: a tag changes only while its pool holds no live and no waiting block.
@@ -38,8 +39,8 @@ const_assert_eq!(align_of::<MagazineRoom>(), MAGAZINE_BYTES);
 #[derive(Clone, Copy)]
 pub(crate) struct Region {
     blocks: Table<u8>,
-    /// [`Tag`]s. Relaxed everywhere: a tag changes only while its pool has no live and no waiting block (Region invariant 3),
-    /// and who has a block got it from a thread that had set or seen the tag before.
+    /// [`Tag`]s. Relaxed everywhere: a tag changes only while its pool has no live and no waiting block (Region
+    /// invariant 3), and who has a block got it from a thread that had set or seen the tag before.
     tags: Table<AtomicU32>,
     free_map: Table<WatchedU64>,
     remote_map: Table<AtomicU64>,
@@ -224,8 +225,8 @@ impl Region {
         self.magazines.open(from, to, self.page)
     }
 
-    /// The opened parts of the tables when so many `arenas`, `heaps` and `magazines` are open: where each begins, and its
-    /// bytes.
+    /// The opened parts of the tables when so many `arenas`, `heaps` and `magazines` are open: where each begins, and
+    /// its bytes.
     pub(crate) fn open_tables(&self, arenas: usize, heaps: usize, magazines: usize) -> [(NonNull<u8>, usize); 8] {
         let pools = arenas * POOLS_PER_ARENA;
         let words = pools * WORDS_PER_POOL;
@@ -241,8 +242,8 @@ impl Region {
         ]
     }
 
-    /// Gives the memory of a run of `pools` back to the system, as far as they are whole system pages. Returns the bytes
-    /// that were in memory.
+    /// Gives the memory of a run of `pools` back to the system, as far as they are whole system pages. Returns the
+    /// bytes that were in memory.
     ///
     /// # Safety
     /// * The caller owns the pools, and they have no class.
@@ -329,8 +330,8 @@ impl Region {
         unsafe { self.arenas.entry(arena.0 as usize).as_ref() }
     }
 
-    /// The memory of a heap, open if its index is below the number made. `T` has the bytes that [`reserve`](Self::reserve)
-    /// was given.
+    /// The memory of a heap, open if its index is below the number made. `T` has the bytes that
+    /// [`reserve`](Self::reserve) was given.
     #[inline]
     pub(crate) fn heap<T>(&self, index: usize) -> NonNull<T> {
         self.heaps.entry(index)

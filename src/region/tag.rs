@@ -15,8 +15,8 @@ const HEAD_BITS: u32 = if cfg!(feature = "profile") { 11 } else { 10 };
 /// Bytes from a heap's sampling front to its front, and the bit by which their owners differ.
 pub(crate) const SAMPLING: usize = 1 << 10;
 
-/// Set in the owner of a private heap, and so in the tags of its pools: by it a free by the global allocator knows such a
-/// block.
+/// Set in the owner of a private heap, and so in the tags of its pools: by it a free by the global allocator knows such
+/// a block.
 const PRIVATE: u32 = 1 << 31;
 
 /// Most heaps that a tag can name.
@@ -34,8 +34,8 @@ const_assert_eq!(PRIVATE, i32::MIN as u32);
 
 /// Size class and owner of a pool.
 ///
-/// Tag invariant 1: only the owner of the pool's arena changes it, and only while the pool holds no live and no waiting block
-/// (Region invariant 3).
+/// Tag invariant 1: only the owner of the pool's arena changes it, and only while the pool holds no live and no waiting
+/// block (Region invariant 3).
 #[repr(transparent)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Tag(u32);
@@ -49,8 +49,8 @@ pub(crate) enum HeapKind {
     Private,
 }
 
-/// The part of a tag that names the heap with this index. As wide as a register, so that the exclusive-or with a tag needs
-/// no widening.
+/// The part of a tag that names the heap with this index. As wide as a register, so that the exclusive-or with a tag
+/// needs no widening.
 pub(crate) const fn owner(index: usize, kind: HeapKind) -> usize {
     let private = match kind {
         HeapKind::Threads => 0,

@@ -1,5 +1,5 @@
-//! The atomics that the shared protocols use. The models in `loom-tests` compile the protocol files against an `atoms` of
-//! their own, made of loom's types, so those files name atomics and shared plain memory only through this module.
+//! The atomics that the shared protocols use. The models in `loom-tests` compile the protocol files against an `atoms`
+//! of their own, made of loom's types, so those files name atomics and shared plain memory only through this module.
 
 use super::watched::WatchedU32;
 use core::cell::UnsafeCell;
@@ -51,7 +51,8 @@ impl<T> Guarded<T> {
     }
 
     /// # Safety
-    /// * Every other use of it happened before, and no other thread, reference or pointer uses it while the result lives.
+    /// * Every other use of it happened before, and no other thread, reference or pointer uses it while the result
+    ///   lives.
     #[expect(clippy::mut_from_ref, reason = "the caller promises that there is no other reference")]
     pub(crate) unsafe fn get_mut(&self) -> &mut T {
         // SAFETY: the caller's promise.

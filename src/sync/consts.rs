@@ -1,5 +1,5 @@
-//! How statics begin, and how the library asks for its generation. The models have neither: loom's atomics have no `const`
-//! constructors, and each model says which generation a thread is of.
+//! How statics begin, and how the library asks for its generation. The models have neither: loom's atomics have no
+//! `const` constructors, and each model says which generation a thread is of.
 
 use super::atoms::{AtomicU32, AtomicU64, Guarded};
 use super::counter::Counter;
@@ -65,8 +65,8 @@ mod tests {
     fn a_fork_while_a_thread_waits_is_noticed() {
         let value = Locked::new("half-changed");
         value.leave_behind(1);
-        // The second time that it is asked, this is the child of a fork by a signal handler. A value that never asks again
-        // is waited for without end.
+        // The second time that it is asked, this is the child of a fork by a signal handler. A value that never asks
+        // again is waited for without end.
         let asked = Cell::new(0);
         let generation = || {
             asked.set(asked.get() + 1);

@@ -4,10 +4,10 @@
 //! [`subtract`](Counter::subtract), or many, which use [`add_shared`](Counter::add_shared) alone.
 //!
 //! # Ordering
-//! Relaxed everywhere: each figure stands for itself. A reader sees the figures of one counter in the order in which they
-//! were written, and never a part of one. Of two counters it may see the later change without the earlier, so what it
-//! makes of two figures is exact only when the writers are quiet and it has met them since. Who takes a heap over has
-//! met its last owner, so what it adds to is the last figure.
+//! Relaxed everywhere: each figure stands for itself. A reader sees the figures of one counter in the order in which
+//! they were written, and never a part of one. Of two counters it may see the later change without the earlier, so what
+//! it makes of two figures is exact only when the writers are quiet and it has met them since. Who takes a heap over
+//! has met its last owner, so what it adds to is the last figure.
 
 use super::atoms::{AtomicU64, Ordering};
 

@@ -1,8 +1,9 @@
-//! Which copy of the process's memory this is: a number that differs between a process and each child that a fork makes.
+//! Which copy of the process's memory this is: a number that differs between a process and each child that a fork
+//! makes.
 //!
-//! It is kept in a page that the kernel wipes in children (`MADV_WIPEONFORK`, Linux 4.14), so it needs no handler and is
-//! right however the child was made; a child that shares the memory (`vfork`) shares the number, as it should. Where there
-//! is no such page, the process's number serves.
+//! It is kept in a page that the kernel wipes in children (`MADV_WIPEONFORK`, Linux 4.14), so it needs no handler and
+//! is right however the child was made; a child that shares the memory (`vfork`) shares the number, as it should. Where
+//! there is no such page, the process's number serves.
 
 use crate::os::{process_id, word_wiped_on_fork};
 use core::ptr;

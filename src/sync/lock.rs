@@ -1,11 +1,12 @@
 //! A lock for the rare moments when heaps share: opening arenas, starting and ending threads.
 //!
 //! No user's code runs under it. It is not held across a fork: the child gets a copy of it as it is. So it names the
-//! generation of its holder, which differs in each copy of the memory: who finds an older one takes the lock over, and is
-//! told to mend what it guards.
+//! generation of its holder, which differs in each copy of the memory: who finds an older one takes the lock over, and
+//! is told to mend what it guards.
 //!
 //! # Ordering
-//! * **L** (lock): the compare-exchange is `Acquire` and pairs with the U before it: what the last holder wrote is seen.
+//! * **L** (lock): the compare-exchange is `Acquire` and pairs with the U before it: what the last holder wrote is
+//!   seen.
 //! * **U** (unlock): the store is `Release`.
 
 use super::atoms::{AtomicU32, Backoff, Ordering, nap};
@@ -32,9 +33,9 @@ impl Lock {
 
     /// Waits until the lock is free and takes it for a thread of `generation`, which is never 0.
     ///
-    /// `generation` is called again after each wait, because a signal handler may fork and this loop may continue in the
-    /// child. The wait spins first, then yields the processor, then sleeps: the holder may be a thread that runs only when
-    /// this one does not. A holder of another generation does not exist any more: the lock is taken from it.
+    /// `generation` is called again after each wait, because a signal handler may fork and this loop may continue in
+    /// the child. The wait spins first, then yields the processor, then sleeps: the holder may be a thread that runs
+    /// only when this one does not. A holder of another generation does not exist any more: the lock is taken from it.
     pub(crate) fn lock_as(&self, generation: impl Fn() -> u32) -> Guard<'_> {
         let backoff = Backoff::new();
         let (mut generation, ask) = (generation(), generation);
@@ -57,8 +58,8 @@ impl Lock {
         }
     }
 
-    /// Takes the lock for a thread of `generation` if it is free. Never waits. A lock that a fork copied from its holder is
-    /// not free here: [`lock_as`](Self::lock_as) takes that over.
+    /// Takes the lock for a thread of `generation` if it is free. Never waits. A lock that a fork copied from its
+    /// holder is not free here: [`lock_as`](Self::lock_as) takes that over.
     #[inline]
     pub(crate) fn try_lock_as(&self, generation: u32) -> Option<Guard<'_>> {
         // Ordering L.

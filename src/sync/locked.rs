@@ -1,11 +1,12 @@
 //! A value behind a lock, in a process that may be forked at any moment.
 //!
 //! A fork copies the lock and the value as they are. If another thread held the lock, the value in the child may be
-//! half-changed, and that thread does not exist there. The lock names the generation of its holder ([`Lock`]), so the first
-//! thread of the child that takes it knows. It mends the value before it uses it.
+//! half-changed, and that thread does not exist there. The lock names the generation of its holder ([`Lock`]), so the
+//! first thread of the child that takes it knows. It mends the value before it uses it.
 //!
 //! Locked invariant 1: only the holder of the lock touches the value, or a thread with `&mut` to the whole.
-//! Locked invariant 2: a value that a fork copied while another thread held its lock is mended, once, before any other use.
+//! Locked invariant 2: a value that a fork copied while another thread held its lock is mended, once, before any other
+//! use.
 
 use super::atoms::Guarded;
 use super::lock::{Guard, Lock};
@@ -33,7 +34,8 @@ impl<T> Locked<T> {
     }
 
     /// Waits for the lock and takes it for a thread of `generation`, which is called again after each wait, as
-    /// [`Lock::lock_as`] does. `mend` repairs a value that a fork may have copied half-changed. It is called at most once.
+    /// [`Lock::lock_as`] does. `mend` repairs a value that a fork may have copied half-changed. It is called at most
+    /// once.
     pub(crate) fn hold_as(&self, generation: impl Fn() -> u32, mend: impl FnOnce(&mut T)) -> Held<'_, T> {
         let mut held = Held { value: &self.value, guard: self.lock.lock_as(generation) };
         if held.guard.is_inherited {
@@ -42,8 +44,8 @@ impl<T> Locked<T> {
         held
     }
 
-    /// Takes the lock for a thread of `generation` if it is free. Never waits, and leaves a lock alone that a fork copied
-    /// from its holder: only [`hold_as`](Self::hold_as) mends.
+    /// Takes the lock for a thread of `generation` if it is free. Never waits, and leaves a lock alone that a fork
+    /// copied from its holder: only [`hold_as`](Self::hold_as) mends.
     pub(crate) fn try_hold_as(&self, generation: u32) -> Option<Held<'_, T>> {
         Some(Held { value: &self.value, guard: self.lock.try_lock_as(generation)? })
     }

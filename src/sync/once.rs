@@ -77,7 +77,8 @@ impl<T> Once<T> {
         }
         let value = make();
         let phase = if value.is_some() { READY } else { REFUSED };
-        // SAFETY: Once invariant 2: the phase is `NEW`, so nobody reads it; the caller promises that nobody else decides.
+        // SAFETY: Once invariant 2: the phase is `NEW`, so nobody reads it; the caller promises that nobody else
+        // decides.
         unsafe { self.value.set(value) };
         // Ordering D.
         self.phase.store(phase, Ordering::Release);

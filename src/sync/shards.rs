@@ -1,13 +1,14 @@
-//! Several things of one kind, each with a lock of its own. A thread never waits for one of these locks: it goes on to the next thing.
+//! Several things of one kind, each with a lock of its own. A thread never waits for one of these locks: it goes on to
+//! the next thing.
 //!
-//! A thread always begins at the same thing. While there are no more threads than things, no two threads begin at the same
-//! one, so a lock is seldom taken. In the child of a fork a lock whose holder is gone is passed by.
+//! A thread always begins at the same thing. While there are no more threads than things, no two threads begin at the
+//! same one, so a lock is seldom taken. In the child of a fork a lock whose holder is gone is passed by.
 //!
 //! Shard invariant 1: only the holder of its lock changes a thing.
 //!
 //! # Ordering
-//! The locks order everything but `is_worth`. That is asked without the lock: what it reads must be atomic, and its answer may be
-//! old. `act` finds out.
+//! The locks order everything but `is_worth`. That is asked without the lock: what it reads must be atomic, and its
+//! answer may be old. `act` finds out.
 
 use super::atoms::AtomicU32;
 use super::lock::{Guard, Lock};
@@ -30,8 +31,8 @@ impl<S, const N: usize> Shards<S, N> {
         Self { shards: core::array::from_fn(shard) }
     }
 
-    /// Has `act` try its luck with each thing that is worth it and that nobody has just then, until it has some: beginning with the one
-    /// of this number, for a thread of `generation`.
+    /// Has `act` try its luck with each thing that is worth it and that nobody has just then, until it has some:
+    /// beginning with the one of this number, for a thread of `generation`.
     #[inline]
     pub(crate) fn find<R>(
         &self,
@@ -54,8 +55,8 @@ impl<S, const N: usize> Shards<S, N> {
         None
     }
 
-    /// Waits for the lock of each thing in turn. `act` gets the thing, and whether a fork has copied it while another thread held
-    /// it: then it may be half-changed. It is called again with the same thing as long as it says so.
+    /// Waits for the lock of each thing in turn. `act` gets the thing, and whether a fork has copied it while another
+    /// thread held it: then it may be half-changed. It is called again with the same thing as long as it says so.
     pub(crate) fn each(&self, generation: impl Fn() -> u32, mut act: impl FnMut(&S, Guard<'_>) -> bool) {
         for shard in &self.shards {
             while act(&shard.thing, shard.lock.lock_as(&generation)) {}

@@ -1,5 +1,5 @@
-//! Stacks of what nobody owns: wholly free arenas, heaps without a thread. Each thing is linked to the one below it by a
-//! place of its own, so that a stack of any length needs no memory.
+//! Stacks of what nobody owns: wholly free arenas, heaps without a thread. Each thing is linked to the one below it by
+//! a place of its own, so that a stack of any length needs no memory.
 //!
 //! Stack invariant 1: a stack, and the links of what lies on it, are used by one thread alone or by the holder of one
 //! lock. So whoever pops a thing sees what was done with it before it was pushed, and is the only one who has it.

@@ -1,8 +1,9 @@
 //! The slow paths, instruction by instruction: wherever a thread is stopped, none of its blocks looks leaked.
 //!
-//! A thread runs slow operations with the processor's trap flag set. When a block or a magazine has changed places, the handler
-//! of the trap waits, and another thread searches for leaks: a magazine that changes places must be in one of them at any moment,
-//! and a block that is on its way in a register or on the stack, or the heap's mark that blocks are under way must be set.
+//! A thread runs slow operations with the processor's trap flag set. When a block or a magazine has changed places, the
+//! handler of the trap waits, and another thread searches for leaks: a magazine that changes places must be in one of
+//! them at any moment, and a block that is on its way in a register or on the stack, or the heap's mark that blocks are
+//! under way must be set.
 
 use crate::geometry::SizeClass;
 use crate::global::PoolMalloc;
@@ -140,8 +141,8 @@ fn stepped(foreign: &mut [*mut u8; FOREIGN]) {
     let mut own = [ptr::null_mut(); BLOCKS];
     own.fill_with(alloc);
     own[1..].iter_mut().for_each(free_own);
-    // Its arena stays its own from here on, since it holds the first block. Where it takes a lock, for which a search would wait,
-    // nothing changes places.
+    // Its arena stays its own from here on, since it holds the first block. Where it takes a lock, for which a search
+    // would wait, nothing changes places.
     let heap: *const Heap = &*tls::heap_if_any().expect("a heap");
     STEPPED.set(Some((heap, NOWHERE)));
     // Fills; frees to previous, depot, and pools; then all of them again.
@@ -149,8 +150,8 @@ fn stepped(foreign: &mut [*mut u8; FOREIGN]) {
     own[1..].iter_mut().for_each(free_own);
     own[1..].fill_with(alloc);
     own[1..100].iter_mut().for_each(free_own);
-    // Foreign ones go back when their magazine is full. The last are adopted as soon as nothing else is cached, and then a full
-    // magazine of them, too.
+    // Foreign ones go back when their magazine is full. The last are adopted as soon as nothing else is cached, and
+    // then a full magazine of them, too.
     let mut more = [ptr::null_mut(); FOREIGN];
     let (first, second) = foreign.split_at_mut(FOREIGN / 2);
     first.iter_mut().for_each(|place| free(place, true));

@@ -4,11 +4,11 @@ use super::depot::TRACES;
 use super::id::{MOST_FRAMES, TraceId};
 use super::quiet::Quiet;
 
-/// The backtrace of the caller, with at most so many frames, the innermost first; `None` if there is none: the depot is full, or
-/// this thread is busy with backtraces.
+/// The backtrace of the caller, with at most so many frames, the innermost first; `None` if there is none: the depot is
+/// full, or this thread is busy with backtraces.
 ///
-/// `entry` is the address of a variable of the allocator's outermost function that is not inlined: its frame and those below it are
-/// left out. The caller holds no lock of the allocator.
+/// `entry` is the address of a variable of the allocator's outermost function that is not inlined: its frame and those
+/// below it are left out. The caller holds no lock of the allocator.
 //
 // Never inlined: its frame and all below lie below `entry`.
 #[inline(never)]

@@ -7,7 +7,8 @@
 //!
 //! Depot invariant 1: the holder of the lock alone writes.
 //! Depot invariant 2: a record is never changed once a bucket leads to it, but for its counts.
-//! Depot invariant 3: words are counted as used before they are written, so that a fork in between leaves at most a gap.
+//! Depot invariant 3: words are counted as used before they are written, so that a fork in between leaves at most a
+//! gap.
 //!
 //! # Ordering
 //! * **P** (publish): the store to a bucket is `Release`, as is that of the start of the memory.
@@ -72,7 +73,8 @@ impl Memory {
         unsafe { self.start.cast::<u64>().add(BUCKETS / 2 + word) }
     }
 
-    /// The first word of a record: the number of the next one in its low half, what tells records apart in its high one.
+    /// The first word of a record: the number of the next one in its low half, what tells records apart in its high
+    /// one.
     fn head(&self, id: TraceId) -> u64 {
         // SAFETY: Depot invariant 2.
         unsafe { self.word(id.get() as usize - 1).read() }
@@ -196,7 +198,8 @@ impl Depot {
         is_open
     }
 
-    /// Adds to what was counted of a backtrace: objects and bytes. The caller holds the lock that all who call this hold.
+    /// Adds to what was counted of a backtrace: objects and bytes. The caller holds the lock that all who call this
+    /// hold.
     #[cfg(feature = "profile")]
     pub(crate) fn count(&self, id: TraceId, objects: f64, bytes: f64) {
         let Some(memory) = self.memory() else { return };

@@ -26,7 +26,8 @@ impl Symbols {
         Self { lock: Lock::new(), is_broken: AtomicBool::new(false) }
     }
 
-    /// Tells the functions that a frame's address lies in: the innermost of those that were inlined first. None if nobody knows.
+    /// Tells the functions that a frame's address lies in: the innermost of those that were inlined first. None if
+    /// nobody knows.
     ///
     /// The caller is [`Quiet`], so that what the search keeps for the next one belongs to no place of the program.
     pub(crate) fn of(&self, _: &Quiet, address: usize, each: &mut dyn FnMut(&backtrace::Symbol)) {
@@ -41,7 +42,8 @@ impl Symbols {
     }
 }
 
-/// Writes a backtrace as the standard library does: a function a line, and below it the place in the source, if it is known.
+/// Writes a backtrace as the standard library does: a function a line, and below it the place in the source, if it is
+/// known.
 ///
 /// Allocates. A failure of `out` ends it.
 pub(crate) fn write_symbols(id: TraceId, out: &mut dyn Write) -> core::fmt::Result {

@@ -30,8 +30,10 @@ pub unsafe trait Home<T> {
 
 /// A value in a block of a typed pool, owned as by a `Box`. Dropped, it gives the block back.
 ///
-/// [`PoolBox`](crate::PoolBox), [`RcPoolBox`](crate::RcPoolBox), [`SyncPoolBox`](crate::SyncPoolBox) and [`ArcPoolBox`](crate::ArcPoolBox) are names for it with each way to know the pool.
-/// [`SyncPool`](crate::SyncPool)'s cross threads if the value may; a [`Pool`](crate::Pool)'s do not, but any thread may look at the value of one if it is `Sync`.
+/// [`PoolBox`](crate::PoolBox), [`RcPoolBox`](crate::RcPoolBox), [`SyncPoolBox`](crate::SyncPoolBox) and
+/// [`ArcPoolBox`](crate::ArcPoolBox) are names for it with each way to know the pool. [`SyncPool`](crate::SyncPool)'s
+/// cross threads if the value may; a [`Pool`](crate::Pool)'s do not, but any thread may look at the value of one if it
+/// is `Sync`.
 ///
 /// Forgetting one leaks its block and its value, and nothing else.
 pub struct Pooled<T, H: Home<T>> {
@@ -69,7 +71,8 @@ impl<T, H: Home<T>> Pooled<T, H> {
         value
     }
 
-    /// Gives the value up to whoever has the reference. Its block never comes back to the pool, and stays when the pool is dropped.
+    /// Gives the value up to whoever has the reference. Its block never comes back to the pool, and stays when the pool
+    /// is dropped.
     #[inline]
     #[must_use]
     pub fn leak<'a>(this: Self) -> &'a mut T

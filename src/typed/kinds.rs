@@ -7,7 +7,8 @@ use core::mem::{forget, needs_drop};
 use core::ptr::{NonNull, drop_in_place};
 use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
 
-/// A value that can be used again, as CPython keeps the shells of lists: for a pool that [reuses](crate::Pool::reusing) values.
+/// A value that can be used again, as CPython keeps the shells of lists: for a pool that [reuses](crate::Pool::reusing)
+/// values.
 ///
 /// # Examples
 /// ```
@@ -36,7 +37,8 @@ use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
 /// assert!(again.body.is_empty() && again.body.capacity() >= 1000);
 /// ```
 pub trait Reuse {
-    /// Makes the value ready for its next use, as good as a new one. False if it is not worth keeping: then it is dropped.
+    /// Makes the value ready for its next use, as good as a new one. False if it is not worth keeping: then it is
+    /// dropped.
     ///
     /// Called when a box is dropped. If it panics, the value is dropped, too.
     fn reuse(&mut self) -> bool;

@@ -25,21 +25,22 @@ macro_rules! methods {
                 Self::with_capacity(DEFAULT_CAPACITY)
             }
 
-            /// A pool without a name that keeps up to `most` ready blocks. Its list takes 8 bytes for each of `most` when the
-            /// first comes back; without memory for that, the pool keeps one block.
+            /// A pool without a name that keeps up to `most` ready blocks. Its list takes 8 bytes for each of `most`
+            /// when the first comes back; without memory for that, the pool keeps one block.
             #[must_use]
             pub fn with_capacity(most: usize) -> Self {
                 Self::named("", most)
             }
 
-            /// As [`with_capacity`](Self::with_capacity), with a name under which [`stats`](crate::stats()) lists it. Pools of
-            /// one name are listed together: those that each thread has of a kind, for instance.
+            /// As [`with_capacity`](Self::with_capacity), with a name under which [`stats`](crate::stats()) lists it.
+            /// Pools of one name are listed together: those that each thread has of a kind, for instance.
             #[must_use]
             pub fn named(name: &str, most: usize) -> Self {
                 Self::of_kind(Name::new(name), most)
             }
 
-            /// The same, but that it keeps the values of dropped boxes and hands them out again. What is ready by now is freed.
+            /// The same, but that it keeps the values of dropped boxes and hands them out again. What is ready by now
+            /// is freed.
             #[must_use]
             pub fn reusing(self) -> $pool<T, Reused>
             where
@@ -65,8 +66,8 @@ macro_rules! methods {
                 unsafe { Pooled::new(block, $borrow(self)) }
             }
 
-            /// As [`get`](Self::get), but that the value is made when there is a block for it: a large one may be made in its
-            /// place.
+            /// As [`get`](Self::get), but that the value is made when there is a block for it: a large one may be made
+            /// in its place.
             ///
             /// # Panics
             /// As [`get`](Self::get) does, and if `make` does: then the block comes back to the pool.

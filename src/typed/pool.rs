@@ -16,17 +16,19 @@ use std::rc::Rc;
 /// A pool of blocks for values of one type: when a box is dropped, its block is kept for the next value, up to a bound.
 ///
 /// Blocks come from the program's global allocator and go back to it when the list of ready blocks is full, by
-/// [`clear`](Self::clear), and when the pool is dropped. Taking one and giving it back costs less than half the instructions of a
-/// `Box` with this crate's allocator. Most programs need no pool: docs/typed-pools.md says when one pays.
+/// [`clear`](Self::clear), and when the pool is dropped. Taking one and giving it back costs less than half the
+/// instructions of a `Box` with this crate's allocator. Most programs need no pool: docs/typed-pools.md says when one
+/// pays.
 ///
 /// A pool of the kind [`Reused`], which [`reusing`](Self::reusing) makes, keeps the *values* of dropped boxes, too.
 ///
 /// # What may cross threads
-/// The pool itself, while nothing borrows it, if `T` is `Send`. It is not `Sync`: one thread at a time takes blocks and gives them
-/// back, without a lock. So a [`PoolBox`] stays on the thread; [`SyncPool`](crate::SyncPool) is for many.
+/// The pool itself, while nothing borrows it, if `T` is `Send`. It is not `Sync`: one thread at a time takes blocks and
+/// gives them back, without a lock. So a [`PoolBox`] stays on the thread; [`SyncPool`](crate::SyncPool) is for many.
 ///
-/// A box borrows its pool, which can be neither dropped nor moved meanwhile. [`get_owned`](Self::get_owned) makes one that has
-/// a share of the pool instead. Values may borrow the pool that their blocks come from, as the nodes of a tree do.
+/// A box borrows its pool, which can be neither dropped nor moved meanwhile. [`get_owned`](Self::get_owned) makes one
+/// that has a share of the pool instead. Values may borrow the pool that their blocks come from, as the nodes of a tree
+/// do.
 ///
 /// # Examples
 /// ```
@@ -124,7 +126,8 @@ pub struct Pool<T, K: Kind<T> = Fresh> {
     _values: PhantomData<*mut T>,
 }
 
-// SAFETY: nothing borrows a pool that is sent, so all its blocks are ready ones or leaked; values in them are sent along.
+// SAFETY: nothing borrows a pool that is sent, so all its blocks are ready ones or leaked; values in them are sent
+// along.
 unsafe impl<T: Send, K: Kind<T>> Send for Pool<T, K> {}
 
 impl<T, K: Kind<T>> Pool<T, K> {

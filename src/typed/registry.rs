@@ -1,8 +1,8 @@
 //! The named typed pools of the process, for its statistics: a list that needs no memory of its own.
 //!
 //! Registry invariant 1: the list, and the links of the entries in it, are touched by the holder of the lock alone.
-//! Registry invariant 2: an entry is in the list from `add` to `remove`, and stays where it is meanwhile. Only one that was
-//! added in an earlier epoch is in no list: a fork has copied the list half-changed, and it was given up.
+//! Registry invariant 2: an entry is in the list from `add` to `remove`, and stays where it is meanwhile. Only one that
+//! was added in an earlier epoch is in no list: a fork has copied the list half-changed, and it was given up.
 
 use crate::figures::{Name, PoolFigures, TypedStats};
 use crate::sync::Locked;

@@ -1,18 +1,18 @@
 //! The ready blocks of a typed pool: a stack of pointers, whose room is its bound, with its top in a place of its own.
 //!
-//! The block freed last has its own field. A get/drop loop then depends on one memory word instead of two (slot and stack top): half
-//! the time, measured.
+//! The block freed last has its own field. A get/drop loop then depends on one memory word instead of two (slot and
+//! stack top): half the time, measured.
 //!
-//! Shelf invariant 1: `base <= top <= end`. The slots from `base` on and below `top` hold ready blocks, each of them once; those
-//! above hold null, so that no word leads to a block that was handed out. So does the slot below `base`: that is how an empty
-//! stack is known. Until the first block comes all three point behind a slot that many share.
-//! Shelf invariant 2: `last` is the block that came last, or null. If there is room for none it is null, and `vacant` is no block
-//! and not null; else `vacant` is null.
-//! Shelf invariant 3: one thread at a time changes a shelf: whoever has the pool, or holds the lock beside the shelf. Others may
-//! read its figures.
+//! Shelf invariant 1: `base <= top <= end`. The slots from `base` on and below `top` hold ready blocks, each of them
+//! once; those above hold null, so that no word leads to a block that was handed out. So does the slot below `base`:
+//! that is how an empty stack is known. Until the first block comes all three point behind a slot that many share.
+//! Shelf invariant 2: `last` is the block that came last, or null. If there is room for none it is null, and `vacant`
+//! is no block and not null; else `vacant` is null.
+//! Shelf invariant 3: one thread at a time changes a shelf: whoever has the pool, or holds the lock beside the shelf.
+//! Others may read its figures.
 //!
-//! A block that is ready has the layout of the pool's values, is known to nobody else, and holds a value if the pool reuses
-//! values.
+//! A block that is ready has the layout of the pool's values, is known to nobody else, and holds a value if the pool
+//! reuses values.
 
 use crate::sync::{Counter, WatchedPtr};
 use core::alloc::Layout;
@@ -95,8 +95,8 @@ impl Shelf {
         true
     }
 
-    /// Makes room for the blocks if there is none yet. False if there was, if there may be none, or for want of memory; then
-    /// it is not asked for again, since each request that fails takes long.
+    /// Makes room for the blocks if there is none yet. False if there was, if there may be none, or for want of memory;
+    /// then it is not asked for again, since each request that fails takes long.
     #[cold]
     pub(super) fn make_room(&self) -> bool {
         let Some(layout) = self.layout() else { return false };

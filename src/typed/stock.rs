@@ -1,10 +1,11 @@
 //! What a typed pool has, whatever the type and however many threads: its shelves, and what is known of all its blocks.
 //!
-//! It lies in a block of its own that stays where it is, so that boxes and the process's statistics can find it, and knows no type:
-//! a pool without values needs none to be dropped, so values may borrow the pool that their blocks come from.
+//! It lies in a block of its own that stays where it is, so that boxes and the process's statistics can find it, and
+//! knows no type: a pool without values needs none to be dropped, so values may borrow the pool that their blocks come
+//! from.
 //!
-//! Stock invariant 1: each block was made by [`make`](Stock::make), with the layout, and is on a shelf, with one box, leaked, or given
-//! back to the allocator. One on a shelf is as told in `shelf`.
+//! Stock invariant 1: each block was made by [`make`](Stock::make), with the layout, and is on a shelf, with one box,
+//! leaked, or given back to the allocator. One on a shelf is as told in `shelf`.
 
 use super::registry::{Entry, TYPED};
 use super::shelf::Shelf;
@@ -121,7 +122,8 @@ impl<S: Shelves> Stock<S> {
         };
         let Some(block) = NonNull::new(block) else { std::alloc::handle_alloc_error(self.layout) };
         Self::count(&self.made);
-        // The frees first: what others make and free in between makes it too high, never less than nothing. Relaxed: a figure.
+        // The frees first: what others make and free in between makes it too high, never less than nothing. Relaxed: a
+        // figure.
         let freed = self.freed.value();
         // The maker of a value may have taken and dropped a box.
         let ready = if S::IS_SHARED { 0 } else { self.shelves.figures()[0] };
@@ -254,7 +256,8 @@ impl<S: Shelves> Deref for OwnedStock<S> {
 impl<S: Shelves> Drop for OwnedStock<S> {
     fn drop(&mut self) {
         TYPED.remove(&self.entry);
-        // SAFETY: made from a box in `new`; nobody else knows it any more, since boxes borrow the pool or own a share of it.
+        // SAFETY: made from a box in `new`; nobody else knows it any more, since boxes borrow the pool or own a share
+        // of it.
         let stock = unsafe { Box::from_raw(self.0.as_ptr()) };
         stock.clear();
     }

@@ -78,13 +78,13 @@ impl Shelves for SharedShelves {
 
 /// A [`Pool`](super::pool::Pool) for many threads: boxes are taken and dropped on any.
 ///
-/// It has eight lists of ready blocks, each with a lock, and each thread uses one of them; if that one is empty, full or in
-/// use, it goes on to the next, and never waits. So taking a box and dropping it costs two locked instructions, and is slower than a
-/// `Box` with this crate's allocator, which needs none: this is for values that are worth [reusing](Self::reusing), and for
-/// figures by owner. docs/typed-pools.md has the measurements.
+/// It has eight lists of ready blocks, each with a lock, and each thread uses one of them; if that one is empty, full
+/// or in use, it goes on to the next, and never waits. So taking a box and dropping it costs two locked instructions,
+/// and is slower than a `Box` with this crate's allocator, which needs none: this is for values that are worth
+/// [reusing](Self::reusing), and for figures by owner. docs/typed-pools.md has the measurements.
 ///
-/// In the child of a `fork` it can be used, too. A list that another thread was just using at that moment serves nobody there
-/// until [`clear`](Self::clear) is called, and its ready blocks are lost to the child.
+/// In the child of a `fork` it can be used, too. A list that another thread was just using at that moment serves nobody
+/// there until [`clear`](Self::clear) is called, and its ready blocks are lost to the child.
 ///
 /// # Examples
 /// ```
@@ -138,7 +138,8 @@ pub struct SyncPool<T, K: Kind<T> = Fresh> {
 // SAFETY: as for `Pool`.
 unsafe impl<T: Send, K: Kind<T>> Send for SyncPool<T, K> {}
 
-// SAFETY: Shard invariant 1; the rest of the stock is atomic, or never changes. Values come from one thread and go to another.
+// SAFETY: Shard invariant 1; the rest of the stock is atomic, or never changes. Values come from one thread and go to
+// another.
 unsafe impl<T: Send, K: Kind<T>> Sync for SyncPool<T, K> {}
 
 impl<T, K: Kind<T>> SyncPool<T, K> {

@@ -13,8 +13,9 @@ use crate::sync::Lock;
 use crate::traces::Quiet;
 use std::time::Duration;
 
-/// Times that the others are let run on because a heap was in the middle of a change: at first for a moment, then for longer, some
-/// 300 ms in all, since its thread may have to wait for a processor. After that its blocks count as reached.
+/// Times that the others are let run on because a heap was in the middle of a change: at first for a moment, then for
+/// longer, some 300 ms in all, since its thread may have to wait for a processor. After that its blocks count as
+/// reached.
 const RETRIES: u32 = 32;
 
 /// Whether the search works here.

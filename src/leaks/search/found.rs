@@ -4,8 +4,8 @@ use crate::debug::BlockFacts;
 use crate::figures::Address;
 use std::time::Duration;
 
-/// A live block: its place in the region in steps of 8 bytes, or its number among the large ones. Ordered as addresses are
-/// within each kind.
+/// A live block: its place in the region in steps of 8 bytes, or its number among the large ones. Ordered as addresses
+/// are within each kind.
 pub(super) type Node = u64;
 
 /// A block that nothing leads to.
@@ -13,8 +13,8 @@ pub(super) type Node = u64;
 pub(super) struct Leaked {
     pub(super) address: Address,
     pub(super) bytes: usize,
-    /// Its first two words: of an `Rc` or `Arc`, the counts. A pointer is told as 0: it would come into the report, even where
-    /// that says that there are no counts, and hold what it points to.
+    /// Its first two words: of an `Rc` or `Arc`, the counts. A pointer is told as 0: it would come into the report,
+    /// even where that says that there are no counts, and hold what it points to.
     pub(super) words: [u64; 2],
     /// What the debug mode knows of it.
     pub(super) facts: Option<BlockFacts>,

@@ -1,5 +1,5 @@
-//! The strongly connected parts of a directed graph (R. Tarjan, "Depth-first search and linear graph algorithms", 1972),
-//! without recursion: a list of a million blocks is as deep as it is long.
+//! The strongly connected parts of a directed graph (R. Tarjan, "Depth-first search and linear graph algorithms",
+//! 1972), without recursion: a list of a million blocks is as deep as it is long.
 
 /// A graph as rows of targets.
 pub(super) struct Graph {

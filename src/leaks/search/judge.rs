@@ -154,7 +154,8 @@ fn counts(block: &Leaked, pointers: u64) -> Option<RcCounts> {
     is_exact.then_some(RcCounts { strong, weak })
 }
 
-/// Whether the first two words could be counts: if they are, and count more than is found, something else holds the block.
+/// Whether the first two words could be counts: if they are, and count more than is found, something else holds the
+/// block.
 fn looks_counted(block: &Leaked) -> bool {
     /// More pointers than programs have to one thing.
     const MOST: u64 = 1 << 20;
@@ -202,7 +203,8 @@ mod tests {
     #[test]
     fn kinds_follow_from_who_points_to_whom() {
         use LeakKind::{Cycle, Direct, Indirect};
-        // 0 holds 1; 2 and 3 hold each other, and 4; 5 holds itself; 6 holds the cycle of 2 and 3; 7 and 8 point into themselves, and 0 to 8.
+        // 0 holds 1; 2 and 3 hold each other, and 4; 5 holds itself; 6 holds the cycle of 2 and 3; 7 and 8 point into
+        // themselves, and 0 to 8.
         let mut words = [[0, 0]; 9];
         words[5] = [1, 1];
         let edges = [(0, 1), (2, 3), (3, 2), (3, 4), (3, 4), (5, 5), (6, 2), (7, 7), (8, 8), (0, 8)];

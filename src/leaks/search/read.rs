@@ -28,7 +28,8 @@ impl Scan<'_> {
 
     /// Calls `each` with address and value of the words in a range, but for pages that cannot be read.
     fn read_words(&self, from: usize, to: usize, each: &mut impl FnMut(usize, u64)) {
-        /// So many at once are enough for most blocks. To clear room for all of the others takes longer than to read these.
+        /// So many at once are enough for most blocks. To clear room for all of the others takes longer than to read
+        /// these.
         const FEW: usize = 512;
         if to.saturating_sub(from) <= FEW * WORD {
             self.read_words_by(&mut [0; FEW], (from, to), each);

@@ -17,7 +17,8 @@ impl Scan<'_> {
             let large = self.large[number];
             self.holes.push((large.start, large.start + large.bytes))?;
         }
-        // A coroutine's stack, or one for signals, may be a block: what runs there holds it, though no word may lead to it.
+        // A coroutine's stack, or one for signals, may be a block: what runs there holds it, though no word may lead to
+        // it.
         self.stacks.push(caller.stack)?;
         self.stacks.push(caller.signal_stack)?;
         world.threads().filter_map(|thread| thread.stack).try_for_each(|stack| self.stacks.push(stack))?;
@@ -41,8 +42,8 @@ impl Scan<'_> {
         });
     }
 
-    /// Whether a word of the C library's memory is glibc's pointer to what follows a large block, rather than one to its last
-    /// word: a chunk of malloc begins 8 bytes before the one in front of it ends.
+    /// Whether a word of the C library's memory is glibc's pointer to what follows a large block, rather than one to
+    /// its last word: a chunk of malloc begins 8 bytes before the one in front of it ends.
     pub(super) fn is_mallocs_own(&self, mapping: usize, address: usize) -> bool {
         /// Bytes before a block in its chunk.
         const HEADER: usize = 16;

@@ -6,11 +6,11 @@
 //!   marks        what a root leads to, over any number of blocks
 //!   leaked       what is live and not marked, with the pointers among it
 //! ```
-//! Any aligned word with a value inside a live block is a pointer to it. Nothing here asks the allocator for memory, takes
-//! a lock or panics.
+//! Any aligned word with a value inside a live block is a pointer to it. Nothing here asks the allocator for memory,
+//! takes a lock or panics.
 //!
-//! Scan invariant 1: a live block of a pool stays readable, since pools are never unmapped. Those of the backend are read as the roots
-//! are: the program may have closed a page of one.
+//! Scan invariant 1: a live block of a pool stays readable, since pools are never unmapped. Those of the backend are
+//! read as the roots are: the program may have closed a page of one.
 
 use super::found::{Node, Sums};
 use crate::large::Large;

@@ -52,8 +52,8 @@ fn read_mappings() -> Result<Mapped<Mapping>, Refusal> {
         count += 1;
         Some(())
     })?;
-    // Room for all at once, and for what this adds: an array that grows would be listed where it was, and what comes to lie
-    // there be taken for a root.
+    // Room for all at once, and for what this adds: an array that grows would be listed where it was, and what comes to
+    // lie there be taken for a root.
     let mut mappings = Mapped::with_room(count + 8).ok_or(Refusal::NoMemory)?;
     world::each_mapping(|mapping| mappings.push(mapping))?;
     Ok(mappings)

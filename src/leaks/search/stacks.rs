@@ -13,8 +13,8 @@ struct StackNote {
 
 impl Scan<'_> {
     /// Hides what lies below the stack pointer, down to where the thread's stack ends: as the kernel says of the first
-    /// thread's, and the C library of others. Of stacks that nobody knows all is scanned, and so where a stack for signals is in use, which may
-    /// lie in the middle of another.
+    /// thread's, and the C library of others. Of stacks that nobody knows all is scanned, and so where a stack for
+    /// signals is in use, which may lie in the middle of another.
     pub(super) fn hide_unused_stack(&mut self, stack: usize, pointer: usize) -> Option<()> {
         let Some(number) = self.mapping_of(stack) else { return Some(()) };
         let mapping = self.mappings[number];

@@ -24,11 +24,11 @@ use crate::region::{ArenaId, NONE};
 /// in pools, those found in magazines or waiting as remote frees, and the live ones that [`stats()`](crate::stats())
 /// counts fill its pools; pools with a class, those without, and the ends lost to rounding fill the open arenas.
 ///
-/// It is exact while all other threads are quiet: neither allocate nor free, start nor end. While they run it may report a
-/// violation that is none; it does no harm. In the child of a `fork` it looks at the calling thread's heap and those
-/// made since: other threads' heaps may have been in the middle of a change. It never allocates. Its cost is that of
-/// reading the records of all open arenas and of all heaps, under the lock that guards new ones: meant for tests, for a
-/// quiet moment of a server, and for a program that has come to doubt its memory. It needs 40 KiB of stack, in an
+/// It is exact while all other threads are quiet: neither allocate nor free, start nor end. While they run it may
+/// report a violation that is none; it does no harm. In the child of a `fork` it looks at the calling thread's heap and
+/// those made since: other threads' heaps may have been in the middle of a change. It never allocates. Its cost is that
+/// of reading the records of all open arenas and of all heaps, under the lock that guards new ones: meant for tests,
+/// for a quiet moment of a server, and for a program that has come to doubt its memory. It needs 40 KiB of stack, in an
 /// unoptimised build 80.
 ///
 /// # Errors

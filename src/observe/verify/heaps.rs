@@ -46,8 +46,8 @@ impl Found {
         self.numbers[self.place(number)] != 0
     }
 
-    /// False if it is there already. If there is no more room, which only threads that go on can bring about, it is left
-    /// out: a search needs a free place to end at.
+    /// False if it is there already. If there is no more room, which only threads that go on can bring about, it is
+    /// left out: a search needs a free place to end at.
     fn add(&mut self, number: usize) -> bool {
         let place = self.place(number);
         let is_new = self.numbers[place] == 0;
@@ -81,7 +81,8 @@ impl View<'_> {
         self.check_spare(index, heap, sums)
     }
 
-    /// Magazines of a class: each block in them is there once and nowhere else; those of other heaps are where they may be.
+    /// Magazines of a class: each block in them is there once and nowhere else; those of other heaps are where they may
+    /// be.
     fn check_magazines(&self, index: usize, heap: &Heap, class: SizeClass, sums: &mut Sums) -> Result<(), Violation> {
         let place = Place::Class { heap: index, block_bytes: class.bytes() };
         let state = heap.class(class);
@@ -175,8 +176,8 @@ impl View<'_> {
         Ok(())
     }
 
-    /// The blocks in a class's magazines, the foreign one included. What is none is left out: threads that go on may have
-    /// changed what has passed the checks.
+    /// The blocks in a class's magazines, the foreign one included. What is none is left out: threads that go on may
+    /// have changed what has passed the checks.
     fn cached(&self, heap: &Heap, class: SizeClass) -> impl Iterator<Item = *mut u8> {
         let is_one =
             move |top: &*mut Slot| self.is_magazine(*top) && top.addr() <= magazine::bottom(*top, class).addr();

@@ -3,7 +3,8 @@
 use core::error::Error;
 use core::fmt::{self, Display, Formatter};
 
-/// The first thing that [`check_heap`](crate::check_heap) found wrong: the allocator's own records contradict each other.
+/// The first thing that [`check_heap`](crate::check_heap) found wrong: the allocator's own records contradict each
+/// other.
 ///
 /// Either the program has damaged them (it freed a block twice, or wrote through a wild pointer), or the allocator has
 /// a bug, or other threads allocated or freed during the check. Its `Display` is one line; making and printing it

@@ -47,7 +47,8 @@ pub(crate) fn each_mapping(mut each: impl FnMut(Mapping) -> Option<()>) -> Resul
     Err(Refusal::NoProc)
 }
 
-/// As [`each_mapping`], of this list. Returns whether there was one: some kernels refuse to open one that would be empty.
+/// As [`each_mapping`], of this list. Returns whether there was one: some kernels refuse to open one that would be
+/// empty.
 fn each_mapping_in(path: &[u8], each: &mut impl FnMut(Mapping) -> Option<()>) -> Result<bool, Refusal> {
     let Some(file) = ProcFile::open(path) else { return Ok(false) };
     let mut text = [0_u8; 16 * 1024];

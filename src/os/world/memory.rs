@@ -121,8 +121,8 @@ impl Memory {
         self.each_run((at, end), wanted, of, each)
     }
 
-    /// As [`each_used`](Self::each_used), of memory that is shared: reading a page of it that nobody has touched would make
-    /// one. What this process has not mapped in yet may hold something too.
+    /// As [`each_used`](Self::each_used), of memory that is shared: reading a page of it that nobody has touched would
+    /// make one. What this process has not mapped in yet may hold something too.
     pub(crate) fn each_used_shared(&self, (mut at, end): (usize, usize), mut each: impl FnMut(usize, usize)) {
         /// In the first bit: whether the page is in memory.
         const RESIDENT: u8 = 1;
@@ -147,7 +147,8 @@ impl Memory {
         }
     }
 
-    /// Calls `each` with the runs of pages that are used, of so many from the first of a range on. Returns where they end.
+    /// Calls `each` with the runs of pages that are used, of so many from the first of a range on. Returns where they
+    /// end.
     fn each_run(
         &self,
         (at, end): (usize, usize),

@@ -1,5 +1,5 @@
-//! The other threads of the process, stopped, and the memory of the process, read: for the search for leaks. On Linux on
-//! x86-64 and aarch64; other systems have none of it.
+//! The other threads of the process, stopped, and the memory of the process, read: for the search for leaks. On Linux
+//! on x86-64 and aarch64; other systems have none of it.
 
 pub(crate) mod refusal;
 pub(crate) mod proc_file;

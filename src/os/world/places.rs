@@ -92,7 +92,8 @@ impl Table {
         (there == thread).then_some(place)
     }
 
-    /// A place for a thread that has none: a free one, or that of a thread which has ended. `None` if all are taken by others.
+    /// A place for a thread that has none: a free one, or that of a thread which has ended. `None` if all are taken by
+    /// others.
     pub(super) fn new_place(&self, thread: u32) -> Option<&Place> {
         self.places_of(thread).find(|(_, there)| *there == NO_THREAD || *there == 0).map(|(place, _)| place)
     }

@@ -9,8 +9,8 @@ use core::ptr;
 /// Bytes of the finder's own stack.
 const STACK_BYTES: usize = 512 * 1024;
 
-/// Bytes above its first frame, which stay zero. Whoever takes a backtrace there looks for the caller's caller above that
-/// frame: a return address of 0 is where it ends, and what lies beyond the stack is not read.
+/// Bytes above its first frame, which stay zero. Whoever takes a backtrace there looks for the caller's caller above
+/// that frame: a return address of 0 is where it ends, and what lies beyond the stack is not read.
 const ABOVE_FIRST_FRAME: usize = 512;
 
 /// The calling thread's stack for signals.
@@ -28,8 +28,8 @@ fn on_signal_stack() -> bool {
     signal_stack().ss_flags & libc::SS_ONSTACK != 0
 }
 
-/// Signals that are blocked for the calling thread until this is dropped: all, by the kernel's own call. The C library's leaves
-/// those open by which it ends a cancelled thread, and others would stay stopped.
+/// Signals that are blocked for the calling thread until this is dropped: all, by the kernel's own call. The C
+/// library's leaves those open by which it ends a cancelled thread, and others would stay stopped.
 struct Blocked(u64);
 
 impl Blocked {
@@ -65,9 +65,9 @@ pub(crate) struct Caller {
     pub(crate) on_signal_stack: bool,
 }
 
-/// Runs `body` on a stack of its own, with all signals blocked, and the caller's registers saved on the caller's stack: so
-/// nothing of what `body` does is left on that stack, and what it scans of it ends above its own frames. `None` without
-/// memory for the stack. `body` must not unwind.
+/// Runs `body` on a stack of its own, with all signals blocked, and the caller's registers saved on the caller's stack:
+/// so nothing of what `body` does is left on that stack, and what it scans of it ends above its own frames. `None`
+/// without memory for the stack. `body` must not unwind.
 #[inline(never)]
 pub(crate) fn on_own_stack<R>(body: impl FnOnce(&Caller) -> R) -> Option<R> {
     struct Call<F, R> {
@@ -118,8 +118,9 @@ pub(crate) fn on_own_stack<R>(body: impl FnOnce(&Caller) -> R) -> Option<R> {
     result
 }
 
-/// Clears the part of the stack where the frames of the next calls will lie. They are scanned down to where the finder changes
-/// to a stack of its own, since they keep registers of the caller's; what earlier calls left there would look held.
+/// Clears the part of the stack where the frames of the next calls will lie. They are scanned down to where the finder
+/// changes to a stack of its own, since they keep registers of the caller's; what earlier calls left there would look
+/// held.
 #[inline(always)]
 pub(crate) fn clear_stack() {
     /// More than those frames take in a build without optimisation.
@@ -142,7 +143,8 @@ pub(crate) fn clear_stack() {
 /// Saves the registers that a call keeps, and calls `begin(call, stack pointer)` on another stack.
 ///
 /// # Safety
-/// * `top` is the end of a stack that nobody uses, aligned to 16 bytes, with zeros above it; `begin` may be called with `call`, and does not unwind.
+/// * `top` is the end of a stack that nobody uses, aligned to 16 bytes, with zeros above it; `begin` may be called with
+///   `call`, and does not unwind.
 #[inline(never)]
 unsafe fn switch(call: *mut c_void, top: *mut u8, begin: unsafe extern "C" fn(*mut c_void, usize)) {
     #[cfg(target_arch = "x86_64")]

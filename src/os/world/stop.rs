@@ -12,7 +12,8 @@
 //! A place that does not answer becomes `GIVEN_UP`; the handler that comes late then finds no question, and returns.
 //!
 //! # Ordering
-//! * **S** (stopped): the compare-exchange is `Release`: all that the thread did before is seen by whoever sees it stopped.
+//! * **S** (stopped): the compare-exchange is `Release`: all that the thread did before is seen by whoever sees it
+//!   stopped.
 //! * **W** (wait): the load is `Acquire` and pairs with S.
 //! * **E** (end): the store is `Release` and pairs with the handler's `Acquire` load of the round.
 
@@ -42,8 +43,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// How long one is that sleeps in the kernel and takes no signal there: in `vfork`, as long as the child runs.
 const PATIENCE_IN_KERNEL: Duration = Duration::from_secs(2);
 
-/// Looks at threads that are all asleep and block the signal, after which it is not waited for them any more. The C library blocks
-/// signals for moments, when a thread begins or ends; such a thread may wait for one that has been stopped.
+/// Looks at threads that are all asleep and block the signal, after which it is not waited for them any more. The C
+/// library blocks signals for moments, when a thread begins or ends; such a thread may wait for one that has been
+/// stopped.
 const LOOKS_AT_SLEEPERS: u32 = 64;
 
 /// Times that the signal is sent once more to a thread that seems to have got none.
@@ -56,8 +58,8 @@ const RUN_WITH_BLOCKED: u64 = 20_000_000;
 ///
 /// Stop invariant 1: `round` is odd while threads are stopped; it only grows.
 /// Stop invariant 2: a table that `places` ever pointed to stays mapped, since a handler may still look at it.
-/// Stop invariant 3: only the holder of the finder's lock writes here, but for the states of places, of which a thread's
-/// handler writes its own.
+/// Stop invariant 3: only the holder of the finder's lock writes here, but for the states of places, of which a
+/// thread's handler writes its own.
 pub(crate) struct Stop {
     round: AtomicU32,
     /// The first of the places; before them, in their memory, how many there are.
@@ -155,8 +157,8 @@ impl Stop {
         Ok(signal)
     }
 
-    /// Stops all other threads of the process. The caller holds the finder's lock, and those that stopped threads must not
-    /// hold; until the result is dropped it asks for no memory of malloc, and for no lock.
+    /// Stops all other threads of the process. The caller holds the finder's lock, and those that stopped threads must
+    /// not hold; until the result is dropped it asks for no memory of malloc, and for no lock.
     pub(crate) fn stop(&self) -> Result<World, Refusal> {
         let signal = self.install()?;
         let mut table = match self.table() {
@@ -191,10 +193,11 @@ impl Stop {
 }
 
 impl World {
-    /// Asks each thread, waits for all, and looks again, until there is none that is new. A thread that is stopped makes no
-    /// other, so a look that begins when all are stopped and finds no new one has found all.
+    /// Asks each thread, waits for all, and looks again, until there is none that is new. A thread that is stopped
+    /// makes no other, so a look that begins when all are stopped and finds no new one has found all.
     ///
-    /// Where `/proc` belongs to another PID namespace the numbers in it are foreign, and no thread would be found by them.
+    /// Where `/proc` belongs to another PID namespace the numbers in it are foreign, and no thread would be found by
+    /// them.
     fn stop_all(&self, round: u32, signal: c_int) -> Result<(), Refusal> {
         let this_thread = this_thread();
         if !are_numbers_ours(this_thread) {

@@ -29,7 +29,8 @@ pub(crate) fn thread_pointer() -> usize {
     pointer
 }
 
-/// Sends the signal to a thread of this process. Returns whether that is done; a failure shows as a thread that does not answer.
+/// Sends the signal to a thread of this process. Returns whether that is done; a failure shows as a thread that does
+/// not answer.
 pub(super) fn send(thread: u32, signal: c_int) -> bool {
     let _errno = KeepErrno::new();
     let process = process_id();
@@ -84,7 +85,8 @@ struct Status {
     blocked: u64,
 }
 
-/// Reads it by `read`, which fills what it is given as long as there is more. Part by part: one line may list some 65000 groups.
+/// Reads it by `read`, which fills what it is given as long as there is more. Part by part: one line may list some
+/// 65000 groups.
 fn status_in(mut read: impl FnMut(&mut [u8]) -> usize) -> Status {
     /// More than a name and its value take, so that each is whole in some part.
     const KEPT: usize = 64;
@@ -120,8 +122,8 @@ fn has_ended(thread: u32) -> bool {
 
 /// Whether a thread of the process is the kernel's own, and runs nothing of the program.
 fn is_of_kernel(thread: u32) -> bool {
-    /// `PF_IO_WORKER` of the kernel's `linux/sched.h`, for threads of io_uring. The flag for those of vhost (0x4000) means
-    /// something else before Linux 6.4: they are given up after some looks.
+    /// `PF_IO_WORKER` of the kernel's `linux/sched.h`, for threads of io_uring. The flag for those of vhost (0x4000)
+    /// means something else before Linux 6.4: they are given up after some looks.
     const IO_WORKER: u64 = 0x10;
     number_in(thread, b"/stat\0", 6).is_some_and(|flags| flags & IO_WORKER != 0)
 }
@@ -181,16 +183,16 @@ pub(super) fn each_thread(mut each: impl FnMut(u32) -> bool) -> Result<usize, Re
     }
 }
 
-/// Where the C library keeps what it knows of a thread, given its thread pointer: some words among which are the beginning of
-/// the thread's stack and, behind it, its bytes; and with glibc, behind those, the bytes of its guard.
+/// Where the C library keeps what it knows of a thread, given its thread pointer: some words among which are the
+/// beginning of the thread's stack and, behind it, its bytes; and with glibc, behind those, the bytes of its guard.
 pub(crate) fn thread_record(pointer: usize) -> (usize, usize) {
     /// More than any record takes.
     const BYTES: usize = 4096;
     if cfg!(target_arch = "x86_64") { (pointer, pointer + BYTES) } else { (pointer - BYTES, pointer) }
 }
 
-/// What the C library wrote next to the calling thread's pointer to guard its stacks, which is the same for each thread.
-/// `None` where nobody has written how a thread that is gone can be told by it.
+/// What the C library wrote next to the calling thread's pointer to guard its stacks, which is the same for each
+/// thread. `None` where nobody has written how a thread that is gone can be told by it.
 fn canary() -> Option<u64> {
     #[cfg(target_arch = "x86_64")]
     {
