@@ -9,7 +9,7 @@ use crate::sync::Counter;
 use core::alloc::{GlobalAlloc, Layout};
 use core::fmt::{self, Debug, Formatter};
 
-/// What serves large requests, and small ones if there is no memory left for pools.
+/// The backend, which serves large requests, and small ones when no memory is left for pools.
 #[derive(Clone, Copy, Default)]
 #[repr(transparent)]
 pub(crate) struct Backend<B>(pub(crate) B);
@@ -21,7 +21,7 @@ impl<B: Debug> Debug for Backend<B> {
 }
 
 impl<B: GlobalAlloc> Backend<B> {
-    /// A block, counted. Null without memory.
+    /// Allocates a block and counts it. Null without memory.
     ///
     /// # Safety
     /// * The size is not 0.
@@ -39,7 +39,8 @@ impl<B: GlobalAlloc> Backend<B> {
         block
     }
 
-    /// A block, counted, and in the index if large blocks are noted or it is a sample. Null without memory.
+    /// Allocates a block, counts it, and puts it into the index if that is in use or the block is a sample. Null
+    /// without memory.
     ///
     /// # Safety
     /// * The size is not 0.
@@ -53,7 +54,7 @@ impl<B: GlobalAlloc> Backend<B> {
         block
     }
 
-    /// Gives a block back, and counts that.
+    /// Frees a block and counts the free.
     ///
     /// # Safety
     /// * The block is one of this backend's, asked for with `layout`, and the caller gives it up.
@@ -68,7 +69,8 @@ impl<B: GlobalAlloc> Backend<B> {
         unsafe { self.0.dealloc(block, layout) }
     }
 
-    /// Resizes a block, to one that is a sample or none, and counts that. Null, and nothing done, without memory.
+    /// Resizes a block and counts that. The new block is a sample if `sample` is given. Null, and nothing done, without
+    /// memory.
     ///
     /// # Safety
     /// * As for [`dealloc`](Self::dealloc), unless the result is null.
@@ -99,7 +101,7 @@ impl<B: GlobalAlloc> Backend<B> {
         new
     }
 
-    /// Resizes a block while blocks of the backend may be in the index: `put` is to note the new one there.
+    /// Resizes a block while the index is in use. `put` notes the new block there.
     ///
     /// # Safety
     /// * As for [`realloc`](Self::realloc).
@@ -122,7 +124,7 @@ impl<B: GlobalAlloc> Backend<B> {
         if !new.is_null() {
             put(new);
         } else if let Some(old) = old {
-            // Its place is still there.
+            // This cannot fail: the place that it had is still there.
             let _ = LARGE.put(old);
         }
         new
@@ -145,7 +147,7 @@ impl<B: GlobalAlloc> Backend<B> {
         // SAFETY: the caller promises that the new size is not 0.
         let new = unsafe { self.0.alloc(new_layout) };
         let free = || {
-            // First, or a sample would be there twice for a moment.
+            // The old block leaves the index first, or a sample would be there twice for a moment.
             // SAFETY: the caller gives the old block up.
             unsafe { forget_large(block) };
             put(new);
@@ -157,19 +159,20 @@ impl<B: GlobalAlloc> Backend<B> {
     }
 }
 
-/// Notes a block of the backend, if those are noted or it is a sample. The environment has been read by now.
+/// Puts a block of the backend into the index, if the index is in use or the block is a sample. The environment has
+/// been read by now.
 #[inline(always)]
 fn note(block: *mut u8, bytes: usize, sample: Option<Sample>) {
     #[cfg(feature = "profile")]
     if let Some(sample) = sample {
-        // Without memory it is not counted, and part of the roots.
+        // Without memory for the index the sample is lost, and the block counts as a root.
         let _ = LARGE.insert_sample(block, bytes, sample);
         return;
     }
     #[cfg(not(feature = "profile"))]
     let _ = sample;
     if LARGE.is_armed() && bytes > 0 {
-        // Without memory it is part of the roots.
+        // Without memory for the index the block counts as a root.
         let _ = LARGE.insert(block, bytes);
     }
 }

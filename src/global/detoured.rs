@@ -13,15 +13,16 @@ use crate::process::{MODE, Mode, SHARED, alloc_from_pools, count_large, tls};
 use core::alloc::{GlobalAlloc, Layout};
 use core::ptr::NonNull;
 
-/// The mode of the process, for a thread whose front is no heap's.
+/// The mode of the process, for a thread whose front has no heap.
 fn mode() -> Mode {
-    // The first request of all reads the environment there.
+    // The first request of the process reads the environment in there.
     tls::heap_or_make();
     MODE.get()
 }
 
 impl<B: GlobalAlloc> Backend<B> {
-    /// A block of pools or the backend. Zeros are seen to in blocks of the backend only. Null without memory.
+    /// A block of a pool or of the backend. Null without memory. A block of a pool is not zeroed, whatever `content`
+    /// is.
     ///
     /// # Safety
     /// * As for `GlobalAlloc::alloc`; a size of 0 that needs no block of the backend is served, too.
@@ -48,7 +49,7 @@ impl<B: GlobalAlloc> Backend<B> {
         block
     }
 
-    /// A block of pools or the backend, and the bytes that it counts for a watch.
+    /// A block of a pool or of the backend, and the bytes that a watch counts for it.
     ///
     /// # Safety
     /// * As for [`alloc_detoured`](Self::alloc_detoured).
@@ -72,7 +73,7 @@ impl<B: GlobalAlloc> Backend<B> {
         (unsafe { self.alloc_noted(layout, content, None) }, size)
     }
 
-    /// Frees a block, wherever it came from.
+    /// Frees a block of a pool or of the backend.
     ///
     /// # Safety
     /// * As for `GlobalAlloc::dealloc`.
@@ -91,7 +92,7 @@ impl<B: GlobalAlloc> Backend<B> {
         }
     }
 
-    /// Resizes a block, wherever it came from. Null, and nothing done, without memory.
+    /// Resizes a block of a pool or of the backend. Null, and nothing done, without memory.
     ///
     /// # Safety
     /// * As for `GlobalAlloc::realloc`.
@@ -126,7 +127,7 @@ impl<B: GlobalAlloc> Backend<B> {
     }
 }
 
-/// What the debug layer gets its memory from.
+/// The source of the debug layer's memory.
 impl<B: GlobalAlloc> Below for Backend<B> {
     unsafe fn take(&self, layout: Layout, content: Content) -> *mut u8 {
         let bytes = block_bytes(layout.size(), layout.align());
@@ -147,7 +148,7 @@ impl<B: GlobalAlloc> Below for Backend<B> {
     }
 
     fn late(&self) -> Option<unsafe fn(*mut u8, Layout)> {
-        /// Frees through a backend without a state, which need not be where it was.
+        /// Frees through a backend of size 0. Such a backend has no state, so any pointer will do for it.
         unsafe fn dealloc<B: GlobalAlloc>(block: *mut u8, layout: Layout) {
             let backend = NonNull::<Backend<B>>::dangling();
             // SAFETY: it has no bytes, and one was there when this function was chosen.

@@ -127,13 +127,13 @@ unsafe impl<B: GlobalAlloc> GlobalAlloc for PoolMalloc<B> {
 }
 
 /// The slow halves. Each takes the parts of the layout in the order in which `alloc` gets them in registers, and the
-/// allocator last: nothing has to be moved on the fast paths for the sake of these. Their promises are those of the
-/// method of `GlobalAlloc` that calls them.
+/// allocator last, so that the fast paths need not move registers to call them. Each rests on the promises of the
+/// `GlobalAlloc` method that calls it.
 impl<B: GlobalAlloc> PoolMalloc<B> {
     /// A block for a small request that the loaded magazine has none for.
     ///
-    /// While the thread's requests are sampled all of them come here; most are no samples, and are served as on the
-    /// fast path. What is more is out of line, so that no register has to be saved for it.
+    /// While the thread's requests are sampled, all of them come here. Most are no samples and are served as on the
+    /// fast path. The rest is out of line, so that this function need not save a register for it.
     #[cold]
     #[inline(never)]
     unsafe fn alloc_slow(size: usize, align: usize, this: &Self) -> *mut u8 {
@@ -154,15 +154,15 @@ impl<B: GlobalAlloc> PoolMalloc<B> {
         unsafe { Self::alloc_unsampled(size, align, this) }
     }
 
-    /// A block for a small request that is due to be sampled: of the backend, so that no free has to look up a block of
-    /// the region; of pools if the backend has none.
+    /// A block for a small request that is due to be sampled. The backend serves it, so that no free has to look up a
+    /// block of the region; pools serve it if the backend has no memory.
     #[cfg(feature = "profile")]
     #[cold]
     #[inline(never)]
     unsafe fn alloc_sample(size: usize, align: usize, this: &Self) -> *mut u8 {
         // SAFETY: they are the parts of a layout.
         let layout = unsafe { Layout::from_size_align_unchecked(size, align) };
-        // No closure, whose frame would be told as the program's.
+        // No closure: the profile would show its frame as the program's.
         let sample = match tls::heap_if_any() {
             Some(heap) => profile::sample(heap, size),
             None => None,
@@ -188,7 +188,7 @@ impl<B: GlobalAlloc> PoolMalloc<B> {
             // SAFETY: `alloc`'s promises.
             return unsafe { this.backend.alloc_detoured(layout, Content::Any) };
         }
-        // A request of 0 bytes is served as one of 1, to be aligned as it asks.
+        // A request of 0 bytes is served as one of 1 byte, so that it gets its alignment.
         let bytes = block_bytes(size.max(1), align);
         let block = if bytes <= SMALL_MAX { alloc_from_pools(bytes) } else { ptr::null_mut() };
         if block.is_null() {
@@ -196,7 +196,7 @@ impl<B: GlobalAlloc> PoolMalloc<B> {
             #[cfg(feature = "profile")]
             // SAFETY: `alloc`'s promises.
             return unsafe { this.backend.alloc_noted(layout, Content::Any, None) };
-            // The same, without its code once more.
+            // The same, by a call, so that the code is there once.
             #[cfg(not(feature = "profile"))]
             // SAFETY: as above.
             return unsafe { Self::alloc_large(size, align, this) };

@@ -8,8 +8,8 @@ use crate::geometry::{SMALL_MAX, block_bytes};
 use crate::process::{Mode, dealloc_small, moved, tls};
 use core::alloc::{GlobalAlloc, Layout};
 
-/// Moves a block of `bytes` out of its pool's class, to `new` for a request of `new_size`. If `new` is null, nothing is
-/// done. Returns `new`.
+/// Copies a block of a pool with blocks of `bytes` to `new`, which serves a request of `new_size`, and frees the old
+/// block. If `new` is null, nothing is done. Returns `new`.
 ///
 /// The caller allocates: a sample's backtrace would show a closure of this file as the program's.
 ///

@@ -5,20 +5,20 @@ use crate::observe::{Watch, watched};
 use crate::process::{SHARED, alloc_from_pools, count_large, free_to_pool, tls};
 use core::alloc::Layout;
 
-/// Calls `what` with the watch over the calling thread, if there is one.
+/// Calls `what` with the watch of the calling thread, if there is one.
 pub(super) fn note(what: impl FnOnce(&Watch)) {
     if let Some(watch) = watched() {
         what(watch);
     }
 }
 
-/// Bytes that a request counts for a watch: those of the block that serves it when there is no debug layer in between.
+/// The bytes that a watch counts for a request: those of the block that would serve it without a debug layer.
 pub(super) fn counted(size: usize, align: usize) -> usize {
     let bytes = block_bytes(size.max(1), align);
     if bytes <= SMALL_MAX { bytes } else { size }
 }
 
-/// Tells a watch what it would see without the debug layer.
+/// Notes a resized block as the watch would see it without the debug layer.
 pub(super) fn note_resized(watch: &Watch, (old, new): (*mut u8, *mut u8), layout: Layout, new_size: usize) {
     let (from, to) = (counted(layout.size(), layout.align()), counted(new_size, layout.align()));
     let is_moved = from != to && from.min(to) <= SMALL_MAX;
@@ -30,7 +30,7 @@ pub(super) fn note_resized(watch: &Watch, (old, new): (*mut u8, *mut u8), layout
     }
 }
 
-/// A small block, of the loaded magazine if that has one. Null if pools cannot serve it.
+/// A small block, from the loaded magazine or from pools. Null if the pools cannot serve it.
 pub(super) fn alloc_from_pools_or_magazine(size: usize, align: usize) -> *mut u8 {
     let bytes = block_bytes(size, align);
     let block = tls::front().head_of_block(bytes).pop();
@@ -40,7 +40,7 @@ pub(super) fn alloc_from_pools_or_magazine(size: usize, align: usize) -> *mut u8
     alloc_from_pools_noted(size, bytes)
 }
 
-/// A block that pools serve, noted by the watch. Out of line, so that no register has to be saved for it.
+/// A block from pools, noted by the watch. Out of line, so that the caller need not save a register.
 #[cold]
 #[inline(never)]
 fn alloc_from_pools_noted(size: usize, bytes: usize) -> *mut u8 {
@@ -51,7 +51,8 @@ fn alloc_from_pools_noted(size: usize, bytes: usize) -> *mut u8 {
     block
 }
 
-/// Frees a block of the region for a thread whose front knows none. False, and nothing done, if it is no such block.
+/// Frees a block of the region for a thread whose front has no heap. False, and nothing done, if the block is not in
+/// the region.
 #[cold]
 #[inline(never)]
 pub(super) fn dealloc_without_heap(block: *mut u8) -> bool {

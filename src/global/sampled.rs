@@ -18,7 +18,7 @@ use crate::process::tls;
 use crate::profile;
 use core::alloc::{GlobalAlloc, Layout};
 
-/// What a request stands for, if it is due to be sampled, for a thread that has a heap by now if it can have one.
+/// The sample that a request of `bytes` becomes; `None` if it is not due. A thread without a heap is never sampled.
 #[inline(always)]
 pub(super) fn sample_if_due(bytes: usize) -> Option<Sample> {
     #[cfg(feature = "profile")]
@@ -49,7 +49,7 @@ impl<B: GlobalAlloc> Backend<B> {
             }
             let sample = LARGE.sample_of(block)?;
             let put = |new: *mut u8| {
-                // Without memory it is no sample any more.
+                // Without memory for the index the block is a sample no longer.
                 let _ = LARGE.put(Large { start: new.expose_provenance(), bytes: new_size, sample: Some(sample) });
             };
             // SAFETY: the caller's promises: a block in the index is the backend's.

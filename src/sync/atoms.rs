@@ -11,8 +11,8 @@ pub(crate) use crossbeam_utils::Backoff;
 /// Sleeps a moment, for a wait that yielding the processor did not end.
 pub(crate) use crate::os::nap;
 
-/// What one thread at a time uses, as follows from a protocol: the models check it as plain memory. Here others may
-/// [`peek`](Self::peek). All zero is 0.
+/// A word that one thread at a time uses; a protocol sees to that. The models check it as plain memory. Here other
+/// threads may [`peek`](Self::peek). All zero bytes are 0.
 #[repr(transparent)]
 pub(crate) struct Exclusive(WatchedU32);
 
@@ -29,13 +29,13 @@ impl Exclusive {
         self.0.set(value);
     }
 
-    /// What it holds now, for a check of the heap.
+    /// The present value, for a check of the heap.
     pub(crate) fn peek(&self) -> u32 {
         self.0.get()
     }
 }
 
-/// Plain memory that is written by one thread at a time, as follows from a protocol, and read when that is over.
+/// Plain memory. One thread at a time writes it, and others read it afterwards; a protocol sees to that.
 pub(crate) struct Guarded<T>(UnsafeCell<T>);
 
 impl<T> Guarded<T> {

@@ -13,10 +13,10 @@ use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 ///
 /// Relaxed but for the pointer: a number stands for itself, and a fork copies all that its thread had seen.
 struct Generation {
-    /// The word that is wiped; `count` itself if the system has none; null until it was asked for. `Release` with
-    /// `Acquire`: whoever finds the page finds it mapped.
+    /// The word that is wiped; `count` itself if the system has no such page; null before the first call. `Release` and
+    /// `Acquire`: a thread that finds the page finds it mapped.
     word: AtomicPtr<AtomicU32>,
-    /// Numbers given out, in this memory and those that it is a copy of.
+    /// How many numbers were given out, in this process and its ancestors.
     count: AtomicU32,
 }
 
@@ -43,7 +43,7 @@ impl Generation {
         let word = unsafe { &*word };
         match word.load(Ordering::Relaxed) {
             0 => {
-                // Counted before it is used, so that no child of this one can take the same.
+                // Counted before it is used, so that no child of this process can take the same number.
                 let next = self.count.fetch_add(1, Ordering::Relaxed).wrapping_add(1).max(1);
                 word.compare_exchange(0, next, Ordering::Relaxed, Ordering::Relaxed)
                     .map_or_else(|other| other, |_| next)
@@ -59,7 +59,7 @@ impl Generation {
         }
         let none = (&raw const self.count).cast_mut();
         let new = word_wiped_on_fork().map_or(none, |word| word.as_ptr().cast());
-        // If two threads are the first, the page of one stays mapped for nothing.
+        // If two threads come first at once, the page of one stays mapped and unused.
         self.word.compare_exchange(word, new, Ordering::AcqRel, Ordering::Acquire).map_or_else(|other| other, |_| new)
     }
 }

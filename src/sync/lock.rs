@@ -1,12 +1,12 @@
 //! A lock for the rare moments when heaps share: opening arenas, starting and ending threads.
 //!
-//! No user's code runs under it. It is not held across a fork: the child gets a copy of it as it is. So it names the
-//! generation of its holder, which differs in each copy of the memory: who finds an older one takes the lock over, and
-//! is told to mend what it guards.
+//! No code of the program runs under it. It is not held across a fork: the child gets a copy of the lock as it is. So
+//! the lock names the generation of its holder, which differs in each copy of the memory. A thread that finds another
+//! generation takes the lock over. Its [`Guard`] then says that the guarded value may be half-changed.
 //!
 //! # Ordering
-//! * **L** (lock): the compare-exchange is `Acquire` and pairs with the U before it: what the last holder wrote is
-//!   seen.
+//! * **L** (lock): the compare-exchange is `Acquire` and pairs with the U before it: the new holder sees what the last
+//!   one wrote.
 //! * **U** (unlock): the store is `Release`.
 
 use super::atoms::{AtomicU32, Backoff, Ordering, nap};
@@ -19,9 +19,9 @@ pub(crate) struct Lock {
 /// Proof that a lock is held; unlocks when dropped.
 pub(crate) struct Guard<'a> {
     lock: &'a Lock,
-    /// That of the thread that holds the lock.
+    /// The generation of the thread that holds the lock.
     pub(crate) generation: u32,
-    /// Whether a fork copied the lock while another thread held it: what it guards may be half-changed.
+    /// Whether a fork copied the lock while another thread held it. Then the guarded value may be half-changed.
     pub(crate) is_inherited: bool,
 }
 

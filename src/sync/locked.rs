@@ -1,10 +1,10 @@
 //! A value behind a lock, in a process that may be forked at any moment.
 //!
 //! A fork copies the lock and the value as they are. If another thread held the lock, the value in the child may be
-//! half-changed, and that thread does not exist there. The lock names the generation of its holder ([`Lock`]), so the
-//! first thread of the child that takes it knows. It mends the value before it uses it.
+//! half-changed, and that thread does not exist there. The lock names the generation of its holder ([`Lock`]). So the
+//! first thread of the child that takes the lock knows, and mends the value before it uses it.
 //!
-//! Locked invariant 1: only the holder of the lock touches the value, or a thread with `&mut` to the whole.
+//! Locked invariant 1: only the holder of the lock touches the value, or a thread with `&mut` to the `Locked`.
 //! Locked invariant 2: a value that a fork copied while another thread held its lock is mended, once, before any other
 //! use.
 
@@ -21,21 +21,20 @@ pub(crate) struct Locked<T> {
 // SAFETY: Locked invariant 1: one thread at a time has the value, and the lock orders their uses.
 unsafe impl<T: Send> Sync for Locked<T> {}
 
-/// The value in the hands of the lock's holder. Unlocks when dropped.
+/// Access to the value, for the holder of the lock. Unlocks when dropped.
 pub(crate) struct Held<'a, T> {
     value: &'a Guarded<T>,
     guard: Guard<'a>,
 }
 
 impl<T> Locked<T> {
-    /// A value behind its lock. The caller makes both, since a model's have no `const` way.
+    /// A value behind its lock. The caller makes both parts, since those of the models have no `const` constructors.
     pub(crate) const fn around(lock: Lock, value: Guarded<T>) -> Self {
         Self { lock, value }
     }
 
-    /// Waits for the lock and takes it for a thread of `generation`, which is called again after each wait, as
-    /// [`Lock::lock_as`] does. `mend` repairs a value that a fork may have copied half-changed. It is called at most
-    /// once.
+    /// Waits for the lock and takes it for a thread of `generation`. As in [`Lock::lock_as`], `generation` is called
+    /// again after each wait. `mend` is called at most once, if a fork may have copied the value half-changed.
     pub(crate) fn hold_as(&self, generation: impl Fn() -> u32, mend: impl FnOnce(&mut T)) -> Held<'_, T> {
         let mut held = Held { value: &self.value, guard: self.lock.lock_as(generation) };
         if held.guard.is_inherited {
@@ -44,19 +43,19 @@ impl<T> Locked<T> {
         held
     }
 
-    /// Takes the lock for a thread of `generation` if it is free. Never waits, and leaves a lock alone that a fork
-    /// copied from its holder: only [`hold_as`](Self::hold_as) mends.
+    /// Takes the lock for a thread of `generation` if it is free. Never waits. A lock that a fork copied from its
+    /// holder is not free: only [`hold_as`](Self::hold_as) takes it over and mends.
     pub(crate) fn try_hold_as(&self, generation: u32) -> Option<Held<'_, T>> {
         Some(Held { value: &self.value, guard: self.lock.try_lock_as(generation)? })
     }
 
-    /// The value, for the owner of the whole. No lock is needed, and none is looked at.
+    /// The value, for the owner of the `Locked`. No lock is needed, and the lock is not looked at.
     pub(crate) fn get_mut(&mut self) -> &mut T {
         // SAFETY: Locked invariant 1: `&mut` to the whole.
         unsafe { self.value.get_mut() }
     }
 
-    /// Leaves the lock as a fork does if a thread of this generation held it.
+    /// Leaves the lock taken by a thread of this generation, as a fork does.
     #[cfg(test)]
     pub(crate) fn leave_behind(&self, generation: u32) {
         core::mem::forget(self.lock.lock_as(|| generation));

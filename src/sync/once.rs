@@ -16,7 +16,7 @@
 
 use super::atoms::{AtomicU32, Guarded, Ordering};
 
-/// Nobody has needed the value yet.
+/// The value is not decided yet.
 const NEW: u32 = 0;
 const READY: u32 = 1;
 const REFUSED: u32 = 2;
@@ -27,13 +27,13 @@ pub(crate) struct Once<T> {
     value: Guarded<Option<T>>,
 }
 
-/// What one sees of a value that is decided once.
+/// How far the decision has come, as a thread sees it.
 pub(crate) enum Decision<'a, T> {
-    /// Nothing has been decided, as far as this thread can see.
+    /// It is not decided, as far as this thread can see.
     New,
-    /// This is the value.
+    /// The value.
     Ready(&'a T),
-    /// There is none.
+    /// There is no value, and never will be.
     Refused,
 }
 
@@ -41,12 +41,13 @@ pub(crate) enum Decision<'a, T> {
 unsafe impl<T: Send + Sync> Sync for Once<T> {}
 
 impl<T> Once<T> {
-    /// Nothing decided: the word must be 0. The caller makes the parts, since a model's have no `const` way.
+    /// An undecided value. The word must be 0. The caller makes the parts, since those of the models have no `const`
+    /// constructors.
     pub(crate) const fn around(phase: AtomicU32, value: Guarded<Option<T>>) -> Self {
         Self { phase, value }
     }
 
-    /// What has been decided.
+    /// The decision, as far as this thread can see.
     pub(crate) fn see(&self) -> Decision<'_, T> {
         // Ordering S.
         match self.phase.load(Ordering::Acquire) {
@@ -57,7 +58,7 @@ impl<T> Once<T> {
         }
     }
 
-    /// The value, if it is there as far as this thread can see.
+    /// The value, if this thread can see one.
     pub(crate) fn value(&self) -> Option<&T> {
         match self.see() {
             Decision::Ready(value) => Some(value),
@@ -65,10 +66,10 @@ impl<T> Once<T> {
         }
     }
 
-    /// The value, made now by `make` if nothing has been decided yet; `None` if there is none.
+    /// The value. If it is not decided yet, `make` decides it now. `None` if the decision is that there is none.
     ///
     /// # Safety
-    /// * The caller holds the lock that all who call this hold.
+    /// * The caller holds the lock that every caller of this function holds.
     pub(crate) unsafe fn decide(&self, make: impl FnOnce() -> Option<T>) -> Option<&T> {
         match self.see() {
             Decision::Ready(value) => return Some(value),

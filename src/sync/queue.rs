@@ -26,7 +26,7 @@ impl<T: Copy> Queue<T> {
         self.first
     }
 
-    /// Gives up a thing that the caller owns and nobody else knows.
+    /// Adds a thing that the caller owns and no other thread knows.
     pub(crate) fn push(&mut self, links: &impl Links<T>, thing: T) {
         links.set_below(thing, None);
         match self.last {
@@ -37,7 +37,7 @@ impl<T: Copy> Queue<T> {
         self.length += 1;
     }
 
-    /// Takes the thing that came first; it is the caller's.
+    /// Takes the thing that came first. The caller owns it.
     pub(crate) fn pop(&mut self, links: &impl Links<T>) -> Option<T> {
         let thing = self.first?;
         self.first = links.below(thing);

@@ -20,7 +20,7 @@ struct Shard<S> {
     thing: S,
 }
 
-/// So many of a thing.
+/// `N` things, each with a lock.
 pub(crate) struct Shards<S, const N: usize> {
     shards: [Shard<S>; N],
 }
@@ -31,8 +31,9 @@ impl<S, const N: usize> Shards<S, N> {
         Self { shards: core::array::from_fn(shard) }
     }
 
-    /// Has `act` try its luck with each thing that is worth it and that nobody has just then, until it has some:
-    /// beginning with the one of this number, for a thread of `generation`.
+    /// Locks one thing after another, beginning with that of this number, and calls `act` with it, until `act` finds
+    /// something. Passes over things that are not worth it, and those whose lock is taken. For a thread of
+    /// `generation`.
     #[inline]
     pub(crate) fn find<R>(
         &self,
@@ -55,15 +56,15 @@ impl<S, const N: usize> Shards<S, N> {
         None
     }
 
-    /// Waits for the lock of each thing in turn. `act` gets the thing, and whether a fork has copied it while another
-    /// thread held it: then it may be half-changed. It is called again with the same thing as long as it says so.
+    /// Waits for the lock of each thing in turn and calls `act` with the thing and the guard, until `act` returns false.
+    /// The guard says whether a fork may have copied the thing half-changed.
     pub(crate) fn each(&self, generation: impl Fn() -> u32, mut act: impl FnMut(&S, Guard<'_>) -> bool) {
         for shard in &self.shards {
             while act(&shard.thing, shard.lock.lock_as(&generation)) {}
         }
     }
 
-    /// All things, for who reads what is atomic in them.
+    /// All things, without their locks: only for what is atomic in them.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &S> {
         self.shards.iter().map(|shard| &shard.thing)
     }

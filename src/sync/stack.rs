@@ -1,5 +1,5 @@
-//! Stacks of what nobody owns: wholly free arenas, heaps without a thread. Each thing is linked to the one below it by
-//! a place of its own, so that a stack of any length needs no memory.
+//! A stack of things without an owner: wholly free arenas, parked heaps. Each thing has a link to the one below it, so
+//! a stack of any length needs no memory.
 //!
 //! Stack invariant 1: a stack, and the links of what lies on it, are used by one thread alone or by the holder of one
 //! lock. So whoever pops a thing sees what was done with it before it was pushed, and is the only one who has it.
@@ -7,7 +7,7 @@
 
 /// Where the links of things lie.
 pub(crate) trait Links<T> {
-    /// The thing below this one, as [`set_below`](Self::set_below) was told.
+    /// The thing below this one, from the last [`set_below`](Self::set_below).
     fn below(&self, thing: T) -> Option<T>;
     /// Links a thing to the one below it.
     fn set_below(&self, thing: T, below: Option<T>);
@@ -33,14 +33,14 @@ impl<T: Copy> Stack<T> {
         self.top
     }
 
-    /// Gives up a thing that the caller owns and nobody else knows.
+    /// Adds a thing that the caller owns and no other thread knows.
     pub(crate) fn push(&mut self, links: &impl Links<T>, thing: T) {
         links.set_below(thing, self.top);
         self.top = Some(thing);
         self.length += 1;
     }
 
-    /// Takes the thing that came last; it is the caller's.
+    /// Takes the thing that came last. The caller owns it.
     pub(crate) fn pop(&mut self, links: &impl Links<T>) -> Option<T> {
         let thing = self.top?;
         self.top = links.below(thing);
