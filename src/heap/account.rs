@@ -6,22 +6,22 @@ use super::state::{Heap, OwnedHeap};
 use crate::geometry::SizeClass;
 
 impl OwnedHeap<'_> {
-    /// A thread begins to use the heap: what others did with it before is not counted as the thread's.
+    /// Begins the count of a new thread: what earlier threads did with the heap is not the new thread's.
     pub(crate) fn begin_thread(self) {
         self.own.counts_at_start.set(self.counts());
     }
 }
 
 impl Heap {
-    /// Blocks of a class that this heap's threads were served (Class equation 1).
+    /// Blocks of a class that the heap has served to its threads (Class equation 1).
     fn allocations(&self, class: SizeClass) -> u64 {
         let state = self.class(class);
         let came = state.filled.value().wrapping_add(state.adopted.value()).wrapping_add(self.head(class).frees());
         came.wrapping_sub(state.flushed.value().wrapping_add(self.cached_blocks(class) as u64))
     }
 
-    /// What this heap's threads have done since it was made. Exact for the heap's owner (Class equation 1): what others
-    /// free, and what settling moves, changes nothing.
+    /// The counts of all threads that have had this heap. Exact for the heap's owner (Class equation 1): frees by other
+    /// threads and settling do not change them.
     pub(crate) fn counts(&self) -> Counts {
         let mut counts = Counts::ZERO;
         for class in SizeClass::all() {
@@ -32,7 +32,7 @@ impl Heap {
             if filled | remote_frees | own_frees | kept | kept_remote == 0 {
                 continue;
             }
-            // The program has freed what is in the quarantine.
+            // For the program, blocks in the quarantine are freed.
             let frees = (own_frees + remote_frees).wrapping_add(kept);
             counts.classes[class.index()] = [self.allocations(class), frees, remote_frees.wrapping_add(kept_remote)];
         }
@@ -48,8 +48,7 @@ impl Heap {
 }
 
 impl OwnedHeap<'_> {
-    /// Whether a class's counts fit what is there (Class equations 1 and 2). Looks at every partly used pool, so only
-    /// debug builds ask.
+    /// Whether Class equations 1 and 2 hold for a class. Visits every partly used pool, so only debug builds ask.
     pub(super) fn is_balanced(self, class: SizeClass) -> bool {
         let state = self.class(class);
         let (mut free, mut next) = (0, state.partial.first());

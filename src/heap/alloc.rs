@@ -8,22 +8,22 @@ use crate::geometry::{POOL_BYTES, SizeClass};
 use crate::region::{PoolId, Slot, pool};
 use core::ptr;
 
-/// Words of remote frees collected before a fill looks again: it stops when it has found enough, so that it does not
-/// pay at once for all that another thread has freed.
+/// Words of remote frees that a fill collects before it looks for blocks again. It stops when it has enough, so that
+/// one fill does not pay for all that other threads have freed.
 const COLLECTED_AT_ONCE: usize = 64;
 
-/// How often a fill looks, if what comes back is of other classes. So a fill that takes a fresh pool has collected the
-/// words of a hundred pools: what waits shrinks faster than the heap grows.
+/// How often a fill collects when the blocks that come back are of other classes. A fill that takes a fresh pool has
+/// then collected the words of a hundred pools, so waiting blocks shrink faster than the heap grows.
 const COLLECTS_A_FILL: usize = 16;
 
 impl OwnedHeap<'_> {
-    /// A block of this class when the loaded magazine has none; null if there is no memory.
+    /// A block of this class when the loaded magazine is empty. Null without memory.
     pub(crate) fn alloc(self, supply: &impl Supply, class: SizeClass) -> *mut u8 {
         let head = self.head(class);
         let state = self.class(class);
         let loaded = head.top();
         if count(loaded, class) > 0 {
-            // A request of 0 bytes comes here though its class has blocks.
+            // A request of 0 bytes comes here even if the magazine of its class has blocks.
             return head.pop();
         }
         if is_absent(loaded) {
@@ -57,7 +57,7 @@ impl OwnedHeap<'_> {
         self.fill(supply, class);
         let block = head.pop();
         if block.is_null() && count(state.foreign(), class) > 0 {
-            // There is no other memory.
+            // No other memory is left.
             self.count_adopted(class);
             self.adopt(class);
             return head.pop();
@@ -65,7 +65,7 @@ impl OwnedHeap<'_> {
         block
     }
 
-    /// Fills the loaded magazine, empty, in such a way that the lowest address comes out first.
+    /// Fills the loaded magazine, which is empty. The block with the lowest address will be served first.
     fn fill(self, supply: &impl Supply, class: SizeClass) {
         let state = self.class(class);
         let head = self.head(class);
@@ -76,7 +76,7 @@ impl OwnedHeap<'_> {
         // SAFETY: the `wanted` slots below the bottom of the heap's own magazine, which is empty.
         let taken = unsafe { self.take(supply, class, first, wanted) };
         if taken < wanted {
-            // They lie too low; the slot below the bottom is where the last belongs.
+            // There are fewer than wanted, so they lie too low: the last one belongs into the slot below the bottom.
             let (mut from, mut to) = (first.wrapping_add(taken), empty);
             while !ptr::eq(from, first) {
                 (from, to) = (from.wrapping_sub(1), to.wrapping_sub(1));
@@ -90,7 +90,7 @@ impl OwnedHeap<'_> {
         self.end_move();
     }
 
-    /// A block without a magazine: the stragglers' way, and the last one when no magazine can be had.
+    /// A block without a magazine: for the stragglers' heap, and for a heap that can get no magazine.
     fn alloc_one(self, supply: &impl Supply, class: SizeClass) -> *mut u8 {
         let slot = Slot::null();
         // SAFETY: one slot, on this stack.
@@ -99,9 +99,9 @@ impl OwnedHeap<'_> {
         slot.get()
     }
 
-    /// Takes up to `wanted` blocks out of pools, written from `first` upwards: from the class's partly used pools, then
-    /// from what other threads freed, then from a fresh pool. Returns how many, 0 if there is no memory. They are under
-    /// way: the caller ends the move when they have arrived.
+    /// Takes up to `wanted` blocks out of pools and writes them from `first` upwards: from the class's partly used
+    /// pools, then from remote frees, then from a fresh pool. Returns how many; 0 without memory. It begins a move,
+    /// which the caller ends when the blocks have arrived.
     ///
     /// # Safety
     /// * `first` and the `wanted - 1` slots above it are the caller's to write.
@@ -128,7 +128,7 @@ impl OwnedHeap<'_> {
             }
         }
         if taken == 0 {
-            // Here the thread may wait for a lock.
+            // The thread may wait for a lock here, so no move may be under way.
             self.end_move();
             let pool = self.take_pool(supply);
             self.begin_move();
@@ -141,13 +141,13 @@ impl OwnedHeap<'_> {
         taken
     }
 
-    /// As `take`, from a pool of the heap's that has no class yet.
+    /// Takes up to `wanted` blocks out of a pool of the heap that has no class yet, as [`take`](Self::take) does.
     ///
     /// # Safety
     /// * As for `take`.
     unsafe fn take_fresh(self, pool: PoolId, class: SizeClass, first: *mut Slot, wanted: usize) -> usize {
         self.region.pool_record(pool).take(class);
-        // Who reads it has a block of the pool, handed out later (Region invariant 3).
+        // A thread that reads the tag has a block of the pool, which is served later than this (Region invariant 3).
         self.region.set_tag(pool, self.front.tag(class));
         self.own.pools.set(self.own.pools.get() + 1);
         let state = self.class(class);

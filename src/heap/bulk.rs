@@ -1,7 +1,7 @@
-//! All blocks of a private heap at once, whatever they are: the end of a handle, and its `reset`.
+//! Frees all blocks of a private heap at once: at the end of its handle, and in `reset`.
 //!
-//! Nothing is done for each block. Magazines are emptied where they stand, pools lose their class, and what was live
-//! follows from the counts. So the cost is that of the heap's arenas.
+//! No block is visited. Magazines are emptied in place, pools lose their class, and the number of live blocks follows
+//! from the counts. So the cost depends on the heap's arenas only.
 
 use super::magazine::{bottom, is_absent};
 use super::state::{OwnedHeap, SinceSearch, in_this_order};
@@ -11,18 +11,18 @@ use crate::geometry::{POOLS_PER_ARENA, SizeClass, WORDS_PER_POOL};
 use crate::region::{ArenaId, END, PoolState, RemoteMap, Tag, pool};
 use crate::sync::Ordering;
 
-/// What other threads can have left in the remote map when they are all done with the heap.
+/// What other threads may have left in the remote map when they are done with the heap.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Posted {
     /// Every word with bits is on the pending list.
     Queued,
-    /// A fork may have come between a thread's setting a bit and its queueing the word.
+    /// Some words with bits may not be on the list: a fork may have come after a thread set a bit and before it queued
+    /// the word.
     Anywhere,
 }
 
 impl OwnedHeap<'_> {
-    /// Frees every block of the heap and gives all its arenas to `supply`. No thread has a block of it in hand any
-    /// more.
+    /// Frees every block of the heap and gives all its arenas to `supply`. No thread uses a block of the heap any more.
     pub(crate) fn free_all(self, supply: &impl Supply, posted: Posted) {
         self.begin_move();
         self.collect(usize::MAX);
@@ -37,7 +37,7 @@ impl OwnedHeap<'_> {
         self.give_arenas(supply, 0);
     }
 
-    /// Empties a class's magazines, and counts what was live as freed.
+    /// Empties the magazines of a class and counts its live blocks as freed.
     fn forget_class(self, class: SizeClass) {
         let (head, state) = (self.head(class), self.class(class));
         let in_magazines = self.cached_blocks(class) as u64;
@@ -55,14 +55,14 @@ impl OwnedHeap<'_> {
         let live = out.wrapping_sub(in_magazines).wrapping_sub(remote_frees) as i64;
         check!(live >= 0, "more blocks of a private heap were freed than it had given out");
         head.count_frees(live as u64);
-        // All are back: those that others freed by way of them, the rest by this thread.
+        // All blocks are back: some by remote frees, the others by this thread.
         state.collected.add(remote_frees.wrapping_sub(state.collected.value()) as usize);
         state.flushed.add(out.wrapping_sub(remote_frees) as usize);
         state.pools.subtract(state.pools.value() as usize);
         state.partial.clear();
     }
 
-    /// Makes all pools of an arena ones without a class.
+    /// Takes the class from all pools of an arena.
     fn forget_arena(self, arena: ArenaId, posted: Posted) {
         let region = &self.region;
         for pool in (0..POOLS_PER_ARENA as u32).map(|position| arena.pool(position)) {
@@ -70,7 +70,8 @@ impl OwnedHeap<'_> {
             if record.state() == PoolState::Free {
                 continue;
             }
-            // Before the maps are zero, lest its blocks look live. Nobody has a block of the pool (Region invariant 3).
+            // The tag goes first: with the maps zero and the tag there, all blocks would look live. No thread has a
+            // block of the pool (Region invariant 3).
             region.set_tag(pool, Tag::FREE);
             in_this_order();
             if record.state() == PoolState::Listed {
@@ -79,7 +80,7 @@ impl OwnedHeap<'_> {
                 record.give_up();
             }
             if posted == Posted::Anywhere {
-                // Relaxed: whoever set a bit is not there any more, or was done before this.
+                // Relaxed: a thread that set a bit is gone, or was done with the heap before this.
                 (pool.first_word()..)
                     .take(WORDS_PER_POOL)
                     .for_each(|index| region.word(index).store(0, Ordering::Relaxed));

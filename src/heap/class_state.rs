@@ -6,15 +6,15 @@ use crate::region::{PoolList, Slot};
 use crate::sync::{Counter, WatchedPtr, WatchedU32};
 use core::cell::Cell;
 
-/// Blocks of a class's first fill in a heap. It doubles with each fill up to a whole magazine, so that a thread of a
+/// Blocks that the first fill of a class takes. Each fill doubles it, up to a whole magazine, so that a thread with a
 /// hundred allocations takes few more blocks than it uses.
 pub(super) const FIRST_FILL: u32 = 4;
 
-/// Blocks of other heaps that a heap keeps back of a class until it is seen that they go round: those that a waiting
-/// thread holds keep pools of others from being given up.
+/// Blocks of other heaps that a foreign magazine holds before any was adopted. While a thread waits, the blocks in its
+/// foreign magazine keep pools of other heaps in use.
 pub(super) const FOREIGN_BLOCKS: usize = 32;
 
-/// A heap's slow half of one class.
+/// The part of a size class that the slow paths use.
 ///
 /// `cached` is the number of blocks in the loaded magazine, the previous one and the depot. `frees` is the count of the
 /// head. The quarantine of the debug mode is left out: its blocks are live for the heap.
@@ -32,16 +32,15 @@ pub(crate) struct ClassState {
     pub(crate) depot: Depot,
     /// Top of the foreign magazine, with blocks of other heaps that this heap's thread freed; absent at first.
     pub(crate) foreign: WatchedPtr<Slot>,
-    /// The top at which the foreign magazine has no more room: its first slot, or higher up while blocks do not go
-    /// round.
+    /// The top at which the foreign magazine is full: its first slot if blocks are handed round, else higher up.
     pub(super) foreign_full: Cell<*mut Slot>,
-    /// Blocks that the next fill asks for: doubles up to a whole magazine.
+    /// Blocks that the next fill asks for.
     pub(super) next_fill: Cell<u32>,
-    /// Times that the foreign magazine could have been loaded.
+    /// How often the foreign magazine could have been adopted.
     pub(super) chances: Cell<u32>,
-    /// Blocks in the magazines, the foreign one aside, that may be of other heaps; at most so many are.
+    /// At most this many blocks in the magazines, without the foreign one, are of other heaps.
     pub(crate) cached_foreign: WatchedU32,
-    /// Whether blocks go round: then the foreign magazine is used to its whole length.
+    /// Whether threads hand blocks of this class round. Then the foreign magazine is used to its whole length.
     pub(super) goes_round: Cell<bool>,
     /// The class's pools with blocks in the free map.
     pub(super) partial: PoolList,
@@ -111,13 +110,13 @@ impl ClassState {
         core::ptr::eq(self.foreign(), self.foreign_full.get())
     }
 
-    /// Has the foreign magazine used to its whole length from the next one on.
+    /// From the next foreign magazine on, uses it to its whole length.
     #[cfg(test)]
     pub(crate) fn let_go_round(&self) {
         self.goes_round.set(true);
     }
 
-    /// At most so many of the blocks in the magazines, the foreign one aside, are of other heaps.
+    /// At most this many blocks in the magazines, without the foreign one, belong to other heaps.
     pub(crate) fn cached_foreign(&self) -> usize {
         self.cached_foreign.get() as usize
     }

@@ -4,18 +4,18 @@
 use crate::sync::{AtomicU64, Counter};
 use core::sync::atomic::Ordering;
 
-/// What went to the backend, and what moved.
+/// Counts of large requests, and of blocks that `realloc` moved.
 pub(crate) struct LargeCounters {
     pub(crate) allocations: Counter,
     pub(crate) frees: Counter,
     pub(crate) reallocations: Counter,
-    /// Bytes asked for, in all.
+    /// Bytes of all allocations, as requested.
     pub(crate) bytes_in: Counter,
-    /// Bytes given back, in all.
+    /// Bytes of all frees, as requested.
     pub(crate) bytes_out: Counter,
     /// Blocks that `realloc` moved from a pool, or to one.
     pub(crate) moved: Counter,
-    /// Blocks that the program has freed, and that are not among the frees yet.
+    /// Blocks that the program has freed and that are not counted as frees yet.
     pub(crate) kept: KeptLarge,
 }
 
@@ -28,7 +28,7 @@ pub(crate) struct KeptLarge {
 }
 
 impl KeptLarge {
-    /// Adds or takes away one block of so many bytes.
+    /// Adds one block of this many bytes, or takes one away.
     pub(crate) fn add(&self, change: i64, bytes: usize) {
         self.blocks.fetch_add(change as u64, Ordering::Relaxed);
         self.bytes.fetch_add((change * bytes as i64) as u64, Ordering::Relaxed);
@@ -40,7 +40,7 @@ impl KeptLarge {
     }
 }
 
-/// As [`KeptLarge`], of one class.
+/// Blocks of one class in the quarantine, counted as in [`KeptLarge`].
 pub(super) struct KeptSmall {
     pub(super) blocks: AtomicU64,
     pub(super) remote: AtomicU64,
@@ -59,14 +59,14 @@ impl LargeCounters {
         }
     }
 
-    /// Counts a block that was served; `add` is how.
+    /// Counts a block of this many bytes that was served. `add` adds to a counter.
     #[inline]
     pub(crate) fn count_allocation(&self, bytes: usize, add: fn(&Counter, usize)) {
         add(&self.allocations, 1);
         add(&self.bytes_in, bytes);
     }
 
-    /// As [`count_allocation`](Self::count_allocation), of one that was freed.
+    /// Counts a block of this many bytes that was freed.
     #[inline]
     pub(crate) fn count_free(&self, bytes: usize, add: fn(&Counter, usize)) {
         add(&self.frees, 1);

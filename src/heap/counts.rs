@@ -1,8 +1,8 @@
-//! What a heap's threads have done so far: plain numbers.
+//! The counts of a heap's threads, as plain numbers.
 
 use crate::geometry::CLASSES;
 
-/// What a heap's threads have done since it was made.
+/// What the threads of a heap have done since the heap was made.
 #[derive(Clone, Copy)]
 pub(crate) struct Counts {
     /// Allocations, frees, and remote frees of each class.

@@ -4,13 +4,13 @@ use super::sampler::MOST_BYTES;
 use super::state::OwnedHeap;
 
 impl OwnedHeap<'_> {
-    /// The profiler's turn that this heap knows of.
+    /// The turn of sampling that this heap has noticed last.
     #[inline]
     pub(crate) fn turn(self) -> u32 {
         self.own.sampler.turn.get()
     }
 
-    /// Begins a turn of the profiler, with this mean.
+    /// Begins a turn of sampling, with this mean.
     pub(crate) fn begin_turn(self, turn: u32, mean: u64) {
         let sampler = &self.own.sampler;
         sampler.turn.set(turn);
@@ -18,7 +18,8 @@ impl OwnedHeap<'_> {
         sampler.draw();
     }
 
-    /// Whether a request of so many bytes, at least 1, has a sample in it. Then it is to be [`weighed`](Self::weigh).
+    /// Whether a request of this many bytes, at least 1, is due to be a sample. If so, the caller must
+    /// [`weigh`](Self::weigh) it.
     #[inline]
     pub(crate) fn is_due(self, bytes: usize) -> bool {
         let left = self.own.sampler.left.get() - bytes as i64;
@@ -26,7 +27,7 @@ impl OwnedHeap<'_> {
         left <= 0
     }
 
-    /// How many requests one that is due stands for. Draws the place of the next sample.
+    /// How many requests a sampled one stands for. Draws the place of the next sample.
     pub(crate) fn weigh(self, bytes: usize) -> f64 {
         let weight = self.own.sampler.weight(bytes);
         self.own.sampler.draw();

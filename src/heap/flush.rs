@@ -7,8 +7,8 @@ use crate::heap::magazine;
 use crate::region::{Combined, PoolId, Slot, Tag};
 use core::mem::MaybeUninit;
 
-/// The words of the free map that were zero before a flush, at most one for each block of a magazine. Added to without
-/// a branch.
+/// The words of the free map that were zero before a flush: at most one for each block of a magazine. Adding takes no
+/// branch.
 struct NewlyFree {
     words: [MaybeUninit<u32>; SLOTS],
     length: usize,
@@ -41,20 +41,20 @@ impl OwnedHeap<'_> {
         bottom(top, class)
     }
 
-    /// Sets the blocks' bits in the free map. There are no more blocks than a magazine has slots.
+    /// Sets the bits of blocks in the free map. There are no more blocks than a magazine has slots.
     pub(super) fn flush(self, class: SizeClass, blocks: &[Slot]) {
         let Some(oldest) = blocks.last() else { return };
         let base = self.region.base().addr().get();
         let own = self.front.tag(class);
         let mut low_bits = 0;
-        // Pools are listed at the end: whether a word was zero is a branch that nobody can foresee, and would hold up
-        // the next words, which may be cache misses.
+        // Pools are listed at the end. Whether a word was zero is a branch that the processor cannot predict; it would
+        // hold up the next words, which may be cache misses.
         let mut newly_free = NewlyFree::new();
-        // Neighbours share one word. The region begins where a word's bytes do, so addresses serve as offsets do.
+        // Neighbours share one word. The region is aligned to the bytes of a word, so addresses can stand for offsets.
         let first_word = base / WORD_BYTES;
         let index = |place: usize| (place - first_word) as u32;
         let (mut place, mut bits) = (oldest.get().addr() / WORD_BYTES, 0_u64);
-        // The oldest first: the pool of the newest is then the first to be used again.
+        // The oldest first: then the pool of the newest is used again first.
         for block in blocks.iter().rev() {
             let address = block.get().addr();
             low_bits |= address;
@@ -78,7 +78,7 @@ impl OwnedHeap<'_> {
         self.count_freed(class, own_blocks);
     }
 
-    /// Sets the bits of blocks that were in a magazine of this class. Those whose pools have not the tag `own` are
+    /// Sets the bits of blocks that were in a magazine of this class. Blocks whose pool has another tag than `own` are
     /// posted.
     #[inline(always)]
     fn put_back(self, class: SizeClass, own: Tag, Combined { index, bits }: Combined, newly_free: &mut NewlyFree) {

@@ -27,10 +27,10 @@ use crate::geometry::{CLASS_STEP, SizeClass};
 use crate::heap::magazine;
 use crate::region::{Combined, Tag};
 
-/// Every 8th time, the foreign magazine is sent back to the owners instead of being adopted.
+/// Every 8th chance to adopt the foreign magazine is left, and its blocks are posted to their owners.
 const ADOPTED_IN_A_ROW: u32 = 8;
 
-/// Words whose remote frees are combined at a time.
+/// How many words are combined at a time.
 const COMBINED: usize = 8;
 
 /// Puts a block onto the foreign magazine, which must have room.
@@ -43,7 +43,7 @@ fn push_foreign(state: &ClassState, block: *mut u8) {
 }
 
 impl OwnedHeap<'_> {
-    /// Frees a block of another heap: onto the foreign magazine.
+    /// Frees a block of another heap: pushes it onto the foreign magazine.
     #[inline(always)]
     pub(super) fn free_remote(self, supply: &impl Supply, class: SizeClass, block: *mut u8, offset: usize) {
         let (index, bit) = Heap::word_and_bit(offset);
@@ -59,14 +59,14 @@ impl OwnedHeap<'_> {
         push_foreign(state, block);
     }
 
-    /// As [`free_remote`](Self::free_remote), when the foreign magazine is full or absent.
+    /// Frees a block of another heap when the foreign magazine is full or absent.
     #[cold]
     #[inline(never)]
     fn free_remote_slow(self, supply: &impl Supply, class: SizeClass, block: *mut u8, offset: usize) {
         let state = self.class(class);
         if is_absent(state.foreign()) {
             let Some(empty) = self.new_magazine(supply, class) else {
-                // No magazine by design, or none to be had.
+                // This heap has no magazines, or there is no memory for one.
                 let (index, bits) = Heap::word_and_bit(offset);
                 self.begin_move();
                 self.post(class, Combined { index, bits });
@@ -82,8 +82,8 @@ impl OwnedHeap<'_> {
 }
 
 impl OwnedHeap<'_> {
-    /// Loads the foreign magazine in place of the loaded one, which is empty: threads that hand their blocks round then
-    /// need no atomic operation.
+    /// Loads the foreign magazine in place of the loaded one, which is empty. So threads that hand blocks round need no
+    /// atomic operation.
     pub(super) fn adopt(self, class: SizeClass) {
         let (head, state) = (self.head(class), self.class(class));
         let empty = head.top();
@@ -93,7 +93,7 @@ impl OwnedHeap<'_> {
         state.set_foreign(empty, class);
     }
 
-    /// Makes the foreign magazine the previous one if it is full and that is empty. False if it cannot.
+    /// Makes the foreign magazine the previous one, if it is full and the previous one is empty. False if not.
     pub(super) fn adopt_full(self, class: SizeClass) -> bool {
         let state = self.class(class);
         let (foreign, previous) = (state.foreign(), state.previous());
@@ -107,8 +107,8 @@ impl OwnedHeap<'_> {
         true
     }
 
-    /// Counts the foreign magazine's blocks as adopted. Now and then it posts them instead, and returns false, so that
-    /// a thread which got blocks of others once does not pass them through the slow half of a free for ever.
+    /// Counts the blocks of the foreign magazine as adopted. Every 8th time it posts them instead and returns false.
+    /// Otherwise a thread that once got blocks of other heaps would pass them through the slow half of a free for ever.
     pub(super) fn may_adopt(self, class: SizeClass) -> bool {
         let state = self.class(class);
         let chances = state.chances.get().wrapping_add(1);
@@ -121,12 +121,12 @@ impl OwnedHeap<'_> {
         true
     }
 
-    /// Counts the foreign magazine's blocks as adopted (Foreign invariant 3).
+    /// Counts the blocks of the foreign magazine as adopted (Foreign invariant 3).
     pub(super) fn count_adopted(self, class: SizeClass) {
         let state = self.class(class);
         let blocks = count(state.foreign(), class);
         state.adopted.add(blocks);
-        // Of what was cached before there are no more than that.
+        // No more blocks of other heaps were cached before than blocks in all.
         let before = state.cached_foreign().min(self.cached_blocks(class));
         state.cached_foreign.set((before + blocks) as u32);
         state.goes_round.set(true);
@@ -174,7 +174,7 @@ impl OwnedHeap<'_> {
         let state = self.class(class);
         let blocks = ready.bits.count_ones() as usize;
         let is_of_class = !tag.is_free() && tag.class() == class;
-        // The owner's map, in which no block is free that is in a magazine.
+        // The owner's free map: no block in a magazine is free in it.
         let free = self.region.free_word(ready.index).get() | !class.blocks_of_word(ready.index);
         if !is_of_class || state.cached_foreign() < blocks || free & ready.bits != 0 {
             let offset = Heap::offset_of_bits(ready.index, ready.bits);

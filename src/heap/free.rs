@@ -15,8 +15,7 @@ impl OwnedHeap<'_> {
     pub(crate) fn free(self, supply: &impl Supply, block: *mut u8, offset: usize) {
         let tag = self.region.tag(PoolId::of_offset(offset));
         if tag.is_free_or_private() {
-            // A private heap's block would come into a foreign magazine, and be handed out from there when its heap is
-            // gone.
+            // The foreign magazine would serve the block of a private heap again, even when that heap is gone.
             refuse(block, tag);
         }
         let class = tag.class();
@@ -27,7 +26,7 @@ impl OwnedHeap<'_> {
         }
     }
 
-    /// As [`free`](Self::free), of a private heap, whose handle frees no block of others.
+    /// Frees a block of this private heap. Its handle frees no block of other heaps.
     pub(crate) fn free_private(self, supply: &impl Supply, block: *mut u8, offset: usize) {
         let tag = self.region.tag(PoolId::of_offset(offset));
         if tag.is_free() || tag != self.front.tag(tag.class()) {
@@ -36,7 +35,7 @@ impl OwnedHeap<'_> {
         self.free_own(supply, tag.class(), block);
     }
 
-    /// Frees a block of this heap: onto the loaded magazine, once that has room.
+    /// Frees a block of this heap: makes room in the loaded magazine, and pushes the block.
     #[inline(never)]
     fn free_own(self, supply: &impl Supply, class: SizeClass, block: *mut u8) {
         let head = self.head(class);
@@ -83,8 +82,7 @@ impl OwnedHeap<'_> {
         head.push(block);
     }
 
-    /// Frees a block of this heap straight to its pool: the heap has no magazine for it, by design or for want of
-    /// memory.
+    /// Frees a block of this heap to its pool at once: the heap has no magazines, or there is no memory for one.
     fn free_to_pool(self, supply: &impl Supply, class: SizeClass, block: *mut u8) {
         self.head(class).count_free();
         self.begin_move();
@@ -93,8 +91,8 @@ impl OwnedHeap<'_> {
         self.search_if_much_was_freed(supply);
     }
 
-    /// An empty magazine when the loaded and the previous one are full; the previous one goes to the depot. Blocks are
-    /// under way: the caller ends the move when it has put the loaded one in place of the previous one.
+    /// An empty magazine, when the loaded and the previous one are full. The previous one goes to the depot. This
+    /// begins a move, which the caller ends when the loaded magazine has become the previous one.
     fn empty_magazine(self, supply: &impl Supply, class: SizeClass) -> *mut Slot {
         let state = self.class(class);
         let has_room = state.depot.length() < Depot::bound(class);

@@ -5,8 +5,8 @@ use crate::geometry::SizeClass;
 use crate::region::{PoolId, PoolState};
 
 impl OwnedHeap<'_> {
-    /// Sets bits of a word of the free map. Returns whether it was zero: then the caller must call [`list_pool`],
-    /// before anything else looks at the pool.
+    /// Sets bits of a word of the free map. If it returns true, the word was zero, and the caller must call
+    /// [`list_pool`] before any other use of the pool.
     ///
     /// [`list_pool`]: Self::list_pool
     #[inline(always)]
@@ -20,11 +20,11 @@ impl OwnedHeap<'_> {
             self.wrong_free(class, Heap::offset_of_bits(index, wrong));
         }
         word.set(before | bits);
-        // A word that was not zero is one of a pool on the list (Pool invariant 2).
+        // If the word was not zero, its pool is on the list (Pool invariant 2).
         before == 0
     }
 
-    /// Puts the pool of a word that is no longer zero on the class's list if it is on none (Pool invariant 2).
+    /// Puts the pool of a word that is no longer zero on the class's list, unless it is on it (Pool invariant 2).
     pub(super) fn list_pool(self, class: SizeClass, index: u32) {
         let pool = PoolId::of_word(index);
         if self.region.pool_record(pool).state() != PoolState::Listed {

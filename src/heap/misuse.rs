@@ -7,19 +7,19 @@ use crate::region::{PoolId, Slot, Tag};
 use crate::sync::Ordering;
 
 impl Heap {
-    /// Word of the maps and bit in it for the block at an offset.
+    /// The word of the maps, and the bit in it, of the block at an offset.
     #[inline]
     pub(crate) fn word_and_bit(offset: usize) -> (u32, u64) {
         ((offset / WORD_BYTES) as u32, 1 << (offset / CLASS_STEP % 64))
     }
 
-    /// Offset of the first of the blocks of `bits` in a word of the maps.
+    /// The offset of the first block of `bits` in a word of the maps.
     pub(super) fn offset_of_bits(index: u32, bits: u64) -> usize {
         index as usize * WORD_BYTES + bits.trailing_zeros() as usize * CLASS_STEP
     }
 
-    /// Aborts for the free of a block of this class at an offset that cannot be freed: none begins there, or it is
-    /// free.
+    /// Reports a free of a block of this class at an offset where no block begins or the block is free already, and
+    /// aborts.
     #[cold]
     #[inline(never)]
     pub(super) fn wrong_free(&self, class: SizeClass, offset: usize) -> ! {
@@ -32,8 +32,8 @@ impl Heap {
     }
 }
 
-/// Aborts for the free of a block whose pool has no class, of a private heap's block through something else, or of
-/// another block through a private heap.
+/// Reports a wrong free and aborts: the pool has no class, or a private heap's block was not freed through that heap,
+/// or a private heap was given a block of another one.
 #[cold]
 #[inline(never)]
 pub(crate) fn refuse(block: *mut u8, tag: Tag) -> ! {
@@ -42,7 +42,7 @@ pub(crate) fn refuse(block: *mut u8, tag: Tag) -> ! {
 }
 
 impl OwnedHeap<'_> {
-    /// Aborts for the first of these that is not aligned as blocks are.
+    /// Reports the first of these blocks that is not aligned as blocks are, and aborts.
     #[cold]
     #[inline(never)]
     pub(super) fn unaligned_free(self, class: SizeClass, blocks: &[Slot]) {
@@ -53,11 +53,11 @@ impl OwnedHeap<'_> {
         }
     }
 
-    /// Aborts if another thread freed a block of a pool that is wholly free: that block was freed twice. Once the pool
-    /// had another class or owner, nobody could tell.
+    /// Aborts if a block of a wholly free pool waits as a remote free: that block was freed twice. This is the last
+    /// chance to see that, since the pool is about to lose its class and owner.
     pub(super) fn check_none_waits(self, class: SizeClass, pool: PoolId) {
         for (index, word) in (pool.first_word()..).zip(self.region.remote_words(pool)) {
-            // Relaxed: the bits of a correct program are zero since before the pool's blocks came back.
+            // Relaxed: in a correct program the bits have been zero since before the blocks of the pool came back.
             let waiting = word.load(Ordering::Relaxed);
             if waiting != 0 {
                 self.wrong_free(class, Heap::offset_of_bits(index, waiting));

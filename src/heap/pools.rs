@@ -6,8 +6,8 @@ use crate::geometry::{POOL_BYTES, POOLS_PER_ARENA, SizeClass};
 use crate::region::{PoolId, PoolState, Tag, pool};
 
 impl OwnedHeap<'_> {
-    /// A pool without a class: from the heap's arenas; else, if it is worth a search, one that has become wholly free;
-    /// else from an arena that nobody owns.
+    /// A pool without a class. It comes from the heap's arenas; else, if a search is worthwhile, it is one that has
+    /// become wholly free; else it comes from an arena without an owner.
     pub(super) fn take_pool(self, supply: &impl Supply) -> Option<PoolId> {
         let arenas = &self.own.arenas;
         if let Some(pool) = arenas.take_pool(&self.region) {
@@ -20,7 +20,7 @@ impl OwnedHeap<'_> {
             return Some(pool);
         }
         let Some(arena) = supply.take_arena() else {
-            // The last resort, if it can be expected to help.
+            // The last resort: a search, if enough was freed for it to find a pool.
             let (since, pools) = (self.own.since_search.get(), self.own.pools.get());
             if since.freed_blocks == 0 || since.freed_blocks * 16 < pools {
                 return None;
@@ -35,16 +35,16 @@ impl OwnedHeap<'_> {
         arenas.take_pool(&self.region)
     }
 
-    /// Whether to look for wholly free pools before another arena is taken: a search looks at every partly used pool,
-    /// so it has to be paid for by as many frees, or by the growth of the heap by an eighth.
+    /// Whether to search for wholly free pools before another arena is taken. A search visits every partly used pool.
+    /// So it must be paid for: by two frees for each pool, or by growth of the heap by an eighth.
     fn is_search_worthwhile(self) -> bool {
         let (since, pools) = (self.own.since_search.get(), self.own.pools.get());
         since.freed_blocks >= 2 * pools.max(1)
             || (since.freed_blocks > 0 && since.new_arenas * POOLS_PER_ARENA * 8 >= pools)
     }
 
-    /// Looks for wholly free pools if half of what the heap's pools hold has been freed since the last search, so that
-    /// a thread which drops much does not keep it from the others. Small heaps wait until they need a pool.
+    /// Searches for wholly free pools if half of the bytes of the heap's pools have been freed since the last search.
+    /// So a thread that frees much gives arenas to others. A small heap waits until it needs a pool.
     pub(super) fn search_if_much_was_freed(self, supply: &impl Supply) {
         let pools = self.own.pools.get();
         if pools > POOLS_PER_ARENA && self.own.since_search.get().freed_bytes >= pools * (POOL_BYTES / 2) {
@@ -52,8 +52,7 @@ impl OwnedHeap<'_> {
         }
     }
 
-    /// Gives the pools that have become wholly free back to their arenas, and all wholly free arenas but one to
-    /// `supply`.
+    /// Gives wholly free pools back to their arenas, and all wholly free arenas but one to `supply`.
     pub(super) fn search_wholly_free_pools(self, supply: &impl Supply) {
         self.own.since_search.set(SinceSearch::default());
         for class in SizeClass::all() {
@@ -81,7 +80,8 @@ impl OwnedHeap<'_> {
     fn give_pool(self, pool: PoolId, class: SizeClass) {
         debug_assert_eq!(self.region.pool_record(pool).state(), PoolState::Taken);
         self.check_none_waits(class, pool);
-        // Before the maps are zero, lest its blocks look live. Nobody has a block of the pool (Region invariant 3).
+        // The tag goes first: with the maps zero and the tag there, all blocks would look live. No thread has a block
+        // of the pool (Region invariant 3).
         self.region.set_tag(pool, Tag::FREE);
         in_this_order();
         pool::give_up(&self.region, pool);

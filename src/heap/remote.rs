@@ -7,7 +7,8 @@ use crate::geometry::{CLASS_STEP, SizeClass};
 use crate::region::{Combined, END, PoolId, remote};
 
 impl Heap {
-    /// Gives a block of this private heap, at `offset` of the region, back for a thread that does not own the heap now.
+    /// Frees a block of this private heap, at `offset` of the region, for a thread that does not own the heap now:
+    /// posts it.
     pub(crate) fn post_private(&self, block: *mut u8, offset: usize) {
         let tag = self.region.tag(PoolId::of_offset(offset));
         if tag.is_free() || tag != self.front.tag(tag.class()) {
@@ -17,7 +18,7 @@ impl Heap {
         if bit & !class.blocks_of_word(index) != 0 || offset % CLASS_STEP != 0 {
             self.wrong_free(class, offset);
         }
-        // Many threads add to it, and the owner does not: a private heap's owner frees no block of others.
+        // Many threads add to this counter. The owner does not, since it frees no block of other heaps.
         self.class(class).remote_frees.add_shared(1);
         if remote::post(&self.region, index, bit, || self.pending()).is_err() {
             self.wrong_free(class, offset);
@@ -29,7 +30,8 @@ impl OwnedHeap<'_> {
     pub(super) fn post(self, class: SizeClass, ready: Combined) {
         let region = &self.region;
         let owner = || {
-            // Remote invariant 2 keeps the pool and its tag; the bits just posted were its live blocks.
+            // The bits just posted were live blocks of the pool, so Remote invariant 2 keeps the pool and its tag as
+            // they are.
             let tag = region.tag(PoolId::of_word(ready.index));
             if tag.is_free() {
                 self.wrong_free(class, Heap::offset_of_bits(ready.index, ready.bits));
@@ -42,8 +44,8 @@ impl OwnedHeap<'_> {
         }
     }
 
-    /// Takes what other threads have freed of this heap's blocks into the free map: `most` words of it. Returns whether
-    /// there were any.
+    /// Collects remote frees: takes up to `most` words of blocks that other threads have freed into the free map.
+    /// Returns whether there were any.
     pub(crate) fn collect(self, most: usize) -> bool {
         let mut found = false;
         let mut taken = self.own.taken.get();

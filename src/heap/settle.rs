@@ -7,16 +7,16 @@ use super::supply::Supply;
 use crate::geometry::SizeClass;
 use crate::region::END;
 
-/// Words that a parked heap collects at a time when it settles: those of sixteen arenas.
+/// Words that a parked heap collects when it settles: those of sixteen arenas.
 const COLLECTED_BY_SETTLING: usize = 16 * 512;
 
-/// Pools that a settling heap's search may look at for each block freed since the last one.
+/// Pools that the search of a settling heap may visit for each block freed since the last search.
 const POOLS_LOOKED_AT_A_FREE: usize = 8;
 
 impl OwnedHeap<'_> {
-    /// Gives up what a parked heap can: nothing stays cached, and what is wholly free goes back to `supply`. If
-    /// there are many remote frees it collects a part of them only: whoever calls does so for an arena of its own, and
-    /// should not pay for all.
+    /// Settles a parked heap: flushes all magazines, collects remote frees, and gives wholly free arenas to `supply`.
+    /// Of many remote frees it collects a part only, since the calling thread wants one arena and should not pay for
+    /// all.
     pub(crate) fn settle(self, supply: &impl Supply) {
         self.give_up_cached();
         self.begin_move();
@@ -25,15 +25,15 @@ impl OwnedHeap<'_> {
         if self.own.taken.get() != END {
             return;
         }
-        // A search looks at every partly used pool: frees have to pay for it here too.
+        // A search visits every partly used pool, so frees must pay for it here too.
         if self.own.since_search.get().freed_blocks * POOLS_LOOKED_AT_A_FREE >= self.own.pools.get() {
             self.search_wholly_free_pools(supply);
         }
         self.give_arenas(supply, 0);
     }
 
-    /// Gives up all that holds no live block: nothing stays cached, what is wholly free goes back to `supply`, and the
-    /// memory of the pools that are left without a class to the system. Returns the bytes of that memory.
+    /// Gives up all memory without live blocks: flushes all magazines, gives wholly free arenas to `supply`, and the
+    /// memory of pools without a class to the system. Returns the bytes of that memory.
     pub(crate) fn release(self, supply: &impl Supply) -> usize {
         self.give_up_cached();
         self.begin_move();
@@ -69,7 +69,7 @@ impl OwnedHeap<'_> {
         state.next_fill.set(FIRST_FILL);
     }
 
-    /// Gives up all that is cached: to its pools, and to the heaps that others' blocks are of.
+    /// Gives up all cached blocks: to the pools of this heap, and to the heaps that own them.
     pub(crate) fn give_up_cached(self) {
         self.begin_move();
         for class in SizeClass::all() {
@@ -78,7 +78,7 @@ impl OwnedHeap<'_> {
         self.end_move();
     }
 
-    /// Caches nothing from now on.
+    /// From now on this heap caches no block.
     pub(crate) fn without_magazines(self) -> Self {
         self.own.has_magazines.set(false);
         self

@@ -7,11 +7,11 @@ use crate::geometry::SizeClass;
 use crate::heap::magazine;
 use crate::region::Slot;
 
-/// Times that a heap does without a magazine after it got none: to ask takes the lock that all share.
+/// How often a heap does without a magazine before it asks again. To ask takes the lock of the shared pools.
 const WAIT_FOR_MAGAZINE: u32 = 63;
 
 impl OwnedHeap<'_> {
-    /// The top of an empty magazine; `None` if the heap has none by design or there is no memory.
+    /// The top of an empty magazine. `None` if this heap has no magazines, or without memory.
     pub(super) fn new_magazine(self, supply: &impl Supply, class: SizeClass) -> Option<*mut Slot> {
         if !self.own.has_magazines.get() {
             return None;
@@ -35,7 +35,7 @@ impl OwnedHeap<'_> {
         Some(unsafe { magazine::empty(spare, class) })
     }
 
-    /// Keeps the magazine that a top lies in, whose blocks are gone, for later.
+    /// Keeps the magazine that a top lies in, which is empty, for later.
     pub(super) fn keep_spare(self, top: *mut Slot) {
         let spare = start(top);
         // SAFETY: the magazine is the heap's own and holds no block.

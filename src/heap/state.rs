@@ -1,7 +1,7 @@
 //! Heaps: a thread's magazines, pools and arenas.
 //!
-//! A heap is made when its thread first needs one, never unmapped, parked when the thread ends and taken over by the
-//! next thread that needs one. So whoever frees one of its blocks late always finds it.
+//! A heap is made when its thread first needs one. It is parked when the thread ends, and the next thread that needs a
+//! heap takes it over. It is never unmapped, so a late free of one of its blocks always finds it.
 //!
 //! Heap invariant 1: a heap has at most one owner at a time: the thread whose front it is, or whoever has taken it off
 //! the list of parked ones. Everything in `own` and `classes`, the magazines, and Region invariant 2's part of the
@@ -33,18 +33,18 @@ use static_assertions::const_assert;
 #[cfg(feature = "profile")]
 use static_assertions::const_assert_eq;
 
-/// What has happened since a heap looked for wholly free pools.
+/// Counts since the last search of a heap for wholly free pools.
 #[derive(Clone, Copy, Default)]
 pub(super) struct SinceSearch {
     /// Blocks returned to pools.
     pub(super) freed_blocks: usize,
     /// Bytes of those blocks.
     pub(super) freed_bytes: usize,
-    /// Arenas that the heap got.
+    /// Arenas that the heap has got.
     pub(super) new_arenas: usize,
 }
 
-/// What belongs to a heap as a whole and only its owner touches.
+/// The part of a heap that only its owner touches.
 pub(super) struct Own {
     pub(super) arenas: Arenas,
     /// Empty magazines, each linked to the next by its slot 0.
@@ -55,9 +55,9 @@ pub(super) struct Own {
     pub(super) since_search: Cell<SinceSearch>,
     /// Words taken off the pending list and not collected yet.
     pub(super) taken: WatchedU32,
-    /// What the heap's earlier threads have done.
+    /// The counts of the heap's earlier threads.
     pub(super) counts_at_start: Cell<Counts>,
-    /// Magazines that will not be asked for, since there was no memory for one.
+    /// How many times the heap still does without a magazine, after there was no memory for one.
     pub(super) wait: Cell<u32>,
     /// Above 0 while blocks are under way between pools, magazines and other heaps, so that a look at all of those may
     /// miss one, or find one in a magazine that another thread has got meanwhile.
@@ -87,14 +87,15 @@ pub(crate) struct Heap {
     pub(crate) name: Label,
     /// The heap parked below this one; for the holder of the shared lock.
     pub(crate) parked_next: Cell<Option<NonNull<Heap>>>,
-    /// Blocks that the program has freed, and that are not among the frees yet. Not written when a heap is made: its
+    /// Blocks that the program has freed and that are not counted as frees yet. Not written when a heap is made: its
     /// memory is zero then.
     pub(super) kept: [KeptSmall; CLASSES],
-    /// Words with remote frees for this heap; the one part that other threads write, on cache lines of its own.
+    /// Words with remote frees for this heap. Only this part is written by other threads, so it has cache lines of its
+    /// own.
     pub(super) pending: CachePadded<PendingList>,
 }
 
-// A thread that allocates a little touches little: README.md tells its users so many pages.
+// README.md promises how many pages a thread touches that allocates little.
 const_assert!(size_of::<Heap>() <= 3 * 4096);
 
 #[cfg(feature = "profile")]
@@ -112,7 +113,7 @@ impl Heap {
     pub(crate) unsafe fn create(region: &Region, index: usize, kind: HeapKind) -> NonNull<Self> {
         let place = region.heap::<Self>(index);
         let heap = place.as_ptr();
-        // Field by field: the whole would not fit on a small thread's stack.
+        // Field by field: a whole heap would not fit on the stack of a small thread.
         // SAFETY: the caller promises that the place is open, fresh and unused; so for each line below.
         unsafe { (&raw mut (*heap).front).write(Front::new(region, index, kind)) };
         #[cfg(feature = "profile")]
@@ -154,7 +155,7 @@ impl Heap {
         place
     }
 
-    /// Makes the place of a heap that was never finished one that statistics skip.
+    /// Clears a place whose heap was never finished, so that statistics skip it.
     ///
     /// # Safety
     /// * The place is open, and nobody uses it.
@@ -169,13 +170,13 @@ impl Heap {
         unsafe { place.cast::<Front>().byte_add(offset_of!(Self, front)) }
     }
 
-    /// The front for the heap's thread: that for sampling, if it `is_sampling` its requests.
+    /// The front for the heap's thread: the sampling front if `is_sampling`.
     pub(crate) fn front_of(place: NonNull<Self>, is_sampling: bool) -> *const Front {
         let front = if cfg!(feature = "profile") && is_sampling { place.cast() } else { Self::front_in(place) };
         front.as_ptr().cast_const()
     }
 
-    /// The heap that a front, not one without a heap, is of.
+    /// The heap that a front belongs to. The front must have a heap.
     ///
     /// # Safety
     /// * The pointer was made by [`front_of`](Self::front_of) from one to the whole heap.
@@ -199,7 +200,7 @@ impl Heap {
         unsafe { region.heap::<Self>(index).as_ref() }
     }
 
-    /// The heap in an open place, if one has been made there.
+    /// The heap in an open place, if there is one.
     ///
     /// # Safety
     /// * The place is open: zero, or made by [`create`](Self::create), or cleared.
@@ -237,7 +238,7 @@ impl Heap {
         &self.class(class).partial
     }
 
-    /// Blocks of a class in magazines, without the foreign one, whose blocks count as remote frees.
+    /// Blocks of a class in magazines. The foreign magazine is left out: its blocks count as remote frees.
     pub(crate) fn cached_blocks(&self, class: SizeClass) -> usize {
         let state = self.class(class);
         count(self.head(class).top(), class) + count(state.previous(), class) + state.depot.length() * capacity(class)
@@ -280,7 +281,7 @@ impl Heap {
         self.own.spare.get()
     }
 
-    /// Whether some of the heap's blocks are under way, and nowhere to be found.
+    /// Whether some of the heap's blocks are on their way, in no table and no magazine.
     pub(crate) fn is_moving(&self) -> bool {
         self.own.moves.get() > 0
     }
@@ -298,14 +299,13 @@ impl Heap {
     }
 }
 
-/// What comes before is written before what comes after, for whoever stops this thread in between. Costs no
-/// instruction.
+/// Keeps the order of stores for a thread that stops this one in between. Costs no instruction.
 #[inline(always)]
 pub(super) fn in_this_order() {
     compiler_fence(Ordering::SeqCst);
 }
 
-/// A heap in the hands of its owner: what only the owner may do.
+/// A heap, for its owner. The methods are what only the owner may do.
 #[derive(Clone, Copy)]
 pub(crate) struct OwnedHeap<'h> {
     pub(super) heap: &'h Heap,
@@ -313,7 +313,7 @@ pub(crate) struct OwnedHeap<'h> {
 }
 
 impl OwnedHeap<'_> {
-    /// Blocks are under way from here to [`end_move`](Self::end_move). Waits for no lock in between.
+    /// Blocks are on their way from here to [`end_move`](Self::end_move). The thread takes no lock in between.
     #[inline(always)]
     pub(super) fn begin_move(self) {
         self.own.moves.set(self.own.moves.get() + 1);
@@ -326,7 +326,7 @@ impl OwnedHeap<'_> {
         self.own.moves.set(self.own.moves.get() - 1);
     }
 
-    /// What the heap's earlier threads, or handles, have done.
+    /// The counts of the heap's earlier threads or handles.
     pub(crate) fn counts_at_start(self) -> Counts {
         self.own.counts_at_start.get()
     }

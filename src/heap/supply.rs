@@ -2,12 +2,12 @@
 
 use crate::region::{ArenaId, Region, Slot};
 
-/// Where a heap gets arenas and magazines from, and gives wholly free arenas back to: what all heaps share.
+/// The shared pools, as a heap sees them: it gets arenas and magazines there, and gives wholly free arenas back.
 pub(crate) trait Supply {
-    /// An arena that nobody owns; `None` if the region is used up or the system refuses.
+    /// An arena without an owner. `None` if the region is used up or the system refuses memory.
     fn take_arena(&self) -> Option<ArenaId>;
     /// Gives a wholly free arena back.
     fn give_arena(&self, region: &Region, arena: ArenaId);
-    /// Several new magazines, given to `each` by their tops; none if there is no memory for them.
+    /// Calls `each` with the tops of new magazines; not at all without memory.
     fn take_magazines(&self, each: &mut dyn FnMut(*mut Slot));
 }
