@@ -288,7 +288,8 @@ mod with_feature {
         for (stack, _) in planted {
             let last = stack.rsplit(';').next().expect("a frame");
             let function = last.rsplit(':').next();
-            let is_programs = matches!(function, Some("planted_from_pool" | "realloc")) && !last.contains("PoolMalloc");
+            let is_programs = matches!(function, Some("planted_from_pool" | "realloc"))
+                && !last.to_lowercase().contains("poolmalloc");
             assert!(is_programs, "{stack}");
         }
         // SAFETY: the blocks have this layout.

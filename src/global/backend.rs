@@ -1,5 +1,5 @@
 //! The backend: it serves requests over 256 bytes, and small ones when no memory is left for pools. This file counts
-//! its blocks, and notes them in the index while that is in use.
+//! its blocks. It notes them in the index if the leak finder is armed, or if they are samples.
 
 use crate::debug::Content;
 use crate::heap::LargeCounters;
@@ -39,8 +39,8 @@ impl<B: GlobalAlloc> Backend<B> {
         block
     }
 
-    /// Allocates a block, counts it, and puts it into the index if that is in use or the block is a sample. Null
-    /// without memory.
+    /// Allocates a block, counts it, and puts it into the index if the leak finder is armed or the block is a sample.
+    /// Null without memory.
     ///
     /// # Safety
     /// * The size is not 0.
@@ -124,7 +124,8 @@ impl<B: GlobalAlloc> Backend<B> {
         if !new.is_null() {
             put(new);
         } else if let Some(old) = old {
-            // This cannot fail: the place that it had is still there.
+            // Its place is most likely still there. If not, and without memory, the block counts as a root and is a
+            // sample no longer.
             let _ = LARGE.put(old);
         }
         new
@@ -159,8 +160,8 @@ impl<B: GlobalAlloc> Backend<B> {
     }
 }
 
-/// Puts a block of the backend into the index, if the index is in use or the block is a sample. The environment has
-/// been read by now.
+/// Puts a block of the backend into the index, if the leak finder is armed or the block is a sample. The environment
+/// has been read by now.
 #[inline(always)]
 fn note(block: *mut u8, bytes: usize, sample: Option<Sample>) {
     #[cfg(feature = "profile")]

@@ -1,5 +1,5 @@
-//! Requests of a thread whose front belongs to no heap. There are three cases: the thread's first request, a thread
-//! whose requests are watched, and a process in a mode of its own (`POOLMALLOC=debug` or `malloc`).
+//! Requests of a thread whose front has no heap: the thread has no heap yet, can get none, or has given it back; or it
+//! is watched; or the process has a mode of its own (`POOLMALLOC=debug` or `malloc`).
 
 use super::backend::Backend;
 use super::moved::move_from_pool;

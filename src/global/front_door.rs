@@ -126,9 +126,9 @@ unsafe impl<B: GlobalAlloc> GlobalAlloc for PoolMalloc<B> {
     }
 }
 
-/// The slow halves. Each takes the parts of the layout in the order in which `alloc` gets them in registers, and the
-/// allocator last, so that the fast paths need not move registers to call them. Each rests on the promises of the
-/// `GlobalAlloc` method that calls it.
+/// The slow halves. Those of `alloc` and `dealloc` take the parts of the layout in the order in which these get them in
+/// registers, and the allocator last, so that the fast paths need not move registers to call them. Each rests on the
+/// promises of the `GlobalAlloc` method that calls it.
 impl<B: GlobalAlloc> PoolMalloc<B> {
     /// A block for a small request that the loaded magazine has none for.
     ///
@@ -154,8 +154,8 @@ impl<B: GlobalAlloc> PoolMalloc<B> {
         unsafe { Self::alloc_unsampled(size, align, this) }
     }
 
-    /// A block for a small request that is due to be sampled. The backend serves it, so that no free has to look up a
-    /// block of the region; pools serve it if the backend has no memory.
+    /// A block for a small request that is due to be sampled. The backend serves the sample, so that no free has to
+    /// look up a block of the region. Pools serve the request if it becomes no sample, or if the backend has no memory.
     #[cfg(feature = "profile")]
     #[cold]
     #[inline(never)]

@@ -1,5 +1,4 @@
-//! `realloc` when the block cannot stay where it is: out of a pool, into a pool, or from one block of the backend to
-//! another.
+//! `realloc` out of a pool, into a pool, and within the backend.
 
 use super::backend::Backend;
 use super::pooled::{alloc_from_pools_or_magazine, count_moved, dealloc_without_heap, note};

@@ -18,7 +18,8 @@ use crate::process::tls;
 use crate::profile;
 use core::alloc::{GlobalAlloc, Layout};
 
-/// The sample that a request of `bytes` becomes; `None` if it is not due. A thread without a heap is never sampled.
+/// The sample that a request of `bytes` becomes; `None` if it becomes none. The calling thread has taken its heap by
+/// now, if it can have one: a thread without a heap is never sampled.
 #[inline(always)]
 pub(super) fn sample_if_due(bytes: usize) -> Option<Sample> {
     #[cfg(feature = "profile")]

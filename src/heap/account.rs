@@ -21,7 +21,7 @@ impl Heap {
     }
 
     /// The counts of all threads that have had this heap. Exact for the heap's owner (Class equation 1): frees by other
-    /// threads and settling do not change them.
+    /// threads and settling do not change them. (In a private heap, frees by other threads do.)
     pub(crate) fn counts(&self) -> Counts {
         let mut counts = Counts::ZERO;
         for class in SizeClass::all() {

@@ -1,4 +1,5 @@
-//! The slow half of an allocation: an empty magazine is swapped with a full one, or filled from pools.
+//! The slow half of an allocation: an empty magazine is swapped with the previous one, with one of the depot or with
+//! the foreign one; else it is filled from pools.
 
 use super::class_state::FOREIGN_BLOCKS;
 use super::magazine::{capacity, count, is_absent};

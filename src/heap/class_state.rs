@@ -6,12 +6,12 @@ use crate::region::{PoolList, Slot};
 use crate::sync::{Counter, WatchedPtr, WatchedU32};
 use core::cell::Cell;
 
-/// Blocks that the first fill of a class takes. Each fill doubles it, up to a whole magazine, so that a thread with a
-/// hundred allocations takes few more blocks than it uses.
+/// Blocks that the first fill of a class takes. Each later fill takes twice as many, up to a whole magazine, so that a
+/// thread with a hundred allocations takes few more blocks than it uses.
 pub(super) const FIRST_FILL: u32 = 4;
 
-/// Blocks of other heaps that a foreign magazine holds before any was adopted. While a thread waits, the blocks in its
-/// foreign magazine keep pools of other heaps in use.
+/// Most blocks in the foreign magazine of a class while blocks are not handed round. They are few, since the blocks
+/// that a waiting thread holds there keep pools of other heaps in use.
 pub(super) const FOREIGN_BLOCKS: usize = 32;
 
 /// The part of a size class that the slow paths use.

@@ -1,17 +1,16 @@
-//! Counters of a heap for blocks outside its pools: those of the backend, and those in the quarantine of the debug
-//! mode.
+//! Counters of a heap besides those of its classes: for the backend, and for the quarantine of the debug mode.
 
 use crate::sync::{AtomicU64, Counter};
 use core::sync::atomic::Ordering;
 
-/// Counts of large requests, and of blocks that `realloc` moved.
+/// Counts of what the backend served, and of blocks that `realloc` moved.
 pub(crate) struct LargeCounters {
     pub(crate) allocations: Counter,
     pub(crate) frees: Counter,
     pub(crate) reallocations: Counter,
-    /// Bytes of all allocations, as requested.
+    /// Bytes requested in all: of allocations, and the new sizes of reallocations.
     pub(crate) bytes_in: Counter,
-    /// Bytes of all frees, as requested.
+    /// Bytes given back in all: of frees, and the old sizes of reallocations.
     pub(crate) bytes_out: Counter,
     /// Blocks that `realloc` moved from a pool, or to one.
     pub(crate) moved: Counter,

@@ -27,7 +27,8 @@ use crate::geometry::{CLASS_STEP, SizeClass};
 use crate::heap::magazine;
 use crate::region::{Combined, Tag};
 
-/// Every 8th chance to adopt the foreign magazine is left, and its blocks are posted to their owners.
+/// One chance to adopt in this many is not taken: the blocks of the foreign magazine are posted to their owners
+/// instead.
 const ADOPTED_IN_A_ROW: u32 = 8;
 
 /// How many words are combined at a time.
@@ -66,7 +67,7 @@ impl OwnedHeap<'_> {
         let state = self.class(class);
         if is_absent(state.foreign()) {
             let Some(empty) = self.new_magazine(supply, class) else {
-                // This heap has no magazines, or there is no memory for one.
+                // This heap never has magazines, or there is no memory for one.
                 let (index, bits) = Heap::word_and_bit(offset);
                 self.begin_move();
                 self.post(class, Combined { index, bits });
@@ -107,8 +108,9 @@ impl OwnedHeap<'_> {
         true
     }
 
-    /// Counts the blocks of the foreign magazine as adopted. Every 8th time it posts them instead and returns false.
-    /// Otherwise a thread that once got blocks of other heaps would pass them through the slow half of a free for ever.
+    /// Counts the blocks of the foreign magazine as adopted. One time in [`ADOPTED_IN_A_ROW`] it posts them instead and
+    /// returns false. Without that, a thread that once got blocks of other heaps would pass them through the slow half
+    /// of a free for ever.
     pub(super) fn may_adopt(self, class: SizeClass) -> bool {
         let state = self.class(class);
         let chances = state.chances.get().wrapping_add(1);
@@ -126,7 +128,7 @@ impl OwnedHeap<'_> {
         let state = self.class(class);
         let blocks = count(state.foreign(), class);
         state.adopted.add(blocks);
-        // No more blocks of other heaps were cached before than blocks in all.
+        // `cached_foreign` may be too high, but there are no more such blocks than cached blocks in all.
         let before = state.cached_foreign().min(self.cached_blocks(class));
         state.cached_foreign.set((before + blocks) as u32);
         state.goes_round.set(true);

@@ -82,7 +82,7 @@ impl OwnedHeap<'_> {
         head.push(block);
     }
 
-    /// Frees a block of this heap to its pool at once: the heap has no magazines, or there is no memory for one.
+    /// Frees a block of this heap to its pool at once: the heap never has magazines, or there is no memory for one.
     fn free_to_pool(self, supply: &impl Supply, class: SizeClass, block: *mut u8) {
         self.head(class).count_free();
         self.begin_move();

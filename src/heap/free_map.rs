@@ -5,8 +5,8 @@ use crate::geometry::SizeClass;
 use crate::region::{PoolId, PoolState};
 
 impl OwnedHeap<'_> {
-    /// Sets bits of a word of the free map. If it returns true, the word was zero, and the caller must call
-    /// [`list_pool`] before any other use of the pool.
+    /// Sets bits of a word of the free map. If it returns true, the word was zero. Then the caller must call
+    /// [`list_pool`] before any search of the pool for free blocks.
     ///
     /// [`list_pool`]: Self::list_pool
     #[inline(always)]
@@ -24,7 +24,8 @@ impl OwnedHeap<'_> {
         before == 0
     }
 
-    /// Puts the pool of a word that is no longer zero on the class's list, unless it is on it (Pool invariant 2).
+    /// Puts the pool of a word that is no longer zero on the class's list, unless it is there already (Pool invariant
+    /// 2).
     pub(super) fn list_pool(self, class: SizeClass, index: u32) {
         let pool = PoolId::of_word(index);
         if self.region.pool_record(pool).state() != PoolState::Listed {

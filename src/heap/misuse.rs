@@ -53,8 +53,8 @@ impl OwnedHeap<'_> {
         }
     }
 
-    /// Aborts if a block of a wholly free pool waits as a remote free: that block was freed twice. This is the last
-    /// chance to see that, since the pool is about to lose its class and owner.
+    /// Aborts if a block of a wholly free pool waits as a remote free: that block was freed twice. Once the pool has
+    /// another class or owner, this can no longer be seen.
     pub(super) fn check_none_waits(self, class: SizeClass, pool: PoolId) {
         for (index, word) in (pool.first_word()..).zip(self.region.remote_words(pool)) {
             // Relaxed: in a correct program the bits have been zero since before the blocks of the pool came back.

@@ -44,8 +44,7 @@ impl OwnedHeap<'_> {
         }
     }
 
-    /// Collects remote frees: takes up to `most` words of blocks that other threads have freed into the free map.
-    /// Returns whether there were any.
+    /// Collects remote frees: moves up to `most` words of them into the free map. Returns whether there were any.
     pub(crate) fn collect(self, most: usize) -> bool {
         let mut found = false;
         let mut taken = self.own.taken.get();

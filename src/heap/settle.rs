@@ -69,7 +69,8 @@ impl OwnedHeap<'_> {
         state.next_fill.set(FIRST_FILL);
     }
 
-    /// Gives up all cached blocks: to the pools of this heap, and to the heaps that own them.
+    /// Gives up all cached blocks, each to its pool: those of this heap directly, those of other heaps by a post to
+    /// their owner.
     pub(crate) fn give_up_cached(self) {
         self.begin_move();
         for class in SizeClass::all() {

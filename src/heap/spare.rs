@@ -11,7 +11,8 @@ use crate::region::Slot;
 const WAIT_FOR_MAGAZINE: u32 = 63;
 
 impl OwnedHeap<'_> {
-    /// The top of an empty magazine. `None` if this heap has no magazines, or without memory.
+    /// The top of an empty magazine. `None` if this heap never has magazines, without memory, and for some time after
+    /// that.
     pub(super) fn new_magazine(self, supply: &impl Supply, class: SizeClass) -> Option<*mut Slot> {
         if !self.own.has_magazines.get() {
             return None;

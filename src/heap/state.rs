@@ -44,7 +44,7 @@ pub(super) struct SinceSearch {
     pub(super) new_arenas: usize,
 }
 
-/// The part of a heap that only its owner touches.
+/// The part of a heap that belongs to no single class. Only its owner writes it.
 pub(super) struct Own {
     pub(super) arenas: Arenas,
     /// Empty magazines, each linked to the next by its slot 0.
@@ -90,8 +90,8 @@ pub(crate) struct Heap {
     /// Blocks that the program has freed and that are not counted as frees yet. Not written when a heap is made: its
     /// memory is zero then.
     pub(super) kept: [KeptSmall; CLASSES],
-    /// Words with remote frees for this heap. Only this part is written by other threads, so it has cache lines of its
-    /// own.
+    /// Words with remote frees for this heap. Other threads write this part, so it has cache lines of its own. (In a
+    /// private heap they also write `remote_frees` of a class.)
     pub(super) pending: CachePadded<PendingList>,
 }
 
@@ -281,7 +281,8 @@ impl Heap {
         self.own.spare.get()
     }
 
-    /// Whether some of the heap's blocks are on their way, in no table and no magazine.
+    /// Whether blocks of the heap may be under way: in no map and no magazine, or in a magazine that another thread has
+    /// got.
     pub(crate) fn is_moving(&self) -> bool {
         self.own.moves.get() > 0
     }
@@ -313,7 +314,7 @@ pub(crate) struct OwnedHeap<'h> {
 }
 
 impl OwnedHeap<'_> {
-    /// Blocks are on their way from here to [`end_move`](Self::end_move). The thread takes no lock in between.
+    /// Blocks are under way from here to [`end_move`](Self::end_move). The thread takes no lock in between.
     #[inline(always)]
     pub(super) fn begin_move(self) {
         self.own.moves.set(self.own.moves.get() + 1);

@@ -33,8 +33,9 @@ impl Mode {
 
 /// The mode of the process.
 ///
-/// Mode invariant 1: it is written once, under the lock of the shared pools, before any thread gets a heap. Relaxed: a
-/// thread that has asked for a heap has taken that lock since.
+/// Mode invariant 1: it is written once, under the lock of the shared pools, before any thread gets a heap or is
+/// refused one. Relaxed: a thread that has asked for a heap has taken that lock since, or has seen the refusal
+/// (ordering S of `Once`).
 pub(crate) struct ChosenMode(AtomicU8);
 
 impl ChosenMode {

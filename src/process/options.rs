@@ -64,7 +64,7 @@ impl Options {
     }
 }
 
-/// Whether this build can sample requests. Warns if it cannot.
+/// Whether requests can be sampled: not in debug mode, nor in a build without the feature `profile`. Warns if not.
 fn can_sample(words: &Words) -> bool {
     if words.debug {
         os::write_stderr(b"poolmalloc: in debug mode no request is sampled, and there is no profile\n");
@@ -170,7 +170,7 @@ fn huge_pages_of(value: Option<&[u8]>) -> Option<HugePages> {
         Some(b"always") => 0,
         Some(digits) => number(digits)?,
     };
-    // No region is larger than a number that does not fit.
+    // A number that does not fit lies beyond the end of every region: no huge pages are asked for.
     let bytes = usize::checked_mul(mib, 1 << 20).and_then(|bytes| bytes.checked_next_multiple_of(REGION_ALIGN));
     Some(bytes.map_or(HugePages::Unset, |bytes| HugePages::Beyond(bytes.max(REGION_ALIGN))))
 }

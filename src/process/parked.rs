@@ -53,7 +53,8 @@ impl ParkedHeaps {
         self.unsettled.push(&ParkedNext, heap);
     }
 
-    /// Takes a heap for a new thread: the one parked last, since its blocks are most likely in the processor's cache.
+    /// Takes a heap for a new thread: the last one parked that has not settled, since its blocks are most likely in the
+    /// processor's cache; else a settled one.
     pub(super) fn unpark(&mut self) -> Option<NonNull<Heap>> {
         self.take_unsettled().or_else(|| self.take_settled())
     }

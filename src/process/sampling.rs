@@ -9,7 +9,7 @@ pub(crate) struct Sampling {
     /// Counts starts and stops: odd while samples are taken. `Release` and `Acquire`: a thread that sees a turn sees
     /// its mean.
     turn: AtomicU32,
-    /// Relaxed: a thread that already sees the mean of a later turn will see that turn at its next look.
+    /// Relaxed: a thread may see the mean of a later turn first. It begins that turn at a later look.
     mean: AtomicU64,
 }
 

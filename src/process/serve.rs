@@ -1,5 +1,5 @@
-//! The slow halves of small requests, and the counts of large ones. Every layer above that allocates or frees comes
-//! here.
+//! The slow halves of small requests, and the counts of large ones. The global allocator and the debug layer come here;
+//! private heaps do not.
 
 use super::tls::{Entry, SHARED};
 use crate::geometry::SizeClass;

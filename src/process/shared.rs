@@ -30,8 +30,8 @@ pub(crate) enum NoHeap {
 pub(crate) struct Shared {
     /// Shared invariant 1: only the holder of its lock touches it.
     state: Locked<State>,
-    /// Decided once, under the lock of `state`. Refused if the system refuses a region; then the backend serves every
-    /// request.
+    /// Decided once, under the lock of `state`. Refused under memcheck, and if there is no memory for a region and its
+    /// first heap. Then the backend serves every request.
     region: Once<Region>,
     /// The key whose destructor runs at the end of each thread. Decided with the region; refused if the process has no
     /// key left.
@@ -204,7 +204,7 @@ impl Shared {
         self.with_state(|state| state.parked.put_back(heap));
     }
 
-    /// Runs `body` with the stragglers' heap; `None` if there are no pools.
+    /// Runs `body` with the stragglers' heap; `None` if there are no pools, or no memory for that heap.
     pub(crate) fn with_stragglers<R>(&self, body: impl FnOnce(OwnedHeap<'_>) -> R) -> Option<R> {
         if matches!(self.region.see(), Decision::Refused) {
             return None;
@@ -253,7 +253,7 @@ impl Shared {
         })
     }
 
-    /// Whether any thread has asked for a heap.
+    /// Whether the region was ever asked for, by a thread or for a private heap.
     pub(crate) fn is_in_use(&self) -> bool {
         !matches!(self.region.see(), Decision::New)
     }
@@ -266,7 +266,7 @@ impl Shared {
     /// Gives memory without blocks back to the system: that of `own`, the calling thread's heap, of parked heaps, and
     /// of arenas without an owner. Returns the bytes that were in memory: those of pools, and those of arenas.
     pub(crate) fn release(&self, own: Option<OwnedHeap<'_>>) -> (usize, usize) {
-        // First each heap gives up the blocks of other heaps that it has cached.
+        // First these heaps give up all cached blocks, since each may have some of the others.
         if let Some(own) = own {
             own.give_up_cached();
         }

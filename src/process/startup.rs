@@ -1,12 +1,12 @@
 //! The start of the process, as the library sees it: what happens once, before the first block is served.
 //!
 //! ```text
-//!   first thread that needs a heap
-//!     └► Shared::take_heap, under the lock of the shared pools
-//!          └► Shared::started, once
-//!               ├► prepare        reads the environment, chooses the mode, begins what was asked for
-//!               ├► Region::reserve
-//!               └► the key that tells of the ends of threads
+//!   the first request for a heap: take_heap, take_private or with_stragglers
+//!     └► Shared::started, under the lock of the shared pools; the following runs once:
+//!          ├► is this memcheck? Then there are no pools, and no options
+//!          ├► prepare            reads the environment, chooses the mode, begins what was asked for
+//!          ├► Region::reserve    and the place of the stragglers' heap; then huge pages
+//!          └► the key whose destructor runs at the end of each thread
 //! ```
 //! [`Shared`](super::shared::Shared) calls [`prepare`]. Everything else *reads* what was decided here: [`MODE`] and
 //! [`options`].
@@ -25,7 +25,7 @@ static OPTIONS: Once<Options> = Once::new();
 /// Held by [`prepare`]. Under it sampling takes the lock of the backtraces.
 static START: Lock = Lock::new();
 
-/// The options that the region needs.
+/// What the region is reserved with.
 pub(crate) struct Prepared {
     /// Bytes to reserve.
     pub(crate) region_bytes: usize,

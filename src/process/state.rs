@@ -105,7 +105,7 @@ impl State {
     /// open but not in use. Blocks stay where they are, and are freed as before.
     pub(super) fn give_up_lists(&mut self, region: Option<&Region>) {
         let Some(region) = region else {
-            // The other thread was starting the process: this one starts again.
+            // The other thread was starting the pools: this process starts them anew.
             (self.heaps, self.straggler_places, self.private_places) = (0, 0, 0);
             return;
         };

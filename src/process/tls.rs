@@ -13,8 +13,8 @@
 //!
 //! | way | gives | costs | who may use it |
 //! | --- | --- | --- | --- |
-//! | [`front`] | the front that the fast paths read, with or without a heap | one load | fast paths, and questions about the front |
-//! | [`heap_if_any`] | the heap, if the thread has one | one more test; walks detours | code that only reads or gives back: statistics, release, checks, searches, slow frees |
+//! | [`front`] | the front that the fast paths read, with or without a heap | one load | the fast paths, and code that asks whether the front has a heap |
+//! | [`heap_if_any`] | the heap, if the thread has one | one more test; walks detours | code that reads, gives back or samples: statistics, release, checks, searches, slow frees, profiles |
 //! | [`heap_or_make`] | what serves the thread; a thread without a heap takes one | as above; a lock the first time | code that serves a request or counts one |
 //!
 //! A thread whose very first request comes in the third or fourth round of key destructors ends before the second round
@@ -105,7 +105,7 @@ pub(crate) fn detour() -> Option<NonNull<Detour>> {
     detour_of(FRONT.with(Cell::get))
 }
 
-/// The detour that a front of this thread's row belongs to, if it is one.
+/// The detour that a front of this thread's row belongs to; `None` if the front is the thread's own.
 fn detour_of(front: *const Front) -> Option<NonNull<Detour>> {
     // SAFETY: TLS invariant 1, and Detour invariant 1 for those below.
     unsafe { Detour::of_front(front) }
@@ -129,7 +129,7 @@ pub(crate) unsafe fn begin_detour(detour: NonNull<Detour>) {
 }
 
 /// Takes a detour out of the calling thread's row. Returns whether it was the topmost. Does nothing if it is not in the
-/// row: then it began on another thread, which may have ended.
+/// row: then it began on another thread, or this thread has given its heap back, and its row with it.
 pub(crate) fn end_detour(detour: &Detour) -> bool {
     let (own, mut above) = (ptr::from_ref(detour).cast::<Front>(), FRONT.with(Cell::get));
     // A coroutine may be dropped in the middle, when another detour has begun above its own: that one stays.
@@ -329,7 +329,7 @@ fn leave(heap: NonNull<Heap>) {
     let owned = unsafe { shared_view.owned() };
     FRONT.set(&raw const ENDED);
     BESIDE.set(ptr::null());
-    // The magazines stay full, for the next thread. If an arena is needed before that, the heap is settled.
+    // The magazines stay as they are, for the next thread. If some heap needs an arena first, this one is settled.
     owned.post_all();
     SHARED.park(heap);
 }

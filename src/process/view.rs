@@ -28,7 +28,7 @@ pub(crate) struct View<'a> {
 }
 
 impl View<'_> {
-    /// The heap with this index, if there is one and a fork has not left it half-changed.
+    /// The heap with this index, if there is one and no fork may have left it half-changed.
     pub(crate) fn heap(&self, index: usize) -> Option<&Heap> {
         if index >= self.heaps || self.is_beyond_us(index) {
             return None;
@@ -43,7 +43,7 @@ impl View<'_> {
         index < self.heaps_before_fork && !self.own.is_some_and(is_own)
     }
 
-    /// Whether blocks of any heap are on their way.
+    /// Whether blocks of any heap are under way.
     pub(crate) fn is_moving(&self) -> bool {
         (0..self.heaps).filter_map(|index| self.heap(index)).any(Heap::is_moving)
     }

@@ -83,7 +83,8 @@ impl<T> Table<T> {
 #[derive(Clone, Copy)]
 pub(super) struct OpaqueTable {
     start: NonNull<u8>,
-    /// How many entries there are. Two halves of a word, since each heap has a copy.
+    /// How many entries there are. This and the next fit into one word, since each heap has a copy: there are at most
+    /// [`MOST_HEAPS`](super::tag::MOST_HEAPS) entries, of a few KiB.
     entries: u32,
     entry_bytes: u32,
 }

@@ -59,7 +59,7 @@ impl Generation {
         }
         let none = (&raw const self.count).cast_mut();
         let new = word_wiped_on_fork().map_or(none, |word| word.as_ptr().cast());
-        // If two threads come first at once, the page of one stays mapped and unused.
+        // If two threads make the first call at once, the page of one stays mapped and unused.
         self.word.compare_exchange(word, new, Ordering::AcqRel, Ordering::Acquire).map_or_else(|other| other, |_| new)
     }
 }

@@ -1,8 +1,8 @@
 //! A lock for the rare moments when heaps share: opening arenas, starting and ending threads.
 //!
 //! No code of the program runs under it. It is not held across a fork: the child gets a copy of the lock as it is. So
-//! the lock names the generation of its holder, which differs in each copy of the memory. A thread that finds another
-//! generation takes the lock over. Its [`Guard`] then says that the guarded value may be half-changed.
+//! the lock holds a number, the generation of its holder, that differs in each copy of the memory. A thread that finds
+//! another generation takes the lock over. Its [`Guard`] then says that the guarded value may be half-changed.
 //!
 //! # Ordering
 //! * **L** (lock): the compare-exchange is `Acquire` and pairs with the U before it: the new holder sees what the last

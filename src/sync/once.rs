@@ -69,7 +69,7 @@ impl<T> Once<T> {
     /// The value. If it is not decided yet, `make` decides it now. `None` if the decision is that there is none.
     ///
     /// # Safety
-    /// * The caller holds the lock that every caller of this function holds.
+    /// * The caller holds a lock, the same one in every call for this value.
     pub(crate) unsafe fn decide(&self, make: impl FnOnce() -> Option<T>) -> Option<&T> {
         match self.see() {
             Decision::Ready(value) => return Some(value),

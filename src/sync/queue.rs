@@ -26,7 +26,7 @@ impl<T: Copy> Queue<T> {
         self.first
     }
 
-    /// Adds a thing that the caller owns and no other thread knows.
+    /// Adds a thing that the caller owns and no other thread knows. The caller owns it no longer.
     pub(crate) fn push(&mut self, links: &impl Links<T>, thing: T) {
         links.set_below(thing, None);
         match self.last {

@@ -1,8 +1,9 @@
-//! Several things of one kind, each with a lock of its own. A thread never waits for one of these locks: it goes on to
-//! the next thing.
+//! Several things of one kind, each with a lock of its own. [`find`](Shards::find) never waits for one of these locks:
+//! it goes on to the next thing. [`each`](Shards::each) waits.
 //!
-//! A thread always begins at the same thing. While there are no more threads than things, no two threads begin at the
-//! same one, so a lock is seldom taken. In the child of a fork a lock whose holder is gone is passed by.
+//! A thread always begins at the same thing. Threads are numbered in the order in which they ask, so few begin at the
+//! same one, and a lock is seldom taken. In the child of a fork `find` passes by a lock whose holder is gone, and
+//! `each` takes it over.
 //!
 //! Shard invariant 1: only the holder of its lock changes a thing.
 //!
@@ -56,8 +57,8 @@ impl<S, const N: usize> Shards<S, N> {
         None
     }
 
-    /// Waits for the lock of each thing in turn and calls `act` with the thing and the guard, until `act` returns false.
-    /// The guard says whether a fork may have copied the thing half-changed.
+    /// For each thing in turn: waits for its lock and calls `act` with the thing and the guard, and does both again as
+    /// long as `act` returns true. The guard says whether a fork may have copied the thing half-changed.
     pub(crate) fn each(&self, generation: impl Fn() -> u32, mut act: impl FnMut(&S, Guard<'_>) -> bool) {
         for shard in &self.shards {
             while act(&shard.thing, shard.lock.lock_as(&generation)) {}

@@ -33,7 +33,7 @@ impl<T: Copy> Stack<T> {
         self.top
     }
 
-    /// Adds a thing that the caller owns and no other thread knows.
+    /// Adds a thing that the caller owns and no other thread knows. The caller owns it no longer.
     pub(crate) fn push(&mut self, links: &impl Links<T>, thing: T) {
         links.set_below(thing, self.top);
         self.top = Some(thing);
