@@ -262,8 +262,8 @@ impl Crate {
         let mut calls = BTreeSet::new();
         let folders: BTreeSet<_> = self.sources.values().filter(|source| source.module.len() > 1).map(folder).collect();
         for here in folders {
-            let files: Vec<_> = self.sources.values().filter(|source| !source.module.is_empty()).collect();
-            let files: Vec<_> = files.into_iter().filter(|source| folder(source) == here).collect();
+            let is_here = |source: &&Source| !source.module.is_empty() && folder(source) == here;
+            let files: Vec<_> = self.sources.values().filter(is_here).collect();
             let mut types = BTreeMap::new();
             let mut methods = BTreeMap::<String, BTreeSet<&Module>>::new();
             for source in &files {

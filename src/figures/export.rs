@@ -61,11 +61,9 @@ impl Stats {
             write_object(out, &class.figures())?;
         }
         out.write_str("],\"private\":")?;
-        let private = self.private.by_name().iter().map(|named| (named.name, named.figures.figures()));
-        write_by_name(out, &self.private.all.figures(), private)?;
+        write_by_name(out, &self.private.all.figures(), self.private_by_name())?;
         out.write_str(",\"typed\":")?;
-        let typed = self.typed.by_name().iter().map(|named| (named.name, named.figures.figures()));
-        write_by_name(out, &self.typed.all.figures(), typed)?;
+        write_by_name(out, &self.typed.all.figures(), self.typed_by_name())?;
         out.write_char('}')
     }
 
@@ -115,10 +113,18 @@ impl Stats {
                 writeln!(out, "poolmalloc_class_{name}{}{{block_bytes=\"{label}\"}} {value}", suffix(kind))?;
             }
         }
-        let private = self.private.by_name().iter().map(|named| (named.name, named.figures.figures()));
-        write_metrics_by_name(out, "private", &self.private.all.figures(), private)?;
-        let typed = self.typed.by_name().iter().map(|named| (named.name, named.figures.figures()));
-        write_metrics_by_name(out, "typed", &self.typed.all.figures(), typed)
+        write_metrics_by_name(out, "private", &self.private.all.figures(), self.private_by_name())?;
+        write_metrics_by_name(out, "typed", &self.typed.all.figures(), self.typed_by_name())
+    }
+
+    /// The figures of private heaps, by name.
+    fn private_by_name(&self) -> impl Iterator<Item = (Name, [Figure; 7])> + Clone {
+        self.private.by_name().iter().map(|named| (named.name, named.figures.figures()))
+    }
+
+    /// The figures of typed pools, by name.
+    fn typed_by_name(&self) -> impl Iterator<Item = (Name, [Figure; 11])> + Clone {
+        self.typed.by_name().iter().map(|named| (named.name, named.figures.figures()))
     }
 }
 

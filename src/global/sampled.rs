@@ -2,18 +2,12 @@
 
 use super::backend::Backend;
 #[cfg(feature = "profile")]
-use crate::geometry::SMALL_MAX;
-#[cfg(feature = "profile")]
-use crate::geometry::block_bytes;
-#[cfg(feature = "profile")]
-use crate::large::LARGE;
-#[cfg(feature = "profile")]
-use crate::large::Large;
+use crate::geometry::{SMALL_MAX, block_bytes};
 use crate::large::Sample;
 #[cfg(feature = "profile")]
-use crate::process::count_large;
+use crate::large::{LARGE, Large};
 #[cfg(feature = "profile")]
-use crate::process::tls;
+use crate::process::{count_large, tls};
 #[cfg(feature = "profile")]
 use crate::profile;
 use core::alloc::{GlobalAlloc, Layout};

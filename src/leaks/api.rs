@@ -3,10 +3,7 @@
 use super::answers::{LiveBlock, Referrer};
 use super::error::LeakError;
 use super::report::LeakReport;
-#[cfg(can_stop_threads)]
 use super::search;
-#[cfg(not(can_stop_threads))]
-use super::unsupported as search;
 use crate::figures::Address;
 use crate::large::{Blocks, LARGE};
 use crate::os::Output;

@@ -73,7 +73,8 @@ pub(crate) mod text;
 #[cfg(can_stop_threads)]
 pub(crate) mod search;
 #[cfg(not(can_stop_threads))]
-pub(crate) mod unsupported;
+#[path = "unsupported.rs"]
+pub(crate) mod search;
 pub(crate) mod api;
 
 pub use crate::figures::Address;
@@ -82,7 +83,4 @@ pub use api::{add_root, arm, find, live_blocks, referents, referrers, remove_roo
 pub(crate) use api::{find_among, report_at_exit};
 pub use error::LeakError;
 pub use report::{BlockCount, Cycle, LeakGroup, LeakKind, LeakReport, LeakedBlock, RcCounts};
-#[cfg(can_stop_threads)]
 pub(crate) use search::{IS_SUPPORTED, clear_stack};
-#[cfg(not(can_stop_threads))]
-pub(crate) use unsupported::{IS_SUPPORTED, clear_stack};

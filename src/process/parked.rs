@@ -81,10 +81,8 @@ impl ParkedHeaps {
         }
         for _ in 0..self.settled.length().min(SETTLED_LOOKED_AT) {
             let heap = self.take_settled()?;
-            // SAFETY: heaps are never unmapped.
-            let view = unsafe { heap.as_ref() };
             // SAFETY: Heap invariant 1: taken off the list.
-            if unsafe { view.owned() }.has_waiting() {
+            if unsafe { Heap::owned_at(heap) }.has_waiting() {
                 return Some(heap);
             }
             self.put_back(heap);

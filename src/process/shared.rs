@@ -112,17 +112,18 @@ impl Shared {
         self.stragglers.hold(|()| self.with_state(give_up))
     }
 
-    /// A heap for a thread: a parked one if there is one, else a new one. The key tells of the thread's end.
-    pub(crate) fn take_heap(&self) -> Result<(NonNull<Heap>, ThreadExitKey), NoHeap> {
+    /// A heap for a thread: a parked one if there is one, else a new one. The thread [`arm`](Self::arm)s the key next.
+    pub(crate) fn take_heap(&self) -> Result<NonNull<Heap>, NoHeap> {
         if matches!(self.region.see(), Decision::Refused) {
             return Err(NoHeap::NoRegion);
         }
         self.with_state(|state| {
             let region = self.started(state).ok_or(NoHeap::NoRegion)?;
-            let key = self.key.value().ok_or(NoHeap::Share)?;
+            if self.key.value().is_none() {
+                return Err(NoHeap::Share);
+            }
             let parked = state.parked.unpark();
-            let heap = parked.or_else(|| state.make_heap(region, HeapKind::Threads)).ok_or(NoHeap::Share)?;
-            Ok((heap, *key))
+            parked.or_else(|| state.make_heap(region, HeapKind::Threads)).ok_or(NoHeap::Share)
         })
     }
 
@@ -135,11 +136,10 @@ impl Shared {
             let region = self.started(state)?;
             state.parked.unpark_private().or_else(|| state.make_heap(region, HeapKind::Private))
         })?;
-        // SAFETY: heaps are never unmapped.
-        let view = unsafe { heap.as_ref() };
         // SAFETY: Heap invariant 1: just taken.
-        unsafe { view.owned() }.begin_thread();
-        view.name.set(name);
+        let owned = unsafe { Heap::owned_at(heap) };
+        owned.begin_thread();
+        owned.name.set(name);
         Some(heap)
     }
 
@@ -184,8 +184,9 @@ impl Shared {
         self.region.value()
     }
 
-    /// Arms the key once more, so that its destructor runs again with `value`. False if that fails.
-    pub(crate) fn arm_again(&self, value: *mut c_void) -> bool {
+    /// Arms the key, so that its destructor runs with `value` at the end of the calling thread: in the next round, if
+    /// that has begun. False if that fails.
+    pub(crate) fn arm(&self, value: *mut c_void) -> bool {
         self.key.value().is_some_and(|key| key.arm(value))
     }
 
@@ -197,10 +198,8 @@ impl Shared {
     /// Settles one parked heap that may have cached blocks or free arenas to give up, if there is one.
     fn settle_one(&self) {
         let Some(heap) = self.with_state(|state| state.parked.take_worthwhile()) else { return };
-        // SAFETY: heaps are never unmapped.
-        let view = unsafe { heap.as_ref() };
         // SAFETY: Heap invariant 1: taken off the list.
-        unsafe { view.owned() }.settle(self);
+        unsafe { Heap::owned_at(heap) }.settle(self);
         self.with_state(|state| state.parked.put_back(heap));
     }
 
@@ -214,11 +213,8 @@ impl Shared {
             let region = self.started(state)?;
             state.stragglers_heap(region)
         })?;
-        // SAFETY: heaps are never unmapped.
-        let heap = unsafe { heap.as_ref() };
         // SAFETY: Shared invariant 2.
-        let owned = unsafe { heap.owned() }.without_magazines();
-        Some(body(owned))
+        Some(body(unsafe { Heap::owned_at(heap) }.without_magazines()))
     }
 
     /// Offset of an address and the tag of its pool; `None` if it is not in the region.
@@ -282,10 +278,8 @@ impl Shared {
     /// Runs `body` with each parked heap. One at a time is off its list, so that a new thread finds the others.
     fn for_parked(&self, mut body: impl FnMut(OwnedHeap<'_>)) {
         let mut each = |heap: NonNull<Heap>| {
-            // SAFETY: heaps are never unmapped.
-            let view = unsafe { heap.as_ref() };
             // SAFETY: Heap invariant 1: taken off the list.
-            body(unsafe { view.owned() });
+            body(unsafe { Heap::owned_at(heap) });
             self.with_state(|state| state.parked.put_back(heap));
         };
         // First the settled heaps, each once, though other threads may put some back meanwhile; then those that have

@@ -26,9 +26,7 @@
 use super::detour::Detour;
 use super::mode::MODE;
 #[cfg(feature = "profile")]
-use super::sampling::SAMPLING;
-#[cfg(feature = "profile")]
-use super::sampling::is_sampling;
+use super::sampling::{SAMPLING, is_sampling};
 use super::shared::{NoHeap, Shared};
 use super::startup;
 use crate::heap::{Front, Heap, OwnedHeap};
@@ -248,15 +246,13 @@ fn make() -> Entry {
         return Entry::Stragglers;
     }
     match SHARED.take_heap() {
-        Ok((heap, key)) => {
-            // SAFETY: heaps are never unmapped.
-            let view = unsafe { heap.as_ref() };
+        Ok(heap) => {
             // SAFETY: Heap invariant 1: just taken.
-            let owned = unsafe { view.owned() };
+            let owned = unsafe { Heap::owned_at(heap) };
             owned.begin_thread();
             // Before the key is armed: that may make the C library allocate, which may come back here.
             set_heap(heap, begin_turn(owned));
-            if key.arm(heap.as_ptr().cast()) {
+            if SHARED.arm(heap.as_ptr().cast()) {
                 return Entry::Heap(owned);
             }
             leave(heap);
@@ -323,10 +319,8 @@ fn begin_turn(heap: OwnedHeap<'_>) -> bool {
 
 /// Ends the calling thread's ownership of its heap.
 fn leave(heap: NonNull<Heap>) {
-    // SAFETY: heaps are never unmapped.
-    let shared_view = unsafe { heap.as_ref() };
     // SAFETY: TLS invariants 1 and 2; behind the next two lines only this function knows.
-    let owned = unsafe { shared_view.owned() };
+    let owned = unsafe { Heap::owned_at(heap) };
     FRONT.set(&raw const ENDED);
     BESIDE.set(ptr::null());
     // The magazines stay as they are, for the next thread. If some heap needs an arena first, this one is settled.
@@ -342,7 +336,7 @@ unsafe extern "C" fn thread_exit(value: *mut c_void) {
         return;
     };
     let is_first = value.addr() & 1 == 0;
-    if is_first && SHARED.arm_again(value.map_addr(|address| address | 1)) {
+    if is_first && SHARED.arm(value.map_addr(|address| address | 1)) {
         return;
     }
     leave(heap);

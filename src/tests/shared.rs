@@ -26,11 +26,9 @@ pub(crate) fn shared() -> &'static Shared {
 }
 
 pub(crate) fn heap(shared: &Shared) -> (NonNull<Heap>, OwnedHeap<'static>) {
-    let (heap, _) = shared.take_heap().unwrap();
-    // SAFETY: heaps are never unmapped.
-    let view = unsafe { heap.as_ref() };
+    let heap = shared.take_heap().unwrap();
     // SAFETY: just taken by this test.
-    (heap, unsafe { view.owned() })
+    (heap, unsafe { Heap::owned_at(heap) })
 }
 
 /// Allocates until nothing is left, or `most` blocks.
@@ -319,7 +317,7 @@ fn locks_are_held_while_what_they_guard_is_used() {
 fn without_a_region_there_is_no_heap() {
     let shared = &Shared::new(small, nothing);
     shared.refuse_region();
-    assert_eq!(shared.take_heap().map(|_| ()), Err(NoHeap::NoRegion));
+    assert_eq!(shared.take_heap(), Err(NoHeap::NoRegion));
     assert!(shared.with_stragglers(|_| ()).is_none());
     assert_eq!(stats_of(shared).region.reserved_bytes, 0);
 }
@@ -328,7 +326,7 @@ fn without_a_region_there_is_no_heap() {
 fn without_a_key_threads_share_the_stragglers_heap() {
     let shared = &Shared::new(small, nothing);
     shared.refuse_key();
-    assert_eq!(shared.take_heap().map(|_| ()), Err(NoHeap::Share));
+    assert_eq!(shared.take_heap(), Err(NoHeap::Share));
     assert!(shared.with_stragglers(|_| ()).is_some());
 }
 
@@ -387,7 +385,7 @@ fn what_a_fork_left_half_changed_is_given_up() {
     assert_eq!(stats.small.live_blocks, 1000);
     free(shared, own, &blocks);
     assert_eq!(consistent(shared).small.live_blocks, 0);
-    assert_ne!(shared.take_heap().unwrap().0, parked);
+    assert_ne!(shared.take_heap().unwrap(), parked);
 }
 
 #[test]
