@@ -242,6 +242,11 @@ impl Crate {
             }
         }
         for source in self.sources.values() {
+            if let Some((name, above)) = source.module.split_last() {
+                if !self.children(&above.to_vec()).contains(name) {
+                    found.push(format!("{}: no `mod` line declares it, so it has no place in the order", source.file));
+                }
+            }
             found.extend(self.imports(source).iter().filter_map(|import| self.judge(source, import)));
             if source.is_contents && !source.syntax.items.iter().all(is_of_contents) {
                 found.push(format!("{}: has code, and is to be a table of contents", source.file));
@@ -583,4 +588,7 @@ fn each_kind_of_violation_is_seen() {
     let with_code = [("lib.rs", LIB), ("upper/mod.rs", "fn f() {}"), ("lower.rs", ""), ("base.rs", "")];
     let wrong = figures(&Crate::of(with_code.into_iter())).1;
     assert_eq!(wrong, ["upper/mod.rs: has code, and is to be a table of contents"]);
+    let undeclared = [("lib.rs", LIB), ("upper/mod.rs", ""), ("upper/lost.rs", ""), ("lower.rs", ""), ("base.rs", "")];
+    let wrong = figures(&Crate::of(undeclared.into_iter())).1;
+    assert_eq!(wrong, ["upper/lost.rs: no `mod` line declares it, so it has no place in the order"]);
 }

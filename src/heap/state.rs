@@ -222,14 +222,14 @@ impl Heap {
         OwnedHeap { heap: self, _not_send: PhantomData }
     }
 
-    /// The heap at this address, for its owner.
+    /// The heap that a pointer is to, for its owner.
     ///
     /// # Safety
-    /// * A heap has been made there.
+    /// * The pointer is to the whole of a heap that has been made.
     /// * The caller is the owner (Heap invariant 1) as long as the result lives.
     #[inline]
     pub(crate) unsafe fn owned_at<'h>(heap: NonNull<Self>) -> OwnedHeap<'h> {
-        // SAFETY: the caller promises that there is a heap, and heaps are never unmapped.
+        // SAFETY: the caller promises that it is to a heap, and heaps are never unmapped.
         let heap = unsafe { heap.as_ref() };
         // SAFETY: the caller's promise.
         unsafe { heap.owned() }

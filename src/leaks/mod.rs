@@ -73,8 +73,7 @@ pub(crate) mod text;
 #[cfg(can_stop_threads)]
 pub(crate) mod search;
 #[cfg(not(can_stop_threads))]
-#[path = "unsupported.rs"]
-pub(crate) mod search;
+pub(crate) mod unsupported;
 pub(crate) mod api;
 
 pub use crate::figures::Address;
@@ -84,3 +83,5 @@ pub(crate) use api::{find_among, report_at_exit};
 pub use error::LeakError;
 pub use report::{BlockCount, Cycle, LeakGroup, LeakKind, LeakReport, LeakedBlock, RcCounts};
 pub(crate) use search::{IS_SUPPORTED, clear_stack};
+#[cfg(not(can_stop_threads))]
+pub(crate) use unsupported as search;

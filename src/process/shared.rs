@@ -112,7 +112,8 @@ impl Shared {
         self.stragglers.hold(|()| self.with_state(give_up))
     }
 
-    /// A heap for a thread: a parked one if there is one, else a new one. The thread [`arm`](Self::arm)s the key next.
+    /// A heap for a thread: a parked one if there is one, else a new one. The thread then has to [`arm`](Self::arm) the key,
+    /// so a process without a key gives no heap.
     pub(crate) fn take_heap(&self) -> Result<NonNull<Heap>, NoHeap> {
         if matches!(self.region.see(), Decision::Refused) {
             return Err(NoHeap::NoRegion);
@@ -184,8 +185,8 @@ impl Shared {
         self.region.value()
     }
 
-    /// Arms the key, so that its destructor runs with `value` at the end of the calling thread: in the next round, if
-    /// that has begun. False if that fails.
+    /// Arms the key: its destructor runs with `value` when the calling thread ends, and once more if the destructor itself
+    /// arms it. False if that fails.
     pub(crate) fn arm(&self, value: *mut c_void) -> bool {
         self.key.value().is_some_and(|key| key.arm(value))
     }
