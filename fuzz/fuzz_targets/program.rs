@@ -2,7 +2,7 @@
 //! property tests: with a private heap beside the process's allocator if the first bit says so. See README.md.
 #![no_main]
 
-#[path = "../../tests/support/private.rs"]
+#[path = "../../tests/support/src/private.rs"]
 mod private;
 
 use libfuzzer_sys::fuzz_target;

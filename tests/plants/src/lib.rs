@@ -1,9 +1,11 @@
 //! Programs that leak, or seem to: each plants blocks in its way, and knows what must be found of them.
 //!
-//! For `tests/leaks.rs`, and for `tests/agreement`, which compares what is found with what LeakSanitizer finds. Addresses are kept as
+//! For `tests/leaks`, and for `tests/agreement`, which compares what is found with what LeakSanitizer finds. Addresses are kept as
 //! [`Address`], which is no pointer.
 
 #![allow(clippy::vec_box, reason = "each box is a block that is planted")]
+
+pub mod errors;
 
 use poolmalloc::leaks::{self, Address, LeakKind, LeakReport};
 use std::cell::RefCell;

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 use std::{ptr, thread};
 
 use poolmalloc::{PoolMalloc, Stats, check_heap, stats};
+use poolmalloc_plants::errors::plant_of;
 
 #[global_allocator]
 static ALLOC: PoolMalloc = PoolMalloc::new();
@@ -145,13 +146,9 @@ static BEFORE_MAIN: extern "C" fn() = {
     allocate_early
 };
 
-/// An error by name, for tests/debug.rs.
-#[path = "../../support/planted.rs"]
-mod planted;
-
 fn main() {
     if let Some(name) = std::env::args().nth(1) {
-        assert!(planted::plant_of(&name), "there is no error {name}");
+        assert!(plant_of(&name), "there is no error {name}");
         return;
     }
     println!(

@@ -1,0 +1,771 @@
+//! Typed pools do what a plain model does, whatever the order of operations: every value is dropped exactly once, no more blocks are
+//! kept than there is room for, and every figure is exact. Destructors and constructors may panic, boxes may be forgotten, blocks
+//! may be of any size and alignment, and of pools for threads boxes may be dropped on any thread.
+//!
+//! To see it fail: see the rows of `tests/mutants.txt` for this file.
+//!
+//! `cargo test --test typed_pools`
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fmt::Debug;
+use std::hash::BuildHasher;
+use std::mem::forget;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Barrier, mpsc};
+use std::thread;
+
+use poolmalloc::{ArcPoolBox, Pool, PoolBox, PoolFigures, Pooled, RcPoolBox, Reuse, Reused, SyncPool, leaks, stats};
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+
+use poolmalloc_support::block::layout;
+use poolmalloc_support::oracle::class_of;
+use poolmalloc_support::process::succeed;
+use poolmalloc_support::{Test, command, scaled, tests};
+
+/// What a pool tells, without what follows from the type.
+#[derive(Debug, PartialEq, Eq)]
+struct Told {
+    gets: u64,
+    hits: u64,
+    drops: u64,
+    freed: u64,
+    live: u64,
+    ready: u64,
+    high_water: u64,
+}
+
+impl Told {
+    fn of(figures: &PoolFigures) -> Self {
+        let PoolFigures { gets, hits, drops, freed, live, ready, high_water, .. } = *figures;
+        assert_eq!((gets - drops, gets - hits - freed), (live, live + ready), "{figures:?}");
+        Self { gets, hits, drops, freed, live, ready, high_water }
+    }
+}
+
+/// The model: numbers, and nothing of how it is done.
+#[derive(Default)]
+struct Model {
+    gets: u64,
+    hits: u64,
+    drops: u64,
+    freed: u64,
+    ready: Vec<u32>,
+    live: u64,
+    high_water: u64,
+    room: usize,
+}
+
+impl Model {
+    fn get(&mut self) -> Option<u32> {
+        self.gets += 1;
+        self.live += 1;
+        self.high_water = self.high_water.max(self.live);
+        let ready = self.ready.pop();
+        self.hits += u64::from(ready.is_some());
+        ready
+    }
+
+    /// A block comes back, with what it holds if the pool reuses values. Returns whether it is kept.
+    fn give(&mut self, is_worth: bool, value: u32) -> bool {
+        self.drops += 1;
+        self.live -= 1;
+        let is_kept = is_worth && self.ready.len() < self.room;
+        if is_kept {
+            self.ready.push(value);
+        } else {
+            self.freed += 1;
+        }
+        is_kept
+    }
+
+    fn clear(&mut self) -> Vec<u32> {
+        self.freed += self.ready.len() as u64;
+        std::mem::take(&mut self.ready)
+    }
+
+    fn told(&self) -> Told {
+        let Self { gets, hits, drops, freed, ref ready, live, high_water, .. } = *self;
+        Told { gets, hits, drops, freed, live, ready: ready.len() as u64, high_water }
+    }
+}
+
+/// How often each value was dropped and made ready.
+#[derive(Default)]
+struct Fates {
+    drops: RefCell<HashMap<u32, u32>>,
+}
+
+/// A value that notes its end, and has some bytes to lose.
+struct Noted<'f, const BYTES: usize> {
+    number: u32,
+    bytes: [u8; BYTES],
+    is_worth: bool,
+    fates: &'f Fates,
+}
+
+impl<'f, const BYTES: usize> Noted<'f, BYTES> {
+    fn new(number: u32, is_worth: bool, fates: &'f Fates) -> Self {
+        Self { number, bytes: [number as u8; BYTES], is_worth, fates }
+    }
+
+    fn check(&self, number: u32) {
+        assert_eq!(self.number, number);
+        assert!(self.bytes.iter().all(|byte| *byte == number as u8));
+    }
+}
+
+impl<const BYTES: usize> Drop for Noted<'_, BYTES> {
+    fn drop(&mut self) {
+        self.check(self.number);
+        *self.fates.drops.borrow_mut().entry(self.number).or_default() += 1;
+    }
+}
+
+impl<const BYTES: usize> Reuse for Noted<'_, BYTES> {
+    fn reuse(&mut self) -> bool {
+        self.is_worth
+    }
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Get,
+    /// By `get_with`, whose closure panics if it says so.
+    GetWith(bool),
+    Drop(usize),
+    IntoInner(usize),
+    Leak(usize),
+    Forget(usize),
+    Clear,
+    Ready,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        8 => Just(Step::Get),
+        3 => any::<bool>().prop_map(Step::GetWith),
+        8 => any::<usize>().prop_map(Step::Drop),
+        2 => any::<usize>().prop_map(Step::IntoInner),
+        1 => any::<usize>().prop_map(Step::Leak),
+        1 => any::<usize>().prop_map(Step::Forget),
+        1 => Just(Step::Clear),
+        3 => Just(Step::Ready),
+    ];
+    prop::collection::vec(step, 0..80)
+}
+
+/// Runs a property without a file of failures, which a test that is one of many here has no place for.
+fn check<S: Strategy>(strategy: S, property: impl Fn(S::Value))
+where
+    S::Value: Debug,
+{
+    let cases = scaled(2000, 8) as u32;
+    let config = Config { cases, failure_persistence: None, ..Config::default() };
+    let result = TestRunner::new(config).run(&strategy, |value| {
+        property(value);
+        Ok(())
+    });
+    result.unwrap_or_else(|error| panic!("{error}"));
+}
+
+/// Panics in silence.
+fn panic_quietly() -> ! {
+    std::panic::resume_unwind(Box::new("planned"))
+}
+
+macro_rules! fresh_model {
+    ($pool:ident, $bytes:literal) => {
+        check((0_usize..20, steps()), |(room, steps)| {
+            let fates = Fates::default();
+            let mut leaked = HashSet::new();
+            let mut next = 0;
+            {
+                let pool = $pool::<Noted<'_, $bytes>>::with_capacity(room);
+                let mut model = Model { room, ..Model::default() };
+                let mut boxes = Vec::new();
+                for step in steps {
+                    let place = |number: usize| if boxes.is_empty() { None } else { Some(number % boxes.len()) };
+                    match step {
+                        Step::Get | Step::Ready => {
+                            model.get();
+                            boxes.push(pool.get(Noted::new(next, true, &fates)));
+                            next += 1;
+                        }
+                        Step::GetWith(false) => {
+                            model.get();
+                            boxes.push(pool.get_with(|| Noted::new(next, true, &fates)));
+                            next += 1;
+                        }
+                        Step::GetWith(true) => {
+                            model.get();
+                            catch_unwind(AssertUnwindSafe(|| _ = pool.get_with(|| panic_quietly()))).unwrap_err();
+                            model.give(true, 0);
+                        }
+                        Step::Drop(number) => {
+                            if let Some(place) = place(number) {
+                                drop(boxes.swap_remove(place));
+                                model.give(true, 0);
+                            }
+                        }
+                        Step::IntoInner(number) => {
+                            if let Some(place) = place(number) {
+                                let value = Pooled::into_inner(boxes.swap_remove(place));
+                                model.give(true, 0);
+                                value.check(value.number);
+                            }
+                        }
+                        Step::Leak(number) => {
+                            if let Some(place) = place(number) {
+                                let value = Pooled::leak(boxes.swap_remove(place));
+                                value.check(value.number);
+                                leaked.insert(value.number);
+                            }
+                        }
+                        Step::Forget(number) => {
+                            if let Some(place) = place(number) {
+                                let value = boxes.swap_remove(place);
+                                leaked.insert(value.number);
+                                forget(value);
+                            }
+                        }
+                        Step::Clear => {
+                            model.clear();
+                            pool.clear();
+                        }
+                    }
+                    assert_eq!(Told::of(&pool.stats()), model.told());
+                    assert_eq!((pool.len(), pool.ready()), (model.live as usize, model.ready.len()));
+                    boxes.iter().for_each(|value| value.check(value.number));
+                    let blocks: HashSet<_> = boxes.iter().map(|value| &raw const **value).collect();
+                    assert_eq!(blocks.len(), boxes.len(), "a block was handed out twice");
+                }
+            }
+            let drops = fates.drops.into_inner();
+            for number in 0..next {
+                assert_eq!(drops.get(&number).is_none(), leaked.contains(&number), "value {number}");
+            }
+            assert!(drops.values().all(|count| *count == 1), "{drops:?}");
+        });
+    };
+}
+
+fn a_pool_does_what_its_model_does() {
+    fresh_model!(Pool, 24);
+}
+
+fn a_pool_of_large_values_does_what_its_model_does() {
+    fresh_model!(Pool, 700);
+}
+
+fn a_pool_for_threads_does_what_its_model_does() {
+    fresh_model!(SyncPool, 24);
+}
+
+macro_rules! reused_model {
+    ($pool:ident, $is_stack:literal) => {
+        check((0_usize..20, steps()), |(room, steps)| {
+            let fates = Fates::default();
+            let mut next = 0;
+            let mut outside = 0;
+            {
+                let pool = $pool::<Noted<'_, 40>>::with_capacity(room).reusing();
+                let mut model = Model { room, ..Model::default() };
+                let mut boxes: Vec<Pooled<_, _>> = Vec::new();
+                for step in steps {
+                    let place = |number: usize| if boxes.is_empty() { None } else { Some(number % boxes.len()) };
+                    let before = fates.drops.borrow().len();
+                    let mut dropped = 0;
+                    match step {
+                        Step::Get | Step::GetWith(_) => {
+                            let expected = model.get();
+                            // Every third is not worth keeping.
+                            let value = pool.get_ready_or(|| Noted::new(next, next % 3 > 0, &fates));
+                            match expected {
+                                // Which list a value comes from depends on what is in the others.
+                                Some(number) => assert!(!$is_stack || number == value.number),
+                                None => {
+                                    assert_eq!(value.number, next);
+                                    next += 1;
+                                }
+                            }
+                            boxes.push(value);
+                        }
+                        Step::Ready => match pool.get_ready() {
+                            Some(value) => {
+                                let expected = model.get();
+                                assert!(expected.is_some() && (!$is_stack || expected == Some(value.number)));
+                                boxes.push(value);
+                            }
+                            None => assert!(model.ready.is_empty()),
+                        },
+                        Step::Drop(number) | Step::Leak(number) | Step::Forget(number) => {
+                            if let Some(place) = place(number) {
+                                let value = boxes.swap_remove(place);
+                                dropped = usize::from(!model.give(value.is_worth, value.number));
+                            }
+                        }
+                        Step::IntoInner(number) => {
+                            if let Some(place) = place(number) {
+                                let value = Pooled::into_inner(boxes.swap_remove(place));
+                                model.give(false, 0);
+                                value.check(value.number);
+                                dropped = 1;
+                            }
+                        }
+                        Step::Clear => {
+                            dropped = model.clear().len();
+                            pool.clear();
+                        }
+                    }
+                    assert_eq!(fates.drops.borrow().len(), before + dropped);
+                    assert_eq!(Told::of(&pool.stats()), model.told());
+                    boxes.iter().for_each(|value| value.check(value.number));
+                }
+                outside += boxes.len();
+            }
+            let drops = fates.drops.into_inner();
+            assert!(outside <= drops.len() && drops.len() == next as usize);
+            assert!(drops.values().all(|count| *count == 1), "{drops:?}");
+        });
+    };
+}
+
+fn a_pool_that_reuses_does_what_its_model_does() {
+    reused_model!(Pool, true);
+}
+
+fn a_pool_for_threads_that_reuses_does_what_its_model_does() {
+    reused_model!(SyncPool, false);
+}
+
+#[repr(align(64))]
+struct OnALine(u8);
+
+#[repr(align(4096))]
+struct OnAPage(#[allow(dead_code, reason = "it only takes room")] [u8; 4096]);
+
+fn values_of_all_sizes_and_alignments() {
+    fn check<T>(make: impl Fn() -> T) {
+        for pool in [Pool::with_capacity(2), Pool::with_capacity(0)] {
+            let boxes: Vec<_> = (0..5).map(|_| pool.get(make())).collect();
+            for value in &boxes {
+                assert!((&raw const **value).is_aligned());
+            }
+            drop(boxes);
+            let figures = pool.stats();
+            assert_eq!((figures.ready, figures.freed), (figures.capacity, 5 - figures.capacity));
+            assert_eq!(figures.ready_bytes, figures.ready * size_of::<T>() as u64);
+        }
+        let pool = SyncPool::with_capacity(2);
+        drop((0..5).map(|_| pool.get(make())).collect::<Vec<_>>());
+        assert_eq!((pool.ready(), pool.capacity()), (2, 2));
+    }
+    check(|| ());
+    check(|| 1_u8);
+    check(|| [0_u64; 0]);
+    check(|| OnALine(1).0);
+    check(|| OnALine(2));
+    check(|| OnAPage([3; 4096]));
+    check(|| [7_u8; 257]);
+    check(|| [7_u64; 100_000]);
+    check(|| String::from("text"));
+}
+
+/// Panics when it is dropped, if it is told to.
+struct Panics(Rc<Cell<bool>>, Rc<Cell<usize>>);
+
+impl Drop for Panics {
+    fn drop(&mut self) {
+        self.1.set(self.1.get() + 1);
+        if self.0.replace(false) {
+            panic_quietly();
+        }
+    }
+}
+
+impl Reuse for Panics {
+    fn reuse(&mut self) -> bool {
+        if self.0.replace(false) {
+            panic_quietly();
+        }
+        true
+    }
+}
+
+fn panics_of_destructors_lose_no_block() {
+    let (panics, dropped) = (Rc::new(Cell::new(false)), Rc::new(Cell::new(0)));
+    let value = || Panics(panics.clone(), dropped.clone());
+    let quiet = |f: &mut dyn FnMut()| catch_unwind(AssertUnwindSafe(f)).unwrap_err();
+
+    let pool = Pool::new();
+    let held = pool.get(value());
+    panics.set(true);
+    let mut held = Some(held);
+    quiet(&mut || drop(held.take()));
+    assert_eq!((pool.len(), pool.ready(), dropped.get()), (0, 1, 1));
+
+    // A value whose `reuse` panics is dropped, and its block freed.
+    let pool = Pool::new().reusing();
+    let mut held = Some(pool.get_ready_or(value));
+    panics.set(true);
+    quiet(&mut || drop(held.take()));
+    assert_eq!((pool.len(), pool.ready(), pool.stats().freed, dropped.get()), (0, 0, 1, 2));
+
+    // All ready values are dropped, though one panics.
+    drop((0..5).map(|_| pool.get_ready_or(value)).collect::<Vec<_>>());
+    assert_eq!(pool.ready(), 5);
+    panics.set(true);
+    quiet(&mut || pool.clear());
+    assert_eq!((pool.ready(), pool.stats().freed, dropped.get()), (0, 6, 7));
+    drop((0..5).map(|_| pool.get_ready_or(value)).collect::<Vec<_>>());
+    panics.set(true);
+    drop(held);
+    let mut pool = Some(pool);
+    quiet(&mut || drop(pool.take()));
+    assert_eq!(dropped.get(), 12);
+}
+
+/// A value that uses its pool when it is dropped.
+struct Reentrant<'p>(&'p Pool<Reentrant<'p>>, u32);
+
+impl Drop for Reentrant<'_> {
+    fn drop(&mut self) {
+        if self.1 > 0 {
+            drop(self.0.get(Reentrant(self.0, self.1 - 1)));
+        }
+    }
+}
+
+fn what_a_maker_takes_and_drops_is_not_there_at_once() {
+    let pool = Pool::<Vec<u8>>::with_capacity(3).reusing();
+    let one = pool.get_ready_or(|| {
+        drop(pool.get_ready_or(Vec::new));
+        Vec::new()
+    });
+    let figures = pool.stats();
+    assert_eq!((figures.live, figures.ready, figures.high_water), (1, 1, 1));
+    drop(one);
+}
+
+fn destructors_may_use_the_pool() {
+    let pool = Pool::with_capacity(3);
+    drop(pool.get(Reentrant(&pool, 10)));
+    let figures = pool.stats();
+    assert_eq!((figures.gets, figures.high_water, figures.ready, figures.freed), (11, 11, 3, 8));
+}
+
+#[expect(clippy::mutable_key_type, reason = "the value of a box is its key, and not what it knows of its pool")]
+fn boxes_are_as_those_of_the_standard_library() {
+    let pool = Pool::new();
+    let (one, two) = (pool.get(String::from("one")), pool.get(String::from("two")));
+    assert!(one < two && one != two && one == pool.get("one".into()));
+    assert_eq!((format!("{one} {two:?}"), one.as_ref().len()), ("one \"two\"".into(), 3));
+    let hasher = std::hash::RandomState::new();
+    assert_eq!(hasher.hash_one(&one), hasher.hash_one("one"));
+    assert_eq!(format!("{one:p}"), format!("{:p}", &raw const *one));
+    let mut map = BTreeMap::from([(one, 1), (two, 2)]);
+    // By `Borrow`.
+    assert_eq!(map.get(&String::from("two")), Some(&2));
+    assert_eq!(map.remove(&String::from("three")), None);
+    let mut three = pool.get(String::from("three"));
+    three.as_mut().push('!');
+    three.make_ascii_uppercase();
+    let seen = thread::scope(|scope| scope.spawn(|| three.len()).join().unwrap());
+    assert_eq!((seen, Pooled::into_inner(three)), (6, "THREE!".into()));
+    assert_eq!(
+        format!("{:?}", Pool::<u8>::named("a\nb", 7)),
+        r#"Pool { name: "a_b", live: 0, ready: 0, capacity: 7, .. }"#
+    );
+}
+
+fn boxes_with_a_share_keep_the_pool() {
+    let noted = Rc::new(());
+    let (first, second): (RcPoolBox<_>, RcPoolBox<_>) = {
+        let pool = Rc::new(Pool::new());
+        (pool.get_owned(noted.clone()), pool.get_owned(noted.clone()))
+    };
+    drop(first);
+    assert_eq!((Rc::strong_count(&noted), Rc::strong_count(&second)), (2, 2));
+    let leaked: &Rc<()> = Pooled::leak(second);
+    assert_eq!(Rc::strong_count(leaked), 2);
+
+    let pool = Arc::new(SyncPool::new().reusing());
+    let value: ArcPoolBox<Vec<u8>, Reused> = pool.get_ready_or_owned(|| Vec::with_capacity(100));
+    let observed = Arc::downgrade(&pool);
+    drop(pool);
+    thread::spawn(move || drop(value)).join().unwrap();
+    assert!(observed.upgrade().is_none());
+    let pool = Rc::new(Pool::new().reusing());
+    drop(pool.get_ready_or_owned(String::new));
+    assert_eq!((pool.get_ready_or_owned(String::new).len(), pool.stats().hits), (0, 1));
+}
+
+fn collections_are_cleared_and_keep_their_buffers() {
+    let pool = Pool::new().reusing();
+    let mut map = pool.get_ready_or(|| HashMap::with_capacity(100));
+    map.insert(1, Rc::new(()));
+    let (shared, capacity) = (map[&1].clone(), map.capacity());
+    drop(map);
+    assert_eq!(Rc::strong_count(&shared), 1);
+    let map: PoolBox<'_, HashMap<i32, Rc<()>>, Reused> = pool.get_ready().unwrap();
+    assert_eq!((map.len(), map.capacity()), (0, capacity));
+    let pool = Pool::new().reusing();
+    drop(pool.get_ready_or(|| HashSet::from([1])));
+    assert!(pool.get_ready().unwrap().is_empty());
+    let pool = Pool::new().reusing();
+    drop(pool.get_ready_or(|| String::from("text")));
+    assert_eq!(pool.get_ready().map(|text| (text.len(), text.capacity())), Some((0, 4)));
+}
+
+/// A value of which there is one for each number, and that notes each drop.
+struct Counted<'c>(&'c AtomicUsize, usize);
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Threads take boxes and drop those of others. In the end each value was dropped once, and the figures are exact.
+fn threads_hand_boxes_round() {
+    const THREADS: usize = 4;
+    const ROUNDS: usize = scaled(40_000, 20);
+    let dropped = AtomicUsize::new(0);
+    {
+        let pool = SyncPool::with_capacity(64);
+        let start = Barrier::new(THREADS);
+        let (senders, receivers): (Vec<_>, Vec<_>) = (0..THREADS).map(|_| mpsc::sync_channel(16)).unzip();
+        thread::scope(|scope| {
+            for (number, receiver) in receivers.into_iter().enumerate() {
+                let to = senders[(number + 1) % THREADS].clone();
+                let (pool, start, dropped) = (&pool, &start, &dropped);
+                scope.spawn(move || {
+                    start.wait();
+                    for round in 0..ROUNDS {
+                        let value = number * ROUNDS + round;
+                        let mine = pool.get(Counted(dropped, value));
+                        let held = pool.get_with(|| Counted(dropped, value));
+                        if let Err(mpsc::TrySendError::Full(mine)) = to.try_send(mine) {
+                            assert_eq!(mine.1, value);
+                        }
+                        while let Ok(theirs) = receiver.try_recv() {
+                            assert!(theirs.1 < THREADS * ROUNDS);
+                        }
+                        assert_eq!(held.1, value);
+                    }
+                });
+            }
+            drop(senders);
+        });
+        let figures = pool.stats();
+        Told::of(&figures);
+        assert_eq!((figures.gets, figures.live), ((THREADS * ROUNDS * 2) as u64, 0));
+        assert!(figures.ready <= 64 && figures.high_water >= figures.ready, "{figures:?}");
+        pool.clear();
+        assert_eq!((pool.ready(), pool.stats().hits), (0, figures.hits));
+    }
+    assert_eq!(dropped.into_inner(), THREADS * ROUNDS * 2);
+}
+
+/// What one thread drops serves another.
+fn threads_find_what_others_dropped() {
+    let pool = SyncPool::with_capacity(100);
+    let boxes: Vec<_> = (0..100).map(|number| pool.get(number)).collect();
+    thread::scope(|scope| scope.spawn(move || drop(boxes)).join().unwrap());
+    assert_eq!(pool.ready(), 100);
+    drop((0..100).map(|number| pool.get(number)).collect::<Vec<_>>());
+    assert_eq!(pool.stats().hits, 100);
+}
+
+fn figures_of(name: &str) -> Option<PoolFigures> {
+    stats().typed.by_name().iter().find(|named| named.name.as_str() == name).map(|named| named.figures)
+}
+
+fn named_pools_are_in_the_statistics() {
+    assert_eq!(stats().typed.all.pools, 0);
+    let unnamed = Pool::new();
+    drop(unnamed.get(1));
+    assert!(!stats().to_string().contains("typed pools"));
+    let pools = [Pool::named("nodes", 10), Pool::named("edges", 20), Pool::named("nodes", 7)];
+    let before = stats();
+    let boxes: Vec<_> = (0..100).map(|number| pools[number % 3].get([number; 6])).collect();
+    drop(boxes);
+    let held = pools[0].get([1; 6]);
+    let all = stats();
+    // A ready block is a live one of the allocator.
+    let class = class_of(layout(48, 8)).expect("a class");
+    assert_eq!(all.classes[class].live_blocks - before.classes[class].live_blocks, 10 + 20 + 7);
+    assert_eq!((all.typed.all.live, all.typed.all.ready), (1, 9 + 20 + 7));
+    let nodes = figures_of("nodes").unwrap();
+    assert_eq!((nodes.pools, nodes.capacity, nodes.gets), (2, 17, 34 + 33 + 1));
+    assert_eq!((nodes.live, nodes.live_bytes, nodes.ready, nodes.ready_bytes), (1, 48, 16, 16 * 48));
+    let text = all.to_string();
+    let line = text.lines().find(|line| line.starts_with("edges ")).unwrap();
+    assert_eq!(line.split_whitespace().collect::<Vec<_>>(), ["edges", "1", "0", "0", "20", "960", "33", "33", "0"]);
+    let mut json = String::new();
+    all.write_json(&mut json).unwrap();
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["typed"]["all"]["ready"], 36);
+    assert_eq!(
+        (&json["typed"]["by_name"][1]["name"], &json["typed"]["by_name"].as_array().unwrap().len()),
+        (&"edges".into(), &2)
+    );
+    let mut text = String::new();
+    all.write_prometheus(&mut text).unwrap();
+    assert!(text.contains("\npoolmalloc_typed_ready{name=\"edges\"} 20\n"), "{text}");
+    drop(held);
+    // Out of the middle, from the front, and the last.
+    let [first, second, third] = pools;
+    drop(second);
+    assert!(figures_of("edges").is_none() && figures_of("nodes").is_some_and(|nodes| nodes.pools == 2));
+    let moved = thread::spawn(move || third).join().unwrap();
+    drop(moved);
+    assert!(figures_of("nodes").is_some_and(|nodes| nodes.capacity == 10));
+    drop(first);
+    assert_eq!(stats().typed.all.pools, 0);
+}
+
+/// Other threads make, use and drop named pools while one asks for the statistics.
+fn statistics_are_told_while_pools_come_and_go() {
+    let rounds = scaled(20_000, 20);
+    thread::scope(|scope| {
+        let threads: Vec<_> = (0..3)
+            .map(|number| {
+                scope.spawn(move || {
+                    for round in 0..rounds {
+                        let pool = Pool::named(["a", "b", "c"][number], 8);
+                        let shared = SyncPool::named("shared", 8).reusing();
+                        drop((pool.get(round), shared.get_ready_or(String::new)));
+                    }
+                })
+            })
+            .collect();
+        while !threads.iter().all(|thread| thread.is_finished()) {
+            let typed = stats().typed;
+            assert!(typed.all.pools <= 6 && typed.by_name().len() <= 4);
+            assert!(typed.all.ready <= 6);
+        }
+    });
+    assert_eq!(stats().typed.all.pools, 0);
+}
+
+#[inline(never)]
+fn forget_a_box(pool: &Pool<[usize; 7]>) {
+    let mut held: Vec<_> = (0..20).map(|_| pool.get([0; 7])).collect();
+    // Its place on the list is the one that the others leave free when they come back.
+    forget(held.swap_remove(1));
+}
+
+#[inline(never)]
+fn leak_a_pool() {
+    // So few that the list of them is a small block.
+    let pool = Pool::with_capacity(4);
+    drop((0..3).map(|_| pool.get([0_usize; 10])).collect::<Vec<_>>());
+    forget(pool);
+}
+
+/// In a child: what a search for leaks says of a pool.
+fn search_for_leaks() {
+    if cfg!(not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))) {
+        return;
+    }
+    let blocks_of =
+        |report: &leaks::LeakReport, bytes| report.blocks.iter().filter(|block| block.bytes == bytes).count();
+    let pool = Pool::named("searched", 100);
+    let shared = SyncPool::new();
+    let held = pool.get([0_usize; 7]);
+    drop((0..50).map(|_| pool.get([0; 7])).collect::<Vec<_>>());
+    drop((0..50).map(|_| shared.get([0_u64; 8])).collect::<Vec<_>>());
+    let report = leaks::find().expect("a search");
+    assert!(report.is_empty(), "{report}");
+    // Nothing leads to a box that was forgotten, though its block was on the list before.
+    forget_a_box(&pool);
+    let report = leaks::find().expect("a search");
+    assert_eq!((blocks_of(&report, 56), report.leaked().blocks), (1, 1), "{report:#}");
+    // A pool that is leaked leaks what it has ready: three blocks, to which its list leads, to which itself does.
+    leak_a_pool();
+    let report = leaks::find().expect("a search");
+    assert_eq!((blocks_of(&report, 80), report.leaked().blocks, report.direct.blocks), (3, 6, 2), "{report:#}");
+    drop((held, shared));
+}
+
+fn leaks_are_those_of_the_program() {
+    succeed(&mut command!("leaks"));
+}
+
+/// In a child of a fork pools can be used on: those of other threads, too, and those that another thread was just using.
+fn pools_survive_a_fork() {
+    let pool = SyncPool::named("forked", 64);
+    drop((0..64).map(|number| pool.get(number)).collect::<Vec<_>>());
+    let is_over = std::sync::atomic::AtomicBool::new(false);
+    thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !is_over.load(Ordering::Relaxed) {
+                    let boxes: Vec<_> = (0..10).map(|number| pool.get(number)).collect();
+                    drop(Pool::<u8>::named("fleeting", 1));
+                    drop(boxes);
+                }
+            });
+        }
+        let _end = poolmalloc_support::SetAtEnd(&is_over);
+        for _ in 0..scaled(200, 4) {
+            // SAFETY: the child uses nothing but pools and this allocator, which may be used there.
+            let child = unsafe { libc::fork() };
+            if child == 0 {
+                let used = catch_unwind(AssertUnwindSafe(|| {
+                    let boxes: Vec<_> = (0..100).map(|number| pool.get(number)).collect();
+                    assert!(boxes.iter().enumerate().all(|(number, value)| **value == number));
+                    drop(boxes);
+                    pool.clear();
+                    assert_eq!(pool.ready(), 0);
+                    // All lists serve again.
+                    drop((0..100).map(|number| pool.get(number)).collect::<Vec<_>>());
+                    assert_eq!(pool.ready(), 64);
+                    let named = Pool::<u8>::named("childs", 1);
+                    assert!(figures_of("childs").is_some());
+                    drop(named);
+                    assert!(figures_of("childs").is_none());
+                }));
+                // SAFETY: no preconditions.
+                unsafe { libc::_exit(i32::from(used.is_err())) };
+            }
+            let mut status = 0;
+            // SAFETY: `status` is a valid place for the answer.
+            assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+            assert_eq!(status, 0, "the child of a fork");
+        }
+    });
+}
+
+pub(crate) fn tests() -> Vec<Test> {
+    tests![
+        a_pool_does_what_its_model_does,
+        a_pool_of_large_values_does_what_its_model_does,
+        a_pool_for_threads_does_what_its_model_does,
+        a_pool_that_reuses_does_what_its_model_does,
+        a_pool_for_threads_that_reuses_does_what_its_model_does,
+        values_of_all_sizes_and_alignments,
+        panics_of_destructors_lose_no_block,
+        what_a_maker_takes_and_drops_is_not_there_at_once,
+        destructors_may_use_the_pool,
+        boxes_are_as_those_of_the_standard_library,
+        boxes_with_a_share_keep_the_pool,
+        collections_are_cleared_and_keep_their_buffers,
+        threads_hand_boxes_round,
+        threads_find_what_others_dropped,
+        named_pools_are_in_the_statistics,
+        statistics_are_told_while_pools_come_and_go,
+        leaks_are_those_of_the_program,
+        pools_survive_a_fork,
+    ]
+}
+
+pub(crate) fn child(role: &str) {
+    assert_eq!(role, "leaks");
+    search_for_leaks();
+}

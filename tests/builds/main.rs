@@ -1,0 +1,15 @@
+//! Tests that build a program or a shared library with cargo, and run it. The allocator of this process is the system's.
+//!
+//! `cargo test --test builds`; of one module `cargo test --test builds unload::`
+
+mod program;
+mod unload;
+
+use poolmalloc_support::Module;
+
+fn main() {
+    poolmalloc_support::main(&[
+        Module::new("program", program::tests),
+        Module::with_children("unload", unload::tests, unload::child),
+    ]);
+}

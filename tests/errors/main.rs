@@ -1,0 +1,19 @@
+//! Tests of programs with errors: a child makes each error, and ends with the report of it.
+//!
+//! `cargo test --test errors`; of one module `cargo test --test errors misuse::`
+
+mod misuse;
+mod debug;
+
+use poolmalloc::PoolMalloc;
+use poolmalloc_support::Module;
+
+#[global_allocator]
+static ALLOC: PoolMalloc = PoolMalloc::new();
+
+fn main() {
+    poolmalloc_support::main(&[
+        Module::with_children("misuse", misuse::tests, misuse::child),
+        Module::with_children("debug", debug::tests, debug::child),
+    ]);
+}

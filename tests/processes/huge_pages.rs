@@ -1,0 +1,88 @@
+//! `POOLMALLOC_HUGE_PAGES` says from where on the region is in huge pages.
+//!
+//! Each setting is one process, which takes 80 MiB of blocks and reads in `/proc/self/smaps` what the kernel was asked for
+//! where they lie: that does not depend on whether it has a huge page to give.
+//!
+//! To see it fail: ask for huge pages from elsewhere on; ask for them where the environment says never; say nothing of a word
+//! that has no meaning, or say it at each request.
+//!
+//! `cargo test --test huge_pages`
+
+use std::fs;
+
+use poolmalloc_support::block::{Block, layout};
+use poolmalloc_support::oracle::{CLASSES, size_of_class};
+use poolmalloc_support::process::{say, told};
+use poolmalloc_support::{Test, command, tests};
+
+const MIB: usize = 1 << 20;
+
+/// What was asked for at each of these addresses, huge pages (`h`), none (`n`) or nothing (`.`); `None` if the kernel does
+/// not tell.
+fn asked_for(addresses: &[usize]) -> Option<String> {
+    // A kernel without them refuses the question.
+    fs::metadata("/sys/kernel/mm/transparent_hugepage").ok()?;
+    let text = fs::read_to_string("/proc/self/smaps").ok()?;
+    let mut ranges = vec![];
+    for line in text.lines() {
+        let first = line.split_whitespace().next()?;
+        if let Some((start, end)) = first.split_once('-') {
+            let number = |text| usize::from_str_radix(text, 16).ok();
+            ranges.push((number(start)?..number(end)?, '.'));
+        } else if first == "VmFlags:" {
+            let flag = line.split_whitespace().find(|flag| ["hg", "nh"].contains(flag));
+            ranges.last_mut()?.1 = flag.map_or('.', |flag| if flag == "hg" { 'h' } else { 'n' });
+        }
+    }
+    let of = |address| ranges.iter().find(|(range, _)| range.contains(address)).map(|(_, letter)| *letter);
+    addresses.iter().map(of).collect()
+}
+
+/// Takes 80 MiB and says for some depths, in MiB of the region, what was asked for there.
+fn hold() {
+    let size = size_of_class(CLASSES - 1).expect("a size that is served by 256 bytes");
+    let blocks: Vec<Block> = (0..80 * MIB / 256).map(|at| Block::new(layout(size, 8), at)).collect();
+    let mut addresses: Vec<usize> = blocks.iter().map(Block::address).collect();
+    addresses.sort_unstable();
+    let places: Vec<usize> = [1, 3, 15, 17, 63, 66].iter().map(|mib| addresses[mib * MIB / 256]).collect();
+    let answer = asked_for(&places).unwrap_or_else(|| "unknown".to_owned());
+    say(&answer);
+}
+
+fn every_setting() {
+    const WARNING: &str =
+        "poolmalloc: POOLMALLOC_HUGE_PAGES is neither `never` nor `always` nor a number of MiB; ignored\n";
+    for (value, expected, warning) in [
+        (None, "n.....", ""),
+        (Some(""), "n.....", ""),
+        (Some("never"), "nnnnnn", ""),
+        (Some("always"), "nhhhhh", ""),
+        (Some("16"), "n..hhh", ""),
+        (Some("64"), "n....h", ""),
+        (Some("some"), "n.....", WARNING),
+    ] {
+        let mut child = command!("hold");
+        match value {
+            Some(value) => child.env("POOLMALLOC_HUGE_PAGES", value),
+            None => child.env_remove("POOLMALLOC_HUGE_PAGES"),
+        };
+        let output = child.output().expect("starting the child");
+        assert!(output.status.success(), "{}", told(&output));
+        let answer = String::from_utf8_lossy(&output.stdout).into_owned();
+        if answer == "unknown" {
+            println!("left out: this system does not say which pages it was asked for");
+            return;
+        }
+        assert_eq!(answer, expected, "{value:?}");
+        assert_eq!(String::from_utf8_lossy(&output.stderr), warning, "{value:?}");
+        println!("{:>8}: {answer}", value.unwrap_or("unset"));
+    }
+}
+
+pub(crate) fn tests() -> Vec<Test> {
+    tests![every_setting]
+}
+
+pub(crate) fn child(_role: &str) {
+    hold();
+}

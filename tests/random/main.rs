@@ -1,0 +1,12 @@
+//! Tests that count the blocks of a test alone: they use the library directly, and the process's allocator is the system's.
+//!
+//! `cargo test --test random`; of one module `cargo test --test random soak::`
+
+mod random_program;
+mod soak;
+
+use poolmalloc_support::Module;
+
+fn main() {
+    poolmalloc_support::main(&[Module::new("random_program", random_program::tests), Module::new("soak", soak::tests)]);
+}

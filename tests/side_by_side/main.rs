@@ -1,0 +1,11 @@
+//! Tests of figures that no other thread may disturb. So they run in the usual harness, whose threads allocate at the same time.
+//!
+//! `cargo test --test side_by_side`; of one module `cargo test --test side_by_side measure::`
+
+mod assertions;
+mod measure;
+
+use poolmalloc::PoolMalloc;
+
+#[global_allocator]
+static ALLOC: PoolMalloc = PoolMalloc::new();

@@ -1,0 +1,120 @@
+//! Runs the tests of a binary one after another on the main thread, with the command line of the usual harness.
+//!
+//! The usual harness runs its tests on threads of its own and allocates while they run, so tests that compare statistics,
+//! count heaps or fork cannot use it.
+//!
+//! A binary has one module of tests for each file of its folder. The tests of a module are named after it, as `sizes::size_matrix`. So are
+//! the children that a module starts: the child's role `exit::return` belongs to the module `exit`.
+
+use std::borrow::Cow;
+
+use libtest_mimic::{Arguments, Trial};
+
+use crate::oracle::mode;
+use crate::process::role;
+
+/// Has a test binary end with its first panic, as `tests/mutants` wants: one test that fails is enough.
+const FAIL_FAST: &str = "POOLMALLOC_TEST_FAIL_FAST";
+
+type Body = Box<dyn FnOnce() + Send>;
+
+/// One test: it passes unless it panics.
+pub struct Test {
+    name: Cow<'static, str>,
+    body: Body,
+    is_ignored: bool,
+    left_out: Option<&'static str>,
+}
+
+impl Test {
+    /// A test that runs `body`.
+    pub fn new(name: impl Into<Cow<'static, str>>, body: impl FnOnce() + Send + 'static) -> Self {
+        Self { name: name.into(), body: Box::new(body), is_ignored: false, left_out: None }
+    }
+
+    /// Ignores the test where `is_ignored` holds: the option `--ignored` still runs it.
+    #[must_use]
+    pub fn ignored_if(self, is_ignored: bool) -> Self {
+        Self { is_ignored, ..self }
+    }
+
+    /// Leaves the test out in debug mode (`POOLMALLOC=debug`), and has `reason` printed there.
+    #[must_use]
+    pub fn not_in_debug(self, reason: &'static str) -> Self {
+        Self { left_out: mode::is_debug().then_some(reason), ..self }
+    }
+}
+
+/// Tests that are named after the functions that they run.
+#[macro_export]
+macro_rules! tests {
+    ($($test:path),* $(,)?) => {
+        vec![$($crate::Test::new(stringify!($test), $test)),*]
+    };
+}
+
+/// The tests of one file, and what the children do that they start.
+pub struct Module {
+    name: &'static str,
+    tests: fn() -> Vec<Test>,
+    child: Option<fn(&str)>,
+}
+
+impl Module {
+    /// A module whose tests start no children.
+    pub const fn new(name: &'static str, tests: fn() -> Vec<Test>) -> Self {
+        Self { name, tests, child: None }
+    }
+
+    /// A module whose tests start children; `child` gets the role that [`command!`](crate::command!) was given.
+    pub const fn with_children(name: &'static str, tests: fn() -> Vec<Test>, child: fn(&str)) -> Self {
+        Self { name, tests, child: Some(child) }
+    }
+}
+
+/// Runs the tests of all modules; in a child, what the module that started it has for its role.
+///
+/// # Panics
+/// Where the child's role belongs to no module.
+pub fn main(modules: &[Module]) {
+    if let Some(role) = role() {
+        let (name, role) = role.split_once("::").expect("a module's name and a role");
+        let module = modules.iter().find(|module| module.name == name).expect("a module of this binary");
+        return module.child.expect("a module with children")(role);
+    }
+    let tests_of = |module: &Module| {
+        let name = module.name;
+        (module.tests)().into_iter().map(move |test| Test { name: format!("{name}::{}", test.name).into(), ..test })
+    };
+    run(modules.iter().flat_map(tests_of).collect());
+}
+
+/// Runs `tests` one after another on the main thread.
+pub fn run(tests: Vec<Test>) {
+    if std::env::var_os(FAIL_FAST).is_some() {
+        let usual = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            usual(panic);
+            // SAFETY: no preconditions.
+            unsafe { libc::_exit(101) };
+        }));
+    }
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads = Some(1);
+    let is_chosen = |name: &str| arguments.filter.as_ref().is_none_or(|filter| name.contains(filter));
+    let mut trials = Vec::new();
+    for Test { name, body, is_ignored, left_out } in tests {
+        if let Some(reason) = left_out {
+            if is_chosen(&name) {
+                println!("left out in debug mode: {name}: {reason}");
+            }
+            continue;
+        }
+        let body = move || {
+            body();
+            Ok(())
+        };
+        trials.push(Trial::test(name, body).with_ignored_flag(is_ignored));
+    }
+    libtest_mimic::run(&arguments, trials).exit_if_failed();
+}

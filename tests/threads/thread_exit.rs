@@ -1,0 +1,421 @@
+//! The last moments of a thread: destructors that allocate and free before, between and after the library's own.
+//!
+//! Thread-local destructors registered before and after the thread's first request, nested ones,
+//! destructors of C++, and pthread keys made before and after the library's, each in all of the rounds that the system grants. The
+//! threads are raw ones, which have not used the allocator when the test begins.
+//!
+//! To see it fail: make a heap anew for each late request (the heaps grow with the threads); never arm the key again after its
+//! first round; drop what a late free counted; leave a free word of combined frees behind.
+//!
+//! `cargo test --test thread_exit`
+
+use std::cell::{Cell, RefCell};
+use std::ffi::c_void;
+use std::ptr::{self, NonNull};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
+
+use poolmalloc_support::block::{Block, layout};
+use poolmalloc_support::oracle::{assert_nothing_left, consistent_stats, heaps};
+use poolmalloc_support::{Test, raw_thread, tests, words};
+
+/// Threads of each test, [`AT_A_TIME`] running together.
+const THREADS: usize = 400;
+const AT_A_TIME: usize = 4;
+
+/// Runs `body` in [`THREADS`] raw threads. No block is lost, and the heaps are those of the threads that ran together and at
+/// most one that late requests share.
+fn in_many_threads(body: impl Fn(usize) + Sync) {
+    // A first batch, for what is made once: pthread keys, the standard library's lists.
+    raw_thread::run(AT_A_TIME, &body);
+    free_handed_over();
+    assert_nothing_left(|| {
+        let before = consistent_stats();
+        for batch in 1..=THREADS / AT_A_TIME {
+            raw_thread::run(AT_A_TIME, &|index| body(batch * AT_A_TIME + index));
+            free_handed_over();
+        }
+        let after = consistent_stats();
+        let most = heaps(&before) + AT_A_TIME as u64 + 1;
+        assert!(heaps(&after) <= most, "{:?}, then {:?}", before.heaps, after.heaps);
+        assert!(after.heaps.in_use <= before.heaps.in_use + 1, "{:?}, then {:?}", before.heaps, after.heaps);
+    });
+}
+
+/// Blocks that destructors leave to the main thread.
+static HANDED_OVER: [AtomicPtr<u64>; 1024] = [const { AtomicPtr::new(ptr::null_mut()) }; 1024];
+static HANDED_OVER_COUNT: AtomicUsize = AtomicUsize::new(0);
+
+fn hand_over(block: NonNull<u64>) {
+    let place = HANDED_OVER_COUNT.fetch_add(1, Ordering::Relaxed);
+    HANDED_OVER[place].store(block.as_ptr(), Ordering::Release);
+}
+
+fn free_handed_over() {
+    let count = HANDED_OVER_COUNT.swap(0, Ordering::Relaxed);
+    for place in &HANDED_OVER[..count] {
+        let block = NonNull::new(place.swap(ptr::null_mut(), Ordering::Acquire)).expect("a block in each place");
+        words::free(block);
+    }
+}
+
+/// What every destructor here does besides freeing what it owns: a hundred blocks of all sizes, one of them left behind.
+fn work() {
+    let blocks: [NonNull<u64>; 100] = std::array::from_fn(|i| words::make(1 + i * 7 % 40));
+    let [left_behind, others @ ..] = blocks;
+    others.into_iter().for_each(words::free);
+    hand_over(left_behind);
+}
+
+/// A value that owns memory and works once more when it is dropped.
+struct Worker {
+    blocks: Vec<Block>,
+}
+
+impl Worker {
+    fn new() -> Self {
+        Self { blocks: (0..50).map(|i| Block::new(layout(1 + 8 * i, 8), i)).collect() }
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.blocks.drain(..).for_each(Block::free);
+        work();
+    }
+}
+
+/// A thread-local that owns nothing until its thread ends.
+struct WorkAtEnd;
+
+impl Drop for WorkAtEnd {
+    fn drop(&mut self) {
+        work();
+    }
+}
+
+thread_local! {
+    static FIRST: Cell<Option<WorkAtEnd>> = const { Cell::new(None) };
+    static MIDDLE: RefCell<Option<Worker>> = const { RefCell::new(None) };
+    static LAST: RefCell<Option<Worker>> = const { RefCell::new(None) };
+}
+
+/// Registered before the thread's first request (dropped last) and after it (dropped first).
+fn thread_local_destructors() {
+    in_many_threads(|index| {
+        // No request yet: a const thread-local, and a destructor list that is not on this heap.
+        if index % 2 == 0 {
+            FIRST.set(Some(WorkAtEnd));
+        }
+        work();
+        MIDDLE.set(Some(Worker::new()));
+        work();
+        LAST.set(Some(Worker::new()));
+    });
+}
+
+/// Registers itself again from its destructor, that many times, under ever new keys.
+struct Nested {
+    depth: usize,
+    block: NonNull<u64>,
+}
+
+impl Nested {
+    fn register(depth: usize) {
+        thread_local! {
+            static EVEN: RefCell<Vec<Nested>> = const { RefCell::new(Vec::new()) };
+            static ODD: RefCell<Vec<Nested>> = const { RefCell::new(Vec::new()) };
+            static DEEP: RefCell<Vec<Nested>> = const { RefCell::new(Vec::new()) };
+        }
+        let nested = Self { depth, block: words::make(1 + depth) };
+        let key = [&EVEN, &ODD, &DEEP][depth % 3];
+        // A key that is being destroyed refuses; `nested` is then dropped here, which is as good a moment.
+        let _ = key.try_with(|list| list.borrow_mut().push(nested));
+    }
+}
+
+impl Drop for Nested {
+    fn drop(&mut self) {
+        words::free(self.block);
+        if self.depth > 0 {
+            Self::register(self.depth - 1);
+        }
+        work();
+    }
+}
+
+/// Thread-local destructors that register further ones.
+fn nested_destructors() {
+    in_many_threads(|_| Nested::register(5));
+}
+
+/// Rounds in which glibc calls the destructors of pthread keys (`PTHREAD_DESTRUCTOR_ITERATIONS`).
+const ROUNDS: u32 = 4;
+
+/// A pthread key made before `main`, and so before any request and before the library's own key: its destructor runs first
+/// in every round.
+static EARLY_KEY: OnceLock<libc::pthread_key_t> = OnceLock::new();
+
+/// Another one made as early, for [`first_request_in_each_round`].
+static EARLY_WAITING_KEY: OnceLock<libc::pthread_key_t> = OnceLock::new();
+
+#[used]
+#[cfg_attr(any(target_os = "linux", target_os = "freebsd"), unsafe(link_section = ".init_array"))]
+#[cfg_attr(target_os = "macos", unsafe(link_section = "__DATA,__mod_init_func"))]
+static BEFORE_MAIN: extern "C" fn() = {
+    extern "C" fn make_early_key() {
+        EARLY_KEY.set(make_key(destroy)).expect("called once");
+        EARLY_WAITING_KEY.set(make_key(wait_then_work)).expect("called once");
+    }
+    make_early_key
+};
+
+fn make_key(destructor: unsafe extern "C" fn(*mut c_void)) -> libc::pthread_key_t {
+    let mut key = 0;
+    // SAFETY: `key` is writable, and the destructors here take what is stored under their keys.
+    let error = unsafe { libc::pthread_key_create(&raw mut key, Some(destructor)) };
+    assert_eq!(error, 0, "pthread_key_create");
+    key
+}
+
+/// Stores the first word of `Rounds` in the key of this thread.
+fn arm(rounds: NonNull<Rounds>) {
+    // SAFETY: the memory is the caller's, and initialised.
+    let key = unsafe { rounds.as_ref() }.key;
+    // SAFETY: `make_key` made the key.
+    let error = unsafe { libc::pthread_setspecific(key, rounds.as_ptr().cast()) };
+    assert_eq!(error, 0, "pthread_setspecific");
+}
+
+/// What a key's destructor owns: a block for each round, and how many rounds it still wants.
+struct Rounds {
+    key: libc::pthread_key_t,
+    left: u32,
+    block: NonNull<u64>,
+}
+
+fn start_rounds(key: libc::pthread_key_t) {
+    let rounds = Box::new(Rounds { key, left: ROUNDS, block: words::make(20) });
+    arm(NonNull::from(Box::leak(rounds)));
+}
+
+static ROUNDS_RUN: AtomicUsize = AtomicUsize::new(0);
+
+extern "C" fn destroy(rounds: *mut c_void) {
+    // SAFETY: `start_rounds` leaked this box for the destructor, which the system calls once for each `arm`.
+    let mut rounds = unsafe { Box::from_raw(rounds.cast::<Rounds>()) };
+    ROUNDS_RUN.fetch_add(1, Ordering::Relaxed);
+    words::free(rounds.block);
+    work();
+    rounds.left -= 1;
+    if rounds.left > 0 {
+        rounds.block = words::make(20 + rounds.left as usize);
+        arm(NonNull::from(Box::leak(rounds)));
+    }
+}
+
+/// Keys on both sides of the library's, alone and together, in threads with and without thread-local destructors; each key uses
+/// all four rounds, the last of which comes when the library cannot be called again.
+fn pthread_key_destructors() {
+    let (early, late) = (*EARLY_KEY.get().expect("the key made before main"), make_key(destroy));
+    ROUNDS_RUN.store(0, Ordering::Relaxed);
+    in_many_threads(|index| {
+        if index % 4 < 3 {
+            start_rounds(early);
+        }
+        if index % 4 > 0 {
+            start_rounds(late);
+        }
+        if index % 8 > 3 {
+            LAST.set(Some(Worker::new()));
+        }
+    });
+    let keys_per_four_threads = 3 + 3;
+    let expected = (THREADS + AT_A_TIME) / 4 * keys_per_four_threads * ROUNDS as usize;
+    assert_eq!(ROUNDS_RUN.load(Ordering::Relaxed), expected, "rounds of destructors");
+}
+
+/// What is stored under the keys of [`first_request_in_each_round`]: which of them it is, and the rounds to wait.
+static WAITS: [[Wait; ROUNDS as usize]; 2] = {
+    const fn waits(is_early: bool) -> [Wait; ROUNDS as usize] {
+        [
+            Wait { is_early, rounds: 0 },
+            Wait { is_early, rounds: 1 },
+            Wait { is_early, rounds: 2 },
+            Wait { is_early, rounds: 3 },
+        ]
+    }
+    [waits(false), waits(true)]
+};
+static LATE_WAITING_KEY: OnceLock<libc::pthread_key_t> = OnceLock::new();
+
+struct Wait {
+    is_early: bool,
+    rounds: usize,
+}
+
+impl Wait {
+    fn arm(&'static self) {
+        let key = if self.is_early { &EARLY_WAITING_KEY } else { &LATE_WAITING_KEY };
+        // SAFETY: the key was made, and is never deleted.
+        let error = unsafe { libc::pthread_setspecific(*key.get().expect("a key"), (&raw const *self).cast()) };
+        assert_eq!(error, 0, "pthread_setspecific");
+    }
+}
+
+unsafe extern "C" fn wait_then_work(wait: *mut c_void) {
+    // SAFETY: `Wait::arm` stored an element of `WAITS`.
+    let wait = unsafe { &*wait.cast::<Wait>() };
+    match wait.rounds.checked_sub(1) {
+        Some(rounds) => WAITS[usize::from(wait.is_early)][rounds].arm(),
+        None => {
+            work();
+            ROUNDS_RUN.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Threads whose very first request comes from a key's destructor, in each of the four rounds, of a key on either side of the
+/// library's. In the first two the thread's heap comes back; later the library may not be called again, and the heap stays.
+fn first_request_in_each_round() {
+    LATE_WAITING_KEY.get_or_init(|| make_key(wait_then_work));
+    ROUNDS_RUN.store(0, Ordering::Relaxed);
+    in_many_threads(|index| WAITS[index % 2][index / 2 % 2].arm());
+    assert_eq!(ROUNDS_RUN.load(Ordering::Relaxed), THREADS + AT_A_TIME);
+    assert_nothing_left(|| {
+        let before = consistent_stats();
+        raw_thread::run(4, &|index| WAITS[index % 2][2 + index / 2].arm());
+        free_handed_over();
+        let after = consistent_stats();
+        assert!(heaps(&after) <= heaps(&before) + 4, "{:?}, then {:?}", before.heaps, after.heaps);
+    });
+    assert_eq!(ROUNDS_RUN.load(Ordering::Relaxed), THREADS + AT_A_TIME + 4);
+}
+
+/// Destructors that C++ registers for its thread-locals, before the thread's first request and after it, and from one another.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+fn destructors_of_cxx() {
+    unsafe extern "C" {
+        static __dso_handle: u8;
+        fn __cxa_thread_atexit_impl(
+            destructor: unsafe extern "C" fn(*mut c_void),
+            object: *mut c_void,
+            library: *mut c_void,
+        ) -> libc::c_int;
+    }
+    fn register(block: *mut u64) {
+        let library = (&raw const __dso_handle).cast_mut().cast();
+        // SAFETY: the destructor takes a block or a null, and belongs to this program, as the handle does.
+        let error = unsafe { __cxa_thread_atexit_impl(destroy, block.cast(), library) };
+        assert_eq!(error, 0, "__cxa_thread_atexit_impl");
+    }
+    unsafe extern "C" fn destroy(block: *mut c_void) {
+        ROUNDS_RUN.fetch_add(1, Ordering::Relaxed);
+        work();
+        match NonNull::new(block.cast()) {
+            Some(block) => words::free(block),
+            // Once more, with a block this time.
+            None => register(words::make(7).as_ptr()),
+        }
+    }
+    ROUNDS_RUN.store(0, Ordering::Relaxed);
+    in_many_threads(|_| {
+        register(ptr::null_mut());
+        register(words::make(20).as_ptr());
+        work();
+        register(words::make(30).as_ptr());
+    });
+    assert_eq!(ROUNDS_RUN.load(Ordering::Relaxed), 4 * (THREADS + AT_A_TIME), "destructors");
+}
+
+/// glibc alone has them; elsewhere C++ has its own.
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+fn destructors_of_cxx() {}
+
+/// Threads that only free, from their body, a thread-local destructor or a key's destructor.
+fn threads_that_only_free() {
+    static LEFT: [AtomicPtr<u64>; AT_A_TIME] = [const { AtomicPtr::new(ptr::null_mut()) }; AT_A_TIME];
+
+    struct FreeAtEnd(NonNull<u64>);
+    impl Drop for FreeAtEnd {
+        fn drop(&mut self) {
+            words::free(self.0);
+        }
+    }
+    thread_local!(static AT_END: Cell<Option<FreeAtEnd>> = const { Cell::new(None) });
+    extern "C" fn free_at_end(block: *mut c_void) {
+        words::free(NonNull::new(block.cast()).expect("what was stored"));
+    }
+    let mut key = 0;
+    // SAFETY: `key` is writable, and the destructor takes blocks of `words`.
+    let error = unsafe { libc::pthread_key_create(&raw mut key, Some(free_at_end)) };
+    assert_eq!(error, 0, "pthread_key_create");
+
+    let batch = |number: usize| {
+        for (index, place) in LEFT.iter().enumerate() {
+            place.store(words::make(1 + (number + index) % 40).as_ptr(), Ordering::Release);
+        }
+        raw_thread::run(AT_A_TIME, &|index| {
+            let block =
+                NonNull::new(LEFT[index].swap(ptr::null_mut(), Ordering::AcqRel)).expect("a block for each thread");
+            match (number + index) % 3 {
+                0 => words::free(block),
+                1 => AT_END.set(Some(FreeAtEnd(block))),
+                _ => {
+                    // SAFETY: the key was made above.
+                    let error = unsafe { libc::pthread_setspecific(key, block.as_ptr().cast()) };
+                    assert_eq!(error, 0, "pthread_setspecific");
+                }
+            }
+        });
+    };
+    batch(0);
+    assert_nothing_left(|| {
+        let before = consistent_stats();
+        (1..=THREADS / AT_A_TIME).for_each(batch);
+        let after = consistent_stats();
+        let most = heaps(&before) + AT_A_TIME as u64 + 1;
+        assert!(heaps(&after) <= most, "{:?}, then {:?}", before.heaps, after.heaps);
+        let frees = after.small.frees + after.large.frees - before.small.frees - before.large.frees;
+        assert_eq!(frees, THREADS as u64);
+        let remote_frees = after.small.remote_frees - before.small.remote_frees;
+        let small_frees = after.small.frees - before.small.frees;
+        assert_eq!(remote_frees, small_frees, "the main thread owned every block");
+    });
+}
+
+/// What a thread frees of another's last comes back to it when the thread ends, not some day: all blocks of a pool's class are
+/// freed by a thread that ends, and the same number again needs no new pool.
+fn last_remote_frees_come_back() {
+    const WORDS: usize = 31;
+    const CLASS: usize = 30;
+    // Whole pools of 16 blocks.
+    const BLOCKS: usize = 16 * 40;
+    let make = || -> [NonNull<u64>; BLOCKS] { std::array::from_fn(|_| words::make(WORDS)) };
+    make().into_iter().for_each(words::free);
+    for _ in 0..20 {
+        let blocks = make();
+        let places = blocks.map(|block| block.as_ptr().expose_provenance());
+        raw_thread::run(1, &|_| {
+            for address in places {
+                words::free(NonNull::new(ptr::with_exposed_provenance_mut(address)).expect("a block"));
+            }
+        });
+        let pools = consistent_stats().classes[CLASS].pools;
+        let again = make();
+        assert_eq!(consistent_stats().classes[CLASS].pools, pools, "blocks that an ended thread freed were not reused");
+        again.into_iter().for_each(words::free);
+    }
+}
+
+pub(crate) fn tests() -> Vec<Test> {
+    tests![
+        last_remote_frees_come_back,
+        thread_local_destructors,
+        nested_destructors,
+        pthread_key_destructors,
+        first_request_in_each_round,
+        destructors_of_cxx,
+        threads_that_only_free,
+    ]
+}
