@@ -786,6 +786,10 @@ pub(crate) fn tests() -> Vec<Test> {
         a_heap_changes_threads,
         many_threads_share_a_heap,
         frees_beside_the_lock,
+    ];
+    #[cfg(feature = "allocator-api2")]
+    tests.extend(tests![collections_live_in_a_heap]);
+    tests.extend(tests![
         a_child_has_its_parents_heap,
         forks_in_the_middle,
         heaps_are_listed_by_name,
@@ -794,9 +798,7 @@ pub(crate) fn tests() -> Vec<Test> {
         without_pools_the_backend_serves,
         private_heaps_leave_places_to_threads,
         misuse_is_told,
-    ];
-    #[cfg(feature = "allocator-api2")]
-    tests.extend(tests![collections_live_in_a_heap]);
+    ]);
     tests = tests.into_iter().map(|test| test.not_in_debug("a private heap has no pools then")).collect();
     tests.extend(tests![the_modes_serve_heaps_too]);
     tests

@@ -22,7 +22,7 @@ use crate::ALLOC;
 use poolmalloc_support::block::{fill, is_filled, layout};
 use poolmalloc_support::oracle::mode;
 use poolmalloc_support::process::{say, succeed, told};
-use poolmalloc_support::{Test, command, raw_thread};
+use poolmalloc_support::{Test, command, not_in_debug, raw_thread};
 
 /// Bytes of the blocks that most deeds are about: 85 of them leave 16 bytes of a pool.
 const SIZE: usize = 48;
@@ -625,13 +625,9 @@ fn check_row(name: &str, end: &End) {
 }
 
 pub(crate) fn tests() -> Vec<Test> {
-    // No block is used again so soon.
+    let test_of = |(name, _, end): &'static (&'static str, fn(), End)| Test::new(*name, move || check_row(name, end));
     let need_reuse = ["twice_after_class_change", "twice_after_class_change_at_block", "handed_out_again"];
-    let test_of = |(name, _, end): &'static (&'static str, fn(), End)| {
-        let test = Test::new(*name, move || check_row(name, end));
-        if need_reuse.contains(name) { test.not_in_debug("it needs a block that is used again at once") } else { test }
-    };
-    ROWS.iter().map(test_of).collect()
+    not_in_debug(ROWS.iter().map(test_of).collect(), &need_reuse, "no block is used again so soon")
 }
 
 pub(crate) fn child(role: &str) {

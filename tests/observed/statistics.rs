@@ -22,7 +22,7 @@ use poolmalloc_support::oracle::{
     CLASSES, assert_nothing_left, block_bytes, class_of, consistent_stats, is_large_resized, large_bytes, live,
     size_of_class,
 };
-use poolmalloc_support::{Test, raw_thread, scaled, tests};
+use poolmalloc_support::{Test, not_in_debug, raw_thread, scaled, tests};
 
 /// Counts every request that gets a block, by the documented rules.
 pub(crate) struct Counting<A>(pub(crate) A);
@@ -302,8 +302,7 @@ fn stats_no_alloc() {
 }
 
 pub(crate) fn tests() -> Vec<Test> {
+    let tests = tests![stats_exact_single, every_figure, waiting_blocks_come_first, stats_sum_threads, stats_no_alloc];
     let waits = "a block that another thread frees is kept a while before it is a remote free";
-    let mut tests = tests![stats_exact_single, every_figure, stats_sum_threads, stats_no_alloc];
-    tests.push(Test::new("waiting_blocks_come_first", waiting_blocks_come_first).not_in_debug(waits));
-    tests
+    not_in_debug(tests, &["waiting_blocks_come_first"], waits)
 }

@@ -22,7 +22,7 @@ use rand::rngs::SmallRng;
 use poolmalloc_support::block::layout;
 use poolmalloc_support::oracle::{consistent_stats, counted};
 use poolmalloc_support::private::Private;
-use poolmalloc_support::{Test, scaled, tests};
+use poolmalloc_support::{Test, not_in_debug, scaled, tests};
 
 fn some_size() -> impl Strategy<Value = usize> {
     prop_oneof![6 => 1_usize..=256, 2 => 248_usize..=264, 2 => 257_usize..=5000, 1 => 5001_usize..=300_000]
@@ -143,9 +143,13 @@ fn every_step_is_counted_three_times() {
 }
 
 pub(crate) fn tests() -> Vec<Test> {
+    let tests = tests![
+        short_programs,
+        short_programs_with_a_private_heap,
+        long_program,
+        long_program_with_a_private_heap,
+        every_step_is_counted_three_times,
+    ];
     let private = "a private heap has no pools, and its blocks are the backend's as they are";
-    let with_private = tests![short_programs_with_a_private_heap, long_program_with_a_private_heap];
-    let mut tests = tests![short_programs, long_program, every_step_is_counted_three_times];
-    tests.extend(with_private.into_iter().map(|test| test.not_in_debug(private)));
-    tests
+    not_in_debug(tests, &["short_programs_with_a_private_heap", "long_program_with_a_private_heap"], private)
 }

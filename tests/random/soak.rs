@@ -36,7 +36,7 @@ use poolmalloc_oracle::soak::{self, Quiet, Soak};
 use poolmalloc_support::oracle::{CLASSES, consistent_stats, counted};
 use poolmalloc_support::private::Private;
 use poolmalloc_support::process::resident_bytes;
-use poolmalloc_support::{Test, scaled, tests};
+use poolmalloc_support::{Test, not_in_debug, scaled, tests};
 
 fn soak_of<A: GlobalAlloc + Default>() {
     const QUIET_POINTS: u64 = 20;
@@ -148,11 +148,8 @@ fn long_soak() {
 }
 
 pub(crate) fn tests() -> Vec<Test> {
+    let mut tests = tests![short_soak, short_soak_with_a_private_heap];
+    tests.push(Test::new("long_soak", long_soak).ignored_if(env::var_os(SECONDS).is_none()));
     let private = "a private heap has no pools, and its blocks are the backend's as they are";
-    let mut tests = tests![short_soak];
-    tests.extend([
-        Test::new("short_soak_with_a_private_heap", short_soak_with_a_private_heap).not_in_debug(private),
-        Test::new("long_soak", long_soak).not_in_debug(private).ignored_if(env::var_os(SECONDS).is_none()),
-    ]);
-    tests
+    not_in_debug(tests, &["short_soak_with_a_private_heap", "long_soak"], private)
 }

@@ -15,7 +15,7 @@ pub mod ring;
 pub mod runner;
 pub mod words;
 
-pub use runner::{Module, Test, main, run};
+pub use runner::{Module, Test, main, not_in_debug, run};
 
 use std::sync::atomic::{AtomicBool, Ordering};
 

@@ -113,7 +113,9 @@ pub fn counted(stats: &Stats) -> Counts {
 /// Has the standard library make what it makes once and keeps: at the start of the first thread, with musl, the map that knows where the
 /// threads' stacks end, 544 bytes.
 pub fn start_a_thread() {
-    std::thread::spawn(|| ()).join().expect("an empty thread");
+    // It needs no more, and there are tests in which address space is scarce.
+    let small = std::thread::Builder::new().stack_size(64 << 10);
+    small.spawn(|| ()).expect("starting a thread").join().expect("an empty thread");
 }
 
 /// Fails unless `test` frees all that it allocates, the standard library's one-time allocations aside.

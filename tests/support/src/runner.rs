@@ -53,6 +53,19 @@ macro_rules! tests {
     };
 }
 
+/// Leaves the tests of these names out in debug mode.
+///
+/// # Panics
+/// Where there is no test of a name.
+#[must_use]
+pub fn not_in_debug(tests: Vec<Test>, names: &[&str], reason: &'static str) -> Vec<Test> {
+    for name in names {
+        assert!(tests.iter().any(|test| test.name == *name), "there is no test {name}");
+    }
+    let mark = |test: Test| if names.contains(&&*test.name) { test.not_in_debug(reason) } else { test };
+    tests.into_iter().map(mark).collect()
+}
+
 /// The tests of one file, and what the children do that they start.
 pub struct Module {
     name: &'static str,
