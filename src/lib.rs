@@ -46,7 +46,7 @@
 //!
 //! # Layers
 //! Each folder imports only folders and files below it in this list, and each file of a folder only files before it in
-//! its `mod.rs`. `tests/layers.rs` checks that. The process starts in `process/startup.rs`.
+//! its `mod.rs`. `tests/source/layers.rs` checks that. The process starts in `process/startup.rs`.
 //!
 //! | layer | what it is |
 //! | --- | --- |

@@ -2,7 +2,7 @@
 //!
 //! To see it fail: count waiting blocks as held; take the quarter of an arena for its half; leave a pool's class out of the map.
 //!
-//! `cargo test --test heap_map`
+//! `cargo test --test blocks heap_map::`
 
 use std::alloc::Layout;
 use std::fmt::{self, Write};

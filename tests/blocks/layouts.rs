@@ -7,7 +7,7 @@
 //! To see it fail: look the class up from the layout in `dealloc` or `realloc`; ask the layout whether a block is a small one; copy as many
 //! bytes as the layout claims.
 //!
-//! `cargo test --test layouts`
+//! `cargo test --test blocks layouts::`
 
 use std::alloc::{GlobalAlloc, Layout};
 use std::ptr::NonNull;

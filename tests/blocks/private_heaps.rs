@@ -4,7 +4,7 @@
 //! To see it fail: leave a magazine, the depot, an arena without free pools, or the remote frees out of the bulk release; do not
 //! count what it frees; let a thread's foreign magazine take a private block; do not look whether a fork came in the middle.
 //!
-//! `cargo test --test private_heaps`
+//! `cargo test --test blocks private_heaps::`
 
 use std::alloc::{GlobalAlloc, Layout};
 use std::os::unix::process::{CommandExt, ExitStatusExt};

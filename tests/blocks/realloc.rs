@@ -3,7 +3,7 @@
 //! To see it fail: copy one byte too few; move although the class stays the same; find the new class by the size alone;
 //! free the old block before a failed allocation is noticed; count a `realloc` in place.
 //!
-//! `cargo test --test realloc`
+//! `cargo test --test blocks realloc::`
 
 use std::alloc::{Layout, alloc, alloc_zeroed};
 use std::hint::black_box;

@@ -4,7 +4,7 @@
 //! pool one bit too long; serve 256 bytes by the backend; return an unzeroed block from `alloc_zeroed`; count an empty
 //! request.
 //!
-//! `cargo test --test sizes`
+//! `cargo test --test blocks sizes::`
 
 use std::alloc::{alloc, dealloc};
 use std::hint::black_box;

@@ -4,7 +4,7 @@
 //!
 //! To see it fail: see the rows of `tests/mutants.txt` for this file.
 //!
-//! `cargo test --test typed_pools`
+//! `cargo test --test blocks typed_pools::`
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap, HashSet};

@@ -5,7 +5,7 @@
 //!
 //! To see it fail: do something needed inside a `debug_assert!`.
 //!
-//! `cargo test --test builds`
+//! `cargo test --test builds program::`
 
 use std::path::Path;
 use std::process::Command;

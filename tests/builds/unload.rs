@@ -8,7 +8,7 @@
 //! from the first allocation on instead of from the beginning (the constructor waits for the thread that makes it, and that one for the
 //! loader's lock: the child hangs until its alarm).
 //!
-//! `cargo test --test unload`
+//! `cargo test --test builds unload::`; in a program that has this allocator too, `cargo test --test processes unload_among_pools::`
 
 use std::ffi::{CString, c_void};
 use std::os::unix::ffi::OsStrExt;

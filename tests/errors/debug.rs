@@ -5,7 +5,7 @@
 //!
 //! To see it fail: `tests/mutants` and the names in the section "Debug mode" of tests/mutants.txt.
 //!
-//! `cargo test --test debug`
+//! `cargo test --test errors debug::`
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::RefCell;

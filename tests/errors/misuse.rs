@@ -6,7 +6,7 @@
 //! To see it fail: leave out one of the checks that docs/misuse.md names; panic (which allocates, and may unwind) instead of writing and
 //! aborting; write the line in two parts.
 //!
-//! `cargo test --test misuse`
+//! `cargo test --test errors misuse::`
 
 use std::alloc::{GlobalAlloc, Layout};
 use std::ffi::c_void;
@@ -602,7 +602,7 @@ fn check_row(name: &str, end: &End) {
     let output = child.output().expect("starting the child");
     let said = String::from_utf8_lossy(&output.stderr);
     if mode::is_debug() {
-        // What it says of what is tests/debug.rs's concern.
+        // What it says of what is tests/errors/debug.rs's concern.
         assert_eq!(output.status.signal(), Some(libc::SIGABRT), "{}", told(&output));
         assert!(said.starts_with("poolmalloc: ") && said.contains("; aborting\n"), "{}", told(&output));
         return;

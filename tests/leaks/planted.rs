@@ -5,7 +5,7 @@
 //!
 //! To see it fail: see the rows of `tests/mutants.txt` for this file; each leaves out one kind of root, one magazine, or one step.
 //!
-//! `cargo test --test leaks`
+//! `cargo test --test leaks planted::`
 
 #![allow(clippy::vec_box, reason = "each box is a block that is planted")]
 

@@ -5,7 +5,7 @@
 //! To see it fail: hide a stack down to where its mapping begins; read blocks of the backend directly, or all of a mapping; see the rows of
 //! `tests/mutants.txt` for this file.
 //!
-//! `cargo test --test leak_roots`
+//! `cargo test --test leaks roots::`
 
 use std::alloc::{Layout, alloc, dealloc};
 use std::collections::VecDeque;

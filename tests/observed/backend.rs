@@ -6,7 +6,7 @@
 //! To see it fail: round a large layout up; serve `alloc_zeroed` by `alloc` and zeroing; move from large to large by hand; take metadata from the
 //! backend; let a system call's `errno` through.
 //!
-//! `cargo test --test backend`
+//! `cargo test --test observed backend::`
 
 use std::alloc::{GlobalAlloc, Layout, System, alloc, alloc_zeroed, dealloc, realloc};
 use std::cell::Cell;

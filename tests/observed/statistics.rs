@@ -5,7 +5,7 @@
 //! To see it fail: count a free twice, or only when a magazine is flushed; leave combined remote frees out until their thread ends; take a
 //! fresh pool before remote frees are collected; build the report in a `String`.
 //!
-//! `cargo test --test statistics`
+//! `cargo test --test observed statistics::`
 
 use std::alloc::{GlobalAlloc, Layout};
 use std::fmt::{self, Write};

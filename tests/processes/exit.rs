@@ -8,7 +8,7 @@
 //! To see it fail: give the main thread's heap up in a thread-local destructor and let the pointer to it dangle; panic where a
 //! thread-local is gone; unmap the region in an `atexit` handler; let the first request of a process find no region.
 //!
-//! `cargo test --test exit`
+//! `cargo test --test processes exit::`
 
 use std::cell::{Cell, RefCell};
 use std::ptr::{self, NonNull};

@@ -6,7 +6,7 @@
 //! To see it fail: ask for huge pages from elsewhere on; ask for them where the environment says never; say nothing of a word
 //! that has no meaning, or say it at each request.
 //!
-//! `cargo test --test huge_pages`
+//! `cargo test --test processes huge_pages::`
 
 use std::fs;
 

@@ -7,7 +7,7 @@
 //! To see it fail: abort where the reservation or the opening of an arena fails; do not fall back to the backend; free by size instead of
 //! address; free the old block before a failed `realloc` is noticed; keep a failed opening as if it were open.
 //!
-//! `cargo test --test limits`
+//! `cargo test --test processes limits::`
 
 use std::alloc::alloc_zeroed;
 use std::hint::black_box;

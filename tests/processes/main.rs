@@ -3,7 +3,7 @@
 //! `cargo test --test processes`; of one module `cargo test --test processes exit::`
 
 mod exit;
-mod report_at_exit;
+mod exit_report;
 mod modes;
 mod huge_pages;
 mod limits;
@@ -21,7 +21,7 @@ static ALLOC: PoolMalloc = PoolMalloc::new();
 fn main() {
     poolmalloc_support::main(&[
         Module::with_children("exit", exit::tests, exit::child),
-        Module::with_children("report_at_exit", report_at_exit::tests, report_at_exit::child),
+        Module::with_children("exit_report", exit_report::tests, exit_report::child),
         Module::with_children("modes", modes::tests, modes::child),
         Module::with_children("huge_pages", huge_pages::tests, huge_pages::child),
         Module::with_children("limits", limits::tests, limits::child),

@@ -4,7 +4,7 @@
 //!
 //! To see it fail: hand a heap's front to a thread in such a mode; let the mode be chosen after the first block.
 //!
-//! `cargo test --test modes`
+//! `cargo test --test processes modes::`
 
 use std::thread;
 

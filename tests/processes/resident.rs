@@ -6,7 +6,7 @@
 //!
 //! To see it fail: put a header into pools, round size classes to 16 bytes, touch the whole of a table when an arena is opened.
 //!
-//! `cargo test --release --test resident -- --nocapture`
+//! `cargo test --release --test processes resident:: -- --nocapture`
 
 use std::alloc::{GlobalAlloc, System};
 

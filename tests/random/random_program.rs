@@ -8,7 +8,7 @@
 //! place too far; copy too little in `realloc`; drop the zeroing; count an allocation twice. With a private heap beside the
 //! process's allocator, also: let one's blocks come to the other.
 //!
-//! `cargo test --test random_program`
+//! `cargo test --test random random_program::`
 
 use std::alloc::{GlobalAlloc, Layout};
 

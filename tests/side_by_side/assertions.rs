@@ -3,7 +3,7 @@
 //! To see it fail: take the process's figures instead of the thread's; forget blocks that the backend resizes; let a freed block of
 //! another size make up for a leaked one.
 //!
-//! `cargo test --test assertions`
+//! `cargo test --test side_by_side assertions::`
 
 use std::cell::RefCell;
 use std::hint::black_box;

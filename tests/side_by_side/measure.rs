@@ -6,7 +6,7 @@
 //! To see it fail: count frees by others (take `flushed` and `collected` together); forget what a heap's earlier thread did; let a
 //! watch leave out what a `realloc` in place changes.
 //!
-//! `cargo test --test measure`
+//! `cargo test --test side_by_side measure::`
 
 use std::alloc::{GlobalAlloc, Layout};
 use std::hint::black_box;

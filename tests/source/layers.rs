@@ -10,7 +10,7 @@
 //!
 //! To see it fail: add `use crate::global::PoolMalloc as _;` to `src/os/memory.rs`.
 //!
-//! `cargo test --test layers -- --nocapture` prints the figures. With the path of another checkout's `src` in
+//! `cargo test --test source layers:: -- --nocapture` prints the figures. With the path of another checkout's `src` in
 //! `POOLMALLOC_TEST_SRC` it prints those of that checkout, and checks nothing.
 
 use petgraph::algo::tarjan_scc;

@@ -3,7 +3,7 @@
 //!
 //! To see it fail: rename a file that a document names.
 //!
-//! `cargo test --test markdown`
+//! `cargo test --test source markdown::`
 
 use std::fs;
 use std::path::{Path, PathBuf};

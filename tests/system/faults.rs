@@ -9,7 +9,7 @@
 //! To see it fail: take an arena for open though the system refused; abort where a call fails; keep what was reserved when
 //! there is no memory for the first heap; leave a thread without a heap for ever because its key could not be set once.
 //!
-//! `cargo test --test faults`; with `-- --nocapture` it tells how many faults there were and what came of them.
+//! `cargo test --test system faults::`; with `-- --nocapture` it tells how many faults there were and what came of them.
 
 use std::alloc::Layout;
 use std::ffi::c_void;

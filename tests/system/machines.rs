@@ -7,7 +7,7 @@
 //! To see it fail: take pages of 4 KiB for granted; open arenas, heaps or magazines beyond the end of their table; free a
 //! backend's block to a pool; never look at what parked heaps hold; lose what other threads free when the region is used up.
 //!
-//! `cargo test --test machines`
+//! `cargo test --test system machines::`
 
 use std::ptr::{self, NonNull};
 use std::sync::{Barrier, Mutex};

@@ -6,7 +6,7 @@
 //! To see it fail: let a path other than `alloc` assume that the thread has a heap; skip the fill that follows the making of a heap; forget to
 //! arm the key for a thread that only frees (the heaps grow).
 //!
-//! `cargo test --test first_operation`
+//! `cargo test --test threads first_operation::`
 
 use std::sync::Mutex;
 

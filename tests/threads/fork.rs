@@ -7,7 +7,7 @@
 //! To see it fail: do not mend one of the locks in the child; let a child's new thread take over the heap of a thread that did not
 //! come along; take a child's child for the child.
 //!
-//! `cargo test --test fork`
+//! `cargo test --test threads fork::`
 
 use std::ffi::c_void;
 use std::os::unix::process::CommandExt;

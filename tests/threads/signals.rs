@@ -6,7 +6,7 @@
 //! To see it fail: let the wait for a lock leave `EINTR` in `errno`; sleep there by `nanosleep` of the C library, which is a cancellation
 //! point.
 //!
-//! `cargo test --test signals`
+//! `cargo test --test threads signals::`
 
 use std::ffi::{c_int, c_void};
 use std::io::Error;

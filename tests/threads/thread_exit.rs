@@ -7,7 +7,7 @@
 //! To see it fail: make a heap anew for each late request (the heaps grow with the threads); never arm the key again after its
 //! first round; drop what a late free counted; leave a free word of combined frees behind.
 //!
-//! `cargo test --test thread_exit`
+//! `cargo test --test threads thread_exit::`
 
 use std::cell::{Cell, RefCell};
 use std::ffi::c_void;

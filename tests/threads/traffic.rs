@@ -5,7 +5,7 @@
 //! To see it fail: do not collect before a fresh pool is taken; do not park a heap, or never take a parked one over; open a new arena
 //! although there are free ones; lose the last word of combined frees at thread exit; set the wrong bit of the remote map.
 //!
-//! `cargo test --test threads`, and with `--release` for the full counts
+//! `cargo test --test threads traffic::`, and with `--release` for the full counts
 
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};

@@ -4,7 +4,7 @@
 //! loom knows no fork. Here the other thread stops for ever at the moment of the fork, with what it holds, and the thread
 //! that goes on sees all that it wrote. What that does not show: the copy that a system makes while the other's last
 //! writes are still under way, how a child finds its generation, and which locks of the C library are held.
-//! `tests/fork.rs` forks in earnest.
+//! `tests/threads/fork.rs` forks in earnest.
 
 use super::explore;
 use crate::sync::{AtomicU32, Guard, Lock, Ordering};

@@ -1,8 +1,8 @@
 //! Random programs against a shadow of the heap: which bytes are live, what each of them holds, and how many blocks of
 //! each size class that makes.
 //!
-//! One engine, three users: the property tests `tests/random_program.rs`, the fuzz target in `fuzz`, and the soak, of
-//! which `tests/soak.rs` is a short one and `benches/soak` a long one. It knows the allocator under test only as a
+//! One engine, three users: the property tests `tests/random/random_program.rs`, the fuzz target in `fuzz`, and the soak, of
+//! which `tests/random/soak.rs` has a short one and a long one. It knows the allocator under test only as a
 //! [`GlobalAlloc`](std::alloc::GlobalAlloc) and restates the documented rules, so that the library is not its own judge.
 //! A violation is a panic.
 //!

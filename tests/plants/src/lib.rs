@@ -1,5 +1,7 @@
 //! Programs that leak, or seem to: each plants blocks in its way, and knows what must be found of them.
 //!
+//! The errors in [`errors`] are of another kind: the debug mode must report them.
+//!
 //! For `tests/leaks`, and for `tests/agreement`, which compares what is found with what LeakSanitizer finds. Addresses are kept as
 //! [`Address`], which is no pointer.
 

@@ -1,4 +1,4 @@
-//! A shared library with the allocator inside: what tests/unload.rs loads, uses, and closes.
+//! A shared library with the allocator inside: what tests/builds/unload.rs loads, uses, and closes.
 //!
 //! Nothing here touches a thread-local of the standard library that has a destructor: glibc would keep the library loaded
 //! for its sake until the thread ends, and so do the allocator's work.

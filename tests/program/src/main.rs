@@ -1,5 +1,5 @@
 //! Drives the whole allocator in a second: requests of all sizes, threads and their ends, remote frees, statistics, a fork,
-//! and allocation before and after `main`. It says how it was built, then what it has done; tests/builds.rs reads both.
+//! and allocation before and after `main`. It says how it was built, then what it has done; tests/builds/program.rs reads both.
 
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};

@@ -2,7 +2,7 @@
 //!
 //! To see it fail: print when the variable is not set; let `%p` stand; write before the program's own `atexit` functions run.
 //!
-//! `cargo test --test report_at_exit`
+//! `cargo test --test processes exit_report::`
 
 use std::process::Output;
 use std::sync::atomic::{AtomicPtr, Ordering};
