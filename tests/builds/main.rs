@@ -1,4 +1,5 @@
-//! Tests that build a program or a shared library with cargo, and run it. The allocator of this process is the system's.
+//! Tests that build a program or a shared library with cargo, and run it. The allocator of this process is the
+//! system's.
 //!
 //! `cargo test --test builds`; of one module `cargo test --test builds unload::`
 

@@ -1,4 +1,5 @@
-//! Tests of the leak finder: each program that leaks, or seems to, is a child, since any word of an older process may look like a pointer.
+//! Tests of the leak finder: each program that leaks, or seems to, is a child, since any word of an older process may
+//! look like a pointer.
 //!
 //! `cargo test --test leaks`; of one module `cargo test --test leaks roots::`
 

@@ -1,4 +1,5 @@
-//! Tests that start children: the allocator has not served a child before, and each has an environment and limits of its own.
+//! Tests that start children: the allocator has not served a child before, and each has an environment and limits of
+//! its own.
 //!
 //! `cargo test --test processes`; of one module `cargo test --test processes exit::`
 

@@ -1,4 +1,5 @@
-//! Tests that count the blocks of a test alone: they use the library directly, and the process's allocator is the system's.
+//! Tests that count the blocks of a test alone: they use the library directly, and the process's allocator is the
+//! system's.
 //!
 //! `cargo test --test random`; of one module `cargo test --test random soak::`
 

@@ -1,11 +1,11 @@
-//! Threads that allocate, hand blocks to each other, end and are replaced; at each quiet point the statistics are exact, and
-//! `check_heap` finds nothing wrong.
+//! Threads that allocate, hand blocks to each other, end and are replaced; at each quiet point the statistics are
+//! exact, and `check_heap` finds nothing wrong.
 //!
-//! The threads use the allocator directly, and the process's global one is the system's: what the statistics count is then
-//! what the soak has done, and nothing else.
+//! The threads use the allocator directly, and the process's global one is the system's: what the statistics count is
+//! then what the soak has done, and nothing else.
 //!
-//! To see it fail: put a remote free's bit one place too far; count no remote free, or not the blocks that a settling heap
-//! flushes; take over a heap twice.
+//! To see it fail: put a remote free's bit one place too far; count no remote free, or not the blocks that a settling
+//! heap flushes; take over a heap twice.
 //!
 //! `cargo test --test random soak::` runs it for some seconds. The long form runs for as long as the environment says:
 //!
@@ -17,12 +17,14 @@
 //! | --- | --- | --- |
 //! | `POOLMALLOC_SOAK_SECONDS` | how long; without it the long form is ignored | |
 //! | `POOLMALLOC_SOAK_THREADS` | threads at a time, 2 to 16 | 8 |
-//! | `POOLMALLOC_SOAK_SEED` | the start of all random numbers; two runs still differ, since threads meet as the system lets them | 1 |
+//! | `POOLMALLOC_SOAK_SEED` | the start of all random numbers | 1 |
 //! | `POOLMALLOC_SOAK_STEPS` | steps of each thread between two quiet points | 1000000 |
 //!
-//! It prints a line after each tenth of the time. It fails on the first violation; if a block is live at the end; and if more than 110 % of
-//! the memory that was resident after the first tenth is resident at the end. The last check is left out if a tenth is
-//! shorter than 30 seconds: not every heap has had its burst by then.
+//! Two runs with the same seed still differ, since threads meet as the system lets them.
+//!
+//! It prints a line after each tenth of the time. It fails on the first violation; if a block is live at the end; and
+//! if more than 110 % of the memory that was resident after the first tenth is resident at the end. The last check is
+//! left out if a tenth is shorter than 30 seconds: not every heap has had its burst by then.
 
 use std::alloc::GlobalAlloc;
 use std::env;

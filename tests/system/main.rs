@@ -1,5 +1,5 @@
-//! Tests under another system than there is: one that refuses, one with larger pages, one with little memory. This binary replaces
-//! functions of the C library, and its global allocator notes when the library is at work.
+//! Tests under another system than there is: one that refuses, one with larger pages, one with little memory. This
+//! binary replaces functions of the C library, and its global allocator notes when the library is at work.
 //!
 //! `cargo test --test system`; of one module `cargo test --test system faults::`
 

@@ -16,10 +16,11 @@ pub const FAT_LTO: [&str; 6] = [
     "--config=profile.fat.debug=false",
 ];
 
-/// Builds the package in `tests/<name>` with further arguments for cargo, and returns the folder below which its results lie
-/// in one folder for each profile. It is in `folder`, for which the test has `env!("CARGO_TARGET_TMPDIR")`.
+/// Builds the package in `tests/<name>` with further arguments for cargo, and returns the folder below which its
+/// results lie in one folder for each profile. It is in `folder`, for which the test has `env!("CARGO_TARGET_TMPDIR")`.
 ///
-/// It works offline, since the packages need nothing that the library does not. Flags meant for the tests are not passed on.
+/// It works offline, since the packages need nothing that the library does not. Flags meant for the tests are not
+/// passed on.
 pub fn build(folder: &str, name: &str, arguments: &[&str]) -> PathBuf {
     let to = Path::new(folder).join("built");
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name(name).join("Cargo.toml");
@@ -52,7 +53,8 @@ pub fn test_with_feature(test: &str, feature: &str) {
     assert!(status.success(), "{test} with the feature {feature}: {status}");
 }
 
-/// Builds the shared library in `tests/<name>`, as optimised as this test, in `folder` as [`build`] does, and returns its path.
+/// Builds the shared library in `tests/<name>`, as optimised as this test, in `folder` as [`build`] does, and returns
+/// its path.
 pub fn build_library(folder: &str, name: &str) -> PathBuf {
     let (profile, of_profile) = if cfg!(debug_assertions) { ("dev", "debug") } else { ("release", "release") };
     let file = format!("{DLL_PREFIX}poolmalloc_{name}{DLL_SUFFIX}");

@@ -29,8 +29,8 @@ impl Drop for SetAtEnd<'_> {
     }
 }
 
-/// `full` in an optimised build, a `divisor`-th of it in a debug build, where everything is many times slower, and where tests are
-/// compiled with `POOLMALLOC_TEST_SHORT` in the environment.
+/// `full` in an optimised build, a `divisor`-th of it in a debug build, where everything is many times slower, and
+/// where tests are compiled with `POOLMALLOC_TEST_SHORT` in the environment.
 pub const fn scaled(full: usize, divisor: usize) -> usize {
     if cfg!(debug_assertions) || option_env!("POOLMALLOC_TEST_SHORT").is_some() { full / divisor } else { full }
 }

@@ -1,6 +1,7 @@
 //! A test binary that starts itself again, to be watched from outside.
 //!
-//! A child's role begins with the name of the module that started it, so that modules of one binary may have roles of the same name.
+//! A child's role begins with the name of the module that started it, so that modules of one binary may have roles of
+//! the same name.
 
 use std::env;
 use std::process::{Command, Output};
@@ -13,8 +14,8 @@ pub fn role() -> Option<String> {
     env::var(ROLE).ok()
 }
 
-/// The role of a child that the module with this `module_path!()` started, without a request to the allocator, for what runs before
-/// `main`.
+/// The role of a child that the module with this `module_path!()` started, without a request to the allocator, for what
+/// runs before `main`.
 pub fn role_before_main(module_path: &str) -> Option<&'static str> {
     let mut name = [0; 64];
     name[..ROLE.len()].copy_from_slice(ROLE.as_bytes());

@@ -1,10 +1,11 @@
 //! Runs the tests of a binary one after another on the main thread, with the command line of the usual harness.
 //!
-//! The usual harness runs its tests on threads of its own and allocates while they run, so tests that compare statistics,
-//! count heaps or fork cannot use it.
+//! The usual harness runs its tests on threads of its own and allocates while they run, so tests that compare
+//! statistics, count heaps or fork cannot use it.
 //!
-//! A binary has one module of tests for each file of its folder. The tests of a module are named after it, as `sizes::size_matrix`. So are
-//! the children that a module starts: the child's role `exit::return` belongs to the module `exit`.
+//! A binary has one module of tests for each file of its folder. The tests of a module are named after it, as
+//! `sizes::size_matrix`. So are the children that a module starts: the child's role `exit::return` belongs to the
+//! module `exit`.
 
 use std::borrow::Cow;
 
