@@ -117,7 +117,7 @@ fn producer_consumer() {
     /// The queue holds 48 KB or 132 KB and the thread's magazines and depots at most 40 KiB a class, 1.3 MB. All blocks
     /// together are 480 MB in the first phase and 1.3 GB in the second, a tenth in a debug build.
     const ARENAS: u64 = 12;
-    static QUEUE: Ring = Ring::new();
+    static QUEUE: Ring = Ring::empty();
     static PEAK: AtomicU64 = AtomicU64::new(0);
 
     for (phase, words_of) in PHASES {
@@ -159,7 +159,7 @@ fn ring_of_frees() {
     const BLOCKS_EACH: usize = scaled(2_500_000, 10);
     /// As for the producer: every thread is one.
     const ARENAS: u64 = 12 * THREADS as u64;
-    static QUEUES: [Ring; THREADS] = [const { Ring::new() }; THREADS];
+    static QUEUES: [Ring; THREADS] = [const { Ring::empty() }; THREADS];
     static PEAK: AtomicU64 = AtomicU64::new(0);
 
     for (phase, words_of) in PHASES {
@@ -265,7 +265,7 @@ fn stress_transfer() {
 fn owner_exits_while_others_free() {
     const ROUNDS: usize = scaled(4000, 10);
     const BLOCKS: usize = 600;
-    static QUEUE: Ring = Ring::new();
+    static QUEUE: Ring = Ring::empty();
     static IS_LAST: AtomicBool = AtomicBool::new(false);
 
     assert_nothing_left(|| {

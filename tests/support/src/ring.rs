@@ -17,7 +17,7 @@ pub struct Ring {
 
 impl Ring {
     /// An empty queue.
-    pub const fn new() -> Self {
+    pub const fn empty() -> Self {
         Self { slots: [const { AtomicPtr::new(ptr::null_mut()) }; CAPACITY] }
     }
 
