@@ -12,7 +12,7 @@
 use crate::traces::TraceId;
 use core::alloc::Layout;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use static_assertions::const_assert_eq;
+use static_assertions::assert_eq_size;
 
 /// Around the program's bytes, where nobody may write.
 const FORBIDDEN: u8 = 0xFD;
@@ -32,7 +32,7 @@ pub(crate) const HEADER_BEFORE: usize = size_of::<Header>() + GUARD;
 /// The program's bytes are aligned to so much at least.
 const LEAST_ALIGN: usize = 8;
 
-const_assert_eq!(size_of::<Header>(), 32);
+assert_eq_size!(Header, [u8; 32]);
 
 /// States of a block, above the logarithm of its alignment.
 const LIVE: u32 = 0x00B1_0C00;

@@ -5,13 +5,12 @@ use crate::geometry::{CLASS_STEP, CLASSES, POOL_BYTES, SMALL_MAX, SizeClass};
 use crate::region::{HEAD_BYTES, HeapKind, Region, SAMPLING, Tag, is_owner_of, owner};
 use crate::sync::{AtomicU32, Ordering};
 use core::ptr::NonNull;
-use static_assertions::{const_assert, const_assert_eq};
+use static_assertions::assert_eq_size;
 
-const_assert_eq!(size_of::<Head>(), HEAD_BYTES);
-// The two fronts of a heap do not overlap.
-const_assert!(size_of::<Front>() <= SAMPLING);
+assert_eq_size!(Head, [u8; HEAD_BYTES]);
+const _: () = assert!(size_of::<Front>() <= SAMPLING, "the two fronts of a heap do not overlap");
 // A copy of the fields before the heads shares a cache line; the heads of 8 to 16 bytes too.
-const_assert_eq!(core::mem::offset_of!(Front, heads), 32);
+const _: () = assert!(core::mem::offset_of!(Front, heads) == 32, "the heads begin half a cache line behind the front");
 
 /// What the fast paths read.
 ///

@@ -21,7 +21,7 @@ use crate::geometry::SizeClass;
 use crate::region::{MAGAZINE_BYTES, Slot};
 use crate::sync::{WatchedPtr, WatchedU32, WatchedU64};
 use core::ptr;
-use static_assertions::const_assert_eq;
+use static_assertions::assert_eq_size;
 
 /// Slots of a magazine.
 pub(crate) const SLOTS: usize = 128;
@@ -38,7 +38,7 @@ pub(crate) struct Magazine {
     slots: [Slot; SLOTS],
 }
 
-const_assert_eq!(size_of::<Magazine>(), MAGAZINE_BYTES);
+assert_eq_size!(Magazine, [u8; MAGAZINE_BYTES]);
 
 /// What a head without a magazine points into (Magazine invariant 3).
 static ABSENT: Magazine = Magazine { slots: [const { Slot::null() }; SLOTS] };

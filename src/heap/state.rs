@@ -29,9 +29,6 @@ use core::ops::Deref;
 use core::ptr::NonNull;
 use core::sync::atomic::{Ordering, compiler_fence};
 use crossbeam_utils::CachePadded;
-use static_assertions::const_assert;
-#[cfg(feature = "profile")]
-use static_assertions::const_assert_eq;
 
 /// Counts since the last search of a heap for wholly free pools.
 #[derive(Clone, Copy, Default)]
@@ -96,10 +93,10 @@ pub(crate) struct Heap {
 }
 
 // README.md promises how many pages a thread touches that allocates little.
-const_assert!(size_of::<Heap>() <= 3 * 4096);
+const _: () = assert!(size_of::<Heap>() <= 3 * 4096, "a heap takes at most three pages of 4 KiB");
 
 #[cfg(feature = "profile")]
-const_assert_eq!(offset_of!(Heap, front), SAMPLING);
+const _: () = assert!(offset_of!(Heap, front) == SAMPLING, "Front invariant 2: the distance of the two fronts");
 
 // SAFETY: Heap invariant 1: other threads touch only atomics and what never changes.
 unsafe impl Sync for Heap {}

@@ -180,7 +180,7 @@ fn eighths(part: usize, whole: usize) -> char {
     if whole == 0 { ' ' } else { BARS[(part * 8).div_ceil(whole).min(8)] }
 }
 
-const _: () = assert!(POOL_BYTES / CLASS_STEP <= u16::MAX as usize);
+const _: () = assert!(POOL_BYTES / CLASS_STEP <= u16::MAX as usize, "a pool's blocks are counted in 16 bits");
 
 #[cfg(test)]
 mod tests {

@@ -8,6 +8,7 @@ use core::cell::Cell;
 use core::fmt::{self, Debug, Formatter};
 use core::marker::PhantomData;
 use core::ptr::NonNull;
+use static_assertions::{assert_impl_all, assert_not_impl_any};
 
 /// A private heap: pools and arenas of its own, which nobody else's blocks share, and which it gives back all at once.
 ///
@@ -213,10 +214,6 @@ impl Debug for Heap {
 #[doc = include_str!("../../docs/private-heaps.md")]
 struct Page;
 
-const _: () = {
-    const fn is_send<T: Send>() {}
-    const fn is_sync<T: Sync>() {}
-    is_send::<Heap>();
-    is_send::<SharedHeap>();
-    is_sync::<SharedHeap>();
-};
+assert_impl_all!(Heap: Send);
+assert_not_impl_any!(Heap: Sync);
+assert_impl_all!(SharedHeap: Send, Sync);

@@ -15,7 +15,7 @@ use crate::sync::{AtomicU64, Ordering};
 use core::alloc::Layout;
 use core::cell::Cell;
 use core::ptr::{self, NonNull};
-use static_assertions::const_assert_eq;
+use static_assertions::assert_eq_size;
 use std::alloc::{GlobalAlloc, System};
 
 /// Lists of private heaps' large blocks that there have been.
@@ -32,7 +32,7 @@ struct Header {
     layout: Layout,
 }
 
-const_assert_eq!(size_of::<Header>(), 48);
+assert_eq_size!(Header, [u8; 48]);
 
 /// The layout of the backend's block for a request, and where the request's block lies in it.
 fn whole(layout: Layout) -> Option<(Layout, usize)> {

@@ -8,7 +8,6 @@ use crate::region::{ArenaId, HeapKind, NONE, Region, Slot};
 use crate::sync::{Links, Ordering, Stack};
 use core::ptr::NonNull;
 use core::sync::atomic::compiler_fence;
-use static_assertions::const_assert_eq;
 
 /// Arenas opened in the first step: 2 MiB of addresses. Later steps are multiples of it, so that huge pages are opened
 /// as a whole; smaller only if the system refuses.
@@ -24,7 +23,7 @@ const WAIT_AFTER_REFUSAL: u32 = 63;
 /// Magazines that a heap gets at once: those of one 4 KiB page.
 const MAGAZINES_AT_ONCE: usize = 4;
 
-const_assert_eq!(MAGAZINES_AT_ONCE * size_of::<Magazine>(), 4096);
+const _: () = assert!(MAGAZINES_AT_ONCE * size_of::<Magazine>() == 4096, "they fill one page of 4 KiB");
 
 /// The state that the lock guards.
 pub(super) struct State {

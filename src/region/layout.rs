@@ -1,11 +1,10 @@
 //! How the reservation is divided into tables.
 
 use crate::check::check;
-use crate::geometry::{ARENA_BYTES, POOL_BYTES, WORD_BYTES, WORDS_PER_POOL};
+use crate::geometry::{ARENA_BYTES, WORD_BYTES};
 use crate::os;
 use crate::sync::WatchedPtr;
 use core::ptr::NonNull;
-use static_assertions::{const_assert, const_assert_eq};
 
 /// Alignment of the region: that of a huge page, so that huge pages can be used where they pay.
 pub(crate) const REGION_ALIGN: usize = 2 * 1024 * 1024;
@@ -28,11 +27,8 @@ pub(crate) type Slot = WatchedPtr<u8>;
 /// Bytes of the region for each magazine that there may be.
 pub(super) const BYTES_PER_MAGAZINE: usize = 16 * 1024;
 
-const_assert!(REGION_MAX / WORD_BYTES <= u32::MAX as usize);
-
-const_assert!(REGION_ALIGN % ARENA_BYTES == 0);
-
-const_assert_eq!(WORDS_PER_POOL * WORD_BYTES, POOL_BYTES);
+const _: () = assert!(REGION_MAX / WORD_BYTES <= u32::MAX as usize, "the index of a word fits into 32 bits");
+const _: () = assert!(REGION_ALIGN % ARENA_BYTES == 0, "a region is aligned for arenas too");
 
 /// A dense table.
 pub(super) struct Table<T> {

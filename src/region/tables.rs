@@ -27,13 +27,12 @@ use crate::geometry::{ARENA_BYTES, POOL_BYTES, POOLS_PER_ARENA, WORD_BYTES, WORD
 use crate::os;
 use crate::sync::{AtomicU32, AtomicU64, Exclusive, Ordering, WatchedU64};
 use core::ptr::NonNull;
-use static_assertions::const_assert_eq;
 
 /// Room for a magazine.
 #[repr(C, align(1024))]
 struct MagazineRoom([u8; MAGAZINE_BYTES]);
 
-const_assert_eq!(align_of::<MagazineRoom>(), MAGAZINE_BYTES);
+const _: () = assert!(align_of::<MagazineRoom>() == MAGAZINE_BYTES, "a magazine is aligned to its size");
 
 /// Where everything is. A plain value: each heap has a copy, so that the slow paths read nothing shared.
 #[derive(Clone, Copy)]

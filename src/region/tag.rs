@@ -7,7 +7,6 @@
 //! The lowest part is 0 for no class only, so a free pool's tag is 0 as a whole.
 
 use crate::geometry::{CLASS_STEP, CLASSES, SizeClass};
-use static_assertions::{const_assert, const_assert_eq};
 
 /// Bits of a tag below the number of the owning heap. One more with sampling, for [`SAMPLING`].
 const HEAD_BITS: u32 = if cfg!(feature = "profile") { 11 } else { 10 };
@@ -25,12 +24,10 @@ pub(crate) const MOST_HEAPS: usize = (1 << (31 - HEAD_BITS)) - 1;
 /// Bytes from one head to the next. A block's head lies `block bytes * HEAD_BYTES / CLASS_STEP` behind the first.
 pub(crate) const HEAD_BYTES: usize = 16;
 
-const_assert!(HEAD_BYTES * CLASSES < 1 << HEAD_BITS);
-// No tag of a pool has that bit.
-const_assert!(HEAD_BYTES * CLASSES < SAMPLING);
-const_assert!((MOST_HEAPS << HEAD_BITS) < PRIVATE as usize);
-// The highest bit is the sign, see `is_free_or_private`.
-const_assert_eq!(PRIVATE, i32::MIN as u32);
+const _: () = assert!(HEAD_BYTES * CLASSES < 1 << HEAD_BITS, "the place of the last head fits below the owner");
+const _: () = assert!(HEAD_BYTES * CLASSES < SAMPLING, "no tag of a pool has the bit of a sampling front");
+const _: () = assert!((MOST_HEAPS << HEAD_BITS) < PRIVATE as usize, "no number of a heap reaches the private bit");
+const _: () = assert!(PRIVATE == i32::MIN as u32, "`is_free_or_private` looks at the sign");
 
 /// Size class and owner of a pool.
 ///

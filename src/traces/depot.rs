@@ -21,7 +21,6 @@ use core::ptr::{self, NonNull};
 #[cfg(feature = "profile")]
 use core::sync::atomic::AtomicU64;
 use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
-use static_assertions::const_assert;
 
 /// Addresses of the depot: so many bytes of backtraces are kept, and no more.
 const DEPOT_BYTES: usize = 64 << 20;
@@ -35,9 +34,10 @@ const WORDS: usize = (DEPOT_BYTES - BUCKETS_BYTES) / size_of::<u64>();
 /// Words of a record between its first and the addresses.
 const COUNTS: usize = if cfg!(feature = "profile") { 2 } else { 0 };
 
-const_assert!(BUCKETS.is_power_of_two() && DEPOT_BYTES % STEP_BYTES == 0);
-// Numbers fit, and a length fits into a byte.
-const_assert!(WORDS < u32::MAX as usize && MOST_FRAMES < 1 << 8);
+const _: () = assert!(BUCKETS.is_power_of_two(), "a hash finds its bucket without a division");
+const _: () = assert!(DEPOT_BYTES % STEP_BYTES == 0, "the depot grows by whole steps");
+const _: () = assert!(WORDS < u32::MAX as usize, "the number of a word fits into 32 bits");
+const _: () = assert!(MOST_FRAMES < 1 << 8, "the length of a backtrace fits into a byte");
 
 /// The backtraces seen so far.
 pub(crate) struct Depot {

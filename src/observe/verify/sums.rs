@@ -1,10 +1,9 @@
 //! What the check has found, and what the heaps have counted.
 
 use super::violation::Place;
-use crate::geometry::{ARENA_BYTES, CLASSES, POOL_BYTES, POOLS_PER_ARENA};
+use crate::geometry::{ARENA_BYTES, CLASSES};
 use crate::process::View;
 use crate::region::ArenaId;
-use static_assertions::const_assert_eq;
 
 /// Sums of what has been found, and of what the heaps have counted.
 #[derive(Default)]
@@ -32,8 +31,6 @@ pub(super) struct ClassSums {
     /// Blocks found in magazines, without the foreign ones.
     pub(super) cached: u64,
 }
-
-const_assert_eq!(POOLS_PER_ARENA * POOL_BYTES, ARENA_BYTES);
 
 impl View<'_> {
     /// The place of an arena, for a violation.

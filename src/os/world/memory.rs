@@ -3,7 +3,7 @@
 use super::proc_file::ProcFile;
 use super::refusal::Refusal;
 use crate::os::memory::{KeepErrno, page_bytes};
-use static_assertions::const_assert_eq;
+use static_assertions::assert_eq_size;
 
 /// The process's own memory, as a file; with what the page tables say, where the kernel tells.
 pub(crate) struct Memory {
@@ -43,7 +43,8 @@ struct ScanPart {
     categories: u64,
 }
 
-const_assert_eq!(size_of::<ScanQuestion>(), 96);
+// The kernel checks the size that the question states: 12 words of 8 bytes.
+assert_eq_size!(ScanQuestion, [u64; 12]);
 
 impl Memory {
     /// Opens the files, and sees to it that memory can be read: where that is refused, no pointer would be found.
