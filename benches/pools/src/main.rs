@@ -16,23 +16,26 @@ mod echo;
 mod game;
 mod pairs;
 
+use clap::Parser;
 use contest::{Contest, Measured};
-use lexopt::prelude::*;
 use poolmalloc::PoolMalloc;
 
 #[global_allocator]
 static ALLOC: PoolMalloc = PoolMalloc::new();
 
-fn main() -> anyhow::Result<()> {
-    let (mut rounds, mut only) = (11, None);
-    let mut arguments = lexopt::Parser::from_env();
-    while let Some(argument) = arguments.next()? {
-        match argument {
-            Long("rounds") => rounds = arguments.value()?.parse()?,
-            Long("only") => only = Some(arguments.value()?.string()?),
-            _ => return Err(argument.unexpected().into()),
-        }
-    }
+/// Typed pools beside what programs do without them, and beside the crates that people use for it.
+#[derive(Parser)]
+struct Options {
+    /// Rounds, of which each way takes part in every one
+    #[arg(long, default_value_t = 11)]
+    rounds: usize,
+    /// Only the programs whose names contain this
+    #[arg(long, value_name = "NAME")]
+    only: Option<String>,
+}
+
+fn main() {
+    let Options { rounds, only } = Options::parse();
     let contests: [fn() -> Contest; 8] = [
         pairs::pairs,
         pairs::waves,
@@ -48,5 +51,4 @@ fn main() -> anyhow::Result<()> {
     let measured: Vec<Measured> = chosen.map(|contest| contest.run(rounds)).collect();
     println!("{}", contest::table(&measured));
     println!("Medians of {rounds} rounds; in brackets the lowest and the highest. The first way of each is 1.");
-    Ok(())
 }
