@@ -1,7 +1,7 @@
 //! Typed pools beside what programs do without them, and beside the crates that people use for it.
 //!
 //! ```text
-//! cargo run --release -p poolmalloc-pools [-- --rounds 15] [--only NAME]
+//! cargo run --release -p poolmalloc-heaps-and-pools --bin pools [-- [--rounds 15] [--only NAME]]
 //! ```
 //! Every way runs in each round, in another order each time, in this one process with poolmalloc as the global allocator. A figure is
 //! the median of the ratios to the first way in the same round: below 1 is faster than that. Each way's results must be the same.
