@@ -39,8 +39,8 @@ fn main() -> anyhow::Result<()> {
     if let Some(blocks) = options.measure {
         return measure(blocks);
     }
-    // A thread of its own has blocks that nothing pointed to before. What the parser gave back to the C library may still
-    // have pointers to earlier blocks; unless the finder is armed, all of that memory is a root.
+    // A thread of its own has blocks that nothing pointed to before. What the parser gave back to the C library may
+    // still have pointers to earlier blocks; unless the finder is armed, all of that memory is a root.
     thread::spawn(plant).join().expect("planting does not panic");
     let report = find()?;
     if options.dot {

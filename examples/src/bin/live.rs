@@ -1,7 +1,7 @@
 //! Shows a running program's heap in the terminal: what it holds, how fast it allocates and frees, and each size class.
 //!
-//! Worker threads allocate in waves meanwhile, and hand blocks to each other, so that some are freed by another thread than
-//! their pool's owner. The view costs them nothing: it reads `poolmalloc::stats()` four times a second.
+//! Worker threads allocate in waves meanwhile, and hand blocks to each other, so that some are freed by another thread
+//! than their pool's owner. The view costs them nothing: it reads `poolmalloc::stats()` four times a second.
 //!
 //! `cargo run --release -p poolmalloc-examples --bin live`, and `q` to quit. With `--frames N` it needs no terminal: it
 //! draws N frames into memory and prints the last.

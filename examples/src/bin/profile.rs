@@ -1,9 +1,10 @@
 //! Indexes documents, and shows which places of the program allocated, and what is live of it: by samples.
 //!
-//! `cargo run --release -p poolmalloc-examples --bin profile` prints the five places with the most live bytes. With a path it writes a profile
-//! there: collapsed stacks of live bytes if the path ends in `.folded`, for a flame graph, else pprof's format. `--mean BYTES` are the
-//! mean bytes between samples. `--cost` prints what sampling costs this work and a pair of requests, each beside the same without.
-//! `--pairs N` makes N pairs of requests and no more, and `--index N` indexes N documents, for counts of instructions.
+//! `cargo run --release -p poolmalloc-examples --bin profile` prints the five places with the most live bytes. With a
+//! path it writes a profile there: collapsed stacks of live bytes if the path ends in `.folded`, for a flame graph,
+//! else pprof's format. `--mean BYTES` are the mean bytes between samples. `--cost` prints what sampling costs this
+//! work and a pair of requests, each beside the same without. `--pairs N` makes N pairs of requests and no more, and
+//! `--index N` indexes N documents, for counts of instructions.
 //!
 //! `docs/profiling.md` draws the flame graph.
 

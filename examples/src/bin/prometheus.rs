@@ -1,8 +1,9 @@
-//! A web server whose heap Prometheus can watch: `/metrics` is the statistics, and `/work/N` gives them something to tell.
+//! A web server whose heap Prometheus can watch: `/metrics` is the statistics, and `/work/N` gives them something to
+//! tell.
 //!
 //! `cargo run --release -p poolmalloc-examples --bin prometheus`, then
 //! `curl http://127.0.0.1:9898/work/1000; curl http://127.0.0.1:9898/metrics`. Another address can be named:
-//! `prometheus 0.0.0.0:80`. With `--self-test` it takes any free port, asks itself for its metrics, checks them and ends.
+//! `prometheus 0.0.0.0:80`. With `--self-test` it takes any free port, asks for its metrics, checks them and ends.
 
 use anyhow::ensure;
 use axum::Router;
@@ -94,7 +95,7 @@ fn ask(address: SocketAddr, path: &str) -> anyhow::Result<Response> {
     Ok(answer)
 }
 
-/// The samples of a page in the Prometheus text format, each of which must follow the line with its type, and occur once.
+/// The samples of a page in the Prometheus text format. Each must follow the line with its type, and occur once.
 fn samples(page: &str) -> anyhow::Result<HashMap<String, f64>> {
     let (mut rest, mut samples) = (page, HashMap::new());
     while let Ok((behind, family)) = nom_openmetrics::parser::family(rest) {

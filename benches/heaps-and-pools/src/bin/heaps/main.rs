@@ -1,8 +1,8 @@
 //! What a private heap is worth: a million nodes freed one by one and all at once, and token trees of made-up Rust
 //! dropped whole, in a heap, without one, and in the arenas that programs use. See README.md.
 //!
-//! All rows run in one process, under poolmalloc, in turn within each round; a row's figure is the median of its rounds, and what
-//! is compared are ratios of these.
+//! All rows run in one process, under poolmalloc, in turn within each round; a row's figure is the median of its
+//! rounds, and what is compared are ratios of these.
 
 mod nodes;
 mod source;

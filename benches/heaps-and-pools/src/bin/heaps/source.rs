@@ -31,8 +31,8 @@ fn write(form: &str, depth: usize, random: &mut Pcg64Mcg, text: &mut String) {
     }
 }
 
-/// The forms of a rule. A group in brackets holds 5.7 things on average, as in the sources of this library, and a third of the
-/// groups hold one or none. A quarter of the text is comments.
+/// The forms of a rule. A group in brackets holds 5.7 things on average, as in the sources of this library, and a third
+/// of the groups hold one or none. A quarter of the text is comments.
 fn forms(rule: &str) -> &'static [&'static str] {
     match rule {
         "function" => &[

@@ -3,11 +3,12 @@
 //! ```text
 //! cargo run --release -p poolmalloc-heaps-and-pools --bin pools [-- [--rounds 15] [--only NAME]]
 //! ```
-//! Every way runs in each round, in another order each time, in this one process with poolmalloc as the global allocator. A figure is
-//! the median of the ratios to the first way in the same round: below 1 is faster than that. Each way's results must be the same.
+//! Every way runs in each round, in another order each time, in this one process with poolmalloc as the global
+//! allocator. A figure is the median of the ratios to the first way in the same round: below 1 is faster than that.
+//! Each way's results must be the same.
 //!
-//! Caveat: one process, so what the ways before left in caches and pools is met by the next; and wall time, so a busy machine
-//! shows. `cpu` is processor time of all threads.
+//! Caveat: one process, so what the ways before left in caches and pools is met by the next; and wall time, so a busy
+//! machine shows. `cpu` is processor time of all threads.
 #![allow(unreachable_pub, reason = "a program has no outside")]
 
 mod book;
