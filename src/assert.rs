@@ -1,7 +1,7 @@
 //! Assertions on what a piece of code allocates, for tests: exact for the calling thread, whatever other tests do.
 
 use crate::figures::Delta;
-use crate::large::Blocks;
+use crate::large::BlockSet;
 use crate::leaks::LeakError;
 use crate::observe::{Watch, measure, thread_stats};
 use crate::{leaks, os};
@@ -90,13 +90,13 @@ fn assert_no_leaks_below<R>(f: impl FnOnce() -> R) {
 
 /// Runs `f` in a frame of its own: what lies in that when it is over holds nothing.
 #[inline(never)]
-fn blocks_left<R>(f: impl FnOnce() -> R) -> (Delta, Blocks) {
+fn blocks_left<R>(f: impl FnOnce() -> R) -> (Delta, BlockSet) {
     let before = thread_stats();
     let watch = Watch::of_blocks();
     let on = watch.watch();
     drop(f());
     drop(on);
-    (thread_stats() - before, watch.into_left().unwrap_or(Blocks::new()))
+    (thread_stats() - before, watch.into_left().unwrap_or(BlockSet::new()))
 }
 
 /// Evaluates an expression and fails unless the number of the calling thread's allocations meanwhile compares so. The

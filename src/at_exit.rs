@@ -3,7 +3,7 @@
 
 use crate::figures::Stats;
 use crate::observe::stats;
-use crate::os::{Buffered, Output, Text, exit_entry};
+use crate::os::{BufferedOutput, Output, Text, exit_entry};
 use crate::process::SHARED;
 #[cfg(feature = "profile")]
 use crate::profile;
@@ -13,7 +13,7 @@ use core::fmt::{self, Write};
 
 /// What the variable asks for.
 #[derive(Debug, PartialEq, Eq)]
-enum Wanted<'a> {
+enum ReportTarget<'a> {
     Nothing,
     /// The report, or JSON, on standard error.
     Stderr {
@@ -27,12 +27,12 @@ enum Wanted<'a> {
 }
 
 /// Reads the variable's value.
-fn wanted(value: Option<&[u8]>) -> Wanted<'_> {
+fn wanted(value: Option<&[u8]>) -> ReportTarget<'_> {
     match value {
-        None | Some(b"" | b"0") => Wanted::Nothing,
-        Some(b"1") => Wanted::Stderr { is_json: false },
-        Some(b"json") => Wanted::Stderr { is_json: true },
-        Some(path) => Wanted::File { path, is_json: path.ends_with(b".json") },
+        None | Some(b"" | b"0") => ReportTarget::Nothing,
+        Some(b"1") => ReportTarget::Stderr { is_json: false },
+        Some(b"json") => ReportTarget::Stderr { is_json: true },
+        Some(path) => ReportTarget::File { path, is_json: path.ends_with(b".json") },
     }
 }
 
@@ -65,16 +65,18 @@ extern "C" fn report_at_exit() {
 #[inline(never)]
 fn write_profile() {
     if let Some(path) = os::environment(c"POOLMALLOC_PROFILE").filter(|path| !path.is_empty()) {
-        profile::write_at_exit(path, || Path::of(path, os::process_id())?.create());
+        profile::write_at_exit(path, || ReportPath::of(path, os::process_id())?.create());
     }
 }
 
 #[inline(never)]
 fn report_statistics() {
     let (output, is_json) = match wanted(os::environment(c"POOLMALLOC_STATS")) {
-        Wanted::Nothing => return,
-        Wanted::Stderr { is_json } => (Output::stderr(), is_json),
-        Wanted::File { path, is_json } => match Path::of(path, os::process_id()).and_then(|path| path.create()) {
+        ReportTarget::Nothing => return,
+        ReportTarget::Stderr { is_json } => (Output::stderr(), is_json),
+        ReportTarget::File { path, is_json } => match ReportPath::of(path, os::process_id())
+            .and_then(|path| path.create())
+        {
             Some(file) => (file, is_json),
             None => {
                 os::write_stderr(b"poolmalloc: the file that POOLMALLOC_STATS names cannot be written; no report\n");
@@ -82,7 +84,7 @@ fn report_statistics() {
             }
         },
     };
-    let mut out = Buffered::new(output);
+    let mut out = BufferedOutput::new(output);
     // A failure cannot be reported, so it is not.
     let _ = write_report(&stats(), is_json, &mut out);
     out.flush();
@@ -97,9 +99,9 @@ fn write_report(stats: &Stats, is_json: bool, out: &mut dyn Write) -> fmt::Resul
 }
 
 /// A path that ends in a zero byte, put together without allocating.
-struct Path(Text<1024>);
+struct ReportPath(Text<1024>);
 
-impl Path {
+impl ReportPath {
     /// The path with each `%p` replaced by the process's number; `None` if it is too long.
     fn of(pattern: &[u8], process: u32) -> Option<Self> {
         let mut path = Text::new();
@@ -129,19 +131,19 @@ mod tests {
     #[test]
     fn values_of_the_variable() {
         for nothing in [None, Some(&b""[..]), Some(b"0")] {
-            assert_eq!(wanted(nothing), Wanted::Nothing);
+            assert_eq!(wanted(nothing), ReportTarget::Nothing);
         }
-        assert_eq!(wanted(Some(b"1")), Wanted::Stderr { is_json: false });
-        assert_eq!(wanted(Some(b"json")), Wanted::Stderr { is_json: true });
-        assert_eq!(wanted(Some(b"/tmp/x")), Wanted::File { path: b"/tmp/x", is_json: false });
-        assert_eq!(wanted(Some(b"x.%p.json")), Wanted::File { path: b"x.%p.json", is_json: true });
+        assert_eq!(wanted(Some(b"1")), ReportTarget::Stderr { is_json: false });
+        assert_eq!(wanted(Some(b"json")), ReportTarget::Stderr { is_json: true });
+        assert_eq!(wanted(Some(b"/tmp/x")), ReportTarget::File { path: b"/tmp/x", is_json: false });
+        assert_eq!(wanted(Some(b"x.%p.json")), ReportTarget::File { path: b"x.%p.json", is_json: true });
     }
 
     #[test]
     fn the_process_number_goes_into_the_path() {
-        let path = Path::of(b"a%p-%p%.txt", 1234).unwrap();
+        let path = ReportPath::of(b"a%p-%p%.txt", 1234).unwrap();
         assert_eq!(path.0.bytes(), b"a1234-1234%.txt\0");
-        assert!(Path::of(&[b'x'; 1023], 1).is_some());
-        assert!(Path::of(&[b'x'; 1024], 1).is_none());
+        assert!(ReportPath::of(&[b'x'; 1023], 1).is_some());
+        assert!(ReportPath::of(&[b'x'; 1024], 1).is_none());
     }
 }

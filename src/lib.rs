@@ -81,7 +81,7 @@
 //! | depot | a class's full magazines behind the loaded one |
 //! | free map, remote map | one bit for every 8 bytes of the region: free blocks; blocks freed by other threads |
 //! | heap | a thread's pools, arenas and magazines |
-//! | private heap | one that belongs to a handle of the program, a [`Heap`] or [`SharedHeap`], and to no thread |
+//! | private heap | one that belongs to a handle of the program, a [`PrivateHeap`] or [`SharedPrivateHeap`], and to no thread |
 //! | pool | 4 KiB of blocks of one class |
 //! | record | what is known of a pool or an arena, beside the arenas |
 //! | tag | size class and owner of a pool, in a dense table |
@@ -161,16 +161,18 @@ mod tests;
 pub use assert::__assert_count;
 pub use assert::{assert_no_alloc, assert_no_leaks};
 pub use figures::{
-    ArenaStats, ClassDelta, ClassStats, Delta, HeapFigures, HeapReport, HeapStats, LargeDelta, LargeStats, Name, Named,
-    NamedHeaps, NamedPools, PoolFigures, PrivateStats, RegionStats, Released, SmallDelta, SmallStats, Stats,
-    ThreadClassStats, ThreadLargeStats, ThreadSmallStats, ThreadStats, TypedStats,
+    ArenaStats, ClassDelta, ClassStats, Delta, HeapStats, LargeDelta, LargeStats, Name, NamedFigures,
+    NamedPrivateHeaps, NamedTypedPools, PrivateHeapFigures, PrivateHeapReport, PrivateHeapStats, RegionStats,
+    ReleaseStats, SmallDelta, SmallStats, Stats, ThreadClassStats, ThreadLargeStats, ThreadSmallStats, ThreadStats,
+    TypedPoolFigures, TypedPoolStats,
 };
 pub use global::PoolMalloc;
 pub use observe::{
     ArenaMap, Peak, PoolMap, Violation, arenas, check_heap, heap_map, measure, measure_peak, pinned, release_unused,
     stats, thread_stats,
 };
-pub use private::{Heap, SharedHeap};
+pub use private::{PrivateHeap, SharedPrivateHeap};
 pub use typed::{
-    ArcPoolBox, Fresh, Home, Kind, Pool, PoolBox, Pooled, RcPoolBox, Reuse, Reused, SyncPool, SyncPoolBox,
+    ArcTypedBox, Fresh, Home, HomeBox, RcTypedBox, Reusable, Reuse, SyncTypedBox, SyncTypedPool, TypedBox, TypedKind,
+    TypedPool,
 };

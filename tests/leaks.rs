@@ -21,7 +21,7 @@ use std::sync::{Arc, Barrier, Mutex, mpsc};
 use std::{ptr, thread};
 
 use libtest_mimic::Trial;
-use poolmalloc::leaks::{self, Address, Holds, LeakError, find};
+use poolmalloc::leaks::{self, Address, Holder, LeakError, find};
 use poolmalloc::{PoolMalloc, check_heap};
 
 use poolmalloc_plants::{
@@ -297,15 +297,15 @@ fn who_points_at_whom() {
     assert!(held.iter().any(|block| block.address == first));
     let referrers = leaks::referrers(ptr::without_provenance::<u8>(inner.get())).expect("referrers");
     let by_block =
-        referrers.iter().filter(|word| matches!(&word.holder, Holds::Block(block) if block.address == outer));
+        referrers.iter().filter(|word| matches!(&word.holder, Holder::Block(block) if block.address == outer));
     assert_eq!(by_block.count(), 1, "{referrers:?}");
     let referrers = leaks::referrers(ptr::without_provenance::<u8>(outer.get())).expect("referrers");
     let place = (&raw const PAIR).addr()..(&raw const PAIR).addr() + size_of_val(&PAIR);
     let by_static = referrers.iter().find(|word| place.contains(&word.address.get())).expect("the static");
-    assert!(matches!(&by_static.holder, Holds::Mapping(_)), "{by_static}");
+    assert!(matches!(&by_static.holder, Holder::Mapping(_)), "{by_static}");
     let variable = Box::new(3_u16);
     let referrers = leaks::referrers(&raw const *variable).expect("referrers");
-    assert!(referrers.iter().any(|word| word.holder == Holds::Thread(thread_number())), "{referrers:?}");
+    assert!(referrers.iter().any(|word| word.holder == Holder::Thread(thread_number())), "{referrers:?}");
     assert_eq!(leaks::referrers(&raw const place).err(), Some(LeakError::NoBlock));
     assert_eq!(leaks::referents(ptr::null::<u8>()).err(), Some(LeakError::NoBlock));
 }

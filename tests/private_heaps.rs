@@ -17,7 +17,8 @@ use std::sync::{Mutex, PoisonError};
 use std::{io, mem, thread};
 
 use poolmalloc::{
-    ArenaMap, Heap, HeapReport, PoolMalloc, SharedHeap, arenas, check_heap, heap_map, leaks, release_unused, stats,
+    ArenaMap, PoolMalloc, PrivateHeap, PrivateHeapReport, SharedPrivateHeap, arenas, check_heap, heap_map, leaks,
+    release_unused, stats,
 };
 use poolmalloc_oracle::shadow::random_step;
 use poolmalloc_oracle::{Counts, Shadow};
@@ -33,15 +34,15 @@ use support::{SetAtEnd, raw_thread, scaled};
 static ALLOC: PoolMalloc = PoolMalloc::new();
 
 /// The heap of [`One`].
-static HEAP: Mutex<Option<Heap>> = Mutex::new(None);
+static HEAP: Mutex<Option<PrivateHeap>> = Mutex::new(None);
 
-/// A [`Heap`] in the form that the engine of random programs knows.
+/// A [`PrivateHeap`] in the form that the engine of random programs knows.
 #[derive(Clone, Copy, Debug, Default)]
 struct One;
 
-fn with_heap<R>(body: impl FnOnce(&mut Heap) -> R) -> R {
+fn with_heap<R>(body: impl FnOnce(&mut PrivateHeap) -> R) -> R {
     let mut heap = HEAP.lock().unwrap_or_else(PoisonError::into_inner);
-    body(heap.get_or_insert_with(|| Heap::named("one")))
+    body(heap.get_or_insert_with(|| PrivateHeap::named("one")))
 }
 
 fn pointer(block: Option<NonNull<u8>>) -> *mut u8 {
@@ -71,7 +72,7 @@ unsafe impl GlobalAlloc for One {
 }
 
 /// Fails unless what a heap says of itself adds up.
-fn assert_report_adds_up(report: &HeapReport) {
+fn assert_report_adds_up(report: &PrivateHeapReport) {
     let mut bytes = 0;
     for class in &report.classes {
         let blocks = class.pools * (4096 / class.block_bytes);
@@ -86,7 +87,7 @@ fn assert_report_adds_up(report: &HeapReport) {
     assert_eq!(report.large.allocations - report.large.frees, report.large.live_blocks);
 }
 
-fn counts_of(report: &HeapReport) -> Counts {
+fn counts_of(report: &PrivateHeapReport) -> Counts {
     Counts {
         small_blocks: report.classes.map(|class| class.live_blocks),
         small_frees: report.classes.map(|class| class.frees),
@@ -125,7 +126,7 @@ fn random_programs_end_all_at_once() {
         assert_eq!(counts_of(&report).since(&before), *shadow.counts(), "wave {wave}");
         let live = *shadow.counts();
         mem::forget(shadow);
-        with_heap(Heap::reset);
+        with_heap(PrivateHeap::reset);
         consistent_stats();
         let report = with_heap(|heap| heap.stats());
         assert_report_adds_up(&report);
@@ -139,7 +140,7 @@ const NODES: usize = scaled(1_000_000, 10);
 
 /// A list of nodes, of two classes, that fills arenas to the last pool; half of the nodes of every second one are freed again, and
 /// some large blocks are among them.
-fn grow(heap: &Heap) {
+fn grow(heap: &PrivateHeap) {
     for number in 0..NODES {
         let (size, is_freed) = (24 + number % 2 * 8, number % 8 == 3);
         let block = heap.alloc(layout(size, 8)).expect("memory");
@@ -158,7 +159,7 @@ fn arenas_go_back_at_once() {
     let first = consistent_stats();
     for _ in 0..3 {
         let before = consistent_stats();
-        let heap = Heap::named("nodes");
+        let heap = PrivateHeap::named("nodes");
         grow(&heap);
         let (full, report) = (consistent_stats(), heap.stats());
         assert_report_adds_up(&report);
@@ -183,7 +184,7 @@ fn arenas_go_back_at_once() {
 /// A thousand heaps one after another need the place of one, and the magazines of one.
 fn heaps_are_used_again() {
     let use_one = || {
-        let heap = Heap::new();
+        let heap = PrivateHeap::new();
         (0..2000).for_each(|number| _ = heap.make([number; 4]));
         assert_eq!(heap.stats().small.allocations, 2000, "what an earlier handle did is not counted");
     };
@@ -200,7 +201,7 @@ fn a_heap_changes_threads() {
     start_a_thread();
     let before = consistent_stats();
     let heap = thread::spawn(|| {
-        let heap = Heap::named("wanders");
+        let heap = PrivateHeap::named("wanders");
         (0..10_000_u64).for_each(|number| _ = heap.make(number));
         heap
     });
@@ -251,7 +252,7 @@ fn marked(block: NonNull<u8>) -> Layout {
 }
 
 /// Makes and frees blocks of a shared heap, among others of the process, and exchanges them with other threads; some stay live.
-fn work_on(heap: &SharedHeap, seed: usize, exchange: &Mutex<Vec<Sent>>, steps: usize) {
+fn work_on(heap: &SharedPrivateHeap, seed: usize, exchange: &Mutex<Vec<Sent>>, steps: usize) {
     let mut random = SmallRng::seed_from_u64(seed as u64);
     let mut held: Vec<NonNull<u8>> = Vec::new();
     for _ in 0..steps {
@@ -280,7 +281,7 @@ fn work_on(heap: &SharedHeap, seed: usize, exchange: &Mutex<Vec<Sent>>, steps: u
 fn many_threads_share_a_heap() {
     start_a_thread();
     let before = consistent_stats();
-    let mut heap = SharedHeap::named("shared");
+    let mut heap = SharedPrivateHeap::named("shared");
     let (mut posted, mut frees) = (0, 0);
     for round in 0..6 {
         let exchange = Mutex::new(Vec::new());
@@ -309,10 +310,10 @@ fn many_threads_share_a_heap() {
 /// until there have been enough of them.
 fn frees_beside_the_lock() {
     const WANTED: u64 = 300;
-    let mut heap = SharedHeap::new();
+    let mut heap = SharedPrivateHeap::new();
     let (is_over, of_16) = (AtomicBool::new(false), layout(16, 8));
     let freed = AtomicUsize::new(0);
-    let take = |heap: &SharedHeap| heap.alloc(of_16).expect("memory");
+    let take = |heap: &SharedPrivateHeap| heap.alloc(of_16).expect("memory");
     let kept: Vec<Sent> = (0..5000).map(|_| Sent(take(&heap))).collect();
     raw_thread::run(3, &|index| {
         if index > 0 {
@@ -373,7 +374,7 @@ fn collections_live_in_a_heap() {
         length
     }
 
-    let (heap, shared) = (Heap::named("collections"), SharedHeap::new());
+    let (heap, shared) = (PrivateHeap::named("collections"), SharedPrivateHeap::new());
     let length = fill(&heap);
     thread::scope(|scope| {
         let threads: [_; 3] = std::array::from_fn(|_| scope.spawn(|| fill(&shared)));
@@ -416,7 +417,7 @@ fn in_child(child: impl FnOnce() + std::panic::UnwindSafe) {
 
 /// A child goes on with a heap of its parent's, frees what the parent made, and drops it; the parent sees nothing of it.
 fn a_child_has_its_parents_heap() {
-    let heap = Heap::named("parent's");
+    let heap = PrivateHeap::named("parent's");
     let values: Vec<&mut usize> = (0..10_000).map(|number| heap.make(number)).collect();
     let report = heap.stats();
     let copy = std::panic::AssertUnwindSafe(&heap);
@@ -439,7 +440,7 @@ fn forks_in_the_middle() {
     static BUSY: AtomicUsize = AtomicUsize::new(0);
     start_a_thread();
     for _ in 0..scaled(40, 4) {
-        let heap = SharedHeap::named("busy");
+        let heap = SharedPrivateHeap::named("busy");
         let (is_over, exchange) = (AtomicBool::new(false), Mutex::new(Vec::new()));
         BUSY.store(0, Ordering::Relaxed);
         thread::scope(|scope| {
@@ -476,7 +477,7 @@ fn forks_in_the_middle() {
                     // SAFETY: the child's copy of the handle is not used again: it ends without destructors.
                     drop(unsafe { ptr::read(copy.0) });
                     // What went back to the shared list serves others, and holds nothing of before.
-                    let again = SharedHeap::new();
+                    let again = SharedPrivateHeap::new();
                     let exchange = Mutex::new(Vec::new());
                     work_on(&again, 9, &exchange, 4000);
                 });
@@ -490,7 +491,7 @@ fn forks_in_the_middle() {
 
 /// The statistics list heaps by name, under the sum; so do the report and the JSON text.
 fn heaps_are_listed_by_name() {
-    let (one, other, nameless) = (Heap::named("ast \"1\""), Heap::named("ast \"1\""), Heap::new());
+    let (one, other, nameless) = (PrivateHeap::named("ast \"1\""), PrivateHeap::named("ast \"1\""), PrivateHeap::new());
     one.make([1_u64; 4]);
     other.make([1_u64; 4]);
     nameless.alloc(layout(1000, 8)).expect("memory");
@@ -519,7 +520,7 @@ fn heaps_are_listed_by_name() {
 
 /// A heap's arenas are in the map of the heap, and what it has no use for can be released.
 fn a_heap_is_in_the_map_and_can_be_released() {
-    let heap = Heap::new();
+    let heap = PrivateHeap::new();
     let of_256 = layout(256, 8);
     let blocks: Vec<NonNull<u8>> = (0..20_000).map(|_| heap.alloc(of_256).expect("memory")).collect();
     // SAFETY: a block of the heap.
@@ -548,7 +549,7 @@ fn a_heap_is_in_the_map_and_can_be_released() {
 /// Leaves blocks in a heap that is forgotten, and some in one that is not but which nothing points to.
 #[inline(never)]
 fn plant() -> usize {
-    let heap = Heap::new();
+    let heap = PrivateHeap::new();
     let first: *mut [u64; 9] = heap.make([0; 9]);
     (0..99).for_each(|_| _ = heap.make([0_u64; 9]));
     mem::forget(heap);
@@ -556,7 +557,7 @@ fn plant() -> usize {
 }
 
 fn leak_child() {
-    let held = Heap::new();
+    let held = PrivateHeap::new();
     let values: Vec<&mut [u64; 11]> = (0..50).map(|_| held.make([0; 11])).collect();
     let hidden = std::hint::black_box(plant());
     let report = match leaks::find() {
@@ -582,7 +583,7 @@ fn a_forgotten_heap_is_a_leak() {
 
 /// Without a region, and with a small one that is used up, the backend serves, and all of it goes back.
 fn limited_child() {
-    let heap = Heap::named("limited");
+    let heap = PrivateHeap::named("limited");
     let mut blocks = 0_u64;
     while blocks < 400_000 {
         let Some(block) = heap.alloc(layout(200, 8)) else { break };
@@ -602,7 +603,7 @@ fn limited_child() {
     assert_eq!(after.private.all.heaps, 0);
     // Large blocks go back with their heap: all of these together are more than the limit.
     for _ in 0..100 {
-        let heap = Heap::new();
+        let heap = PrivateHeap::new();
         (0..50).for_each(|_| _ = heap.alloc(layout(100_000, 64)).expect("memory"));
     }
     if let Err(violation) = check_heap() {
@@ -612,8 +613,8 @@ fn limited_child() {
 
 /// In a mode of the environment a heap works as ever, and has no pools.
 fn mode_child() {
-    assert!(Heap::try_new("none").is_none());
-    let heap = SharedHeap::named("mode");
+    assert!(PrivateHeap::try_new("none").is_none());
+    let heap = SharedPrivateHeap::named("mode");
     let before = stats().large;
     for (kind, size) in SIZES.into_iter().enumerate() {
         let block = heap.alloc(layout(size, 8)).expect("memory");
@@ -662,7 +663,7 @@ fn without_pools_the_backend_serves() {
 
 /// However many private heaps there are, a thread gets one of its own.
 fn crowded_child() {
-    let heaps: Vec<_> = std::iter::from_fn(|| Heap::try_new("crowd")).take(100_000).collect();
+    let heaps: Vec<_> = std::iter::from_fn(|| PrivateHeap::try_new("crowd")).take(100_000).collect();
     assert!((100..100_000).contains(&heaps.len()), "{} heaps", heaps.len());
     let frees = thread::spawn(|| {
         let boxes: Vec<_> = (0..1000_u64).map(|number| Box::new([number; 4])).collect();
@@ -701,18 +702,18 @@ fn accuse(block: NonNull<u8>) -> NonNull<u8> {
     block
 }
 
-fn take(heap: &Heap) -> NonNull<u8> {
+fn take(heap: &PrivateHeap) -> NonNull<u8> {
     heap.alloc(layout(48, 8)).expect("memory")
 }
 
 fn by_the_process() {
-    let heap = Heap::new();
+    let heap = PrivateHeap::new();
     // SAFETY: it is not; the library promises what becomes of it. So for each deed below.
     unsafe { ALLOC.dealloc(accuse(take(&heap)).as_ptr(), layout(48, 8)) };
 }
 
 fn by_another_thread() {
-    let heap = Heap::new();
+    let heap = PrivateHeap::new();
     let block = Sent(accuse(take(&heap)));
     let free = move || {
         let block = block;
@@ -723,28 +724,28 @@ fn by_another_thread() {
 }
 
 fn by_another_heap() {
-    let (heap, other) = (Heap::new(), Heap::new());
+    let (heap, other) = (PrivateHeap::new(), PrivateHeap::new());
     take(&other);
     // SAFETY: see `by_the_process`.
     unsafe { other.dealloc(accuse(take(&heap)), layout(48, 8)) };
 }
 
 fn of_the_process() {
-    let heap = Heap::new();
+    let heap = PrivateHeap::new();
     let block = NonNull::from(Box::leak(Box::new([0_u64; 6])));
     // SAFETY: see `by_the_process`.
     unsafe { heap.dealloc(accuse(block.cast()), layout(48, 8)) };
 }
 
 fn large_by_another_heap() {
-    let (heap, other) = (Heap::new(), Heap::new());
+    let (heap, other) = (PrivateHeap::new(), PrivateHeap::new());
     let block = heap.alloc(layout(700, 8)).expect("memory");
     // SAFETY: see `by_the_process`.
     unsafe { other.dealloc(accuse(block), layout(700, 8)) };
 }
 
 fn twice() {
-    let heap = Heap::new();
+    let heap = PrivateHeap::new();
     let block = accuse(take(&heap));
     for _ in 0..2 {
         // SAFETY: see `by_the_process`.
@@ -753,7 +754,7 @@ fn twice() {
 }
 
 fn after_reset() {
-    let mut heap = Heap::new();
+    let mut heap = PrivateHeap::new();
     let block = accuse(take(&heap));
     heap.reset();
     // SAFETY: see `by_the_process`.
@@ -761,7 +762,7 @@ fn after_reset() {
 }
 
 fn interior() {
-    let heap = Heap::new();
+    let heap = PrivateHeap::new();
     // SAFETY: within the block.
     let block = accuse(unsafe { take(&heap).add(8) });
     for number in 0..2000 {

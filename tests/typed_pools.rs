@@ -20,7 +20,8 @@ use std::sync::{Arc, Barrier, mpsc};
 use std::thread;
 
 use poolmalloc::{
-    ArcPoolBox, Pool, PoolBox, PoolFigures, PoolMalloc, Pooled, RcPoolBox, Reuse, Reused, SyncPool, leaks, stats,
+    ArcTypedBox, HomeBox, PoolMalloc, RcTypedBox, Reusable, Reuse, SyncTypedPool, TypedBox, TypedPool,
+    TypedPoolFigures, leaks, stats,
 };
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
@@ -46,8 +47,8 @@ struct Told {
 }
 
 impl Told {
-    fn of(figures: &PoolFigures) -> Self {
-        let PoolFigures { gets, hits, drops, freed, live, ready, high_water, .. } = *figures;
+    fn of(figures: &TypedPoolFigures) -> Self {
+        let TypedPoolFigures { gets, hits, drops, freed, live, ready, high_water, .. } = *figures;
         assert_eq!((gets - drops, gets - hits - freed), (live, live + ready), "{figures:?}");
         Self { gets, hits, drops, freed, live, ready, high_water }
     }
@@ -132,7 +133,7 @@ impl<const BYTES: usize> Drop for Noted<'_, BYTES> {
     }
 }
 
-impl<const BYTES: usize> Reuse for Noted<'_, BYTES> {
+impl<const BYTES: usize> Reusable for Noted<'_, BYTES> {
     fn reuse(&mut self) -> bool {
         self.is_worth
     }
@@ -220,14 +221,14 @@ macro_rules! fresh_model {
                         }
                         Step::IntoInner(number) => {
                             if let Some(place) = place(number) {
-                                let value = Pooled::into_inner(boxes.swap_remove(place));
+                                let value = HomeBox::into_inner(boxes.swap_remove(place));
                                 model.give(true, 0);
                                 value.check(value.number);
                             }
                         }
                         Step::Leak(number) => {
                             if let Some(place) = place(number) {
-                                let value = Pooled::leak(boxes.swap_remove(place));
+                                let value = HomeBox::leak(boxes.swap_remove(place));
                                 value.check(value.number);
                                 leaked.insert(value.number);
                             }
@@ -261,15 +262,15 @@ macro_rules! fresh_model {
 }
 
 fn a_pool_does_what_its_model_does() {
-    fresh_model!(Pool, 24);
+    fresh_model!(TypedPool, 24);
 }
 
 fn a_pool_of_large_values_does_what_its_model_does() {
-    fresh_model!(Pool, 700);
+    fresh_model!(TypedPool, 700);
 }
 
 fn a_pool_for_threads_does_what_its_model_does() {
-    fresh_model!(SyncPool, 24);
+    fresh_model!(SyncTypedPool, 24);
 }
 
 macro_rules! reused_model {
@@ -281,7 +282,7 @@ macro_rules! reused_model {
             {
                 let pool = $pool::<Noted<'_, 40>>::with_capacity(room).reusing();
                 let mut model = Model { room, ..Model::default() };
-                let mut boxes: Vec<Pooled<_, _>> = Vec::new();
+                let mut boxes: Vec<HomeBox<_, _>> = Vec::new();
                 for step in steps {
                     let place = |number: usize| if boxes.is_empty() { None } else { Some(number % boxes.len()) };
                     let before = fates.drops.borrow().len();
@@ -317,7 +318,7 @@ macro_rules! reused_model {
                         }
                         Step::IntoInner(number) => {
                             if let Some(place) = place(number) {
-                                let value = Pooled::into_inner(boxes.swap_remove(place));
+                                let value = HomeBox::into_inner(boxes.swap_remove(place));
                                 model.give(false, 0);
                                 value.check(value.number);
                                 dropped = 1;
@@ -342,11 +343,11 @@ macro_rules! reused_model {
 }
 
 fn a_pool_that_reuses_does_what_its_model_does() {
-    reused_model!(Pool, true);
+    reused_model!(TypedPool, true);
 }
 
 fn a_pool_for_threads_that_reuses_does_what_its_model_does() {
-    reused_model!(SyncPool, false);
+    reused_model!(SyncTypedPool, false);
 }
 
 #[repr(align(64))]
@@ -357,7 +358,7 @@ struct OnAPage(#[allow(dead_code, reason = "it only takes room")] [u8; 4096]);
 
 fn values_of_all_sizes_and_alignments() {
     fn check<T>(make: impl Fn() -> T) {
-        for pool in [Pool::with_capacity(2), Pool::with_capacity(0)] {
+        for pool in [TypedPool::with_capacity(2), TypedPool::with_capacity(0)] {
             let boxes: Vec<_> = (0..5).map(|_| pool.get(make())).collect();
             for value in &boxes {
                 assert!((&raw const **value).is_aligned());
@@ -367,7 +368,7 @@ fn values_of_all_sizes_and_alignments() {
             assert_eq!((figures.ready, figures.freed), (figures.capacity, 5 - figures.capacity));
             assert_eq!(figures.ready_bytes, figures.ready * size_of::<T>() as u64);
         }
-        let pool = SyncPool::with_capacity(2);
+        let pool = SyncTypedPool::with_capacity(2);
         drop((0..5).map(|_| pool.get(make())).collect::<Vec<_>>());
         assert_eq!((pool.ready(), pool.capacity()), (2, 2));
     }
@@ -394,7 +395,7 @@ impl Drop for Panics {
     }
 }
 
-impl Reuse for Panics {
+impl Reusable for Panics {
     fn reuse(&mut self) -> bool {
         if self.0.replace(false) {
             panic_quietly();
@@ -408,7 +409,7 @@ fn panics_of_destructors_lose_no_block() {
     let value = || Panics(panics.clone(), dropped.clone());
     let quiet = |f: &mut dyn FnMut()| catch_unwind(AssertUnwindSafe(f)).unwrap_err();
 
-    let pool = Pool::new();
+    let pool = TypedPool::new();
     let held = pool.get(value());
     panics.set(true);
     let mut held = Some(held);
@@ -416,7 +417,7 @@ fn panics_of_destructors_lose_no_block() {
     assert_eq!((pool.len(), pool.ready(), dropped.get()), (0, 1, 1));
 
     // A value whose `reuse` panics is dropped, and its block freed.
-    let pool = Pool::new().reusing();
+    let pool = TypedPool::new().reusing();
     let mut held = Some(pool.get_ready_or(value));
     panics.set(true);
     quiet(&mut || drop(held.take()));
@@ -437,7 +438,7 @@ fn panics_of_destructors_lose_no_block() {
 }
 
 /// A value that uses its pool when it is dropped.
-struct Reentrant<'p>(&'p Pool<Reentrant<'p>>, u32);
+struct Reentrant<'p>(&'p TypedPool<Reentrant<'p>>, u32);
 
 impl Drop for Reentrant<'_> {
     fn drop(&mut self) {
@@ -448,7 +449,7 @@ impl Drop for Reentrant<'_> {
 }
 
 fn what_a_maker_takes_and_drops_is_not_there_at_once() {
-    let pool = Pool::<Vec<u8>>::with_capacity(3).reusing();
+    let pool = TypedPool::<Vec<u8>>::with_capacity(3).reusing();
     let one = pool.get_ready_or(|| {
         drop(pool.get_ready_or(Vec::new));
         Vec::new()
@@ -459,7 +460,7 @@ fn what_a_maker_takes_and_drops_is_not_there_at_once() {
 }
 
 fn destructors_may_use_the_pool() {
-    let pool = Pool::with_capacity(3);
+    let pool = TypedPool::with_capacity(3);
     drop(pool.get(Reentrant(&pool, 10)));
     let figures = pool.stats();
     assert_eq!((figures.gets, figures.high_water, figures.ready, figures.freed), (11, 11, 3, 8));
@@ -467,7 +468,7 @@ fn destructors_may_use_the_pool() {
 
 #[expect(clippy::mutable_key_type, reason = "the value of a box is its key, and not what it knows of its pool")]
 fn boxes_are_as_those_of_the_standard_library() {
-    let pool = Pool::new();
+    let pool = TypedPool::new();
     let (one, two) = (pool.get(String::from("one")), pool.get(String::from("two")));
     assert!(one < two && one != two && one == pool.get("one".into()));
     assert_eq!((format!("{one} {two:?}"), one.as_ref().len()), ("one \"two\"".into(), 3));
@@ -482,48 +483,48 @@ fn boxes_are_as_those_of_the_standard_library() {
     three.as_mut().push('!');
     three.make_ascii_uppercase();
     let seen = thread::scope(|scope| scope.spawn(|| three.len()).join().unwrap());
-    assert_eq!((seen, Pooled::into_inner(three)), (6, "THREE!".into()));
+    assert_eq!((seen, HomeBox::into_inner(three)), (6, "THREE!".into()));
     assert_eq!(
-        format!("{:?}", Pool::<u8>::named("a\nb", 7)),
-        r#"Pool { name: "a_b", live: 0, ready: 0, capacity: 7, .. }"#
+        format!("{:?}", TypedPool::<u8>::named("a\nb", 7)),
+        r#"TypedPool { name: "a_b", live: 0, ready: 0, capacity: 7, .. }"#
     );
 }
 
 fn boxes_with_a_share_keep_the_pool() {
     let noted = Rc::new(());
-    let (first, second): (RcPoolBox<_>, RcPoolBox<_>) = {
-        let pool = Rc::new(Pool::new());
+    let (first, second): (RcTypedBox<_>, RcTypedBox<_>) = {
+        let pool = Rc::new(TypedPool::new());
         (pool.get_owned(noted.clone()), pool.get_owned(noted.clone()))
     };
     drop(first);
     assert_eq!((Rc::strong_count(&noted), Rc::strong_count(&second)), (2, 2));
-    let leaked: &Rc<()> = Pooled::leak(second);
+    let leaked: &Rc<()> = HomeBox::leak(second);
     assert_eq!(Rc::strong_count(leaked), 2);
 
-    let pool = Arc::new(SyncPool::new().reusing());
-    let value: ArcPoolBox<Vec<u8>, Reused> = pool.get_ready_or_owned(|| Vec::with_capacity(100));
+    let pool = Arc::new(SyncTypedPool::new().reusing());
+    let value: ArcTypedBox<Vec<u8>, Reuse> = pool.get_ready_or_owned(|| Vec::with_capacity(100));
     let observed = Arc::downgrade(&pool);
     drop(pool);
     thread::spawn(move || drop(value)).join().unwrap();
     assert!(observed.upgrade().is_none());
-    let pool = Rc::new(Pool::new().reusing());
+    let pool = Rc::new(TypedPool::new().reusing());
     drop(pool.get_ready_or_owned(String::new));
     assert_eq!((pool.get_ready_or_owned(String::new).len(), pool.stats().hits), (0, 1));
 }
 
 fn collections_are_cleared_and_keep_their_buffers() {
-    let pool = Pool::new().reusing();
+    let pool = TypedPool::new().reusing();
     let mut map = pool.get_ready_or(|| HashMap::with_capacity(100));
     map.insert(1, Rc::new(()));
     let (shared, capacity) = (map[&1].clone(), map.capacity());
     drop(map);
     assert_eq!(Rc::strong_count(&shared), 1);
-    let map: PoolBox<'_, HashMap<i32, Rc<()>>, Reused> = pool.get_ready().unwrap();
+    let map: TypedBox<'_, HashMap<i32, Rc<()>>, Reuse> = pool.get_ready().unwrap();
     assert_eq!((map.len(), map.capacity()), (0, capacity));
-    let pool = Pool::new().reusing();
+    let pool = TypedPool::new().reusing();
     drop(pool.get_ready_or(|| HashSet::from([1])));
     assert!(pool.get_ready().unwrap().is_empty());
-    let pool = Pool::new().reusing();
+    let pool = TypedPool::new().reusing();
     drop(pool.get_ready_or(|| String::from("text")));
     assert_eq!(pool.get_ready().map(|text| (text.len(), text.capacity())), Some((0, 4)));
 }
@@ -543,7 +544,7 @@ fn threads_hand_boxes_round() {
     const ROUNDS: usize = scaled(40_000, 20);
     let dropped = AtomicUsize::new(0);
     {
-        let pool = SyncPool::with_capacity(64);
+        let pool = SyncTypedPool::with_capacity(64);
         let start = Barrier::new(THREADS);
         let (senders, receivers): (Vec<_>, Vec<_>) = (0..THREADS).map(|_| mpsc::sync_channel(16)).unzip();
         thread::scope(|scope| {
@@ -580,7 +581,7 @@ fn threads_hand_boxes_round() {
 
 /// What one thread drops serves another.
 fn threads_find_what_others_dropped() {
-    let pool = SyncPool::with_capacity(100);
+    let pool = SyncTypedPool::with_capacity(100);
     let boxes: Vec<_> = (0..100).map(|number| pool.get(number)).collect();
     thread::scope(|scope| scope.spawn(move || drop(boxes)).join().unwrap());
     assert_eq!(pool.ready(), 100);
@@ -588,16 +589,16 @@ fn threads_find_what_others_dropped() {
     assert_eq!(pool.stats().hits, 100);
 }
 
-fn figures_of(name: &str) -> Option<PoolFigures> {
+fn figures_of(name: &str) -> Option<TypedPoolFigures> {
     stats().typed.by_name().iter().find(|named| named.name.as_str() == name).map(|named| named.figures)
 }
 
 fn named_pools_are_in_the_statistics() {
     assert_eq!(stats().typed.all.pools, 0);
-    let unnamed = Pool::new();
+    let unnamed = TypedPool::new();
     drop(unnamed.get(1));
     assert!(!stats().to_string().contains("typed pools"));
-    let pools = [Pool::named("nodes", 10), Pool::named("edges", 20), Pool::named("nodes", 7)];
+    let pools = [TypedPool::named("nodes", 10), TypedPool::named("edges", 20), TypedPool::named("nodes", 7)];
     let before = stats();
     let boxes: Vec<_> = (0..100).map(|number| pools[number % 3].get([number; 6])).collect();
     drop(boxes);
@@ -644,8 +645,8 @@ fn statistics_are_told_while_pools_come_and_go() {
             .map(|number| {
                 scope.spawn(move || {
                     for round in 0..rounds {
-                        let pool = Pool::named(["a", "b", "c"][number], 8);
-                        let shared = SyncPool::named("shared", 8).reusing();
+                        let pool = TypedPool::named(["a", "b", "c"][number], 8);
+                        let shared = SyncTypedPool::named("shared", 8).reusing();
                         drop((pool.get(round), shared.get_ready_or(String::new)));
                     }
                 })
@@ -661,7 +662,7 @@ fn statistics_are_told_while_pools_come_and_go() {
 }
 
 #[inline(never)]
-fn forget_a_box(pool: &Pool<[usize; 7]>) {
+fn forget_a_box(pool: &TypedPool<[usize; 7]>) {
     let mut held: Vec<_> = (0..20).map(|_| pool.get([0; 7])).collect();
     // Its place on the list is the one that the others leave free when they come back.
     forget(held.swap_remove(1));
@@ -670,7 +671,7 @@ fn forget_a_box(pool: &Pool<[usize; 7]>) {
 #[inline(never)]
 fn leak_a_pool() {
     // So few that the list of them is a small block.
-    let pool = Pool::with_capacity(4);
+    let pool = TypedPool::with_capacity(4);
     drop((0..3).map(|_| pool.get([0_usize; 10])).collect::<Vec<_>>());
     forget(pool);
 }
@@ -682,8 +683,8 @@ fn search_for_leaks() {
     }
     let blocks_of =
         |report: &leaks::LeakReport, bytes| report.blocks.iter().filter(|block| block.bytes == bytes).count();
-    let pool = Pool::named("searched", 100);
-    let shared = SyncPool::new();
+    let pool = TypedPool::named("searched", 100);
+    let shared = SyncTypedPool::new();
     let held = pool.get([0_usize; 7]);
     drop((0..50).map(|_| pool.get([0; 7])).collect::<Vec<_>>());
     drop((0..50).map(|_| shared.get([0_u64; 8])).collect::<Vec<_>>());
@@ -706,7 +707,7 @@ fn leaks_are_those_of_the_program() {
 
 /// In a child of a fork pools can be used on: those of other threads, too, and those that another thread was just using.
 fn pools_survive_a_fork() {
-    let pool = SyncPool::named("forked", 64);
+    let pool = SyncTypedPool::named("forked", 64);
     drop((0..64).map(|number| pool.get(number)).collect::<Vec<_>>());
     let is_over = std::sync::atomic::AtomicBool::new(false);
     thread::scope(|scope| {
@@ -714,7 +715,7 @@ fn pools_survive_a_fork() {
             scope.spawn(|| {
                 while !is_over.load(Ordering::Relaxed) {
                     let boxes: Vec<_> = (0..10).map(|number| pool.get(number)).collect();
-                    drop(Pool::<u8>::named("fleeting", 1));
+                    drop(TypedPool::<u8>::named("fleeting", 1));
                     drop(boxes);
                 }
             });
@@ -733,7 +734,7 @@ fn pools_survive_a_fork() {
                     // All lists serve again.
                     drop((0..100).map(|number| pool.get(number)).collect::<Vec<_>>());
                     assert_eq!(pool.ready(), 64);
-                    let named = Pool::<u8>::named("childs", 1);
+                    let named = TypedPool::<u8>::named("childs", 1);
                     assert!(figures_of("childs").is_some());
                     drop(named);
                     assert!(figures_of("childs").is_none());

@@ -27,12 +27,12 @@ const DEAD: u8 = 0xDD;
 const GUARD: usize = 8;
 
 /// From the header to the program's bytes.
-pub(crate) const HEADER_BEFORE: usize = size_of::<Header>() + GUARD;
+pub(crate) const HEADER_BEFORE: usize = size_of::<DebugHeader>() + GUARD;
 
 /// The program's bytes are aligned to so much at least.
 const LEAST_ALIGN: usize = 8;
 
-const_assert_eq!(size_of::<Header>(), 32);
+const_assert_eq!(size_of::<DebugHeader>(), 32);
 
 /// States of a block, above the logarithm of its alignment.
 const LIVE: u32 = 0x00B1_0C00;
@@ -44,7 +44,7 @@ const STATE: u32 = !0xFF;
 /// What is known of a block. Atomics, so that a program that frees a block twice at a time gets a report, whatever
 /// happens.
 #[repr(C)]
-struct Header {
+struct DebugHeader {
     size: AtomicU64,
     serial: AtomicU64,
     /// Number of the backtrace of the allocation, or 0.
@@ -83,7 +83,7 @@ impl Shape {
 
 /// What the header says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Known {
+pub(crate) struct HeaderFacts {
     pub(crate) shape: Shape,
     pub(crate) serial: u64,
     pub(crate) allocated: Option<TraceId>,
@@ -92,7 +92,7 @@ pub(crate) struct Known {
 
 /// What becomes of the program's bytes when a block is handed out.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Fill {
+pub(crate) enum InitialBytes {
     Clean,
     /// They stay what they are: zeros of the backend.
     AsItIs,
@@ -128,9 +128,9 @@ impl Part {
 
 /// The program's first byte of a block of the debug layer.
 #[derive(Clone, Copy)]
-pub(crate) struct Block(*mut u8);
+pub(crate) struct DebugBlock(*mut u8);
 
-impl Block {
+impl DebugBlock {
     /// A block at an address that the program has told.
     ///
     /// # Safety
@@ -143,13 +143,13 @@ impl Block {
     ///
     /// # Safety
     /// * `whole` is such memory, and the caller's.
-    pub(crate) unsafe fn create(whole: *mut u8, known: &Known, fill: Fill) -> Self {
+    pub(crate) unsafe fn create(whole: *mut u8, known: &HeaderFacts, fill: InitialBytes) -> Self {
         let (shape, before) = (known.shape, known.shape.before());
         let block = Self(whole.wrapping_add(before));
         let bytes = shape.whole().map_or(before, |whole| whole.size());
         // SAFETY: the part before the program's bytes.
         unsafe { whole.write_bytes(FORBIDDEN, before) };
-        if fill == Fill::Clean {
+        if fill == InitialBytes::Clean {
             // SAFETY: the program's bytes.
             unsafe { block.0.write_bytes(CLEAN, shape.size) };
         }
@@ -171,8 +171,8 @@ impl Block {
         self.0
     }
 
-    fn header(&self) -> &Header {
-        let header = self.0.wrapping_sub(HEADER_BEFORE).cast::<Header>();
+    fn header(&self) -> &DebugHeader {
+        let header = self.0.wrapping_sub(HEADER_BEFORE).cast::<DebugHeader>();
         // SAFETY: whoever made this promised that it can be read; it is aligned, and all of it is atomic.
         unsafe { &*header }
     }
@@ -198,7 +198,7 @@ impl Block {
     }
 
     /// What the header says, and whether the block is live; `None` if it is not the header of a block here.
-    pub(crate) fn known(self) -> Option<(Known, bool)> {
+    pub(crate) fn known(self) -> Option<(HeaderFacts, bool)> {
         let header = self.header();
         let state = header.state.load(Ordering::Acquire);
         // Acquire: whoever sees one sees that the block has been freed.
@@ -211,7 +211,7 @@ impl Block {
             && header.check.load(Ordering::Relaxed) == self.check(align);
         let size = usize::try_from(header.size.load(Ordering::Relaxed)).ok()?;
         let align = 1_usize.checked_shl(align)?;
-        let known = Known {
+        let known = HeaderFacts {
             shape: Shape { size, align },
             serial: header.serial.load(Ordering::Relaxed),
             allocated: TraceId::new(header.allocated.load(Ordering::Relaxed)),
@@ -295,13 +295,13 @@ impl Block {
 mod tests {
     use super::*;
 
-    fn with_block(size: usize, align: usize, fill: Fill, body: impl FnOnce(Block, Known)) {
+    fn with_block(size: usize, align: usize, fill: InitialBytes, body: impl FnOnce(DebugBlock, HeaderFacts)) {
         let shape = Shape { size, align };
         let whole = shape.whole().unwrap();
         let memory = unsafe_alloc(whole);
-        let known = Known { shape, serial: 7, allocated: TraceId::new(3), freed: None };
+        let known = HeaderFacts { shape, serial: 7, allocated: TraceId::new(3), freed: None };
         // SAFETY: such memory.
-        let block = unsafe { Block::create(memory, &known, fill) };
+        let block = unsafe { DebugBlock::create(memory, &known, fill) };
         assert!(block.address().addr().is_multiple_of(align));
         body(block, known);
         // SAFETY: from `unsafe_alloc`, with this layout.
@@ -318,7 +318,7 @@ mod tests {
     #[test]
     fn every_byte_around_a_block_is_watched() {
         for (size, align) in [(1, 1), (20, 4), (24, 8), (5, 16), (16, 64), (0, 8), (700, 256), (3, 4096)] {
-            with_block(size, align, Fill::Clean, |block, known| {
+            with_block(size, align, InitialBytes::Clean, |block, known| {
                 let (shape, whole) = (known.shape, known.shape.whole().unwrap().size() as isize);
                 let before = shape.before() as isize;
                 for at in -before..whole - before {
@@ -349,13 +349,13 @@ mod tests {
 
     #[test]
     fn a_freed_block_is_freed_once_and_its_bytes_are_watched() {
-        with_block(1000, 8, Fill::AsItIs, |block, known| {
+        with_block(1000, 8, InitialBytes::AsItIs, |block, known| {
             let shape = known.shape;
             // SAFETY: its first byte.
             assert_eq!(unsafe { block.address().read() }, 0);
             assert!(block.mark_freed(shape, TraceId::new(9)));
             assert!(!block.mark_freed(shape, None));
-            assert_eq!(block.known(), Some((Known { freed: TraceId::new(9), ..known }, false)));
+            assert_eq!(block.known(), Some((HeaderFacts { freed: TraceId::new(9), ..known }, false)));
             // SAFETY: it has this shape and is the test's.
             unsafe { block.fill_dead(shape) };
             // SAFETY: as above.

@@ -1,11 +1,11 @@
 //! What the search for leaks asks of blocks of the debug layer.
 
-use super::block::{Block, Known};
+use super::block::{DebugBlock, HeaderFacts};
 use super::find::small_around;
 use crate::traces::TraceId;
 
 /// What the program knows of a block of a pool.
-pub(crate) enum Inside {
+pub(crate) enum PoolBlockState {
     /// It is live there, and begins at this address.
     Live { start: usize, facts: BlockFacts },
     /// It is free for the program.
@@ -23,19 +23,19 @@ pub(crate) struct BlockFacts {
 }
 
 impl BlockFacts {
-    fn of(known: &Known) -> Self {
+    fn of(known: &HeaderFacts) -> Self {
         Self { bytes: known.shape.size, serial: known.serial, allocated: known.allocated }
     }
 }
 
 /// What the program has in the block of a pool that begins at `memory`, an offset of the region, and has `bytes`.
-pub(crate) fn inside(memory: *mut u8, offset: usize, bytes: usize) -> Inside {
+pub(crate) fn inside(memory: *mut u8, offset: usize, bytes: usize) -> PoolBlockState {
     match small_around(memory, offset, bytes) {
         Some((block, known, true)) => {
-            Inside::Live { start: block.address().expose_provenance(), facts: BlockFacts::of(&known) }
+            PoolBlockState::Live { start: block.address().expose_provenance(), facts: BlockFacts::of(&known) }
         }
-        Some((_, _, false)) => Inside::Free,
-        None => Inside::Unknown,
+        Some((_, _, false)) => PoolBlockState::Free,
+        None => PoolBlockState::Unknown,
     }
 }
 
@@ -45,5 +45,5 @@ pub(crate) fn inside(memory: *mut u8, offset: usize, bytes: usize) -> Inside {
 /// * The index has a block of this mode there, and is held.
 pub(crate) unsafe fn facts_of_large(address: *mut u8) -> Option<BlockFacts> {
     // SAFETY: the caller's promise.
-    unsafe { Block::at(address) }.known().map(|(known, _)| BlockFacts::of(&known))
+    unsafe { DebugBlock::at(address) }.known().map(|(known, _)| BlockFacts::of(&known))
 }

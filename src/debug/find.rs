@@ -1,8 +1,8 @@
 //! Which block a pointer of the program means, and what is wrong with it.
 
-use super::block::{Block, Damage, Known, Shape};
+use super::block::{Damage, DebugBlock, HeaderFacts, Shape};
 use super::quarantine::QUARANTINE;
-use super::report::{Case, report};
+use super::report::{ProgramError, report};
 use crate::geometry::{POOL_BYTES, is_block_at};
 use crate::large::{LARGE, Lookup};
 use crate::process::SHARED;
@@ -30,15 +30,15 @@ impl Operation {
 
 /// The block that an address of the program means.
 pub(super) struct FoundBlock {
-    pub(super) block: Block,
-    pub(super) known: Known,
+    pub(super) block: DebugBlock,
+    pub(super) known: HeaderFacts,
     pub(super) is_small: bool,
 }
 
 /// The live block at an address, whole, and asked for by this layout. Reports if there is no such.
 pub(super) fn checked(address: *mut u8, layout: Layout, operation: Operation) -> FoundBlock {
     let found = find(address, operation);
-    let Known { shape, .. } = found.known;
+    let HeaderFacts { shape, .. } = found.known;
     // SAFETY: found by its header, and live.
     if let Some(damage) = unsafe { found.block.damage_around(shape) } {
         let name = if damage.first < 0 { "underrun" } else { "overrun" };
@@ -94,17 +94,19 @@ fn find_small(address: *mut u8, offset: usize, bytes: usize, operation: Operatio
 }
 
 /// The places in a block of a pool, around an address, where a header may be that says what it is.
-fn headers(address: *mut u8, offset: usize, bytes: usize) -> impl Iterator<Item = Block> {
+fn headers(address: *mut u8, offset: usize, bytes: usize) -> impl Iterator<Item = DebugBlock> {
     let within = offset % POOL_BYTES % bytes;
     let start = is_block_at(offset - within, bytes).then(|| address.wrapping_sub(within));
     let aligns = [8, 16, 64, 128];
     let before = aligns.into_iter().map(|align| Shape { size: 0, align }.before()).filter(move |it| *it <= bytes);
     // SAFETY: inside a block of a pool that has a class, so readable, and at a multiple of 8.
-    start.into_iter().flat_map(move |start| before.clone().map(move |it| unsafe { Block::at(start.wrapping_add(it)) }))
+    start
+        .into_iter()
+        .flat_map(move |start| before.clone().map(move |it| unsafe { DebugBlock::at(start.wrapping_add(it)) }))
 }
 
 /// What the header in the block of a pool says, around an address inside it.
-pub(super) fn small_around(address: *mut u8, offset: usize, bytes: usize) -> Option<(Block, Known, bool)> {
+pub(super) fn small_around(address: *mut u8, offset: usize, bytes: usize) -> Option<(DebugBlock, HeaderFacts, bool)> {
     let start = address.wrapping_sub(offset % POOL_BYTES % bytes);
     headers(address, offset, bytes).find_map(|block| {
         let (known, is_live) = block.known()?;
@@ -121,7 +123,7 @@ fn find_large(address: *mut u8, operation: Operation) -> FoundBlock {
         Lookup::Lost | Lookup::None => nowhere_large(address, operation),
         Lookup::Inside(start) => {
             // SAFETY: the index has a block there.
-            let block = unsafe { Block::at(address.with_addr(start)) };
+            let block = unsafe { DebugBlock::at(address.with_addr(start)) };
             match block.known() {
                 Some((known, _)) => interior(address, block, &known, operation),
                 None => overwritten(block.address(), None, operation),
@@ -129,7 +131,7 @@ fn find_large(address: *mut u8, operation: Operation) -> FoundBlock {
         }
     };
     // SAFETY: the index has a block there; or nobody can say, and the program's word is all there is.
-    let block = unsafe { Block::at(address) };
+    let block = unsafe { DebugBlock::at(address) };
     match block.known() {
         Some((known, true)) if bytes.is_none_or(|bytes| bytes == known.shape.size) => {
             FoundBlock { block, known, is_small: false }
@@ -144,7 +146,7 @@ fn find_large(address: *mut u8, operation: Operation) -> FoundBlock {
 fn nowhere_large(address: *mut u8, operation: Operation) -> ! {
     if let Some(known) = QUARANTINE.find(address.addr()) {
         // SAFETY: Quarantine invariant 2: the block is still there.
-        free_already(unsafe { Block::at(address) }, &known, operation)
+        free_already(unsafe { DebugBlock::at(address) }, &known, operation)
     }
     fail(
         format_args!("{operation} of {address:p}, which was not handed out, or has been freed long ago"),
@@ -155,7 +157,7 @@ fn nowhere_large(address: *mut u8, operation: Operation) -> ! {
 }
 
 #[cold]
-fn interior(address: *mut u8, block: Block, known: &Known, operation: Operation) -> ! {
+fn interior(address: *mut u8, block: DebugBlock, known: &HeaderFacts, operation: Operation) -> ! {
     let (start, bytes) = (block.address(), known.shape.size);
     match address.addr().checked_sub(start.addr()) {
         Some(offset) => fail(
@@ -174,7 +176,7 @@ fn interior(address: *mut u8, block: Block, known: &Known, operation: Operation)
 }
 
 #[cold]
-pub(super) fn free_already(block: Block, known: &Known, operation: Operation) -> ! {
+pub(super) fn free_already(block: DebugBlock, known: &HeaderFacts, operation: Operation) -> ! {
     let (address, bytes) = (block.address(), known.shape.size);
     match operation {
         Operation::Free => fail(
@@ -198,7 +200,7 @@ fn overwritten(address: *mut u8, bytes: Option<usize>, operation: Operation) -> 
     address.expose_provenance();
     let case = |line: Arguments<'_>| {
         let header = Some(address.addr());
-        report(&Case { line, seen: operation.seen(), block: None, damage: None, header })
+        report(&ProgramError { line, seen: operation.seen(), block: None, damage: None, header })
     };
     match bytes {
         Some(bytes) => {
@@ -209,7 +211,7 @@ fn overwritten(address: *mut u8, bytes: Option<usize>, operation: Operation) -> 
 }
 
 #[cold]
-fn fail(line: Arguments<'_>, seen: &str, block: Option<(Block, &Known)>, damage: Option<Damage>) -> ! {
+fn fail(line: Arguments<'_>, seen: &str, block: Option<(DebugBlock, &HeaderFacts)>, damage: Option<Damage>) -> ! {
     let block = block.map(|(block, known)| (block.address().expose_provenance(), *known));
-    report(&Case { line, seen, block, damage, header: None })
+    report(&ProgramError { line, seen, block, damage, header: None })
 }

@@ -1,10 +1,10 @@
 //! The debug layer's alloc, dealloc and realloc.
 
 use super::below::{Below, Content};
-use super::block::{Block, Fill, Known, Shape};
+use super::block::{DebugBlock, HeaderFacts, InitialBytes, Shape};
 use super::find::{FoundBlock, Operation, checked, free_already};
-use super::keep::{Seen, drain_for, keep};
-use super::quarantine::{Origin, Quarantined};
+use super::keep::{CheckTime, drain_for, keep};
+use super::quarantine::{Origin, QuarantinedBlock};
 use super::report::trace;
 use crate::large::LARGE;
 use crate::process::{SHARED, moved};
@@ -31,7 +31,7 @@ pub(crate) unsafe fn alloc(below: &dyn Below, layout: Layout, content: Content, 
     let allocated = trace(entry);
     // SAFETY: never of 0 bytes.
     let mut memory = unsafe { below.take(whole, content) };
-    if memory.is_null() && drain_for(Seen::Early) {
+    if memory.is_null() && drain_for(CheckTime::Early) {
         // SAFETY: as above.
         memory = unsafe { below.take(whole, content) };
     }
@@ -40,13 +40,13 @@ pub(crate) unsafe fn alloc(below: &dyn Below, layout: Layout, content: Content, 
     }
     let is_small = is_in_region(memory);
     let fill = match content {
-        Content::Any => Fill::Clean,
+        Content::Any => InitialBytes::Clean,
         // Pools are not asked for zeros: small requests are made zero where they come from.
-        Content::Zeros => Fill::AsItIs,
+        Content::Zeros => InitialBytes::AsItIs,
     };
-    let known = Known { shape, serial: next_serial(), allocated, freed: None };
+    let known = HeaderFacts { shape, serial: next_serial(), allocated, freed: None };
     // SAFETY: just got from below by this shape.
-    let block = unsafe { Block::create(memory, &known, fill) };
+    let block = unsafe { DebugBlock::create(memory, &known, fill) };
     if !is_small && LARGE.insert(block.address(), shape.size).is_none() {
         // A block that the index does not know would be a foreign one when it is freed.
         // SAFETY: from there, by this layout, and nobody else has it.
@@ -72,10 +72,10 @@ pub(crate) unsafe fn dealloc(below: &dyn Below, address: *mut u8, layout: Layout
     }
     // SAFETY: found by its header; this thread alone has marked it as freed.
     unsafe { block.fill_dead(known.shape) };
-    let known = Known { freed, ..known };
+    let known = HeaderFacts { freed, ..known };
     let origin = if is_small { Some(Origin::Pool) } else { below.late().map(Origin::Backend) };
     match origin {
-        Some(origin) => keep(Quarantined::new(address, known, origin)),
+        Some(origin) => keep(QuarantinedBlock::new(address, known, origin)),
         None => {
             if let Some(whole) = known.shape.whole() {
                 // SAFETY: it came from there by this layout, and is nobody's any more.

@@ -22,6 +22,6 @@ pub(crate) mod layer;
 pub(crate) mod facts;
 
 pub(crate) use below::{Below, Content};
-pub(crate) use facts::{BlockFacts, Inside, facts_of_large, inside};
+pub(crate) use facts::{BlockFacts, PoolBlockState, facts_of_large, inside};
 pub(crate) use keep::{drain, drain_at_exit};
 pub(crate) use layer::{alloc, dealloc, realloc};

@@ -5,10 +5,10 @@
 //! allocator, or reports.
 //! Quarantine invariant 2: a block in the row belongs to nobody else; who takes it out owns it.
 
-use super::block::{Known, Shape};
+use super::block::{HeaderFacts, Shape};
 use crate::figures::Address;
-use crate::os::Mapped;
-use crate::sync::{Held, Locked};
+use crate::os::MappedSlice;
+use crate::sync::{LockCell, LockCellGuard};
 use core::alloc::Layout;
 
 /// Most blocks kept.
@@ -28,15 +28,15 @@ pub(crate) enum Origin {
 
 /// A block that was freed. What its header said is kept here, since the program may write there.
 #[derive(Clone, Copy)]
-pub(crate) struct Quarantined {
+pub(crate) struct QuarantinedBlock {
     /// The program's first byte. Hidden: while it lies here, it is no pointer to what is there later.
     address: Address,
-    pub(crate) known: Known,
+    pub(crate) known: HeaderFacts,
     pub(crate) origin: Origin,
 }
 
-impl Quarantined {
-    pub(crate) fn new(address: *mut u8, known: Known, origin: Origin) -> Self {
+impl QuarantinedBlock {
+    pub(crate) fn new(address: *mut u8, known: HeaderFacts, origin: Origin) -> Self {
         Self { address: Address::from(address.expose_provenance()), known, origin }
     }
 
@@ -54,20 +54,20 @@ fn bytes(shape: Shape) -> usize {
 }
 
 /// A ring that grows to its full length once.
-struct Row {
-    kept: Mapped<Quarantined>,
+struct QuarantineRing {
+    kept: MappedSlice<QuarantinedBlock>,
     oldest: usize,
     blocks: usize,
     bytes: usize,
 }
 
-impl Row {
+impl QuarantineRing {
     const fn new() -> Self {
-        Self { kept: Mapped::new(), oldest: 0, blocks: 0, bytes: 0 }
+        Self { kept: MappedSlice::new(), oldest: 0, blocks: 0, bytes: 0 }
     }
 
     /// Adds a block. `None`, and nothing done, without memory.
-    fn push(&mut self, kept: Quarantined) -> Option<()> {
+    fn push(&mut self, kept: QuarantinedBlock) -> Option<()> {
         let place = (self.oldest + self.blocks) % MOST_BLOCKS;
         // Places are taken one after the other, so the ring is as long as the first that was not yet.
         match self.kept.get_mut(place) {
@@ -79,7 +79,7 @@ impl Row {
         Some(())
     }
 
-    fn pop(&mut self) -> Option<Quarantined> {
+    fn pop(&mut self) -> Option<QuarantinedBlock> {
         if self.blocks == 0 {
             return None;
         }
@@ -93,7 +93,7 @@ impl Row {
 
 /// The row with its lock.
 pub(crate) struct Quarantine {
-    row: Locked<Row>,
+    row: LockCell<QuarantineRing>,
 }
 
 /// The blocks that were freed in debug mode.
@@ -101,19 +101,19 @@ pub(super) static QUARANTINE: Quarantine = Quarantine::new();
 
 impl Quarantine {
     pub(crate) const fn new() -> Self {
-        Self { row: Locked::new(Row::new()) }
+        Self { row: LockCell::new(QuarantineRing::new()) }
     }
 
     /// Takes the lock. In the child of a fork the row is given up if another thread was just changing it: its blocks
     /// stay freed and are not used again there.
-    fn hold(&self) -> Held<'_, Row> {
+    fn hold(&self) -> LockCellGuard<'_, QuarantineRing> {
         // Not dropped: it may have been in the middle of being replaced.
-        self.row.hold(|row| core::mem::forget(core::mem::replace(row, Row::new())))
+        self.row.hold(|row| core::mem::forget(core::mem::replace(row, QuarantineRing::new())))
     }
 
     /// Keeps a block; returns the oldest if there is no more room for it. The caller calls
     /// [`pop_beyond`](Self::pop_beyond) until it has none to give. The block itself comes back if it cannot be kept.
-    pub(crate) fn push(&self, kept: Quarantined) -> Option<Quarantined> {
+    pub(crate) fn push(&self, kept: QuarantinedBlock) -> Option<QuarantinedBlock> {
         if kept.bytes() > MOST_BYTES {
             return Some(kept);
         }
@@ -125,16 +125,16 @@ impl Quarantine {
     }
 
     /// The oldest block, if more bytes are kept than should be.
-    pub(crate) fn pop_beyond(&self) -> Option<Quarantined> {
+    pub(crate) fn pop_beyond(&self) -> Option<QuarantinedBlock> {
         Self::beyond(&mut self.hold())
     }
 
-    fn beyond(row: &mut Row) -> Option<Quarantined> {
+    fn beyond(row: &mut QuarantineRing) -> Option<QuarantinedBlock> {
         if row.bytes > MOST_BYTES { row.pop() } else { None }
     }
 
     /// The oldest block.
-    pub(crate) fn pop(&self) -> Option<Quarantined> {
+    pub(crate) fn pop(&self) -> Option<QuarantinedBlock> {
         self.hold().pop()
     }
 
@@ -144,7 +144,7 @@ impl Quarantine {
     }
 
     /// The block that begins at an address. Looks at all of them.
-    pub(crate) fn find(&self, address: usize) -> Option<Known> {
+    pub(crate) fn find(&self, address: usize) -> Option<HeaderFacts> {
         let row = self.hold();
         let place = (0..row.blocks).map(|number| (row.oldest + number) % MOST_BLOCKS);
         place.map(|place| row.kept[place]).find(|kept| kept.address == Address::from(address)).map(|kept| kept.known)
@@ -157,13 +157,14 @@ mod tests {
     use core::ptr::without_provenance_mut;
     use std::collections::VecDeque;
 
-    fn kept(number: usize, size: usize) -> Quarantined {
-        let known = Known { shape: Shape { size, align: 8 }, serial: number as u64, allocated: None, freed: None };
-        Quarantined::new(without_provenance_mut(number * 8), known, Origin::Pool)
+    fn kept(number: usize, size: usize) -> QuarantinedBlock {
+        let known =
+            HeaderFacts { shape: Shape { size, align: 8 }, serial: number as u64, allocated: None, freed: None };
+        QuarantinedBlock::new(without_provenance_mut(number * 8), known, Origin::Pool)
     }
 
     /// Serials and sizes of what `push` has let go.
-    fn push(quarantine: &Quarantine, block: Quarantined) -> Vec<u64> {
+    fn push(quarantine: &Quarantine, block: QuarantinedBlock) -> Vec<u64> {
         let first = quarantine.push(block);
         core::iter::successors(first, |_| quarantine.pop_beyond()).map(|kept| kept.known.serial).collect()
     }

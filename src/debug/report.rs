@@ -4,8 +4,8 @@
 //! the damage and the bytes around it, and last, since finding the names of functions allocates, backtraces. No lock of
 //! the allocator is held meanwhile but that of the report.
 
-use super::block::{Damage, HEADER_BEFORE, Known, Part};
-use crate::os::{Buffered, Output};
+use super::block::{Damage, HEADER_BEFORE, HeaderFacts, Part};
+use crate::os::{BufferedOutput, Output};
 use crate::process::{options, tls};
 use crate::sync::Lock;
 use crate::traces::TraceId;
@@ -24,13 +24,13 @@ const AROUND: isize = 16;
 
 /// An error of the program.
 #[derive(Clone, Copy)]
-pub(super) struct Case<'a> {
+pub(super) struct ProgramError<'a> {
     /// What was done, as one line.
     pub(super) line: Arguments<'a>,
     /// When it was seen.
     pub(super) seen: &'a str,
     /// The block that it was done to, at this address, and what is known of it.
-    pub(super) block: Option<(usize, Known)>,
+    pub(super) block: Option<(usize, HeaderFacts)>,
     pub(super) damage: Option<Damage>,
     /// The block at this address has a header that makes no sense.
     pub(super) header: Option<usize>,
@@ -48,11 +48,11 @@ pub(super) fn trace(entry: *const u8) -> Option<TraceId> {
 /// Reports and aborts. The first thread that comes here does; others wait for the end of the process.
 #[cold]
 #[inline(never)]
-pub(super) fn report(case: &Case<'_>) -> ! {
+pub(super) fn report(case: &ProgramError<'_>) -> ! {
     REPORTER.begin();
     let here = 0_u8;
     let seen = trace(&raw const here);
-    let mut out = Buffered::new(Output::stderr());
+    let mut out = BufferedOutput::new(Output::stderr());
     // A failure cannot be reported, so it is not.
     let _ = write(case, &mut out);
     out.flush();
@@ -103,9 +103,9 @@ impl Reporter {
     }
 }
 
-fn write(case: &Case<'_>, out: &mut dyn Write) -> fmt::Result {
+fn write(case: &ProgramError<'_>, out: &mut dyn Write) -> fmt::Result {
     writeln!(out, "poolmalloc: {}; aborting", case.line)?;
-    if let Some((address, Known { shape, serial, .. })) = case.block {
+    if let Some((address, HeaderFacts { shape, serial, .. })) = case.block {
         write!(out, "  block: at {address:#x}, {} bytes asked for, alignment {}, ", shape.size, shape.align)?;
         writeln!(out, "serial number {serial}")?;
     }
@@ -120,7 +120,7 @@ fn write(case: &Case<'_>, out: &mut dyn Write) -> fmt::Result {
     Ok(())
 }
 
-fn write_damage(address: usize, known: &Known, damage: &Damage, out: &mut dyn Write) -> fmt::Result {
+fn write_damage(address: usize, known: &HeaderFacts, damage: &Damage, out: &mut dyn Write) -> fmt::Result {
     let Damage { part, first, last, count, of } = *damage;
     let place = match part {
         Part::Before => "before it",
@@ -171,7 +171,7 @@ fn read(address: usize) -> u8 {
     unsafe { AtomicU8::from_ptr(byte) }.load(Ordering::Relaxed)
 }
 
-fn write_traces(case: &Case<'_>, seen: Option<TraceId>, out: &mut Buffered) -> fmt::Result {
+fn write_traces(case: &ProgramError<'_>, seen: Option<TraceId>, out: &mut BufferedOutput) -> fmt::Result {
     let known = case.block.map(|(_, known)| known);
     let allocated = known.and_then(|known| known.allocated);
     let freed = known.and_then(|known| known.freed);

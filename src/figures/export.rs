@@ -1,18 +1,18 @@
 //! The statistics for machines: JSON and the Prometheus text format, written without allocating.
 
-use super::heaps::HeapFigures;
+use super::heaps::PrivateHeapFigures;
 use super::name::Name;
 use super::parts::{ArenaStats, ClassStats, HeapStats, LargeStats, RegionStats, SmallStats};
-use super::pools::PoolFigures;
+use super::pools::TypedPoolFigures;
 use super::stats::Stats;
-use Kind::{Counter, Gauge};
+use MetricKind::{Counter, Gauge};
 use core::fmt::{self, Write};
 
 /// A figure's name, whether it only grows, its value, and what it says.
-type Figure = (&'static str, Kind, u64, &'static str);
+type Figure = (&'static str, MetricKind, u64, &'static str);
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum MetricKind {
     /// Only grows.
     Counter,
     /// Goes up and down.
@@ -178,7 +178,7 @@ fn write_metric(out: &mut dyn Write, group: &str, &(name, kind, _, help): &Figur
 }
 
 /// What the naming rules of Prometheus want behind a name.
-fn suffix(kind: Kind) -> &'static str {
+fn suffix(kind: MetricKind) -> &'static str {
     if kind == Counter { "_total" } else { "" }
 }
 
@@ -257,7 +257,7 @@ impl ClassStats {
     }
 }
 
-impl HeapFigures {
+impl PrivateHeapFigures {
     fn figures(&self) -> [Figure; 7] {
         [
             ("heaps", Gauge, self.heaps, "private heaps"),
@@ -276,7 +276,7 @@ impl HeapFigures {
     }
 }
 
-impl PoolFigures {
+impl TypedPoolFigures {
     fn figures(&self) -> [Figure; 11] {
         [
             ("pools", Gauge, self.pools, "named typed pools"),

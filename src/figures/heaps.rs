@@ -1,20 +1,21 @@
 //! What private heaps hold, as plain data: each by its handle, all of them by name in the statistics of the process.
 
 use super::name::Name;
-use super::named::{ByName, Figures, Named};
+use super::named::{ByName, Figures, NamedFigures};
 use super::parts::{ClassStats, LargeStats, SmallStats};
 use crate::geometry::{CLASSES, POOLS_PER_ARENA};
 use core::fmt::{self, Display, Formatter};
 
-/// What a private heap holds, and has done since it was made: the answer of [`Heap::stats`](crate::Heap::stats).
+/// What a private heap holds, and has done since it was made: the answer of
+/// [`PrivateHeap::stats`](crate::PrivateHeap::stats).
 ///
 /// Exact at any moment. The words and the sums are those of [`Stats`](crate::Stats): for each class
 /// `live + cached + free` blocks fill its pools, and `allocations - frees` is `live`. What a
-/// [`reset`](crate::Heap::reset) gives back counts as freed.
+/// [`reset`](crate::PrivateHeap::reset) gives back counts as freed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
-pub struct HeapReport {
+pub struct PrivateHeapReport {
     /// The heap's name; empty if it has none.
     pub name: Name,
     /// Sums over all size classes.
@@ -31,7 +32,7 @@ pub struct HeapReport {
     pub classes: [ClassStats; CLASSES],
 }
 
-impl HeapReport {
+impl PrivateHeapReport {
     /// Pools of the heap's arenas that have no class now.
     #[must_use]
     pub fn unused_pools(&self) -> u64 {
@@ -39,7 +40,7 @@ impl HeapReport {
     }
 }
 
-impl Display for HeapReport {
+impl Display for PrivateHeapReport {
     /// One line with the sums, and one for each class with a pool. Does not allocate.
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let Self { small, large, arenas, pools, .. } = self;
@@ -65,7 +66,7 @@ impl Display for HeapReport {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
-pub struct HeapFigures {
+pub struct PrivateHeapFigures {
     /// Heaps that have a handle.
     pub heaps: u64,
     /// Arenas of theirs.
@@ -82,7 +83,7 @@ pub struct HeapFigures {
     pub large_bytes: u64,
 }
 
-impl Figures for HeapFigures {
+impl Figures for PrivateHeapFigures {
     fn add(&mut self, more: &Self) {
         self.heaps += more.heaps;
         self.arenas += more.arenas;
@@ -95,28 +96,28 @@ impl Figures for HeapFigures {
 }
 
 /// The private heaps of one name; an empty one for those without.
-pub type NamedHeaps = Named<HeapFigures>;
+pub type NamedPrivateHeaps = NamedFigures<PrivateHeapFigures>;
 
 /// The part of [`Stats`](crate::Stats) that is private heaps'. It is in the sums there, too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
-pub struct PrivateStats {
+pub struct PrivateHeapStats {
     /// All private heaps. Those without pools are not counted: their blocks are the backend's.
-    pub all: HeapFigures,
-    by_name: ByName<HeapFigures>,
+    pub all: PrivateHeapFigures,
+    by_name: ByName<PrivateHeapFigures>,
 }
 
-impl PrivateStats {
+impl PrivateHeapStats {
     /// The heaps by name, in the order in which their names were found: one entry for each of up to 15 names, and one
     /// for all others.
     #[must_use]
-    pub fn by_name(&self) -> &[NamedHeaps] {
+    pub fn by_name(&self) -> &[NamedPrivateHeaps] {
         self.by_name.list()
     }
 
     /// Adds the figures of one heap.
-    pub(crate) fn add(&mut self, name: Name, figures: &HeapFigures) {
+    pub(crate) fn add(&mut self, name: Name, figures: &PrivateHeapFigures) {
         self.all.add(figures);
         self.by_name.add(name, figures);
     }

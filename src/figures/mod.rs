@@ -15,12 +15,12 @@ pub(crate) mod export;
 
 pub use address::Address;
 pub use delta::{ClassDelta, Delta, LargeDelta, SmallDelta};
-pub use heaps::{HeapFigures, HeapReport, NamedHeaps, PrivateStats};
+pub use heaps::{NamedPrivateHeaps, PrivateHeapFigures, PrivateHeapReport, PrivateHeapStats};
 pub(crate) use name::NAME_BYTES;
 pub use name::Name;
-pub use named::Named;
+pub use named::NamedFigures;
 pub use parts::{ArenaStats, ClassStats, HeapStats, LargeStats, RegionStats, SmallStats};
-pub use pools::{NamedPools, PoolFigures, TypedStats};
-pub use released::Released;
+pub use pools::{NamedTypedPools, TypedPoolFigures, TypedPoolStats};
+pub use released::ReleaseStats;
 pub use stats::Stats;
 pub use thread::{ThreadClassStats, ThreadLargeStats, ThreadSmallStats, ThreadStats};

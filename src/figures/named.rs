@@ -12,7 +12,7 @@ const OTHERS: &str = "(others)";
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
-pub struct Named<F> {
+pub struct NamedFigures<F> {
     /// The name; empty for those without one, `(others)` for those that there was no room for.
     pub name: Name,
     /// What they hold, added up.
@@ -31,24 +31,24 @@ pub(crate) trait Figures: Copy + Default {
     feature = "serde",
     derive(serde::Serialize, serde::Deserialize),
     serde(
-        from = "Vec<Named<F>>",
-        into = "Vec<Named<F>>",
+        from = "Vec<NamedFigures<F>>",
+        into = "Vec<NamedFigures<F>>",
         bound(serialize = "F: Figures + serde::Serialize", deserialize = "F: Figures + serde::Deserialize<'de>")
     )
 )]
 pub(crate) struct ByName<F> {
-    list: [Named<F>; NAMES],
+    list: [NamedFigures<F>; NAMES],
     length: usize,
 }
 
 impl<F: Figures> Default for ByName<F> {
     fn default() -> Self {
-        Self { list: [Named { name: Name::default(), figures: F::default() }; NAMES], length: 0 }
+        Self { list: [NamedFigures { name: Name::default(), figures: F::default() }; NAMES], length: 0 }
     }
 }
 
 impl<F> ByName<F> {
-    pub(crate) fn list(&self) -> &[Named<F>] {
+    pub(crate) fn list(&self) -> &[NamedFigures<F>] {
         &self.list[..self.length]
     }
 }
@@ -77,8 +77,8 @@ impl<F: Figures> ByName<F> {
 }
 
 #[cfg(feature = "serde")]
-impl<F: Figures> From<Vec<Named<F>>> for ByName<F> {
-    fn from(named: Vec<Named<F>>) -> Self {
+impl<F: Figures> From<Vec<NamedFigures<F>>> for ByName<F> {
+    fn from(named: Vec<NamedFigures<F>>) -> Self {
         let mut by_name = Self::default();
         named.iter().for_each(|named| by_name.add(named.name, &named.figures));
         by_name
@@ -86,7 +86,7 @@ impl<F: Figures> From<Vec<Named<F>>> for ByName<F> {
 }
 
 #[cfg(feature = "serde")]
-impl<F: Figures> From<ByName<F>> for Vec<Named<F>> {
+impl<F: Figures> From<ByName<F>> for Vec<NamedFigures<F>> {
     fn from(by_name: ByName<F>) -> Self {
         by_name.list().into()
     }

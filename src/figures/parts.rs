@@ -85,7 +85,7 @@ pub struct ArenaStats {
 }
 
 /// Heaps: one for each thread that has allocated or freed. Private ones are counted in
-/// [`PrivateStats`](crate::PrivateStats).
+/// [`PrivateHeapStats`](crate::PrivateHeapStats).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]

@@ -1,7 +1,7 @@
 //! What typed pools hold: each by itself, and by name in the statistics of the process.
 
 use super::name::Name;
-use super::named::{ByName, Figures, Named};
+use super::named::{ByName, Figures, NamedFigures};
 use core::fmt::{self, Display, Formatter};
 
 /// What a typed pool holds and has done, or several together.
@@ -12,7 +12,7 @@ use core::fmt::{self, Display, Formatter};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
-pub struct PoolFigures {
+pub struct TypedPoolFigures {
     /// Pools. Goes up and down.
     pub pools: u64,
     /// Most blocks that they keep ready.
@@ -29,8 +29,8 @@ pub struct PoolFigures {
     pub live: u64,
     /// Blocks that are ready. Goes up and down.
     pub ready: u64,
-    /// Most boxes that there were at once. Of a `SyncPool`, the most blocks, which can be a few more; of several pools,
-    /// the sum.
+    /// Most boxes that there were at once. Of a `SyncTypedPool`, the most blocks, which can be a few more; of several
+    /// pools, the sum.
     pub high_water: u64,
     /// Bytes of the blocks of boxes, at the size of the type. Goes up and down.
     pub live_bytes: u64,
@@ -38,7 +38,7 @@ pub struct PoolFigures {
     pub ready_bytes: u64,
 }
 
-impl Figures for PoolFigures {
+impl Figures for TypedPoolFigures {
     fn add(&mut self, more: &Self) {
         // A capacity may be as large as a number can be.
         let add = |sum: &mut u64, more: u64| *sum = sum.saturating_add(more);
@@ -56,7 +56,7 @@ impl Figures for PoolFigures {
     }
 }
 
-impl Display for PoolFigures {
+impl Display for TypedPoolFigures {
     /// One line. Does not allocate.
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let Self { capacity, gets, hits, live, ready, high_water, live_bytes, ready_bytes, .. } = self;
@@ -66,7 +66,7 @@ impl Display for PoolFigures {
 }
 
 /// The typed pools of one name.
-pub type NamedPools = Named<PoolFigures>;
+pub type NamedTypedPools = NamedFigures<TypedPoolFigures>;
 
 /// The named typed pools, in [`Stats`](crate::Stats): those that there are now.
 ///
@@ -75,21 +75,21 @@ pub type NamedPools = Named<PoolFigures>;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
-pub struct TypedStats {
+pub struct TypedPoolStats {
     /// All of them.
-    pub all: PoolFigures,
-    by_name: ByName<PoolFigures>,
+    pub all: TypedPoolFigures,
+    by_name: ByName<TypedPoolFigures>,
 }
 
-impl TypedStats {
+impl TypedPoolStats {
     /// The pools by name, those made last first: one entry for each of up to 15 names, and one for all others.
     #[must_use]
-    pub fn by_name(&self) -> &[NamedPools] {
+    pub fn by_name(&self) -> &[NamedTypedPools] {
         self.by_name.list()
     }
 
     /// Adds the figures of one pool.
-    pub(crate) fn add(&mut self, name: Name, figures: &PoolFigures) {
+    pub(crate) fn add(&mut self, name: Name, figures: &TypedPoolFigures) {
         self.all.add(figures);
         self.by_name.add(name, figures);
     }

@@ -7,7 +7,7 @@ use core::ops::AddAssign;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
-pub struct Released {
+pub struct ReleaseStats {
     /// Bytes of arenas that were in memory and are no longer: whole system pages.
     pub bytes: u64,
     /// The part of `bytes` in arenas that no heap owned, or that parked heaps and this thread's gave up.
@@ -19,7 +19,7 @@ pub struct Released {
     pub backend: bool,
 }
 
-impl AddAssign for Released {
+impl AddAssign for ReleaseStats {
     fn add_assign(&mut self, more: Self) {
         self.bytes += more.bytes;
         self.arena_bytes += more.arena_bytes;
@@ -28,7 +28,7 @@ impl AddAssign for Released {
     }
 }
 
-impl Released {
+impl ReleaseStats {
     pub(crate) fn of_arenas(bytes: usize) -> Self {
         Self { bytes: bytes as u64, arena_bytes: bytes as u64, ..Self::default() }
     }
@@ -38,7 +38,7 @@ impl Released {
     }
 }
 
-impl Display for Released {
+impl Display for ReleaseStats {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let Self { bytes, arena_bytes, pool_bytes, backend } = self;
         let backend = if *backend { ", and some of the backend's" } else { "" };
@@ -52,8 +52,8 @@ mod tests {
 
     #[test]
     fn what_was_released_is_told_in_a_line() {
-        let mut released = Released::of_arenas(8192);
-        released += Released::of_pools(4096);
+        let mut released = ReleaseStats::of_arenas(8192);
+        released += ReleaseStats::of_pools(4096);
         assert_eq!(released.to_string(), "12288 bytes released: 8192 in arenas, 4096 in pools");
         released.backend = true;
         assert!(released.to_string().ends_with("in pools, and some of the backend's"));

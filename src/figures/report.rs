@@ -1,8 +1,8 @@
 //! The report that `Display` prints of the statistics, in the order of CPython's `sys._debugmallocstats()`: classes,
 //! arenas, and where every byte of them is.
 
-use super::heaps::{HeapFigures, NamedHeaps};
-use super::pools::{NamedPools, PoolFigures};
+use super::heaps::{NamedPrivateHeaps, PrivateHeapFigures};
+use super::pools::{NamedTypedPools, TypedPoolFigures};
 use super::stats::Stats;
 use crate::geometry::{ARENA_BYTES, CLASSES, POOL_BYTES, SMALL_MAX};
 use crate::os::Text;
@@ -88,8 +88,9 @@ impl Stats {
 
     /// The private heaps, whose blocks are in the sums above, too.
     fn write_private_heaps(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let row = |f: &mut Formatter<'_>, name: &str, figures: &HeapFigures| {
-            let HeapFigures { heaps, arenas, pools, live_blocks, live_bytes, large_blocks, large_bytes, .. } = figures;
+        let row = |f: &mut Formatter<'_>, name: &str, figures: &PrivateHeapFigures| {
+            let PrivateHeapFigures { heaps, arenas, pools, live_blocks, live_bytes, large_blocks, large_bytes, .. } =
+                figures;
             write!(f, "{name:<32}  {heaps:7}  {arenas:7}  {pools:7}  {live_blocks:11}  {live_bytes:13}")?;
             writeln!(f, "  {large_blocks:12}  {large_bytes:13}")
         };
@@ -100,7 +101,7 @@ impl Stats {
         writeln!(f, "  large blocks    large bytes")?;
         write!(f, "--------------------------------  -------  -------  -------  -----------  -------------")?;
         writeln!(f, "  ------------  -------------")?;
-        for NamedHeaps { name, figures, .. } in self.private.by_name() {
+        for NamedPrivateHeaps { name, figures, .. } in self.private.by_name() {
             row(f, if name.as_str().is_empty() { "(unnamed)" } else { name.as_str() }, figures)?;
         }
         row(f, "total", &self.private.all)
@@ -109,8 +110,8 @@ impl Stats {
     /// The named typed pools, as `_debugmallocstats` lists the free lists of types. Their blocks are live ones in the
     /// sums above.
     fn write_typed_pools(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let row = |f: &mut Formatter<'_>, name: &str, figures: &PoolFigures| {
-            let PoolFigures { pools, gets, hits, live, ready, high_water, live_bytes, ready_bytes, .. } = figures;
+        let row = |f: &mut Formatter<'_>, name: &str, figures: &TypedPoolFigures| {
+            let TypedPoolFigures { pools, gets, hits, live, ready, high_water, live_bytes, ready_bytes, .. } = figures;
             write!(f, "{name:<32}  {pools:7}  {live:11}  {live_bytes:13}  {ready:11}  {ready_bytes:13}")?;
             writeln!(f, "  {high_water:11}  {gets:13}  {hits:13}")
         };
@@ -124,7 +125,7 @@ impl Stats {
         writeln!(f, "   high water           gets           hits")?;
         write!(f, "--------------------------------  -------  -----------  -------------  -----------  -------------")?;
         writeln!(f, "  -----------  -------------  -------------")?;
-        for NamedPools { name, figures, .. } in self.typed.by_name() {
+        for NamedTypedPools { name, figures, .. } in self.typed.by_name() {
             row(f, name.as_str(), figures)?;
         }
         row(f, "total", &self.typed.all)

@@ -1,8 +1,8 @@
 //! The statistics of the process: plain data, and the sums that follow from it.
 
-use super::heaps::PrivateStats;
+use super::heaps::PrivateHeapStats;
 use super::parts::{ArenaStats, ClassStats, HeapStats, LargeStats, RegionStats, SmallStats};
-use super::pools::TypedStats;
+use super::pools::TypedPoolStats;
 use crate::geometry::{CLASSES, POOL_BYTES, POOLS_PER_ARENA, SizeClass};
 
 /// What the allocator holds and has done: the answer of [`stats()`](crate::stats()).
@@ -36,9 +36,9 @@ pub struct Stats {
     /// Each size class, smallest blocks first.
     pub classes: [ClassStats; CLASSES],
     /// The part of all these that is private heaps'.
-    pub private: PrivateStats,
+    pub private: PrivateHeapStats,
     /// The named typed pools, whose blocks are in all these, too.
-    pub typed: TypedStats,
+    pub typed: TypedPoolStats,
 }
 
 impl Stats {

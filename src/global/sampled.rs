@@ -5,7 +5,7 @@ use super::backend::Backend;
 use crate::geometry::{SMALL_MAX, block_bytes};
 use crate::large::Sample;
 #[cfg(feature = "profile")]
-use crate::large::{LARGE, Large};
+use crate::large::{LARGE, LargeBlock};
 #[cfg(feature = "profile")]
 use crate::process::{count_large, tls};
 #[cfg(feature = "profile")]
@@ -45,7 +45,7 @@ impl<B: GlobalAlloc> Backend<B> {
             let sample = LARGE.sample_of(block)?;
             let put = |new: *mut u8| {
                 // Without memory for the index the block is a sample no longer.
-                let _ = LARGE.put(Large { start: new.expose_provenance(), bytes: new_size, sample: Some(sample) });
+                let _ = LARGE.put(LargeBlock { start: new.expose_provenance(), bytes: new_size, sample: Some(sample) });
             };
             // SAFETY: the caller's promises: a block in the index is the backend's.
             let new = unsafe { self.realloc_indexed(block, layout, new_size, put) };

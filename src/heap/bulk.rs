@@ -4,7 +4,7 @@
 //! from the counts. So the cost depends on the heap's arenas only.
 
 use super::magazine::{bottom, is_absent};
-use super::state::{OwnedHeap, SinceSearch, in_this_order};
+use super::state::{CountsSinceSearch, OwnedHeap, in_this_order};
 use super::supply::Supply;
 use crate::check::check;
 use crate::geometry::{POOLS_PER_ARENA, SizeClass, WORDS_PER_POOL};
@@ -13,7 +13,7 @@ use crate::sync::Ordering;
 
 /// What other threads may have left in the remote map when they are done with the heap.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Posted {
+pub(crate) enum RemoteLeftovers {
     /// Every word with bits is on the pending list.
     Queued,
     /// Some words with bits may not be on the list: a fork may have come after a thread set a bit and before it queued
@@ -23,7 +23,7 @@ pub(crate) enum Posted {
 
 impl OwnedHeap<'_> {
     /// Frees every block of the heap and gives all its arenas to `supply`. No thread uses a block of the heap any more.
-    pub(crate) fn free_all(self, supply: &impl Supply, posted: Posted) {
+    pub(crate) fn free_all(self, supply: &impl Supply, posted: RemoteLeftovers) {
         self.begin_move();
         self.collect(usize::MAX);
         for class in SizeClass::all() {
@@ -31,7 +31,7 @@ impl OwnedHeap<'_> {
         }
         self.own.arenas.clear_all(&self.region, |arena| self.forget_arena(arena, posted));
         self.own.pools.set(0);
-        self.own.since_search.set(SinceSearch::default());
+        self.own.since_search.set(CountsSinceSearch::default());
         self.own.taken.set(END);
         self.end_move();
         self.give_arenas(supply, 0);
@@ -63,7 +63,7 @@ impl OwnedHeap<'_> {
     }
 
     /// Takes the class from all pools of an arena.
-    fn forget_arena(self, arena: ArenaId, posted: Posted) {
+    fn forget_arena(self, arena: ArenaId, posted: RemoteLeftovers) {
         let region = &self.region;
         for pool in (0..POOLS_PER_ARENA as u32).map(|position| arena.pool(position)) {
             let record = region.pool_record(pool);
@@ -79,7 +79,7 @@ impl OwnedHeap<'_> {
             } else {
                 record.give_up();
             }
-            if posted == Posted::Anywhere {
+            if posted == RemoteLeftovers::Anywhere {
                 // Relaxed: a thread that set a bit is gone, or was done with the heap before this.
                 (pool.first_word()..)
                     .take(WORDS_PER_POOL)

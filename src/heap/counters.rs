@@ -15,18 +15,18 @@ pub(crate) struct LargeCounters {
     /// Blocks that `realloc` moved from a pool, or to one.
     pub(crate) moved: Counter,
     /// Blocks that the program has freed and that are not counted as frees yet.
-    pub(crate) kept: KeptLarge,
+    pub(crate) kept: LargeInQuarantine,
 }
 
 /// Large blocks in the quarantine of the [debug mode](crate::debug): those that one heap's threads have put there, less
 /// those that they have taken out, with all that lies around the program's bytes. Relaxed, as counters are; added to by
 /// many.
-pub(crate) struct KeptLarge {
+pub(crate) struct LargeInQuarantine {
     pub(super) blocks: AtomicU64,
     pub(super) bytes: AtomicU64,
 }
 
-impl KeptLarge {
+impl LargeInQuarantine {
     /// Adds one block of this many bytes, or takes one away.
     pub(crate) fn add(&self, change: i64, bytes: usize) {
         self.blocks.fetch_add(change as u64, Ordering::Relaxed);
@@ -39,8 +39,8 @@ impl KeptLarge {
     }
 }
 
-/// Blocks of one class in the quarantine, counted as in [`KeptLarge`].
-pub(super) struct KeptSmall {
+/// Blocks of one class in the quarantine, counted as in [`LargeInQuarantine`].
+pub(super) struct SmallInQuarantine {
     pub(super) blocks: AtomicU64,
     pub(super) remote: AtomicU64,
 }
@@ -54,7 +54,7 @@ impl LargeCounters {
             bytes_in: Counter::new(),
             bytes_out: Counter::new(),
             moved: Counter::new(),
-            kept: KeptLarge { blocks: AtomicU64::new(0), bytes: AtomicU64::new(0) },
+            kept: LargeInQuarantine { blocks: AtomicU64::new(0), bytes: AtomicU64::new(0) },
         }
     }
 

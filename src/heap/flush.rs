@@ -4,18 +4,18 @@ use super::magazine::{SLOTS, bottom};
 use super::state::OwnedHeap;
 use crate::geometry::{CLASS_STEP, SizeClass, WORD_BYTES};
 use crate::heap::magazine;
-use crate::region::{Combined, PoolId, Slot, Tag};
+use crate::region::{CombinedFrees, PoolId, Slot, Tag};
 use core::mem::MaybeUninit;
 
 /// The words of the free map that were zero before a flush: at most one for each block of a magazine. Adding takes no
 /// branch.
-struct NewlyFree {
+struct NewlyFreeWords {
     words: [MaybeUninit<u32>; SLOTS],
     length: usize,
     foreign_blocks: usize,
 }
 
-impl NewlyFree {
+impl NewlyFreeWords {
     fn new() -> Self {
         Self { words: [const { MaybeUninit::uninit() }; SLOTS], length: 0, foreign_blocks: 0 }
     }
@@ -49,7 +49,7 @@ impl OwnedHeap<'_> {
         let mut low_bits = 0;
         // Pools are listed at the end. Whether a word was zero is a branch that the processor cannot predict; it would
         // hold up the next words, which may be cache misses.
-        let mut newly_free = NewlyFree::new();
+        let mut newly_free = NewlyFreeWords::new();
         // Neighbours share one word. The region is aligned to the bytes of a word, so addresses can stand for offsets.
         let first_word = base / WORD_BYTES;
         let index = |place: usize| (place - first_word) as u32;
@@ -59,7 +59,7 @@ impl OwnedHeap<'_> {
             let address = block.get().addr();
             low_bits |= address;
             if address / WORD_BYTES != place {
-                self.put_back(class, own, Combined { index: index(place), bits }, &mut newly_free);
+                self.put_back(class, own, CombinedFrees { index: index(place), bits }, &mut newly_free);
                 (place, bits) = (address / WORD_BYTES, 0);
             }
             let bit = address / CLASS_STEP % 64;
@@ -68,7 +68,7 @@ impl OwnedHeap<'_> {
             }
             bits |= 1 << bit;
         }
-        self.put_back(class, own, Combined { index: index(place), bits }, &mut newly_free);
+        self.put_back(class, own, CombinedFrees { index: index(place), bits }, &mut newly_free);
         newly_free.words().for_each(|index| self.list_pool(class, index));
         if low_bits % CLASS_STEP != 0 {
             self.unaligned_free(class, blocks);
@@ -81,10 +81,16 @@ impl OwnedHeap<'_> {
     /// Sets the bits of blocks that were in a magazine of this class. Blocks whose pool has another tag than `own` are
     /// posted.
     #[inline(always)]
-    fn put_back(self, class: SizeClass, own: Tag, Combined { index, bits }: Combined, newly_free: &mut NewlyFree) {
+    fn put_back(
+        self,
+        class: SizeClass,
+        own: Tag,
+        CombinedFrees { index, bits }: CombinedFrees,
+        newly_free: &mut NewlyFreeWords,
+    ) {
         let tag = self.region.tag(PoolId::of_word(index));
         if tag != own {
-            newly_free.foreign_blocks += self.post_adopted(class, tag, Combined { index, bits });
+            newly_free.foreign_blocks += self.post_adopted(class, tag, CombinedFrees { index, bits });
             return;
         }
         newly_free.add_if(self.set_free(class, index, bits), index);

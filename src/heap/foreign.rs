@@ -25,7 +25,7 @@ use super::state::{Heap, OwnedHeap, in_this_order};
 use super::supply::Supply;
 use crate::geometry::{CLASS_STEP, SizeClass};
 use crate::heap::magazine;
-use crate::region::{Combined, Tag};
+use crate::region::{CombinedFrees, Tag};
 
 /// One chance to adopt in this many is not taken: the blocks of the foreign magazine are posted to their owners
 /// instead.
@@ -70,7 +70,7 @@ impl OwnedHeap<'_> {
                 // This heap never has magazines, or there is no memory for one.
                 let (index, bits) = Heap::word_and_bit(offset);
                 self.begin_move();
-                self.post(class, Combined { index, bits });
+                self.post(class, CombinedFrees { index, bits });
                 return self.end_move();
             };
             state.set_foreign(empty, class);
@@ -145,7 +145,7 @@ impl OwnedHeap<'_> {
         }
         self.begin_move();
         let base = self.region.base().addr().get();
-        let mut words = [Combined::NONE; COMBINED];
+        let mut words = [CombinedFrees::NONE; COMBINED];
         // SAFETY: the magazine is the heap's own, and its top is not used before the slice is dead.
         for block in unsafe { magazine::blocks(top, class) }.iter().rev() {
             let (index, bit) = Heap::word_and_bit(block.get().addr() - base);
@@ -155,7 +155,7 @@ impl OwnedHeap<'_> {
                 Err(_) => self.wrong_free(class, block.get().addr() - base),
             }
         }
-        for ready in words.iter_mut().filter_map(Combined::take) {
+        for ready in words.iter_mut().filter_map(CombinedFrees::take) {
             self.post(class, ready);
         }
         state.set_foreign(bottom(top, class), class);
@@ -172,7 +172,7 @@ impl OwnedHeap<'_> {
     /// Posts blocks that were in a magazine of this class, whose pool has a tag of another heap. Returns how many.
     #[cold]
     #[inline(never)]
-    pub(super) fn post_adopted(self, class: SizeClass, tag: Tag, ready: Combined) -> usize {
+    pub(super) fn post_adopted(self, class: SizeClass, tag: Tag, ready: CombinedFrees) -> usize {
         let state = self.class(class);
         let blocks = ready.bits.count_ones() as usize;
         let is_of_class = !tag.is_free() && tag.class() == class;

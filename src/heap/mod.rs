@@ -28,7 +28,7 @@ pub(crate) mod free;
 pub(crate) mod settle;
 pub(crate) mod bulk;
 
-pub(crate) use bulk::Posted;
+pub(crate) use bulk::RemoteLeftovers;
 pub(crate) use counters::LargeCounters;
 pub(crate) use counts::Counts;
 pub(crate) use front::Front;

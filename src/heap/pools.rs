@@ -1,6 +1,6 @@
 //! Where a heap gets pools from, when it searches for wholly free ones, and how these go back.
 
-use super::state::{OwnedHeap, SinceSearch, in_this_order};
+use super::state::{CountsSinceSearch, OwnedHeap, in_this_order};
 use super::supply::Supply;
 use crate::geometry::{POOL_BYTES, POOLS_PER_ARENA, SizeClass};
 use crate::region::{PoolId, PoolState, Tag, pool};
@@ -54,7 +54,7 @@ impl OwnedHeap<'_> {
 
     /// Gives wholly free pools back to their arenas, and all wholly free arenas but one to `supply`.
     pub(super) fn search_wholly_free_pools(self, supply: &impl Supply) {
-        self.own.since_search.set(SinceSearch::default());
+        self.own.since_search.set(CountsSinceSearch::default());
         for class in SizeClass::all() {
             debug_assert!(self.is_balanced(class), "Class equations 1 and 2");
             let state = self.class(class);

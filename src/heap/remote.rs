@@ -4,7 +4,7 @@
 use super::misuse::refuse;
 use super::state::{Heap, OwnedHeap};
 use crate::geometry::{CLASS_STEP, SizeClass};
-use crate::region::{Combined, END, PoolId, remote};
+use crate::region::{CombinedFrees, END, PoolId, remote};
 
 impl Heap {
     /// Frees a block of this private heap, at `offset` of the region, for a thread that does not own the heap now:
@@ -27,7 +27,7 @@ impl Heap {
 }
 
 impl OwnedHeap<'_> {
-    pub(super) fn post(self, class: SizeClass, ready: Combined) {
+    pub(super) fn post(self, class: SizeClass, ready: CombinedFrees) {
         let region = &self.region;
         let owner = || {
             // The bits just posted were live blocks of the pool, so Remote invariant 2 keeps the pool and its tag as

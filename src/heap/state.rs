@@ -10,7 +10,7 @@
 //! Heap invariant 2: `front` is complete before another thread can see the heap, and only its heads change after.
 
 use super::class_state::ClassState;
-use super::counters::{KeptSmall, LargeCounters};
+use super::counters::{LargeCounters, SmallInQuarantine};
 use super::counts::Counts;
 use super::front::Front;
 use super::label::Label;
@@ -35,7 +35,7 @@ use static_assertions::const_assert_eq;
 
 /// Counts since the last search of a heap for wholly free pools.
 #[derive(Clone, Copy, Default)]
-pub(super) struct SinceSearch {
+pub(super) struct CountsSinceSearch {
     /// Blocks returned to pools.
     pub(super) freed_blocks: usize,
     /// Bytes of those blocks.
@@ -45,14 +45,14 @@ pub(super) struct SinceSearch {
 }
 
 /// The part of a heap that belongs to no single class. Only its owner writes it.
-pub(super) struct Own {
+pub(super) struct OwnerPart {
     pub(super) arenas: Arenas,
     /// Empty magazines, each linked to the next by its slot 0.
     pub(super) spare: WatchedPtr<Slot>,
     /// Pools that have a class.
     pub(super) pools: WatchedUsize,
     /// Since the last search for wholly free pools.
-    pub(super) since_search: Cell<SinceSearch>,
+    pub(super) since_search: Cell<CountsSinceSearch>,
     /// Words taken off the pending list and not collected yet.
     pub(super) taken: WatchedU32,
     /// The counts of the heap's earlier threads.
@@ -82,14 +82,14 @@ pub(crate) struct Heap {
     pub(crate) region: Region,
     pub(crate) classes: [ClassState; CLASSES],
     pub(crate) large: LargeCounters,
-    pub(super) own: Own,
+    pub(super) own: OwnerPart,
     /// Of a private heap, while it has a handle.
     pub(crate) name: Label,
     /// The heap parked below this one; for the holder of the shared lock.
     pub(crate) parked_next: Cell<Option<NonNull<Heap>>>,
     /// Blocks that the program has freed and that are not counted as frees yet. Not written when a heap is made: its
     /// memory is zero then.
-    pub(super) kept: [KeptSmall; CLASSES],
+    pub(super) kept: [SmallInQuarantine; CLASSES],
     /// Words with remote frees for this heap. Other threads write this part, so it has cache lines of its own. (In a
     /// private heap they also write `remote_frees` of a class.)
     pub(super) pending: CachePadded<PendingList>,
@@ -131,11 +131,11 @@ impl Heap {
         }
         // SAFETY: as above.
         unsafe { (&raw mut (*heap).large).write(LargeCounters::new()) };
-        let own = Own {
+        let own = OwnerPart {
             arenas: Arenas::new(),
             spare: WatchedPtr::null(),
             pools: WatchedUsize::new(0),
-            since_search: Cell::new(SinceSearch::default()),
+            since_search: Cell::new(CountsSinceSearch::default()),
             taken: WatchedU32::new(END),
             counts_at_start: Cell::new(Counts::ZERO),
             wait: Cell::new(0),

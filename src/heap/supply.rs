@@ -1,4 +1,5 @@
-//! The supply: where a heap gets arenas and magazines from. In a process it is [`Shared`](crate::process::Shared).
+//! The supply: where a heap gets arenas and magazines from. In a process it is
+//! [`SharedState`](crate::process::SharedState).
 
 use crate::region::{ArenaId, Region, Slot};
 

@@ -7,12 +7,12 @@
 
 #[cfg(feature = "profile")]
 use super::table::Sample;
-use super::table::{Large, Table};
+use super::table::{AddressTable, LargeBlock};
 use crate::os;
-use crate::os::Mapped;
+use crate::os::MappedSlice;
 #[cfg(feature = "profile")]
 use crate::sync::Counter;
-use crate::sync::{Held, Locked};
+use crate::sync::{LockCell, LockCellGuard};
 #[cfg(feature = "profile")]
 use crate::traces::TRACES;
 use core::ptr::{self};
@@ -38,7 +38,7 @@ pub(crate) struct Index {
     is_in_use: AtomicBool,
     #[cfg(feature = "profile")]
     samples: Samples,
-    table: Locked<Table>,
+    table: LockCell<AddressTable>,
     /// Whether a fork has come in the middle of a change: blocks may be missing. Relaxed: under the lock.
     is_lost: AtomicBool,
 }
@@ -47,8 +47,8 @@ pub(crate) struct Index {
 pub(crate) static LARGE: Index = Index::new();
 
 /// The table in the hands of the lock's holder.
-pub(crate) struct HeldIndex<'a> {
-    table: Held<'a, Table>,
+pub(crate) struct IndexGuard<'a> {
+    table: LockCellGuard<'a, AddressTable>,
     #[cfg(feature = "profile")]
     samples: &'a Samples,
 }
@@ -60,7 +60,7 @@ impl Index {
             is_in_use: AtomicBool::new(false),
             #[cfg(feature = "profile")]
             samples: Samples::new(),
-            table: Locked::new(Table::new()),
+            table: LockCell::new(AddressTable::new()),
             is_lost: AtomicBool::new(false),
         }
     }
@@ -89,13 +89,13 @@ impl Index {
 
     /// Takes the lock. In the child of a fork the table is given up if another thread was just changing it: its blocks
     /// are part of the roots there.
-    pub(crate) fn hold(&self) -> HeldIndex<'_> {
+    pub(crate) fn hold(&self) -> IndexGuard<'_> {
         let table = self.table.hold(|table| {
             // Not dropped: it may have been in the middle of being replaced.
-            core::mem::forget(core::mem::replace(table, Table::new()));
+            core::mem::forget(core::mem::replace(table, AddressTable::new()));
             self.is_lost.store(true, Ordering::Relaxed);
         });
-        HeldIndex {
+        IndexGuard {
             table,
             #[cfg(feature = "profile")]
             samples: &self.samples,
@@ -106,20 +106,20 @@ impl Index {
     #[cold]
     #[inline(never)]
     pub(crate) fn insert(&self, start: *mut u8, bytes: usize) -> Option<()> {
-        self.put(Large { start: start.expose_provenance(), bytes, sample: None })
+        self.put(LargeBlock { start: start.expose_provenance(), bytes, sample: None })
     }
 
     /// Notes a block that the backend has served and that is a sample, and counts it. `None` as above.
     #[cfg(feature = "profile")]
     pub(crate) fn insert_sample(&self, start: *mut u8, bytes: usize, sample: Sample) -> Option<()> {
         let mut held = self.hold();
-        held.put(Large { start: start.expose_provenance(), bytes, sample: Some(sample) })?;
+        held.put(LargeBlock { start: start.expose_provenance(), bytes, sample: Some(sample) })?;
         TRACES.count(sample.trace, sample.weight, sample.weight * bytes as f64);
         Some(())
     }
 
     /// Notes a block as it was noted before. `None` as above.
-    pub(crate) fn put(&self, large: Large) -> Option<()> {
+    pub(crate) fn put(&self, large: LargeBlock) -> Option<()> {
         self.hold().put(large)
     }
 
@@ -151,7 +151,7 @@ impl Index {
     }
 
     /// As [`remove`](Self::remove), but that all is returned that was known of the block.
-    pub(crate) fn take_out(&self, start: *mut u8) -> Option<Large> {
+    pub(crate) fn take_out(&self, start: *mut u8) -> Option<LargeBlock> {
         #[cfg(feature = "profile")]
         if !self.is_armed() && self.samples.of(start.addr()).value() == 0 {
             return None;
@@ -179,8 +179,8 @@ impl Samples {
     }
 }
 
-impl HeldIndex<'_> {
-    fn put(&mut self, large: Large) -> Option<()> {
+impl IndexGuard<'_> {
+    fn put(&mut self, large: LargeBlock) -> Option<()> {
         self.table.insert(large)?;
         #[cfg(feature = "profile")]
         if large.sample.is_some() {
@@ -189,7 +189,7 @@ impl HeldIndex<'_> {
         Some(())
     }
 
-    fn remove(&mut self, start: usize) -> Option<Large> {
+    fn remove(&mut self, start: usize) -> Option<LargeBlock> {
         let removed = self.table.remove(start)?;
         #[cfg(feature = "profile")]
         if removed.sample.is_some() {
@@ -200,8 +200,8 @@ impl HeldIndex<'_> {
 
     /// The samples among the blocks: their bytes, and what they stand for. `None` without memory.
     #[cfg(feature = "profile")]
-    pub(crate) fn samples(&self) -> Option<Mapped<(usize, Sample)>> {
-        let mut samples = Mapped::new();
+    pub(crate) fn samples(&self) -> Option<MappedSlice<(usize, Sample)>> {
+        let mut samples = MappedSlice::new();
         for large in self.table.iter() {
             if let Some(sample) = large.sample {
                 samples.push((large.bytes, sample))?;
@@ -211,8 +211,8 @@ impl HeldIndex<'_> {
     }
 
     /// All blocks, by address. `None` without memory.
-    pub(crate) fn sorted(&self) -> Option<Mapped<Large>> {
-        let mut sorted = Mapped::new();
+    pub(crate) fn sorted(&self) -> Option<MappedSlice<LargeBlock>> {
+        let mut sorted = MappedSlice::new();
         for large in self.table.iter() {
             sorted.push(large)?;
         }

@@ -3,5 +3,5 @@
 pub(crate) mod table;
 pub(crate) mod index;
 
-pub(crate) use index::{HeldIndex, LARGE, Lookup, forget_large};
-pub(crate) use table::{Blocks, Large, Sample};
+pub(crate) use index::{IndexGuard, LARGE, Lookup, forget_large};
+pub(crate) use table::{BlockSet, LargeBlock, Sample};

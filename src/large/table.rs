@@ -1,12 +1,12 @@
 //! A table of large blocks by address, and a set of blocks that one thread keeps.
 
 use crate::figures::Address;
-use crate::os::Mapped;
+use crate::os::MappedSlice;
 use crate::traces::TraceId;
 
 /// A large block.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Large {
+pub(crate) struct LargeBlock {
     pub(crate) start: usize,
     pub(crate) bytes: usize,
     pub(crate) sample: Option<Sample>,
@@ -26,15 +26,15 @@ const FREE: usize = 0;
 pub(super) const WORDS: usize = 4;
 
 /// Open addressing, at most half full.
-pub(super) struct Table {
+pub(super) struct AddressTable {
     /// Start, bytes, trace and weight, one behind the other.
-    pub(super) entries: Mapped<u64>,
+    pub(super) entries: MappedSlice<u64>,
     pub(super) used: usize,
 }
 
-impl Table {
+impl AddressTable {
     pub(super) const fn new() -> Self {
-        Self { entries: Mapped::new(), used: 0 }
+        Self { entries: MappedSlice::new(), used: 0 }
     }
 
     fn places(&self) -> usize {
@@ -56,13 +56,13 @@ impl Table {
     }
 
     /// The block at a place, unless that is free.
-    fn at(&self, place: usize) -> Option<Large> {
+    fn at(&self, place: usize) -> Option<LargeBlock> {
         let [start, bytes, trace, weight] = self.entries[WORDS * place..][..WORDS] else { return None };
         let sample = TraceId::new(trace as u32).map(|trace| Sample { trace, weight: f64::from_bits(weight) });
-        (start as usize != FREE).then_some(Large { start: start as usize, bytes: bytes as usize, sample })
+        (start as usize != FREE).then_some(LargeBlock { start: start as usize, bytes: bytes as usize, sample })
     }
 
-    fn set(&mut self, place: usize, large: Option<Large>) {
+    fn set(&mut self, place: usize, large: Option<LargeBlock>) {
         let entry = large.map_or([FREE as u64; WORDS], |large| {
             let (trace, weight) = large.sample.map_or((0, 0.0), |sample| (sample.trace.get(), sample.weight));
             [large.start as u64, large.bytes as u64, trace.into(), weight.to_bits()]
@@ -71,7 +71,7 @@ impl Table {
     }
 
     /// Adds a block. `None`, and it is not there, without memory.
-    pub(super) fn insert(&mut self, large: Large) -> Option<()> {
+    pub(super) fn insert(&mut self, large: LargeBlock) -> Option<()> {
         if (self.used + 1) * 2 > self.places() {
             self.grow()?;
         }
@@ -82,7 +82,7 @@ impl Table {
     }
 
     fn grow(&mut self) -> Option<()> {
-        let entries = Mapped::zeros((self.entries.len() * 2).max(WORDS * 1024))?;
+        let entries = MappedSlice::zeros((self.entries.len() * 2).max(WORDS * 1024))?;
         let mut larger = Self { entries, used: self.used };
         for old in self.iter() {
             let place = larger.place(old.start);
@@ -93,7 +93,7 @@ impl Table {
     }
 
     /// The block that begins there.
-    pub(super) fn block(&self, start: usize) -> Option<Large> {
+    pub(super) fn block(&self, start: usize) -> Option<LargeBlock> {
         if self.used == 0 {
             return None;
         }
@@ -101,7 +101,7 @@ impl Table {
     }
 
     /// Returns what was known of the block.
-    pub(super) fn remove(&mut self, start: usize) -> Option<Large> {
+    pub(super) fn remove(&mut self, start: usize) -> Option<LargeBlock> {
         if self.used == 0 {
             return None;
         }
@@ -121,27 +121,29 @@ impl Table {
         Some(removed)
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = Large> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = LargeBlock> {
         (0..self.places()).filter_map(|place| self.at(place))
     }
 }
 
 /// A set of blocks that one thread keeps, in memory of its own. It leads to none of them: it holds the addresses'
 /// complements.
-pub(crate) struct Blocks {
-    table: Table,
+pub(crate) struct BlockSet {
+    table: AddressTable,
     is_whole: bool,
 }
 
-impl Blocks {
+impl BlockSet {
     pub(crate) const fn new() -> Self {
-        Self { table: Table::new(), is_whole: true }
+        Self { table: AddressTable::new(), is_whole: true }
     }
 
     /// Adds a block. Without memory the set is no longer whole.
     pub(crate) fn insert(&mut self, block: *mut u8) {
-        self.is_whole &=
-            self.table.insert(Large { start: Address::from(block.addr()).hidden(), bytes: 0, sample: None }).is_some();
+        self.is_whole &= self
+            .table
+            .insert(LargeBlock { start: Address::from(block.addr()).hidden(), bytes: 0, sample: None })
+            .is_some();
     }
 
     pub(crate) fn remove(&mut self, block: *mut u8) {

@@ -25,14 +25,14 @@ pub struct Referrer {
     /// Where the word lies.
     pub address: Address,
     /// What it is part of.
-    pub holder: Holds,
+    pub holder: Holder,
 }
 
 /// What a word that points into a block is part of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
-pub enum Holds {
+pub enum Holder {
     /// A live block.
     Block(LiveBlock),
     /// The stack of the thread with this number, or its registers, or what lies in the same mapping: its thread-locals.
@@ -45,10 +45,10 @@ impl Display for Referrer {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         write!(f, "{} in ", self.address)?;
         match &self.holder {
-            Holds::Block(block) => write!(f, "<{} bytes at {}>", block.bytes, block.address),
-            Holds::Thread(number) => write!(f, "thread {number}"),
-            Holds::Mapping(name) if name.is_empty() => f.write_str("memory without a name"),
-            Holds::Mapping(name) => f.write_str(name),
+            Holder::Block(block) => write!(f, "<{} bytes at {}>", block.bytes, block.address),
+            Holder::Thread(number) => write!(f, "thread {number}"),
+            Holder::Mapping(name) if name.is_empty() => f.write_str("memory without a name"),
+            Holder::Mapping(name) => f.write_str(name),
         }
     }
 }

@@ -5,7 +5,7 @@ use super::error::LeakError;
 use super::report::LeakReport;
 use super::search;
 use crate::figures::Address;
-use crate::large::{Blocks, LARGE};
+use crate::large::{BlockSet, LARGE};
 use crate::os::Output;
 use crate::process::options;
 use std::sync::{Mutex, PoisonError};
@@ -30,7 +30,7 @@ pub fn find() -> Result<LeakReport, LeakError> {
 
 /// Searches as [`find`] does, and keeps these blocks and those in a cycle with one.
 #[inline(always)]
-pub(crate) fn find_among(blocks: &Blocks) -> Result<LeakReport, LeakError> {
+pub(crate) fn find_among(blocks: &BlockSet) -> Result<LeakReport, LeakError> {
     search::clear_stack();
     search::find_among(blocks)
 }

@@ -77,7 +77,7 @@ pub(crate) mod unsupported;
 pub(crate) mod api;
 
 pub use crate::figures::Address;
-pub use answers::{Holds, LiveBlock, Referrer};
+pub use answers::{Holder, LiveBlock, Referrer};
 pub use api::{add_root, arm, find, live_blocks, referents, referrers, remove_root, use_signal};
 pub(crate) use api::{find_among, report_at_exit};
 pub use error::LeakError;

@@ -4,7 +4,7 @@ use super::answers::{LiveBlock, Referrer};
 use super::error::LeakError;
 use super::report::LeakReport;
 use crate::figures::Address;
-use crate::large::Blocks;
+use crate::large::BlockSet;
 
 pub(crate) const IS_SUPPORTED: bool = false;
 
@@ -16,7 +16,7 @@ pub(crate) fn find() -> Result<LeakReport, LeakError> {
     Err(LeakError::Unsupported)
 }
 
-pub(crate) fn find_among(_: &Blocks) -> Result<LeakReport, LeakError> {
+pub(crate) fn find_among(_: &BlockSet) -> Result<LeakReport, LeakError> {
     Err(LeakError::Unsupported)
 }
 

@@ -1,9 +1,9 @@
 //! What private heaps hold, collected from their heaps.
 
-use crate::figures::{HeapFigures, HeapReport, Name, Stats};
+use crate::figures::{Name, PrivateHeapFigures, PrivateHeapReport, Stats};
 use crate::heap::{Heap, LargeCounters, OwnedHeap};
 
-impl HeapReport {
+impl PrivateHeapReport {
     /// What a private heap holds, by its handle: `unpooled` counts what was served without a heap.
     pub(crate) fn of(name: Name, heap: Option<OwnedHeap<'_>>, unpooled: &LargeCounters) -> Self {
         let mut stats = Stats::new();
@@ -22,7 +22,7 @@ impl HeapReport {
     }
 }
 
-impl HeapFigures {
+impl PrivateHeapFigures {
     /// What one private heap holds.
     pub(super) fn of(heap: &Heap) -> Self {
         let mut alone = Stats::new();

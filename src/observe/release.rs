@@ -1,6 +1,6 @@
 //! Giving memory back to the system, when the program asks for it.
 
-use crate::figures::Released;
+use crate::figures::ReleaseStats;
 use crate::process::{SHARED, tls};
 use crate::{debug, os};
 
@@ -18,11 +18,11 @@ use crate::{debug, os};
 /// at the pools of those heaps, and a system call for each run of pages. It never allocates. Afterwards
 /// `stats().region.resident_bytes` has dropped by `bytes`, apart from table pages this call touched and the activity of
 /// other threads. The arenas stay open, so `arenas.open` does not change.
-pub fn release_unused() -> Released {
+pub fn release_unused() -> ReleaseStats {
     debug::drain();
     let (pool_bytes, arena_bytes) = SHARED.release(tls::heap_if_any());
-    let mut released = Released::of_pools(pool_bytes);
-    released += Released::of_arenas(arena_bytes);
+    let mut released = ReleaseStats::of_pools(pool_bytes);
+    released += ReleaseStats::of_arenas(arena_bytes);
     released.backend = os::trim_backend();
     released
 }

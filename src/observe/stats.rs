@@ -4,8 +4,8 @@
 //! pools, less those moved back, less those in magazines, less those that other threads freed. Allocations are frees
 //! plus live.
 
-use crate::figures::{HeapFigures, Stats};
-use crate::process::{SHARED, Shared, tls};
+use crate::figures::{PrivateHeapFigures, Stats};
+use crate::process::{SHARED, SharedState, tls};
 use crate::typed::TYPED;
 
 /// What the allocator holds and has done so far, in the whole process.
@@ -41,7 +41,7 @@ pub fn stats() -> Stats {
 }
 
 /// What these pools hold.
-pub(crate) fn stats_of(shared: &Shared) -> Stats {
+pub(crate) fn stats_of(shared: &SharedState) -> Stats {
     let mut stats = Stats::new();
     stats.add_large(&shared.large);
     // The figures of heaps without the lock, for which threads that start or end wait.
@@ -56,7 +56,7 @@ pub(crate) fn stats_of(shared: &Shared) -> Stats {
         for heap in census.heaps() {
             stats.add_heap(heap);
             if let Some(name) = heap.name.get() {
-                stats.private.add(name, &HeapFigures::of(heap));
+                stats.private.add(name, &PrivateHeapFigures::of(heap));
             }
         }
         stats.region.resident_bytes = census.resident_bytes() as u64;

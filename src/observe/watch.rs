@@ -5,7 +5,7 @@
 //! not made anyway.
 
 use crate::figures::Address;
-use crate::large::Blocks;
+use crate::large::BlockSet;
 use crate::process::{Detour, tls};
 use core::cell::{Cell, RefCell};
 use core::iter;
@@ -13,7 +13,7 @@ use core::ptr::NonNull;
 
 /// What a watch has seen. Bytes live count small blocks at block size, others as requested.
 #[derive(Clone, Copy, Default)]
-pub(crate) struct Seen {
+pub(crate) struct WatchFigures {
     pub(crate) requested_bytes: u64,
     pub(crate) largest_bytes: usize,
     pub(crate) live_bytes: i64,
@@ -30,13 +30,13 @@ pub(crate) struct Seen {
 pub(crate) struct Watch {
     /// First, so that a pointer to it is one to the watch.
     detour: Detour,
-    seen: Cell<Seen>,
+    seen: Cell<WatchFigures>,
     /// The blocks that were served since and are not freed, if they are to be known one by one.
-    left: RefCell<Option<Blocks>>,
+    left: RefCell<Option<BlockSet>>,
 }
 
 /// A watch that is on; it goes off when this is dropped.
-pub(crate) struct On<'w> {
+pub(crate) struct WatchGuard<'w> {
     watch: &'w Watch,
 }
 
@@ -47,12 +47,12 @@ pub(crate) fn watched<'w>() -> Option<&'w Watch> {
 
 impl Watch {
     pub(crate) fn new() -> Self {
-        Self { detour: Detour::new(), seen: Cell::new(Seen::default()), left: RefCell::new(None) }
+        Self { detour: Detour::new(), seen: Cell::new(WatchFigures::default()), left: RefCell::new(None) }
     }
 
     /// One that knows the blocks that are left.
     pub(crate) fn of_blocks() -> Self {
-        Self { left: RefCell::new(Some(Blocks::new())), ..Self::new() }
+        Self { left: RefCell::new(Some(BlockSet::new())), ..Self::new() }
     }
 
     /// The watch that a detour in a row of fronts is part of.
@@ -62,20 +62,20 @@ impl Watch {
     }
 
     /// Watches the calling thread's requests until the result is dropped.
-    pub(crate) fn watch(&self) -> On<'_> {
+    pub(crate) fn watch(&self) -> WatchGuard<'_> {
         // SAFETY: the first field of a watch, which the result borrows until it ends the detour. A watch goes on once.
         unsafe { tls::begin_detour(NonNull::from(self).cast()) };
-        On { watch: self }
+        WatchGuard { watch: self }
     }
 
     /// Blocks that were served while it was on, and that its thread has not freed; only of
     /// [`of_blocks`](Self::of_blocks).
-    pub(crate) fn into_left(self) -> Option<Blocks> {
+    pub(crate) fn into_left(self) -> Option<BlockSet> {
         self.left.into_inner()
     }
 
     /// Notes a change in each watch of this thread that knows blocks, this one and those below.
-    fn note_blocks(&self, note: impl Fn(&mut Blocks)) {
+    fn note_blocks(&self, note: impl Fn(&mut BlockSet)) {
         // SAFETY: Watch invariant 1: only a watch in the row of the calling thread's fronts is told of its requests.
         for watch in iter::successors(Some(self), |watch| unsafe { watch.detour.next() }.map(Self::of)) {
             // A signal handler that allocates in the middle of a note is left out.
@@ -85,7 +85,7 @@ impl Watch {
         }
     }
 
-    pub(crate) fn seen(&self) -> Seen {
+    pub(crate) fn seen(&self) -> WatchFigures {
         self.seen.get()
     }
 
@@ -129,7 +129,7 @@ impl Watch {
     }
 
     /// Adds what an inner watch has seen, which began when this one saw its last request.
-    pub(crate) fn add(&self, inner: &Seen) {
+    pub(crate) fn add(&self, inner: &WatchFigures) {
         let mut seen = self.seen.get();
         seen.requested_bytes = seen.requested_bytes.wrapping_add(inner.requested_bytes);
         seen.largest_bytes = seen.largest_bytes.max(inner.largest_bytes);
@@ -141,7 +141,7 @@ impl Watch {
     }
 }
 
-impl Drop for On<'_> {
+impl Drop for WatchGuard<'_> {
     fn drop(&mut self) {
         if tls::end_detour(&self.watch.detour) {
             if let Some(outer) = watched() {
@@ -151,7 +151,7 @@ impl Drop for On<'_> {
     }
 }
 
-impl Seen {
+impl WatchFigures {
     fn change(&mut self, blocks: i64, bytes: i64) {
         self.live_blocks += blocks;
         self.live_bytes += bytes;

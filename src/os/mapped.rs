@@ -5,7 +5,7 @@ use core::ops::{Deref, DerefMut};
 use core::ptr::{self, NonNull};
 
 /// A growing array of plain values.
-pub(crate) struct Mapped<T> {
+pub(crate) struct MappedSlice<T> {
     start: NonNull<T>,
     length: usize,
     /// Bytes of the mapping.
@@ -13,11 +13,11 @@ pub(crate) struct Mapped<T> {
 }
 
 // SAFETY: it owns its memory, as a vector does.
-unsafe impl<T: Copy + Send> Send for Mapped<T> {}
+unsafe impl<T: Copy + Send> Send for MappedSlice<T> {}
 // SAFETY: as above; a shared reference only reads.
-unsafe impl<T: Copy + Sync> Sync for Mapped<T> {}
+unsafe impl<T: Copy + Sync> Sync for MappedSlice<T> {}
 
-impl<T: Copy> Mapped<T> {
+impl<T: Copy> MappedSlice<T> {
     /// An empty array, without memory yet.
     pub(crate) const fn new() -> Self {
         Self { start: NonNull::dangling(), length: 0, bytes: 0 }
@@ -71,7 +71,7 @@ impl<T: Copy> Mapped<T> {
     }
 }
 
-impl Mapped<u64> {
+impl MappedSlice<u64> {
     /// So many zeros. `None` without memory.
     pub(crate) fn zeros(length: usize) -> Option<Self> {
         let mut zeros = Self::map(length.checked_mul(size_of::<u64>())?)?;
@@ -80,7 +80,7 @@ impl Mapped<u64> {
     }
 }
 
-impl<T> Deref for Mapped<T> {
+impl<T> Deref for MappedSlice<T> {
     type Target = [T];
 
     fn deref(&self) -> &[T] {
@@ -89,14 +89,14 @@ impl<T> Deref for Mapped<T> {
     }
 }
 
-impl<T> DerefMut for Mapped<T> {
+impl<T> DerefMut for MappedSlice<T> {
     fn deref_mut(&mut self) -> &mut [T] {
         // SAFETY: as above; the mapping is this array's alone.
         unsafe { core::slice::from_raw_parts_mut(self.start.as_ptr(), self.length) }
     }
 }
 
-impl<T> Drop for Mapped<T> {
+impl<T> Drop for MappedSlice<T> {
     fn drop(&mut self) {
         if self.bytes > 0 {
             // SAFETY: mapped by `map`, and nobody uses it any more.
@@ -111,14 +111,14 @@ mod tests {
 
     #[test]
     fn it_is_an_array_that_grows() {
-        let mut array = Mapped::new();
+        let mut array = MappedSlice::new();
         for number in 0..100_000_u64 {
             array.push(number).unwrap();
         }
         assert!(array.iter().copied().eq(0..100_000));
         assert_eq!(array.pop(), Some(99_999));
         assert_eq!(array.len(), 99_999);
-        let mut zeros = Mapped::zeros(5000).unwrap();
+        let mut zeros = MappedSlice::zeros(5000).unwrap();
         zeros[4999] = 1;
         assert_eq!(zeros.iter().sum::<u64>(), 1);
     }

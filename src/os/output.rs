@@ -48,13 +48,13 @@ impl Drop for Output {
 }
 
 /// Collects short pieces of text into few writes.
-pub(crate) struct Buffered {
+pub(crate) struct BufferedOutput {
     output: Output,
     bytes: [u8; 1024],
     length: usize,
 }
 
-impl Buffered {
+impl BufferedOutput {
     pub(crate) fn new(output: Output) -> Self {
         Self { output, bytes: [0; 1024], length: 0 }
     }
@@ -66,7 +66,7 @@ impl Buffered {
     }
 }
 
-impl core::fmt::Write for Buffered {
+impl core::fmt::Write for BufferedOutput {
     fn write_str(&mut self, text: &str) -> core::fmt::Result {
         for part in text.as_bytes().chunks(self.bytes.len()) {
             if self.length + part.len() > self.bytes.len() {

@@ -51,7 +51,7 @@ macro_rules! allocator {
 /// ```
 /// use allocator_api2::{boxed::Box, vec::Vec};
 ///
-/// let heap = poolmalloc::Heap::new();
+/// let heap = poolmalloc::PrivateHeap::new();
 /// let mut numbers = Vec::new_in(&heap);
 /// numbers.extend(0..1000);
 /// let boxed = Box::new_in(numbers, &heap);
@@ -60,26 +60,26 @@ macro_rules! allocator {
 /// assert_eq!(heap.stats().small.live_blocks + heap.stats().large.live_blocks, 0);
 /// ```
 /// ```compile_fail,E0505
-/// let heap = poolmalloc::Heap::new();
+/// let heap = poolmalloc::PrivateHeap::new();
 /// let boxed = allocator_api2::boxed::Box::new_in(1, &heap);
 /// drop(heap);
 /// println!("{boxed}");
 /// ```
 /// ```compile_fail,E0502
-/// let mut heap = poolmalloc::Heap::new();
+/// let mut heap = poolmalloc::PrivateHeap::new();
 /// let numbers = allocator_api2::vec::Vec::<i32, _>::new_in(&heap);
 /// heap.reset();
 /// drop(numbers);
 /// ```
 /// ```compile_fail,E0597
 /// let leaked: &'static mut i32 = {
-///     let heap = poolmalloc::Heap::new();
+///     let heap = poolmalloc::PrivateHeap::new();
 ///     allocator_api2::boxed::Box::leak(allocator_api2::boxed::Box::new_in(1, &heap))
 /// };
 /// ```
 /// A box of a heap would be freed by the other thread:
 /// ```compile_fail,E0277
-/// let heap = poolmalloc::Heap::new();
+/// let heap = poolmalloc::PrivateHeap::new();
 /// let boxed = allocator_api2::boxed::Box::new_in(1, &heap);
 /// std::thread::scope(|scope| {
 ///     scope.spawn(move || println!("{boxed}"));
@@ -87,7 +87,7 @@ macro_rules! allocator {
 /// ```
 /// One of a shared heap may be:
 /// ```
-/// let heap = poolmalloc::SharedHeap::new();
+/// let heap = poolmalloc::SharedPrivateHeap::new();
 /// let boxed = allocator_api2::boxed::Box::new_in(1, &heap);
 /// std::thread::scope(|scope| {
 ///     scope.spawn(move || assert_eq!(*boxed, 1));
@@ -96,20 +96,20 @@ macro_rules! allocator {
 /// ```
 /// Collections of two kinds of heaps, or of a heap and the process, do not mix:
 /// ```compile_fail,E0308
-/// let (heap, shared) = (poolmalloc::Heap::new(), poolmalloc::SharedHeap::new());
+/// let (heap, shared) = (poolmalloc::PrivateHeap::new(), poolmalloc::SharedPrivateHeap::new());
 /// let mut numbers = allocator_api2::vec::Vec::<i32, _>::new_in(&heap);
 /// numbers = allocator_api2::vec::Vec::new_in(&shared);
 /// ```
 /// ```compile_fail,E0308
-/// let heap = poolmalloc::Heap::new();
+/// let heap = poolmalloc::PrivateHeap::new();
 /// let mut numbers = allocator_api2::vec::Vec::<i32, _>::new_in(&heap);
 /// numbers = allocator_api2::vec::Vec::new();
 /// ```
 #[cfg(any(feature = "allocator-api2", poolmalloc_nightly))]
 mod implementation {
     use super::{AllocError, Allocator};
-    use crate::private::handle::Heap;
-    use crate::private::shared::SharedHeap;
+    use crate::private::handle::PrivateHeap;
+    use crate::private::shared::SharedPrivateHeap;
     use core::alloc::Layout;
     use core::ptr::NonNull;
 
@@ -119,6 +119,6 @@ mod implementation {
         block.map(|block| NonNull::slice_from_raw_parts(block, layout.size())).ok_or(AllocError)
     }
 
-    allocator!(Heap);
-    allocator!(SharedHeap);
+    allocator!(PrivateHeap);
+    allocator!(SharedPrivateHeap);
 }

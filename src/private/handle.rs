@@ -1,8 +1,8 @@
 //! A private heap for one thread at a time.
 
-use super::serve::{Private, put};
-use super::shared::SharedHeap;
-use crate::figures::{HeapReport, Name, Released};
+use super::serve::{PrivateCore, put};
+use super::shared::SharedPrivateHeap;
+use crate::figures::{Name, PrivateHeapReport, ReleaseStats};
 use core::alloc::Layout;
 use core::cell::Cell;
 use core::fmt::{self, Debug, Formatter};
@@ -22,30 +22,30 @@ use core::ptr::NonNull;
 /// block.
 ///
 /// # Ways to use it
-/// * As the allocator of collections: `&Heap` is an `Allocator` of the crate `allocator-api2` with the feature of that
-///   name, and of the standard library on a nightly compiler, with `--cfg poolmalloc_nightly`.
+/// * As the allocator of collections: `&PrivateHeap` is an `Allocator` of the crate `allocator-api2` with the feature
+///   of that name, and of the standard library on a nightly compiler, with `--cfg poolmalloc_nightly`.
 /// * [`make`](Self::make) puts a value into a block, for as long as the heap lives.
 /// * [`alloc`](Self::alloc), [`realloc`](Self::realloc) and [`dealloc`](Self::dealloc) are for what is built on it.
 ///
 /// # What may cross threads
 /// The heap itself, when nothing borrows it: it is `Send`, and belongs to whoever has it. It is not `Sync`, so one
 /// thread at a time allocates from it and frees to it, without a lock or a look at the thread: that is what makes it as
-/// fast as the global allocator. Hence `&Heap` is not `Send`, and neither is a `Box<T, &Heap>` or a `Vec<T, &Heap>`,
-/// which would free on the other thread. What [`make`](Self::make) returns is a plain reference, and crosses to scoped
-/// threads if `T` may: nobody frees by it. [`SharedHeap`] is for many threads.
+/// fast as the global allocator. Hence `&PrivateHeap` is not `Send`, and neither is a `Box<T, &PrivateHeap>` or a
+/// `Vec<T, &PrivateHeap>`, which would free on the other thread. What [`make`](Self::make) returns is a plain
+/// reference, and crosses to scoped threads if `T` may: nobody frees by it. [`SharedPrivateHeap`] is for many threads.
 ///
 /// No block outlives the heap, since whatever holds one borrows the heap. The examples below do not compile.
 ///
 /// # Examples
 /// ```
-/// use poolmalloc::Heap;
+/// use poolmalloc::PrivateHeap;
 ///
 /// struct Node<'h> {
 ///     name: &'static str,
 ///     below: Option<&'h Node<'h>>,
 /// }
 ///
-/// let heap = Heap::named("tree");
+/// let heap = PrivateHeap::named("tree");
 /// let leaf: &Node<'_> = heap.make(Node { name: "leaf", below: None });
 /// let root = heap.make(Node { name: "root", below: Some(leaf) });
 /// assert_eq!(root.below.map(|node| node.name), Some("leaf"));
@@ -55,45 +55,45 @@ use core::ptr::NonNull;
 /// ```
 /// A block does not outlive its heap:
 /// ```compile_fail,E0505
-/// let heap = poolmalloc::Heap::new();
+/// let heap = poolmalloc::PrivateHeap::new();
 /// let value = heap.make(1);
 /// drop(heap);
 /// println!("{value}");
 /// ```
 /// ```compile_fail,E0597
 /// let value = {
-///     let heap = poolmalloc::Heap::new();
+///     let heap = poolmalloc::PrivateHeap::new();
 ///     heap.make(1)
 /// };
 /// println!("{value}");
 /// ```
 /// Nor a [`reset`](Self::reset):
 /// ```compile_fail,E0502
-/// let mut heap = poolmalloc::Heap::new();
+/// let mut heap = poolmalloc::PrivateHeap::new();
 /// let value = heap.make(1);
 /// heap.reset();
 /// println!("{value}");
 /// ```
 /// Two threads do not use a heap at once:
 /// ```compile_fail,E0277
-/// let heap = poolmalloc::Heap::new();
+/// let heap = poolmalloc::PrivateHeap::new();
 /// std::thread::scope(|scope| {
 ///     scope.spawn(|| heap.make(1));
 /// });
 /// ```
 /// And it does not change threads while a block is in use:
 /// ```compile_fail,E0505
-/// let heap = poolmalloc::Heap::new();
+/// let heap = poolmalloc::PrivateHeap::new();
 /// let value = heap.make(1);
 /// std::thread::spawn(move || drop(heap));
 /// println!("{value}");
 /// ```
-pub struct Heap {
-    private: Private,
+pub struct PrivateHeap {
+    private: PrivateCore,
     _not_sync: PhantomData<Cell<()>>,
 }
 
-impl Heap {
+impl PrivateHeap {
     /// A heap without a name.
     ///
     /// Where there is no memory or place for its pools, as under valgrind's memcheck, it has none, and the system's
@@ -106,7 +106,7 @@ impl Heap {
     /// A heap with a name, under which [`stats`](crate::stats()) lists it. Heaps of one name are listed together.
     #[must_use]
     pub fn named(name: &str) -> Self {
-        Self { private: Private::new(Name::new(name)), _not_sync: PhantomData }
+        Self { private: PrivateCore::new(Name::new(name)), _not_sync: PhantomData }
     }
 
     /// As [`named`](Self::named), but `None` where there are no pools for it.
@@ -185,26 +185,26 @@ impl Heap {
     /// Gives the memory of pools and arenas without a block back to the system, as
     /// [`release_unused`](crate::release_unused) does for the calling thread. A dropped heap's memory is released by
     /// that function.
-    pub fn release_unused(&self) -> Released {
+    pub fn release_unused(&self) -> ReleaseStats {
         self.private.release_unused()
     }
 
     /// What this heap holds, and has done since it was made.
     #[must_use]
-    pub fn stats(&self) -> HeapReport {
+    pub fn stats(&self) -> PrivateHeapReport {
         self.private.stats()
     }
 }
 
-impl Default for Heap {
+impl Default for PrivateHeap {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl Debug for Heap {
+impl Debug for PrivateHeap {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Heap").field("name", self.private.name()).finish_non_exhaustive()
+        f.debug_struct("PrivateHeap").field("name", self.private.name()).finish_non_exhaustive()
     }
 }
 
@@ -216,7 +216,7 @@ struct Page;
 const _: () = {
     const fn is_send<T: Send>() {}
     const fn is_sync<T: Sync>() {}
-    is_send::<Heap>();
-    is_send::<SharedHeap>();
-    is_sync::<SharedHeap>();
+    is_send::<PrivateHeap>();
+    is_send::<SharedPrivateHeap>();
+    is_sync::<SharedPrivateHeap>();
 };

@@ -23,21 +23,21 @@ static LARGE_LISTS: AtomicU64 = AtomicU64::new(0);
 
 /// What is known of a block. As aligned as the system's blocks are.
 #[repr(C, align(16))]
-struct Header {
-    next: *mut Header,
-    previous: *mut Header,
+struct LargeHeader {
+    next: *mut LargeHeader,
+    previous: *mut LargeHeader,
     /// The list that the block is on.
     list: u64,
     /// What was asked for.
     layout: Layout,
 }
 
-const_assert_eq!(size_of::<Header>(), 48);
+const_assert_eq!(size_of::<LargeHeader>(), 48);
 
 /// The layout of the backend's block for a request, and where the request's block lies in it.
 fn whole(layout: Layout) -> Option<(Layout, usize)> {
     // The header lies right before the block, and the padding before it: the sum is the same.
-    Layout::new::<Header>().extend(layout).ok()
+    Layout::new::<LargeHeader>().extend(layout).ok()
 }
 
 /// Whether blocks are noted for the leak finder. The debug mode takes what is noted for its own: there they are part of
@@ -47,25 +47,25 @@ pub(super) fn is_indexed() -> bool {
 }
 
 /// The header of a block.
-fn header_of(block: NonNull<u8>) -> *mut Header {
-    block.as_ptr().wrapping_sub(size_of::<Header>()).cast()
+fn header_of(block: NonNull<u8>) -> *mut LargeHeader {
+    block.as_ptr().wrapping_sub(size_of::<LargeHeader>()).cast()
 }
 
 /// The block of a header.
-fn block_of(header: *mut Header) -> *mut u8 {
+fn block_of(header: *mut LargeHeader) -> *mut u8 {
     header.wrapping_add(1).cast()
 }
 
 /// The blocks of one heap.
 pub(super) struct LargeBlocks {
-    first: Cell<*mut Header>,
+    first: Cell<*mut LargeHeader>,
     /// Number of this list: no other has it, and none is 0.
     number: u64,
 }
 
 /// How many blocks, and how many bytes of them as requested.
 #[derive(Default)]
-pub(super) struct Freed {
+pub(super) struct FreedBlocks {
     pub(super) blocks: usize,
     pub(super) bytes: usize,
 }
@@ -86,9 +86,11 @@ impl LargeBlocks {
             return base;
         }
         let block = base.wrapping_add(offset);
-        let header = block.wrapping_sub(size_of::<Header>()).cast::<Header>();
+        let header = block.wrapping_sub(size_of::<LargeHeader>()).cast::<LargeHeader>();
         // SAFETY: inside the block that was just served, and aligned: its base is to 16 bytes and so is the offset.
-        unsafe { header.write(Header { next: ptr::null_mut(), previous: ptr::null_mut(), list: self.number, layout }) };
+        unsafe {
+            header.write(LargeHeader { next: ptr::null_mut(), previous: ptr::null_mut(), list: self.number, layout })
+        };
         self.link(header);
         if is_indexed() && layout.size() > 0 {
             // Without memory it is part of the roots.
@@ -98,7 +100,7 @@ impl LargeBlocks {
     }
 
     /// Puts a block first.
-    fn link(&self, header: *mut Header) {
+    fn link(&self, header: *mut LargeHeader) {
         let next = self.first.replace(header);
         // SAFETY: Large invariant 1: the caller's block is live; so for the next line.
         unsafe { (*header).next = next };
@@ -111,9 +113,9 @@ impl LargeBlocks {
     }
 
     /// Takes a block off the list. One of a list that was given up stays where it is: nobody reads that one.
-    fn unlink(&self, header: *mut Header, may_be_of_others: bool) -> Layout {
+    fn unlink(&self, header: *mut LargeHeader, may_be_of_others: bool) -> Layout {
         // SAFETY: Large invariant 1: the caller gives a live block.
-        let Header { next, previous, list, layout } = unsafe { header.read() };
+        let LargeHeader { next, previous, list, layout } = unsafe { header.read() };
         if list != self.number {
             if !may_be_of_others {
                 misuse(&Misuse::WrongHeap { address: block_of(header).addr(), block_bytes: layout.size() });
@@ -152,8 +154,8 @@ impl LargeBlocks {
     ///
     /// # Safety
     /// * Nobody uses any of them any more.
-    pub(super) unsafe fn free_all(&self) -> Freed {
-        let mut freed = Freed::default();
+    pub(super) unsafe fn free_all(&self) -> FreedBlocks {
+        let mut freed = FreedBlocks::default();
         let mut next = self.first.replace(ptr::null_mut());
         while !next.is_null() {
             // SAFETY: Large invariant 1.
@@ -184,7 +186,7 @@ impl LargeBlocks {
         // SAFETY: the backend's block, with the layout that it was asked for; the size is not 0.
         let moved = unsafe { System.realloc(base, old_whole, new_whole.size()) };
         let (base, layout) = if moved.is_null() { (base, old) } else { (moved, new) };
-        let header = base.wrapping_add(offset - size_of::<Header>()).cast::<Header>();
+        let header = base.wrapping_add(offset - size_of::<LargeHeader>()).cast::<LargeHeader>();
         // SAFETY: where the header was, or where it has been moved; so for the next line.
         unsafe { (*header).layout = layout };
         // SAFETY: as above.
@@ -198,7 +200,7 @@ impl LargeBlocks {
 ///
 /// # Safety
 /// * The header is that of a live block on no list, which was asked for with `layout` and which nobody uses any more.
-unsafe fn give_back(header: *mut Header, layout: Layout) {
+unsafe fn give_back(header: *mut LargeHeader, layout: Layout) {
     let block = block_of(header);
     if is_indexed() {
         // SAFETY: the caller gives the block up.

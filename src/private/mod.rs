@@ -6,5 +6,5 @@ pub(crate) mod shared;
 pub(crate) mod handle;
 pub(crate) mod allocator;
 
-pub use handle::Heap;
-pub use shared::SharedHeap;
+pub use handle::PrivateHeap;
+pub use shared::SharedPrivateHeap;

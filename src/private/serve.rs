@@ -2,9 +2,9 @@
 
 use super::large::{LargeBlocks, is_indexed};
 use crate::at_exit::name_exit_entry;
-use crate::figures::{HeapReport, Name, Released};
+use crate::figures::{Name, PrivateHeapReport, ReleaseStats};
 use crate::geometry::{SMALL_MAX, SizeClass, block_bytes};
-use crate::heap::{Front, Heap, LargeCounters, OwnedHeap, Posted, refuse};
+use crate::heap::{Front, Heap, LargeCounters, OwnedHeap, RemoteLeftovers, refuse};
 use crate::process::{MODE, NO_HEAP, SHARED, moved};
 use crate::sync::{Counter, current_generation};
 use core::alloc::Layout;
@@ -17,7 +17,7 @@ use std::alloc::{GlobalAlloc, System};
 /// heap's: the handle took it, and no other handle or thread has it. The type is not `Sync`.
 /// Private invariant 2: every block that was handed out and not given back is one of that heap or on the list of large
 /// ones; no block is used any more when the whole is dropped or reset.
-pub(super) struct Private {
+pub(super) struct PrivateCore {
     front: NonNull<Front>,
     large: LargeBlocks,
     name: Name,
@@ -31,7 +31,7 @@ pub(super) struct Private {
 
 // SAFETY: Private invariant 1: the heap goes with the handle; whoever moves that to another thread orders what the last
 // owner wrote before what the next one does.
-unsafe impl Send for Private {}
+unsafe impl Send for PrivateCore {}
 
 /// The front that finds no pools.
 fn no_heap() -> NonNull<Front> {
@@ -43,7 +43,7 @@ fn front_of(heap: NonNull<Heap>) -> NonNull<Front> {
     NonNull::new(Heap::front_of(heap, false).cast_mut()).unwrap_or_else(no_heap)
 }
 
-impl Private {
+impl PrivateCore {
     /// With a heap of its own if there is one to be had.
     pub(super) fn new(name: Name) -> Self {
         name_exit_entry();
@@ -271,22 +271,22 @@ impl Private {
         });
         if let Some(heap) = self.heap() {
             let is_of_parent = current_generation() != self.generation;
-            heap.free_all(&SHARED, if is_of_parent { Posted::Anywhere } else { Posted::Queued });
+            heap.free_all(&SHARED, if is_of_parent { RemoteLeftovers::Anywhere } else { RemoteLeftovers::Queued });
         }
     }
 
     /// Gives memory that holds no block back to the system.
-    pub(super) fn release_unused(&self) -> Released {
-        let Some(heap) = self.heap() else { return Released::default() };
-        Released::of_pools(heap.release(&SHARED))
+    pub(super) fn release_unused(&self) -> ReleaseStats {
+        let Some(heap) = self.heap() else { return ReleaseStats::default() };
+        ReleaseStats::of_pools(heap.release(&SHARED))
     }
 
-    pub(super) fn stats(&self) -> HeapReport {
-        HeapReport::of(self.name, self.heap(), &self.unpooled)
+    pub(super) fn stats(&self) -> PrivateHeapReport {
+        PrivateHeapReport::of(self.name, self.heap(), &self.unpooled)
     }
 }
 
-impl Drop for Private {
+impl Drop for PrivateCore {
     fn drop(&mut self) {
         // SAFETY: Private invariant 2.
         unsafe { self.free_all() };

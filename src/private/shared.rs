@@ -1,23 +1,23 @@
 //! A private heap for many threads.
 
-use super::serve::{Private, put};
-use crate::figures::{HeapReport, Name, Released};
-use crate::heap::{Front, Heap as PooledHeap};
+use super::serve::{PrivateCore, put};
+use crate::figures::{Name, PrivateHeapReport, ReleaseStats};
+use crate::heap::{Front, Heap};
 use crate::process::NO_HEAP;
-use crate::sync::{Held, Locked, WatchedPtr};
+use crate::sync::{LockCell, LockCellGuard, WatchedPtr};
 use core::alloc::Layout;
 use core::fmt::{self, Debug, Formatter};
 use core::ptr::NonNull;
 
-/// A [`Heap`](crate::Heap) that any thread may allocate from and free to.
+/// A [`PrivateHeap`](crate::PrivateHeap) that any thread may allocate from and free to.
 ///
 /// Allocations take a lock, which is the heap's own. So does a free, if the lock is free at that moment; else the block
 /// is posted as a remote free of the process's allocator is, with one atomic operation or two, and the heap collects it
 /// before it takes more memory: no small free ever waits. Blocks over 256 bytes need the lock.
 ///
-/// It is `Sync`, so a `Box<T, &SharedHeap>` or a `Vec<T, &SharedHeap>` may go to another thread if `T` may, and free
-/// there. What the handle cannot do while a block is in use is the same as for [`Heap`](crate::Heap): to be dropped or
-/// [`reset`](Self::reset).
+/// It is `Sync`, so a `Box<T, &SharedPrivateHeap>` or a `Vec<T, &SharedPrivateHeap>` may go to another thread if `T`
+/// may, and free there. What the handle cannot do while a block is in use is the same as for
+/// [`PrivateHeap`](crate::PrivateHeap): to be dropped or [`reset`](Self::reset).
 ///
 /// In the child of a `fork` it can be used, too. Only if another thread was in the middle of a call at that moment, the
 /// child loses what the heap had in pools: those blocks stay usable, but are never reused, and from then on the
@@ -25,9 +25,9 @@ use core::ptr::NonNull;
 ///
 /// # Examples
 /// ```
-/// use poolmalloc::SharedHeap;
+/// use poolmalloc::SharedPrivateHeap;
 ///
-/// let heap = SharedHeap::named("words");
+/// let heap = SharedPrivateHeap::named("words");
 /// std::thread::scope(|scope| {
 ///     for number in 0..4 {
 ///         let heap = &heap;
@@ -39,40 +39,41 @@ use core::ptr::NonNull;
 /// ```
 /// A block does not outlive its heap here either:
 /// ```compile_fail,E0505
-/// let heap = poolmalloc::SharedHeap::new();
+/// let heap = poolmalloc::SharedPrivateHeap::new();
 /// let value = heap.make(1);
 /// drop(heap);
 /// println!("{value}");
 /// ```
 /// ```compile_fail,E0502
-/// let mut heap = poolmalloc::SharedHeap::new();
+/// let mut heap = poolmalloc::SharedPrivateHeap::new();
 /// let value = heap.make(1);
 /// heap.reset();
 /// println!("{value}");
 /// ```
 /// Nor on a thread that may outlive the heap:
 /// ```compile_fail,E0597
-/// let heap = poolmalloc::SharedHeap::new();
+/// let heap = poolmalloc::SharedPrivateHeap::new();
 /// let value: &mut i32 = heap.make(1);
 /// std::thread::spawn(move || *value += 1);
 /// ```
 /// What is not `Send` stays on its thread:
 /// ```compile_fail,E0277
-/// let heap = poolmalloc::SharedHeap::new();
+/// let heap = poolmalloc::SharedPrivateHeap::new();
 /// let value = heap.make(std::rc::Rc::new(1));
 /// std::thread::scope(|scope| {
 ///     scope.spawn(move || println!("{value}"));
 /// });
 /// ```
-pub struct SharedHeap {
+pub struct SharedPrivateHeap {
     name: Name,
     /// That of `private`, for who frees without the lock. Changes once at most, in the child of a fork.
     front: WatchedPtr<Front>,
-    private: Locked<Private>,
+    private: LockCell<PrivateCore>,
 }
 
-impl SharedHeap {
-    /// A heap without a name. Where there are no pools for it, it is as [`Heap::new`](crate::Heap::new) says.
+impl SharedPrivateHeap {
+    /// A heap without a name. Where there are no pools for it, it is as [`PrivateHeap::new`](crate::PrivateHeap::new)
+    /// says.
     #[must_use]
     pub fn new() -> Self {
         Self::named("")
@@ -82,8 +83,8 @@ impl SharedHeap {
     #[must_use]
     pub fn named(name: &str) -> Self {
         let name = Name::new(name);
-        let private = Private::new(name);
-        Self { name, front: WatchedPtr::new(private.front_pointer().as_ptr()), private: Locked::new(private) }
+        let private = PrivateCore::new(name);
+        Self { name, front: WatchedPtr::new(private.front_pointer().as_ptr()), private: LockCell::new(private) }
     }
 
     /// As [`named`](Self::named), but `None` where there are no pools for it.
@@ -100,7 +101,7 @@ impl SharedHeap {
     }
 
     /// Waits for the lock. In the child of a fork the heap is given up if another thread was just using it.
-    fn hold(&self) -> Held<'_, Private> {
+    fn hold(&self) -> LockCellGuard<'_, PrivateCore> {
         self.private.hold(|private| {
             private.give_up();
             self.front.set((&raw const NO_HEAP).cast_mut());
@@ -113,7 +114,7 @@ impl SharedHeap {
         self.name.as_str()
     }
 
-    /// As [`Heap::make`](crate::Heap::make).
+    /// As [`PrivateHeap::make`](crate::PrivateHeap::make).
     ///
     /// # Panics
     /// As `Box::new` does when there is no memory.
@@ -124,22 +125,22 @@ impl SharedHeap {
         unsafe { put(self.alloc(Layout::new::<T>()), value) }
     }
 
-    /// As [`Heap::alloc`](crate::Heap::alloc).
+    /// As [`PrivateHeap::alloc`](crate::PrivateHeap::alloc).
     #[must_use]
     pub fn alloc(&self, layout: Layout) -> Option<NonNull<u8>> {
         NonNull::new(self.hold().alloc(layout))
     }
 
-    /// As [`Heap::alloc_zeroed`](crate::Heap::alloc_zeroed).
+    /// As [`PrivateHeap::alloc_zeroed`](crate::PrivateHeap::alloc_zeroed).
     #[must_use]
     pub fn alloc_zeroed(&self, layout: Layout) -> Option<NonNull<u8>> {
         NonNull::new(self.hold().alloc_zeroed(layout))
     }
 
-    /// As [`Heap::dealloc`](crate::Heap::dealloc), on any thread.
+    /// As [`PrivateHeap::dealloc`](crate::PrivateHeap::dealloc), on any thread.
     ///
     /// # Safety
-    /// * As for [`Heap::dealloc`](crate::Heap::dealloc).
+    /// * As for [`PrivateHeap::dealloc`](crate::PrivateHeap::dealloc).
     pub unsafe fn dealloc(&self, block: NonNull<u8>, layout: Layout) {
         // A post without the lock touches only atomics (Heap invariant 1), and has ended when a `&mut` to the whole is
         // had: it borrows the heap.
@@ -152,7 +153,7 @@ impl SharedHeap {
             let front = unsafe { &*pointer };
             if let Some(offset) = front.offset_of(block.as_ptr().addr()) {
                 // SAFETY: it has found the block, so it is a heap's.
-                let heap = unsafe { PooledHeap::of_front(pointer) };
+                let heap = unsafe { Heap::of_front(pointer) };
                 return heap.post_private(block.as_ptr(), offset);
             }
             self.hold()
@@ -161,17 +162,17 @@ impl SharedHeap {
         unsafe { held.dealloc(block, layout) }
     }
 
-    /// As [`Heap::realloc`](crate::Heap::realloc), on any thread.
+    /// As [`PrivateHeap::realloc`](crate::PrivateHeap::realloc), on any thread.
     ///
     /// # Safety
-    /// * As for [`Heap::realloc`](crate::Heap::realloc).
+    /// * As for [`PrivateHeap::realloc`](crate::PrivateHeap::realloc).
     #[must_use]
     pub unsafe fn realloc(&self, block: NonNull<u8>, old: Layout, new: Layout) -> Option<NonNull<u8>> {
         // SAFETY: the caller's promises.
         NonNull::new(unsafe { self.hold().resize(block, old, new) })
     }
 
-    /// As [`Heap::reset`](crate::Heap::reset).
+    /// As [`PrivateHeap::reset`](crate::PrivateHeap::reset).
     pub fn reset(&mut self) {
         // A lock that a fork has copied is seen here too.
         drop(self.hold());
@@ -179,34 +180,34 @@ impl SharedHeap {
         unsafe { self.private.get_mut().free_all() };
     }
 
-    /// As [`Heap::release_unused`](crate::Heap::release_unused).
-    pub fn release_unused(&self) -> Released {
+    /// As [`PrivateHeap::release_unused`](crate::PrivateHeap::release_unused).
+    pub fn release_unused(&self) -> ReleaseStats {
         self.hold().release_unused()
     }
 
     /// What this heap holds, and has done since it was made.
     #[must_use]
-    pub fn stats(&self) -> HeapReport {
+    pub fn stats(&self) -> PrivateHeapReport {
         self.hold().stats()
     }
 }
 
-impl Drop for SharedHeap {
+impl Drop for SharedPrivateHeap {
     fn drop(&mut self) {
         // As in `reset`; what is left is dropped with the field.
         drop(self.hold());
     }
 }
 
-impl Default for SharedHeap {
+impl Default for SharedPrivateHeap {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl Debug for SharedHeap {
+impl Debug for SharedPrivateHeap {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SharedHeap").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("SharedPrivateHeap").field("name", &self.name).finish_non_exhaustive()
     }
 }
 
@@ -218,16 +219,16 @@ mod tests {
 
     const LAYOUT: Layout = Layout::new::<[u64; 6]>();
 
-    fn blocks(heap: &SharedHeap) -> Vec<NonNull<u8>> {
+    fn blocks(heap: &SharedPrivateHeap) -> Vec<NonNull<u8>> {
         (0..500).map(|_| heap.alloc(LAYOUT).unwrap()).collect()
     }
 
     /// The heap's part for its owner, and the words of its blocks.
-    fn words<'h>(heap: &'h SharedHeap, blocks: &[NonNull<u8>]) -> (&'h PooledHeap, Vec<u32>) {
+    fn words<'h>(heap: &'h SharedPrivateHeap, blocks: &[NonNull<u8>]) -> (&'h Heap, Vec<u32>) {
         // SAFETY: the heap has pools, so this is a heap's front.
-        let pooled = unsafe { PooledHeap::of_front(heap.front.get()) };
+        let pooled = unsafe { Heap::of_front(heap.front.get()) };
         let offset = |block: &NonNull<u8>| pooled.region.offset_of(block.addr().get()).unwrap();
-        (pooled, blocks.iter().map(|block| PooledHeap::word_and_bit(offset(block)).0).collect())
+        (pooled, blocks.iter().map(|block| Heap::word_and_bit(offset(block)).0).collect())
     }
 
     /// Whether the tests do not run in a mode in which private heaps have none.
@@ -242,7 +243,7 @@ mod tests {
         if !has_pools() {
             return;
         }
-        let mut heap = SharedHeap::new();
+        let mut heap = SharedPrivateHeap::new();
         for round in 1..4 {
             let blocks = blocks(&heap);
             let held = heap.hold();
@@ -270,7 +271,7 @@ mod tests {
         if !has_pools() {
             return;
         }
-        let mut heap = SharedHeap::new();
+        let mut heap = SharedPrivateHeap::new();
         let blocks = blocks(&heap);
         let (pooled, words) = words(&heap, &blocks);
         let (region, word) = (pooled.region, words[0]);
@@ -278,7 +279,7 @@ mod tests {
         let class = crate::geometry::SizeClass::of_block(48);
         pooled.class(class).remote_frees.add_shared(1);
         let offset = region.offset_of(blocks[0].addr().get()).unwrap();
-        region.word(word).store(PooledHeap::word_and_bit(offset).1, Ordering::Relaxed);
+        region.word(word).store(Heap::word_and_bit(offset).1, Ordering::Relaxed);
         heap.private.get_mut().pretend_to_be_copied();
         heap.reset();
         assert_eq!(region.word(word).load(Ordering::Relaxed), 0);
@@ -287,7 +288,7 @@ mod tests {
 
     #[test]
     fn a_lost_heap_serves_from_the_backend_and_frees_what_was_before() {
-        let heap = SharedHeap::new();
+        let heap = SharedPrivateHeap::new();
         let large = Layout::new::<[u64; 100]>();
         let (small, before) = (blocks(&heap), heap.alloc(large).unwrap());
         // Held by a thread that a fork has not copied.

@@ -19,7 +19,7 @@ pub(crate) use mode::{MODE, Mode};
 #[cfg(feature = "profile")]
 pub(crate) use sampling::SAMPLING;
 pub(crate) use serve::{alloc_from_pools, count_large, dealloc_small, free_to_pool, moved};
-pub(crate) use shared::Shared;
+pub(crate) use shared::SharedState;
 pub(crate) use startup::options;
 pub(crate) use tls::{Entry, NO_HEAP, SHARED};
 pub(crate) use view::View;

@@ -65,7 +65,7 @@ impl Options {
 }
 
 /// Whether requests can be sampled: not in debug mode, nor in a build without the feature `profile`. Warns if not.
-fn can_sample(words: &Words) -> bool {
+fn can_sample(words: &OptionWords) -> bool {
     if words.debug {
         os::write_stderr(b"poolmalloc: in debug mode no request is sampled, and there is no profile\n");
         return false;
@@ -91,7 +91,7 @@ fn frames_recorded(frames: u8) -> usize {
 
 /// The words of the variable `POOLMALLOC`, separated by commas.
 #[derive(Debug, PartialEq, Eq, Default)]
-struct Words {
+struct OptionWords {
     leaks: bool,
     /// Everything goes to the backend.
     malloc: bool,
@@ -102,7 +102,7 @@ struct Words {
     sample: Option<u64>,
 }
 
-impl Words {
+impl OptionWords {
     /// The mode of the process that they choose.
     fn mode(&self) -> Mode {
         match (self.debug, self.malloc) {
@@ -115,7 +115,7 @@ impl Words {
 }
 
 /// Reads `POOLMALLOC`. Unknown words are warned about and ignored.
-fn words() -> Words {
+fn words() -> OptionWords {
     let (words, is_known) = words_of(os::environment(c"POOLMALLOC").unwrap_or(b""));
     if !is_known {
         os::write_stderr(
@@ -127,8 +127,8 @@ fn words() -> Words {
 }
 
 /// The known words, and whether all words were known.
-fn words_of(value: &[u8]) -> (Words, bool) {
-    let (mut words, mut is_known) = (Words::default(), true);
+fn words_of(value: &[u8]) -> (OptionWords, bool) {
+    let (mut words, mut is_known) = (OptionWords::default(), true);
     for word in value.split(|byte| *byte == b',') {
         match word {
             b"" => {}
@@ -207,7 +207,8 @@ mod tests {
         ] {
             let is_on = |word| on.contains(word);
             let backtrace = is_on('7').then_some(7);
-            let words = Words { leaks: is_on('l'), malloc: is_on('m'), debug: is_on('d'), backtrace, sample: None };
+            let words =
+                OptionWords { leaks: is_on('l'), malloc: is_on('m'), debug: is_on('d'), backtrace, sample: None };
             assert_eq!(words_of(value.as_bytes()), (words, is_known), "{value:?}");
         }
     }
@@ -226,7 +227,7 @@ mod tests {
             ("sample=+1", None),
             ("sample=512K", None),
         ] {
-            let words = Words { leaks: value.starts_with("leaks"), sample, ..Words::default() };
+            let words = OptionWords { leaks: value.starts_with("leaks"), sample, ..OptionWords::default() };
             assert_eq!(words_of(value.as_bytes()), (words, sample.is_some()), "{value:?}");
         }
     }

@@ -1,7 +1,7 @@
 //! Parked heaps: those of ended threads, and private heaps without a handle. The next thread or handle takes them over.
 
 use crate::heap::Heap;
-use crate::sync::{Links, Queue, Stack};
+use crate::sync::{Queue, Stack, StackLinks};
 use core::ptr::NonNull;
 
 /// How many settled heaps are checked for remote frees before the region grows by an arena.
@@ -10,7 +10,7 @@ const SETTLED_LOOKED_AT: usize = 64;
 /// The link of a parked heap lies in the heap.
 struct ParkedNext;
 
-impl Links<NonNull<Heap>> for ParkedNext {
+impl StackLinks<NonNull<Heap>> for ParkedNext {
     fn below(&self, heap: NonNull<Heap>) -> Option<NonNull<Heap>> {
         // SAFETY: heaps are never unmapped.
         unsafe { heap.as_ref() }.parked_next.get()

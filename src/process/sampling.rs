@@ -5,7 +5,7 @@ use crate::traces::TRACES;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// Whether samples are taken, and the mean of the bytes between two.
-pub(crate) struct Sampling {
+pub(crate) struct SamplingState {
     /// Counts starts and stops: odd while samples are taken. `Release` and `Acquire`: a thread that sees a turn sees
     /// its mean.
     turn: AtomicU32,
@@ -18,7 +18,7 @@ pub(crate) fn is_sampling(turn: u32) -> bool {
     turn % 2 == 1
 }
 
-impl Sampling {
+impl SamplingState {
     const fn new() -> Self {
         Self { turn: AtomicU32::new(0), mean: AtomicU64::new(1) }
     }
@@ -55,4 +55,4 @@ impl Sampling {
 }
 
 /// Whether requests are sampled.
-pub(crate) static SAMPLING: Sampling = Sampling::new();
+pub(crate) static SAMPLING: SamplingState = SamplingState::new();

@@ -2,7 +2,7 @@
 //! running program takes it once for each new arena (256 KiB) and at the start and end of each thread.
 
 use super::options::HugePages;
-use super::startup::Prepared;
+use super::startup::RegionSetup;
 use super::state::State;
 use super::view::View;
 use crate::figures::Name;
@@ -11,7 +11,7 @@ use crate::heap::{Heap, LargeCounters, OwnedHeap, Supply};
 use crate::os;
 use crate::os::ThreadExitKey;
 use crate::region::{ArenaId, HeapKind, PoolId, Region, Slot, Tag};
-use crate::sync::{Decision, Held, Locked, Once, Stack};
+use crate::sync::{Decision, LockCell, LockCellGuard, Once, Stack};
 use core::ffi::c_void;
 use core::ops::Range;
 use core::ptr::NonNull;
@@ -27,9 +27,9 @@ pub(crate) enum NoHeap {
 }
 
 /// A set of pools that any number of threads share.
-pub(crate) struct Shared {
+pub(crate) struct SharedState {
     /// Shared invariant 1: only the holder of its lock touches it.
-    state: Locked<State>,
+    state: LockCell<State>,
     /// Decided once, under the lock of `state`. Refused under memcheck, and if there is no memory for a region and its
     /// first heap. Then the backend serves every request.
     region: Once<Region>,
@@ -38,11 +38,11 @@ pub(crate) struct Shared {
     key: Once<ThreadExitKey>,
     /// Shared invariant 2: the holder of this lock owns the stragglers' heap. It is taken before the lock of `state`,
     /// never after.
-    stragglers: Locked<()>,
+    stragglers: LockCell<()>,
     /// Counts of the backend, for threads without a heap.
     pub(crate) large: LargeCounters,
     /// Called once, before the region is reserved.
-    prepare: fn() -> Prepared,
+    prepare: fn() -> RegionSetup,
     /// The key's destructor.
     on_thread_exit: unsafe extern "C" fn(*mut c_void),
 }
@@ -79,15 +79,15 @@ impl Census {
     }
 }
 
-impl Shared {
+impl SharedState {
     /// Pools that begin when the first heap is asked for: `prepare` runs then. `on_thread_exit` is called at the end of
     /// each thread that has a heap, with the value that it armed the key with.
-    pub(crate) const fn new(prepare: fn() -> Prepared, on_thread_exit: unsafe extern "C" fn(*mut c_void)) -> Self {
+    pub(crate) const fn new(prepare: fn() -> RegionSetup, on_thread_exit: unsafe extern "C" fn(*mut c_void)) -> Self {
         Self {
-            state: Locked::new(State::new()),
+            state: LockCell::new(State::new()),
             region: Once::new(),
             key: Once::new(),
-            stragglers: Locked::new(()),
+            stragglers: LockCell::new(()),
             large: LargeCounters::new(),
             prepare,
             on_thread_exit,
@@ -107,13 +107,13 @@ impl Shared {
     }
 
     /// Locks the stragglers' heap. In the child of a fork the heap is given up if another thread was using it.
-    fn hold_stragglers(&self) -> Held<'_, ()> {
+    fn hold_stragglers(&self) -> LockCellGuard<'_, ()> {
         let give_up = |state: &mut State| (state.stragglers, state.is_reserved_place_lost) = (None, true);
         self.stragglers.hold(|()| self.with_state(give_up))
     }
 
-    /// A heap for a thread: a parked one if there is one, else a new one. The thread then has to [`arm`](Self::arm) the key,
-    /// so a process without a key gives no heap.
+    /// A heap for a thread: a parked one if there is one, else a new one. The thread then has to [`arm`](Self::arm) the
+    /// key, so a process without a key gives no heap.
     pub(crate) fn take_heap(&self) -> Result<NonNull<Heap>, NoHeap> {
         if matches!(self.region.see(), Decision::Refused) {
             return Err(NoHeap::NoRegion);
@@ -158,7 +158,7 @@ impl Shared {
             if os::is_memcheck() {
                 return None;
             }
-            let Prepared { region_bytes, huge_pages } = (self.prepare)();
+            let RegionSetup { region_bytes, huge_pages } = (self.prepare)();
             // Late frees need the stragglers' heap. Without memory for it there are no pools at all.
             let region = Region::reserve(region_bytes, size_of::<Heap>())?;
             if !region.open_heaps(0, 1) {
@@ -185,8 +185,8 @@ impl Shared {
         self.region.value()
     }
 
-    /// Arms the key: its destructor runs with `value` when the calling thread ends, and once more if the destructor itself
-    /// arms it. False if that fails.
+    /// Arms the key: its destructor runs with `value` when the calling thread ends, and once more if the destructor
+    /// itself arms it. False if that fails.
     pub(crate) fn arm(&self, value: *mut c_void) -> bool {
         self.key.value().is_some_and(|key| key.arm(value))
     }
@@ -323,7 +323,7 @@ impl Shared {
     }
 }
 
-impl Supply for Shared {
+impl Supply for SharedState {
     fn take_arena(&self) -> Option<ArenaId> {
         let region = self.region()?;
         if let Some(arena) = self.with_state(|state| state.free_arenas.pop(region)) {
@@ -346,7 +346,7 @@ impl Supply for Shared {
 
 /// What tests do to pools of their own.
 #[cfg(test)]
-impl Shared {
+impl SharedState {
     /// As if the system had refused a region.
     pub(crate) fn refuse_region(&self) {
         self.with_state(|_| {

@@ -2,14 +2,14 @@
 //!
 //! ```text
 //!   the first request for a heap: take_heap, take_private or with_stragglers
-//!     └► Shared::started, under the lock of the shared pools; the following runs once:
+//!     └► SharedState::started, under the lock of the shared pools; the following runs once:
 //!          ├► is this memcheck? Then there are no pools, and no options
 //!          ├► prepare            reads the environment, chooses the mode, begins what was asked for
 //!          ├► Region::reserve    and the place of the stragglers' heap; then huge pages
 //!          └► the key whose destructor runs at the end of each thread
 //! ```
-//! [`Shared`](super::shared::Shared) calls [`prepare`]. Everything else *reads* what was decided here: [`MODE`] and
-//! [`options`].
+//! [`SharedState`](super::shared::SharedState) calls [`prepare`]. Everything else *reads* what was decided here:
+//! [`MODE`] and [`options`].
 
 use super::mode::MODE;
 use super::options::{HugePages, Options};
@@ -26,7 +26,7 @@ static OPTIONS: Once<Options> = Once::new();
 static START: Lock = Lock::new();
 
 /// What the region is reserved with.
-pub(crate) struct Prepared {
+pub(crate) struct RegionSetup {
     /// Bytes to reserve.
     pub(crate) region_bytes: usize,
     /// The part of the region that is put into huge pages.
@@ -41,12 +41,12 @@ pub(crate) fn options() -> Option<&'static Options> {
 
 /// Reads the environment, chooses the mode, and begins what the options ask for. Runs once, before the region is
 /// reserved; once more in a child if the fork came in the middle.
-pub(crate) fn prepare() -> Prepared {
+pub(crate) fn prepare() -> RegionSetup {
     let region_bytes = Region::bytes_wanted();
     let _guard = START.lock();
     // SAFETY: the lock, which only this function takes.
     let Some(options) = (unsafe { OPTIONS.decide(|| Some(Options::read())) }) else {
-        return Prepared { region_bytes, huge_pages: HugePages::Unset };
+        return RegionSetup { region_bytes, huge_pages: HugePages::Unset };
     };
     if options.leaks || options.mode.is_debug() {
         LARGE.arm();
@@ -56,5 +56,5 @@ pub(crate) fn prepare() -> Prepared {
     if let Some(mean_bytes) = options.sample {
         SAMPLING.start(mean_bytes);
     }
-    Prepared { region_bytes, huge_pages: options.huge_pages }
+    RegionSetup { region_bytes, huge_pages: options.huge_pages }
 }

@@ -5,7 +5,7 @@ use super::parked::ParkedHeaps;
 use super::view::View;
 use crate::heap::{Heap, Magazine, OwnedHeap};
 use crate::region::{ArenaId, HeapKind, NONE, Region, Slot};
-use crate::sync::{Links, Ordering, Stack};
+use crate::sync::{Ordering, Stack, StackLinks};
 use core::ptr::NonNull;
 use core::sync::atomic::compiler_fence;
 use static_assertions::const_assert_eq;
@@ -213,7 +213,7 @@ impl State {
     }
 }
 
-impl Links<ArenaId> for Region {
+impl StackLinks<ArenaId> for Region {
     fn below(&self, arena: ArenaId) -> Option<ArenaId> {
         let below = self.arena_record(arena).next().get();
         (below != NONE).then_some(ArenaId(below))

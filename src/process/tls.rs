@@ -27,7 +27,7 @@ use super::detour::Detour;
 use super::mode::MODE;
 #[cfg(feature = "profile")]
 use super::sampling::{SAMPLING, is_sampling};
-use super::shared::{NoHeap, Shared};
+use super::shared::{NoHeap, SharedState};
 use super::startup;
 use crate::heap::{Front, Heap, OwnedHeap};
 use crate::sync::{AtomicU64, Ordering};
@@ -36,7 +36,7 @@ use core::ffi::c_void;
 use core::ptr::{self, NonNull};
 
 /// The pools that every [`PoolMalloc`](crate::PoolMalloc) serves from. It stands here because it needs [`thread_exit`].
-pub(crate) static SHARED: Shared = Shared::new(startup::prepare, thread_exit);
+pub(crate) static SHARED: SharedState = SharedState::new(startup::prepare, thread_exit);
 
 /// The front of a thread before it takes a heap. Never written.
 pub(crate) static NO_HEAP: Front = Front::without_heap();

@@ -2,7 +2,7 @@
 //! stacks (<https://github.com/brendangregg/FlameGraph>).
 
 use super::samples::{Profile, Site};
-use super::symbols::{Line, Lines};
+use super::symbols::{SourceLine, SourceLines};
 use crate::os::MapsLine;
 use crate::traces::Quiet;
 use flate2::Compression;
@@ -80,7 +80,7 @@ impl Profile {
         out.flush()
     }
 
-    fn collapsed(&self, lines: &mut Lines<'_>, measure: Measure) -> BTreeMap<String, u64> {
+    fn collapsed(&self, lines: &mut SourceLines<'_>, measure: Measure) -> BTreeMap<String, u64> {
         let mut stacks = BTreeMap::new();
         for site in self.sites.iter().filter(|site| measure.of(site) > 0) {
             let mut names = Vec::new();
@@ -98,10 +98,10 @@ impl Profile {
 }
 
 /// Runs `body`, none of whose requests are sampled, with what finds names. Nothing of the program runs inside.
-fn named<R>(body: impl FnOnce(&mut Lines<'_>) -> R) -> io::Result<R> {
+fn named<R>(body: impl FnOnce(&mut SourceLines<'_>) -> R) -> io::Result<R> {
     // Only a signal handler could come in between.
     let quiet = Quiet::begin().ok_or_else(|| io::Error::other("this thread is in the middle of a backtrace"))?;
-    Ok(body(&mut Lines::new(&quiet)))
+    Ok(body(&mut SourceLines::new(&quiet)))
 }
 
 /// The parts of pprof's format that are used here, with its names.
@@ -109,23 +109,23 @@ mod proto {
     use prost::Message;
 
     #[derive(Message)]
-    pub(super) struct Profile {
+    pub(super) struct ProfileMessage {
         #[prost(message, repeated, tag = "1")]
-        pub(super) sample_type: Vec<ValueType>,
+        pub(super) sample_type: Vec<ValueTypeMessage>,
         #[prost(message, repeated, tag = "2")]
-        pub(super) sample: Vec<Sample>,
+        pub(super) sample: Vec<SampleMessage>,
         #[prost(message, repeated, tag = "3")]
-        pub(super) mapping: Vec<Mapping>,
+        pub(super) mapping: Vec<MappingMessage>,
         #[prost(message, repeated, tag = "4")]
-        pub(super) location: Vec<Location>,
+        pub(super) location: Vec<LocationMessage>,
         #[prost(message, repeated, tag = "5")]
-        pub(super) function: Vec<Function>,
+        pub(super) function: Vec<FunctionMessage>,
         #[prost(string, repeated, tag = "6")]
         pub(super) string_table: Vec<String>,
         #[prost(int64, tag = "9")]
         pub(super) time_nanos: i64,
         #[prost(message, optional, tag = "11")]
-        pub(super) period_type: Option<ValueType>,
+        pub(super) period_type: Option<ValueTypeMessage>,
         #[prost(int64, tag = "12")]
         pub(super) period: i64,
         #[prost(int64, tag = "14")]
@@ -133,7 +133,7 @@ mod proto {
     }
 
     #[derive(Clone, Copy, Message)]
-    pub(super) struct ValueType {
+    pub(super) struct ValueTypeMessage {
         #[prost(int64, tag = "1")]
         pub(super) r#type: i64,
         #[prost(int64, tag = "2")]
@@ -141,7 +141,7 @@ mod proto {
     }
 
     #[derive(Message)]
-    pub(super) struct Sample {
+    pub(super) struct SampleMessage {
         #[prost(uint64, repeated, tag = "1")]
         pub(super) location_id: Vec<u64>,
         #[prost(int64, repeated, tag = "2")]
@@ -149,7 +149,7 @@ mod proto {
     }
 
     #[derive(Message)]
-    pub(super) struct Mapping {
+    pub(super) struct MappingMessage {
         #[prost(uint64, tag = "1")]
         pub(super) id: u64,
         #[prost(uint64, tag = "2")]
@@ -173,7 +173,7 @@ mod proto {
     }
 
     #[derive(Message)]
-    pub(super) struct Location {
+    pub(super) struct LocationMessage {
         #[prost(uint64, tag = "1")]
         pub(super) id: u64,
         #[prost(uint64, tag = "2")]
@@ -181,11 +181,11 @@ mod proto {
         #[prost(uint64, tag = "3")]
         pub(super) address: u64,
         #[prost(message, repeated, tag = "4")]
-        pub(super) line: Vec<Line>,
+        pub(super) line: Vec<LineMessage>,
     }
 
     #[derive(Message)]
-    pub(super) struct Line {
+    pub(super) struct LineMessage {
         #[prost(uint64, tag = "1")]
         pub(super) function_id: u64,
         #[prost(int64, tag = "2")]
@@ -193,7 +193,7 @@ mod proto {
     }
 
     #[derive(Message)]
-    pub(super) struct Function {
+    pub(super) struct FunctionMessage {
         #[prost(uint64, tag = "1")]
         pub(super) id: u64,
         #[prost(int64, tag = "2")]
@@ -206,7 +206,7 @@ mod proto {
 /// Puts the message together. What it lists once is known by its place.
 #[derive(Default)]
 struct Builder {
-    message: proto::Profile,
+    message: proto::ProfileMessage,
     texts: BTreeMap<String, i64>,
     functions: BTreeMap<(i64, i64), u64>,
     /// 0 for an address that lies in no function of the program.
@@ -214,12 +214,12 @@ struct Builder {
 }
 
 impl Builder {
-    fn build(profile: &Profile, lines: &mut Lines<'_>) -> proto::Profile {
+    fn build(profile: &Profile, lines: &mut SourceLines<'_>) -> proto::ProfileMessage {
         let mut builder = Self::default();
         // The format demands that it is the first.
         builder.text("");
         for (_, name, unit) in Measure::ALL {
-            let value_type = proto::ValueType { r#type: builder.text(name), unit: builder.text(unit) };
+            let value_type = proto::ValueTypeMessage { r#type: builder.text(name), unit: builder.text(unit) };
             builder.message.sample_type.push(value_type);
         }
         builder.add_mappings();
@@ -227,12 +227,12 @@ impl Builder {
             let ids = site.backtrace.iter().map(|address| builder.location(*address, lines));
             let location_id = ids.filter(|id| *id != 0).collect();
             let value = Measure::ALL.map(|(measure, ..)| measure.of(site) as i64).to_vec();
-            builder.message.sample.push(proto::Sample { location_id, value });
+            builder.message.sample.push(proto::SampleMessage { location_id, value });
         }
         let since_epoch = profile.time.duration_since(UNIX_EPOCH).unwrap_or_default();
         builder.message.time_nanos = since_epoch.as_nanos() as i64;
         builder.message.period_type =
-            Some(proto::ValueType { r#type: builder.text("space"), unit: builder.text("bytes") });
+            Some(proto::ValueTypeMessage { r#type: builder.text("space"), unit: builder.text("bytes") });
         builder.message.period = profile.mean_bytes as i64;
         builder.message.default_sample_type = builder.text("inuse_space");
         builder.message
@@ -249,7 +249,7 @@ impl Builder {
         place
     }
 
-    fn location(&mut self, address: usize, lines: &mut Lines<'_>) -> u64 {
+    fn location(&mut self, address: usize, lines: &mut SourceLines<'_>) -> u64 {
         if let Some(id) = self.locations.get(&address) {
             return *id;
         }
@@ -258,22 +258,23 @@ impl Builder {
         if id != 0 {
             // An address inside the call.
             let address = address as u64 - 1;
-            let is_in = |mapping: &&proto::Mapping| (mapping.memory_start..mapping.memory_limit).contains(&address);
+            let is_in =
+                |mapping: &&proto::MappingMessage| (mapping.memory_start..mapping.memory_limit).contains(&address);
             let mapping_id = self.message.mapping.iter().find(is_in).map_or(0, |mapping| mapping.id);
-            self.message.location.push(proto::Location { id, mapping_id, address, line });
+            self.message.location.push(proto::LocationMessage { id, mapping_id, address, line });
         }
         self.locations.insert(address, id);
         id
     }
 
-    fn line(&mut self, line: &Line) -> proto::Line {
+    fn line(&mut self, line: &SourceLine) -> proto::LineMessage {
         let (name, filename) = (self.text(&line.function), self.text(&line.file));
         let next = self.functions.len() as u64 + 1;
         let function_id = *self.functions.entry((name, filename)).or_insert(next);
         if function_id == next {
-            self.message.function.push(proto::Function { id: next, name, filename });
+            self.message.function.push(proto::FunctionMessage { id: next, name, filename });
         }
-        proto::Line { function_id, line: line.line.into() }
+        proto::LineMessage { function_id, line: line.line.into() }
     }
 
     /// Adds what the kernel says of the code that is loaded, where it says so.
@@ -282,7 +283,7 @@ impl Builder {
         for line in maps.lines() {
             let Some((MapsLine { start, end, offset, .. }, path)) = code(line) else { continue };
             let build_id = build_id(path).unwrap_or_default();
-            let mapping = proto::Mapping {
+            let mapping = proto::MappingMessage {
                 id: self.message.mapping.len() as u64 + 1,
                 memory_start: start as u64,
                 memory_limit: end as u64,

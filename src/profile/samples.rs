@@ -2,7 +2,7 @@
 
 use crate::heap::OwnedHeap;
 use crate::large::{LARGE, Sample};
-use crate::os::Mapped;
+use crate::os::MappedSlice;
 use crate::process::{MODE, SAMPLING, tls};
 use crate::traces;
 use crate::traces::{Quiet, TRACES, TraceId};
@@ -83,7 +83,7 @@ pub struct Site {
 pub fn snapshot() -> Profile {
     let _quiet = Quiet::begin();
     // Taken down without the allocator, which the lock forbids.
-    let mut counts = Mapped::new();
+    let mut counts = MappedSlice::new();
     let live = {
         let held = LARGE.hold();
         let all = TRACES.each_count(|id, objects, bytes| counts.push((id, objects, bytes)));

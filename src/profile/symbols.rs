@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 /// A function that an address lies in, and where in the source.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Line {
+pub(super) struct SourceLine {
     pub(super) function: String,
     /// Empty if it is not known.
     pub(super) file: String,
@@ -14,24 +14,24 @@ pub(super) struct Line {
 }
 
 /// What is known of addresses, each looked up once.
-pub(super) struct Lines<'q> {
+pub(super) struct SourceLines<'q> {
     quiet: &'q Quiet,
-    known: BTreeMap<usize, Vec<Line>>,
+    known: BTreeMap<usize, Vec<SourceLine>>,
 }
 
-impl<'q> Lines<'q> {
+impl<'q> SourceLines<'q> {
     pub(super) fn new(quiet: &'q Quiet) -> Self {
         Self { quiet, known: BTreeMap::new() }
     }
 
     /// The functions that an address of a backtrace lies in, the innermost of those that were inlined first, without
     /// the allocator's own. An address of which nothing is known is told as its number.
-    pub(super) fn of(&mut self, address: usize) -> &[Line] {
+    pub(super) fn of(&mut self, address: usize) -> &[SourceLine] {
         self.known.entry(address).or_insert_with(|| {
             let mut lines = Vec::new();
             SYMBOLS.of(self.quiet, address, &mut |symbol| {
                 let name = symbol.name();
-                lines.push(Line {
+                lines.push(SourceLine {
                     // Without the hash.
                     function: name.map_or_else(|| format!("{address:#x}"), |name| format!("{name:#}")),
                     file: symbol.filename().map_or_else(String::new, |file| file.to_string_lossy().into_owned()),
@@ -39,7 +39,7 @@ impl<'q> Lines<'q> {
                 });
             });
             if lines.is_empty() {
-                lines.push(Line { function: format!("{address:#x}"), file: String::new(), line: 0 });
+                lines.push(SourceLine { function: format!("{address:#x}"), file: String::new(), line: 0 });
             }
             lines.retain(|line| !line.is_allocators());
             lines
@@ -59,7 +59,7 @@ fn is_at_door(file: &str) -> bool {
     file.rsplit_once('/').is_some_and(|(folder, _)| folder.ends_with(&door()))
 }
 
-impl Line {
+impl SourceLine {
     /// Whether this is part of the allocator, or of what the compiler puts between it and the program.
     ///
     /// Where there is debug information for lines only, functions that were inlined have short names: then the file
@@ -107,9 +107,9 @@ mod tests {
             ("realloc", false, true),
             ("std::sys::backtrace::__rust_begin_short_backtrace", false, false),
         ] {
-            let line = Line { function: function.to_owned(), file: String::from("/src/lib.rs"), line: 1 };
+            let line = SourceLine { function: function.to_owned(), file: String::from("/src/lib.rs"), line: 1 };
             assert_eq!(line.is_allocators(), is_ours, "{function}");
-            let line = Line { file: format!("/where/{}/front_door.rs", door()), ..line };
+            let line = SourceLine { file: format!("/where/{}/front_door.rs", door()), ..line };
             assert_eq!(line.is_allocators(), is_ours || is_short, "{function}");
         }
     }

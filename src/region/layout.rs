@@ -35,22 +35,22 @@ const_assert!(REGION_ALIGN % ARENA_BYTES == 0);
 const_assert_eq!(WORDS_PER_POOL * WORD_BYTES, POOL_BYTES);
 
 /// A dense table.
-pub(super) struct Table<T> {
+pub(super) struct RegionTable<T> {
     pub(super) start: NonNull<T>,
     /// How many entries there are.
     pub(super) entries: usize,
 }
 
 // By hand: a derive would ask it of `T`, of which a table only points to.
-impl<T> Clone for Table<T> {
+impl<T> Clone for RegionTable<T> {
     fn clone(&self) -> Self {
         *self
     }
 }
 
-impl<T> Copy for Table<T> {}
+impl<T> Copy for RegionTable<T> {}
 
-impl<T> Table<T> {
+impl<T> RegionTable<T> {
     #[inline(always)]
     pub(super) fn entry(&self, index: usize) -> NonNull<T> {
         debug_assert!(index < self.entries);
@@ -122,8 +122,8 @@ impl OpaqueTable {
     }
 
     /// The table as bytes.
-    fn memory(&self) -> Table<u8> {
-        Table { start: self.start, entries: self.bytes(self.entries()) }
+    fn memory(&self) -> RegionTable<u8> {
+        RegionTable { start: self.start, entries: self.bytes(self.entries()) }
     }
 }
 
@@ -135,20 +135,20 @@ pub(super) struct Layouter {
 }
 
 impl Layouter {
-    pub(super) fn table<T>(&mut self, entries: usize) -> Table<T> {
+    pub(super) fn table<T>(&mut self, entries: usize) -> RegionTable<T> {
         let offset = self.offset;
-        self.offset += Table::<T>::prefix(entries, self.page);
+        self.offset += RegionTable::<T>::prefix(entries, self.page);
         let start = match self.reservation {
             // SAFETY: the reservation was made as large as the sum of all tables.
             Some(start) => unsafe { start.add(offset) },
             None => NonNull::dangling(),
         };
-        Table { start: start.cast(), entries }
+        RegionTable { start: start.cast(), entries }
     }
 
     /// A table whose entries have so many bytes each.
     pub(super) fn opaque(&mut self, entries: usize, entry_bytes: usize) -> OpaqueTable {
-        let Table { start, .. } = self.table(entries * entry_bytes);
+        let RegionTable { start, .. } = self.table(entries * entry_bytes);
         OpaqueTable { start, entries: entries as u32, entry_bytes: entry_bytes as u32 }
     }
 }

@@ -9,13 +9,13 @@ pub(crate) const NONE: u32 = u32::MAX;
 ///
 /// List invariant 1: the owner of the list alone writes it and the links of what is on it.
 /// List invariant 2: a record is on one list at most, and the next one's `previous` leads back to it.
-pub(crate) struct Links {
+pub(crate) struct ListLinks {
     pub(crate) previous: WatchedU32,
     pub(crate) next: WatchedU32,
 }
 
 /// Puts a record at the front of the list that begins at `first`.
-pub(crate) fn link<'r>(first: &WatchedU32, number: u32, links: impl Fn(u32) -> &'r Links) {
+pub(crate) fn link<'r>(first: &WatchedU32, number: u32, links: impl Fn(u32) -> &'r ListLinks) {
     let own = links(number);
     own.previous.set(NONE);
     own.next.set(first.get());
@@ -26,7 +26,7 @@ pub(crate) fn link<'r>(first: &WatchedU32, number: u32, links: impl Fn(u32) -> &
 }
 
 /// Takes a record off the list that begins at `first`.
-pub(crate) fn unlink<'r>(first: &WatchedU32, number: u32, links: impl Fn(u32) -> &'r Links) {
+pub(crate) fn unlink<'r>(first: &WatchedU32, number: u32, links: impl Fn(u32) -> &'r ListLinks) {
     let own = links(number);
     let (previous, next) = (own.previous.get(), own.next.get());
     if next != NONE {

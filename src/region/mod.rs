@@ -16,6 +16,6 @@ pub(crate) use layout::{MAGAZINE_BYTES, REGION_ALIGN, Slot};
 pub(crate) use list::NONE;
 pub(crate) use pool::PoolList;
 pub(crate) use records::PoolState;
-pub(crate) use remote::{Combined, END, PendingList, RemoteMap};
+pub(crate) use remote::{CombinedFrees, END, PendingList, RemoteMap};
 pub(crate) use tables::Region;
 pub(crate) use tag::{HEAD_BYTES, HeapKind, SAMPLING, Tag, is_owner_of, owner};

@@ -1,6 +1,6 @@
 //! Records: what is known of each pool and each arena. They lie in tables beside the arenas.
 
-use super::list::Links;
+use super::list::ListLinks;
 use crate::geometry::{CLASSES, SizeClass};
 use crate::sync::{WatchedU8, WatchedU32, WatchedU64};
 
@@ -20,7 +20,7 @@ pub(crate) enum PoolState {
 /// list.
 pub(crate) struct PoolRecord {
     /// Its place on its class's list.
-    pub(super) links: Links,
+    pub(super) links: ListLinks,
     class: WatchedU8,
     state: WatchedU8,
 }
@@ -74,7 +74,7 @@ impl PoolRecord {
 pub(crate) struct ArenaRecord {
     pub(super) free_pools: WatchedU64,
     /// Its place on its heap's list, or on the shared one.
-    pub(super) links: Links,
+    pub(super) links: ListLinks,
 }
 
 impl ArenaRecord {

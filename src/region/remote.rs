@@ -132,12 +132,12 @@ pub(crate) fn post<'a>(
 
 /// Frees of neighbouring blocks that one thread has not posted yet, so that they share one atomic operation.
 #[derive(Clone, Copy)]
-pub(crate) struct Combined {
+pub(crate) struct CombinedFrees {
     pub(crate) index: u32,
     pub(crate) bits: u64,
 }
 
-impl Combined {
+impl CombinedFrees {
     /// Nothing combined.
     pub(crate) const NONE: Self = Self { index: END, bits: 0 };
 

@@ -18,7 +18,7 @@
 use super::ids::{ArenaId, PoolId};
 use super::layout::{
     BYTES_PER_HEAP, BYTES_PER_MAGAZINE, Layouter, MAGAZINE_BYTES, OpaqueTable, REGION_ALIGN, REGION_MAX, REGION_MIN,
-    Slot, Table,
+    RegionTable, Slot,
 };
 use super::records::{ArenaRecord, PoolRecord};
 use super::remote::RemoteMap;
@@ -38,17 +38,17 @@ const_assert_eq!(align_of::<MagazineRoom>(), MAGAZINE_BYTES);
 /// Where everything is. A plain value: each heap has a copy, so that the slow paths read nothing shared.
 #[derive(Clone, Copy)]
 pub(crate) struct Region {
-    blocks: Table<u8>,
+    blocks: RegionTable<u8>,
     /// [`Tag`]s. Relaxed everywhere: a tag changes only while its pool has no live and no waiting block (Region
     /// invariant 3), and who has a block got it from a thread that had set or seen the tag before.
-    tags: Table<AtomicU32>,
-    free_map: Table<WatchedU64>,
-    remote_map: Table<AtomicU64>,
-    links: Table<Exclusive>,
-    pools: Table<PoolRecord>,
-    arenas: Table<ArenaRecord>,
+    tags: RegionTable<AtomicU32>,
+    free_map: RegionTable<WatchedU64>,
+    remote_map: RegionTable<AtomicU64>,
+    links: RegionTable<Exclusive>,
+    pools: RegionTable<PoolRecord>,
+    arenas: RegionTable<ArenaRecord>,
     heaps: OpaqueTable,
-    magazines: Table<MagazineRoom>,
+    magazines: RegionTable<MagazineRoom>,
     page: usize,
 }
 
@@ -114,7 +114,7 @@ impl Region {
         let (mut region, _) = Self::layout(Some(start), bytes, heap_bytes, page);
         // SAFETY: the tables take at most `tables` bytes.
         region.blocks.start = unsafe { start.add(tables) };
-        let tags = Table::<AtomicU32>::prefix(region.tags.entries, page);
+        let tags = RegionTable::<AtomicU32>::prefix(region.tags.entries, page);
         // Only a broken program notices if this is refused.
         // SAFETY: the table lies in the reservation, and nothing of it is open yet.
         unsafe { os::let_read(region.tags.start.cast(), tags) };
@@ -168,7 +168,7 @@ impl Region {
             links: tables.table(words),
             remote_map: tables.table(words),
             free_map: tables.table(words),
-            blocks: Table { start: NonNull::dangling(), entries: bytes },
+            blocks: RegionTable { start: NonNull::dangling(), entries: bytes },
             page,
         };
         (region, tables.offset)

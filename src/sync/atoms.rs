@@ -36,9 +36,9 @@ impl Exclusive {
 }
 
 /// Plain memory. One thread at a time writes it, and others read it afterwards; a protocol sees to that.
-pub(crate) struct Guarded<T>(UnsafeCell<T>);
+pub(crate) struct PlainCell<T>(UnsafeCell<T>);
 
-impl<T> Guarded<T> {
+impl<T> PlainCell<T> {
     pub(crate) const fn new(value: T) -> Self {
         Self(UnsafeCell::new(value))
     }

@@ -1,11 +1,11 @@
 //! How statics begin, and how the library asks for its generation. The models have neither: loom's atomics have no
 //! `const` constructors, and each model says which generation a thread is of.
 
-use super::atoms::{AtomicU32, AtomicU64, Guarded};
+use super::atoms::{AtomicU32, AtomicU64, PlainCell};
 use super::counter::Counter;
 use super::generation::current_generation;
 use super::lock::{Guard, Lock};
-use super::locked::{Held, Locked};
+use super::lock_cell::{LockCell, LockCellGuard};
 use super::once::Once;
 
 impl Counter {
@@ -32,19 +32,19 @@ impl Lock {
     }
 }
 
-impl<T> Locked<T> {
+impl<T> LockCell<T> {
     /// A value behind a free lock.
     pub(crate) const fn new(value: T) -> Self {
-        Self::around(Lock::new(), Guarded::new(value))
+        Self::around(Lock::new(), PlainCell::new(value))
     }
 
     /// Waits for the lock and takes it. `mend` repairs a value that a fork may have copied half-changed.
-    pub(crate) fn hold(&self, mend: impl FnOnce(&mut T)) -> Held<'_, T> {
+    pub(crate) fn hold(&self, mend: impl FnOnce(&mut T)) -> LockCellGuard<'_, T> {
         self.hold_as(current_generation, mend)
     }
 
     /// Takes the lock if it is free. Never waits.
-    pub(crate) fn try_hold(&self) -> Option<Held<'_, T>> {
+    pub(crate) fn try_hold(&self) -> Option<LockCellGuard<'_, T>> {
         self.try_hold_as(current_generation())
     }
 }
@@ -52,7 +52,7 @@ impl<T> Locked<T> {
 impl<T> Once<T> {
     /// A value that is not decided yet.
     pub(crate) const fn new() -> Self {
-        Self::around(AtomicU32::new(0), Guarded::new(None))
+        Self::around(AtomicU32::new(0), PlainCell::new(None))
     }
 }
 
@@ -63,7 +63,7 @@ mod tests {
 
     #[test]
     fn a_fork_while_a_thread_waits_is_noticed() {
-        let value = Locked::new("half-changed");
+        let value = LockCell::new("half-changed");
         value.leave_behind(1);
         // The second time that it is asked, this is the child of a fork by a signal handler. A value that never asks
         // again is waited for without end.

@@ -14,7 +14,7 @@
 //! * **D** (decide): the store of the phase is `Release` and publishes the value.
 //! * **S** (see): the load of the phase is `Acquire` and pairs with D: whoever sees `READY` sees the value.
 
-use super::atoms::{AtomicU32, Guarded, Ordering};
+use super::atoms::{AtomicU32, Ordering, PlainCell};
 
 /// The value is not decided yet.
 const NEW: u32 = 0;
@@ -24,7 +24,7 @@ const REFUSED: u32 = 2;
 /// A value that is decided once.
 pub(crate) struct Once<T> {
     phase: AtomicU32,
-    value: Guarded<Option<T>>,
+    value: PlainCell<Option<T>>,
 }
 
 /// How far the decision has come, as a thread sees it.
@@ -43,7 +43,7 @@ unsafe impl<T: Send + Sync> Sync for Once<T> {}
 impl<T> Once<T> {
     /// An undecided value. The word must be 0. The caller makes the parts, since those of the models have no `const`
     /// constructors.
-    pub(crate) const fn around(phase: AtomicU32, value: Guarded<Option<T>>) -> Self {
+    pub(crate) const fn around(phase: AtomicU32, value: PlainCell<Option<T>>) -> Self {
         Self { phase, value }
     }
 

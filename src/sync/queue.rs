@@ -3,7 +3,7 @@
 //! Stack invariants 1 and 2 hold for queues too: one lock guards the queue and its links, and a thing is on one list at
 //! most.
 
-use super::stack::Links;
+use super::stack::StackLinks;
 
 /// Things in the order in which they came.
 pub(crate) struct Queue<T> {
@@ -27,7 +27,7 @@ impl<T: Copy> Queue<T> {
     }
 
     /// Adds a thing that the caller owns and no other thread knows. The caller owns it no longer.
-    pub(crate) fn push(&mut self, links: &impl Links<T>, thing: T) {
+    pub(crate) fn push(&mut self, links: &impl StackLinks<T>, thing: T) {
         links.set_below(thing, None);
         match self.last {
             Some(last) => links.set_below(last, Some(thing)),
@@ -38,7 +38,7 @@ impl<T: Copy> Queue<T> {
     }
 
     /// Takes the thing that came first. The caller owns it.
-    pub(crate) fn pop(&mut self, links: &impl Links<T>) -> Option<T> {
+    pub(crate) fn pop(&mut self, links: &impl StackLinks<T>) -> Option<T> {
         let thing = self.first?;
         self.first = links.below(thing);
         if self.first.is_none() {
@@ -56,7 +56,7 @@ mod tests {
 
     struct Next(RefCell<[Option<usize>; 4]>);
 
-    impl Links<usize> for Next {
+    impl StackLinks<usize> for Next {
         fn below(&self, thing: usize) -> Option<usize> {
             self.0.borrow()[thing]
         }

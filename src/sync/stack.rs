@@ -6,7 +6,7 @@
 //! Stack invariant 2: a thing lies on one stack at most.
 
 /// Where the links of things lie.
-pub(crate) trait Links<T> {
+pub(crate) trait StackLinks<T> {
     /// The thing below this one, from the last [`set_below`](Self::set_below).
     fn below(&self, thing: T) -> Option<T>;
     /// Links a thing to the one below it.
@@ -34,14 +34,14 @@ impl<T: Copy> Stack<T> {
     }
 
     /// Adds a thing that the caller owns and no other thread knows. The caller owns it no longer.
-    pub(crate) fn push(&mut self, links: &impl Links<T>, thing: T) {
+    pub(crate) fn push(&mut self, links: &impl StackLinks<T>, thing: T) {
         links.set_below(thing, self.top);
         self.top = Some(thing);
         self.length += 1;
     }
 
     /// Takes the thing that came last. The caller owns it.
-    pub(crate) fn pop(&mut self, links: &impl Links<T>) -> Option<T> {
+    pub(crate) fn pop(&mut self, links: &impl StackLinks<T>) -> Option<T> {
         let thing = self.top?;
         self.top = links.below(thing);
         self.length -= 1;

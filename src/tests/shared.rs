@@ -8,31 +8,31 @@ use crate::heap::{Heap, OwnedHeap, Supply};
 use crate::observe::stats::stats_of;
 use crate::observe::verify::check_of;
 use crate::process::options::HugePages;
-use crate::process::shared::{NoHeap, Shared};
-use crate::process::startup::Prepared;
+use crate::process::shared::{NoHeap, SharedState};
+use crate::process::startup::RegionSetup;
 use core::ffi::c_void;
 use core::ptr::NonNull;
 
 unsafe extern "C" fn nothing(_: *mut c_void) {}
 
 /// A region of 1 MiB.
-fn small() -> Prepared {
-    Prepared { region_bytes: 1 << 20, huge_pages: HugePages::Unset }
+fn small() -> RegionSetup {
+    RegionSetup { region_bytes: 1 << 20, huge_pages: HugePages::Unset }
 }
 
 /// Pools in a region of 1 MiB: four arenas, 256 pools.
-pub(crate) fn shared() -> &'static Shared {
-    Box::leak(Box::new(Shared::new(small, nothing)))
+pub(crate) fn shared() -> &'static SharedState {
+    Box::leak(Box::new(SharedState::new(small, nothing)))
 }
 
-pub(crate) fn heap(shared: &Shared) -> (NonNull<Heap>, OwnedHeap<'static>) {
+pub(crate) fn heap(shared: &SharedState) -> (NonNull<Heap>, OwnedHeap<'static>) {
     let heap = shared.take_heap().unwrap();
     // SAFETY: just taken by this test.
     (heap, unsafe { Heap::owned_at(heap) })
 }
 
 /// Allocates until nothing is left, or `most` blocks.
-pub(crate) fn allocate(shared: &Shared, heap: OwnedHeap<'_>, bytes: usize, most: usize) -> Vec<*mut u8> {
+pub(crate) fn allocate(shared: &SharedState, heap: OwnedHeap<'_>, bytes: usize, most: usize) -> Vec<*mut u8> {
     let class = SizeClass::of_block(bytes);
     let next = || {
         let cached = heap.head(class).pop();
@@ -41,13 +41,13 @@ pub(crate) fn allocate(shared: &Shared, heap: OwnedHeap<'_>, bytes: usize, most:
     (0..most).map(|_| next()).take_while(|block| !block.is_null()).collect()
 }
 
-pub(crate) fn free(shared: &Shared, heap: OwnedHeap<'_>, blocks: &[*mut u8]) {
+pub(crate) fn free(shared: &SharedState, heap: OwnedHeap<'_>, blocks: &[*mut u8]) {
     for block in blocks {
         heap.free(shared, *block, heap.region.offset_of(block.addr()).unwrap());
     }
 }
 
-fn consistent(shared: &Shared) -> Stats {
+fn consistent(shared: &SharedState) -> Stats {
     check_of(shared, None).unwrap();
     let stats = stats_of(shared);
     for class in &stats.classes {
@@ -121,7 +121,7 @@ fn a_parked_heap_gives_its_arenas_to_who_needs_them() {
 const BYTES: usize = 48;
 
 /// Two heaps, and many live blocks of the first.
-fn owner_and_other(shared: &'static Shared) -> (OwnedHeap<'static>, OwnedHeap<'static>, Vec<*mut u8>) {
+fn owner_and_other(shared: &'static SharedState) -> (OwnedHeap<'static>, OwnedHeap<'static>, Vec<*mut u8>) {
     let ((_, owner), (_, other)) = (heap(shared), heap(shared));
     (owner, other, allocate(shared, owner, BYTES, 2000))
 }
@@ -315,7 +315,7 @@ fn locks_are_held_while_what_they_guard_is_used() {
 
 #[test]
 fn without_a_region_there_is_no_heap() {
-    let shared = &Shared::new(small, nothing);
+    let shared = &SharedState::new(small, nothing);
     shared.refuse_region();
     assert_eq!(shared.take_heap(), Err(NoHeap::NoRegion));
     assert!(shared.with_stragglers(|_| ()).is_none());
@@ -324,7 +324,7 @@ fn without_a_region_there_is_no_heap() {
 
 #[test]
 fn without_a_key_threads_share_the_stragglers_heap() {
-    let shared = &Shared::new(small, nothing);
+    let shared = &SharedState::new(small, nothing);
     shared.refuse_key();
     assert_eq!(shared.take_heap(), Err(NoHeap::Share));
     assert!(shared.with_stragglers(|_| ()).is_some());
@@ -420,7 +420,7 @@ fn a_thread_does_not_take_its_own_lock_for_a_dead_ones() {
 
 #[test]
 fn a_fork_in_the_middle_of_the_start_starts_anew() {
-    let shared = &Shared::new(small, nothing);
+    let shared = &SharedState::new(small, nothing);
     shared.leave_state_behind();
     assert!(shared.take_heap().is_ok());
     assert_eq!(stats_of(shared).heaps.in_use, 1);

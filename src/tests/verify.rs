@@ -5,14 +5,14 @@ use crate::heap::magazine::{self, absent, capacity};
 use crate::heap::{Heap, OwnedHeap, Supply};
 use crate::observe::stats::stats_of;
 use crate::observe::verify::check_of;
-use crate::process::shared::Shared;
+use crate::process::shared::SharedState;
 use crate::region::{END, NONE, PoolId, PoolState, RemoteMap, Tag};
 use crate::sync::{Ordering, WatchedU8};
 use crate::tests::shared::{allocate, free, heap, shared};
 
 /// Two heaps with blocks live, cached, free, held by the other heap and waiting, and an arena that nobody owns.
 struct Scene {
-    shared: &'static Shared,
+    shared: &'static SharedState,
     owner: OwnedHeap<'static>,
     other: OwnedHeap<'static>,
     /// Live blocks of the owner.

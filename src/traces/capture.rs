@@ -1,10 +1,10 @@
 //! Backtraces are taken by the unwinder of the system.
 
-use super::depot::TRACES;
 use super::id::{MOST_FRAMES, TraceId};
 use super::quiet::Quiet;
+use super::store::TRACES;
 
-/// The backtrace of the caller, with at most so many frames, the innermost first; `None` if there is none: the depot is
+/// The backtrace of the caller, with at most so many frames, the innermost first; `None` if there is none: the store is
 /// full, or this thread is busy with backtraces.
 ///
 /// `entry` is the address of a variable of the allocator's outermost function that is not inlined: its frame and those

@@ -2,7 +2,7 @@
 
 use core::num::NonZeroU32;
 
-/// The number of a backtrace in the depot.
+/// The number of a backtrace in the store.
 pub(crate) type TraceId = NonZeroU32;
 
 /// Most frames of a backtrace.

@@ -10,7 +10,7 @@
 //!   loader's: glibc before 2.35, and musl, find the code's tables by `dl_iterate_phdr`. A thread inside `dlopen` that
 //!   allocates is no danger, since those locks may be taken again by their holder; nor is another one, since the loader
 //!   waits for no thread. glibc since 2.35 with libgcc since 12 takes no lock at all (`_dl_find_object`).
-//! * **Forks.** The depot's lock is one of `lock`, which the child of a fork takes over; nothing of the depot is ever
+//! * **Forks.** The store's lock is one of `lock`, which the child of a fork takes over; nothing of the store is ever
 //!   half-changed. A child that was forked while another thread held the loader's lock (older C libraries) waits for
 //!   ever at its first backtrace, as it does at its first panic with one. A child that was forked while another thread
 //!   told a backtrace tells numbers in place of names.
@@ -22,7 +22,7 @@ pub(crate) mod none;
 #[cfg(feature = "backtrace")]
 pub(crate) mod quiet;
 #[cfg(feature = "backtrace")]
-pub(crate) mod depot;
+pub(crate) mod store;
 #[cfg(feature = "backtrace")]
 pub(crate) mod capture;
 #[cfg(feature = "backtrace")]
@@ -32,13 +32,13 @@ pub(crate) mod symbols;
 pub(crate) use capture::capture;
 #[cfg(feature = "profile")]
 pub(crate) use capture::frames;
-#[cfg(feature = "profile")]
-pub(crate) use depot::TRACES;
 pub(crate) use id::{MOST_FRAMES, TraceId};
 #[cfg(not(feature = "backtrace"))]
 pub(crate) use none::{capture, write_symbols};
 #[cfg(feature = "profile")]
 pub(crate) use quiet::{Quiet, is_busy};
+#[cfg(feature = "profile")]
+pub(crate) use store::TRACES;
 #[cfg(feature = "profile")]
 pub(crate) use symbols::SYMBOLS;
 #[cfg(feature = "backtrace")]

@@ -8,7 +8,7 @@ use core::mem::ManuallyDrop;
 use core::ops::{Deref, DerefMut};
 use core::ptr::{self, NonNull};
 
-/// How a box knows its pool: it borrows it, or has a share of it (`Rc<Pool>`, `Arc<SyncPool>`).
+/// How a box knows its pool: it borrows it, or has a share of it (`Rc<TypedPool>`, `Arc<SyncTypedPool>`).
 ///
 /// # Safety
 /// Implemented by nobody else.
@@ -30,13 +30,13 @@ pub unsafe trait Home<T> {
 
 /// A value in a block of a typed pool, owned as by a `Box`. Dropped, it gives the block back.
 ///
-/// [`PoolBox`](crate::PoolBox), [`RcPoolBox`](crate::RcPoolBox), [`SyncPoolBox`](crate::SyncPoolBox) and
-/// [`ArcPoolBox`](crate::ArcPoolBox) are names for it with each way to know the pool. [`SyncPool`](crate::SyncPool)'s
-/// cross threads if the value may; a [`Pool`](crate::Pool)'s do not, but any thread may look at the value of one if it
-/// is `Sync`.
+/// [`TypedBox`](crate::TypedBox), [`RcTypedBox`](crate::RcTypedBox), [`SyncTypedBox`](crate::SyncTypedBox) and
+/// [`ArcTypedBox`](crate::ArcTypedBox) are names for it with each way to know the pool.
+/// [`SyncTypedPool`](crate::SyncTypedPool)'s cross threads if the value may; a [`TypedPool`](crate::TypedPool)'s do
+/// not, but any thread may look at the value of one if it is `Sync`.
 ///
 /// Forgetting one leaks its block and its value, and nothing else.
-pub struct Pooled<T, H: Home<T>> {
+pub struct HomeBox<T, H: Home<T>> {
     /// Box invariant 1: a live block of the pool that holds a value and that nobody else has.
     block: NonNull<T>,
     /// Box invariant 2: used by who owns the box or has `&mut` to it, never by a `&`.
@@ -44,12 +44,12 @@ pub struct Pooled<T, H: Home<T>> {
 }
 
 // SAFETY: Box invariant 1: the value goes along, and so does the home.
-unsafe impl<T: Send, H: Home<T> + Send> Send for Pooled<T, H> {}
+unsafe impl<T: Send, H: Home<T> + Send> Send for HomeBox<T, H> {}
 
 // SAFETY: Box invariant 1: a `&` of the box is one of the value, and Box invariant 2.
-unsafe impl<T: Sync, H: Home<T>> Sync for Pooled<T, H> {}
+unsafe impl<T: Sync, H: Home<T>> Sync for HomeBox<T, H> {}
 
-impl<T, H: Home<T>> Pooled<T, H> {
+impl<T, H: Home<T>> HomeBox<T, H> {
     /// # Safety
     /// * The block is a live one of the pool, holds a value, and nobody else has it.
     #[inline(always)]
@@ -87,7 +87,7 @@ impl<T, H: Home<T>> Pooled<T, H> {
     }
 }
 
-impl<T, H: Home<T>> Drop for Pooled<T, H> {
+impl<T, H: Home<T>> Drop for HomeBox<T, H> {
     #[inline(always)]
     fn drop(&mut self) {
         // SAFETY: Box invariant 1.
@@ -95,7 +95,7 @@ impl<T, H: Home<T>> Drop for Pooled<T, H> {
     }
 }
 
-impl<T, H: Home<T>> Deref for Pooled<T, H> {
+impl<T, H: Home<T>> Deref for HomeBox<T, H> {
     type Target = T;
 
     #[inline(always)]
@@ -105,7 +105,7 @@ impl<T, H: Home<T>> Deref for Pooled<T, H> {
     }
 }
 
-impl<T, H: Home<T>> DerefMut for Pooled<T, H> {
+impl<T, H: Home<T>> DerefMut for HomeBox<T, H> {
     #[inline(always)]
     fn deref_mut(&mut self) -> &mut T {
         // SAFETY: Box invariant 1.
@@ -113,69 +113,69 @@ impl<T, H: Home<T>> DerefMut for Pooled<T, H> {
     }
 }
 
-impl<T, H: Home<T>> AsRef<T> for Pooled<T, H> {
+impl<T, H: Home<T>> AsRef<T> for HomeBox<T, H> {
     fn as_ref(&self) -> &T {
         self
     }
 }
 
-impl<T, H: Home<T>> AsMut<T> for Pooled<T, H> {
+impl<T, H: Home<T>> AsMut<T> for HomeBox<T, H> {
     fn as_mut(&mut self) -> &mut T {
         self
     }
 }
 
-impl<T, H: Home<T>> Borrow<T> for Pooled<T, H> {
+impl<T, H: Home<T>> Borrow<T> for HomeBox<T, H> {
     fn borrow(&self) -> &T {
         self
     }
 }
 
-impl<T, H: Home<T>> BorrowMut<T> for Pooled<T, H> {
+impl<T, H: Home<T>> BorrowMut<T> for HomeBox<T, H> {
     fn borrow_mut(&mut self) -> &mut T {
         self
     }
 }
 
-impl<T: Debug, H: Home<T>> Debug for Pooled<T, H> {
+impl<T: Debug, H: Home<T>> Debug for HomeBox<T, H> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         Debug::fmt(&**self, f)
     }
 }
 
-impl<T: Display, H: Home<T>> Display for Pooled<T, H> {
+impl<T: Display, H: Home<T>> Display for HomeBox<T, H> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         Display::fmt(&**self, f)
     }
 }
 
-impl<T, H: Home<T>> Pointer for Pooled<T, H> {
+impl<T, H: Home<T>> Pointer for HomeBox<T, H> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         Pointer::fmt(&self.block, f)
     }
 }
 
-impl<T: PartialEq, H: Home<T>> PartialEq for Pooled<T, H> {
+impl<T: PartialEq, H: Home<T>> PartialEq for HomeBox<T, H> {
     fn eq(&self, other: &Self) -> bool {
         **self == **other
     }
 }
 
-impl<T: Eq, H: Home<T>> Eq for Pooled<T, H> {}
+impl<T: Eq, H: Home<T>> Eq for HomeBox<T, H> {}
 
-impl<T: PartialOrd, H: Home<T>> PartialOrd for Pooled<T, H> {
+impl<T: PartialOrd, H: Home<T>> PartialOrd for HomeBox<T, H> {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         (**self).partial_cmp(&**other)
     }
 }
 
-impl<T: Ord, H: Home<T>> Ord for Pooled<T, H> {
+impl<T: Ord, H: Home<T>> Ord for HomeBox<T, H> {
     fn cmp(&self, other: &Self) -> Ordering {
         (**self).cmp(&**other)
     }
 }
 
-impl<T: Hash, H: Home<T>> Hash for Pooled<T, H> {
+impl<T: Hash, H: Home<T>> Hash for HomeBox<T, H> {
     fn hash<S: Hasher>(&self, state: &mut S) {
         (**self).hash(state);
     }

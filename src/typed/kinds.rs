@@ -7,12 +7,12 @@ use core::mem::{forget, needs_drop};
 use core::ptr::{NonNull, drop_in_place};
 use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
 
-/// A value that can be used again, as CPython keeps the shells of lists: for a pool that [reuses](crate::Pool::reusing)
-/// values.
+/// A value that can be used again, as CPython keeps the shells of lists: for a pool that
+/// [reuses](crate::TypedPool::reusing) values.
 ///
 /// # Examples
 /// ```
-/// use poolmalloc::{Pool, Reuse};
+/// use poolmalloc::{TypedPool, Reusable};
 ///
 /// #[derive(Default)]
 /// struct Request {
@@ -20,7 +20,7 @@ use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
 ///     headers: Vec<(String, String)>,
 /// }
 ///
-/// impl Reuse for Request {
+/// impl Reusable for Request {
 ///     fn reuse(&mut self) -> bool {
 ///         self.body.clear();
 ///         self.headers.clear();
@@ -29,14 +29,14 @@ use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
 ///     }
 /// }
 ///
-/// let requests = Pool::new().reusing();
+/// let requests = TypedPool::new().reusing();
 /// let mut request = requests.get_ready_or(Request::default);
 /// request.body.extend([7; 1000]);
 /// drop(request);
 /// let again = requests.get_ready().expect("the request came back");
 /// assert!(again.body.is_empty() && again.body.capacity() >= 1000);
 /// ```
-pub trait Reuse {
+pub trait Reusable {
     /// Makes the value ready for its next use, as good as a new one. False if it is not worth keeping: then it is
     /// dropped.
     ///
@@ -47,7 +47,7 @@ pub trait Reuse {
 macro_rules! cleared {
     ($($(#[$doc:meta])* <$($parameter:ident),*> $collection:ty $(where $bound:path)?;)*) => {$(
         $(#[$doc])*
-        impl<$($parameter),*> Reuse for $collection {
+        impl<$($parameter),*> Reusable for $collection {
             fn reuse(&mut self) -> bool {
                 self.clear();
                 true
@@ -68,7 +68,7 @@ cleared! {
 }
 
 /// Cleared; the buffer stays.
-impl<K: Eq + Hash, V, S: core::hash::BuildHasher> Reuse for HashMap<K, V, S> {
+impl<K: Eq + Hash, V, S: core::hash::BuildHasher> Reusable for HashMap<K, V, S> {
     fn reuse(&mut self) -> bool {
         self.clear();
         true
@@ -76,7 +76,7 @@ impl<K: Eq + Hash, V, S: core::hash::BuildHasher> Reuse for HashMap<K, V, S> {
 }
 
 /// Cleared; the buffer stays.
-impl<T: Eq + Hash, S: core::hash::BuildHasher> Reuse for HashSet<T, S> {
+impl<T: Eq + Hash, S: core::hash::BuildHasher> Reusable for HashSet<T, S> {
     fn reuse(&mut self) -> bool {
         self.clear();
         true
@@ -87,15 +87,15 @@ impl<T: Eq + Hash, S: core::hash::BuildHasher> Reuse for HashSet<T, S> {
 #[derive(Debug, Clone, Copy)]
 pub enum Fresh {}
 
-/// The kind of pool that keeps the values of dropped boxes to hand them out again, as [`Reuse`] says.
+/// The kind of pool that keeps the values of dropped boxes to hand them out again, as [`Reusable`] says.
 #[derive(Debug, Clone, Copy)]
-pub enum Reused {}
+pub enum Reuse {}
 
-/// What a pool does with the value of a box that is dropped: [`Fresh`] or [`Reused`].
-pub trait Kind<T>: Sealed {
+/// What a pool does with the value of a box that is dropped: [`Fresh`] or [`Reuse`].
+pub trait TypedKind<T>: Sealed {
     /// Part of a pool, by which the compiler knows whether dropping it drops values.
     #[doc(hidden)]
-    type Owns: New;
+    type ValueOwner: New;
     /// What drops the value in a ready block.
     #[doc(hidden)]
     const DROP_READY: Option<unsafe fn(*mut u8)>;
@@ -118,28 +118,28 @@ pub trait Sealed {}
 
 impl Sealed for Fresh {}
 
-impl Sealed for Reused {}
+impl Sealed for Reuse {}
 
 /// Gives a block back that holds nothing, however the block of code ends.
-pub(super) struct Back<'a, S: Shelves> {
+pub(super) struct GiveBackOnDrop<'a, S: Shelves> {
     pub(super) stock: &'a Stock<S>,
     pub(super) block: NonNull<u8>,
 }
 
-impl<S: Shelves> Drop for Back<'_, S> {
+impl<S: Shelves> Drop for GiveBackOnDrop<'_, S> {
     #[inline(always)]
     fn drop(&mut self) {
         self.stock.give(self.block);
     }
 }
 
-impl<T> Kind<T> for Fresh {
-    type Owns = ();
+impl<T> TypedKind<T> for Fresh {
+    type ValueOwner = ();
     const DROP_READY: Option<unsafe fn(*mut u8)> = None;
 
     #[inline(always)]
     unsafe fn retire<S: Shelves>(stock: &Stock<S>, block: NonNull<T>) {
-        let _back = Back { stock, block: block.cast() };
+        let _back = GiveBackOnDrop { stock, block: block.cast() };
         if needs_drop::<T>() {
             // SAFETY: the caller's promises.
             unsafe { block.drop_in_place() };
@@ -154,14 +154,14 @@ impl<T> Kind<T> for Fresh {
 
 /// Drops values when the pool is dropped, as far as the compiler is concerned.
 #[derive(Debug)]
-pub struct Owns<T>(PhantomData<T>);
+pub struct ValueOwner<T>(PhantomData<T>);
 
-impl<T> Drop for Owns<T> {
+impl<T> Drop for ValueOwner<T> {
     /// The stock drops the values. That this is here makes them outlive the pool.
     fn drop(&mut self) {}
 }
 
-impl<T> Owns<T> {
+impl<T> ValueOwner<T> {
     const NEW: Self = Self(PhantomData);
 }
 
@@ -175,12 +175,12 @@ impl New for () {
     const NEW: Self = ();
 }
 
-impl<T> New for Owns<T> {
+impl<T> New for ValueOwner<T> {
     const NEW: Self = Self::NEW;
 }
 
-impl<T: Reuse> Kind<T> for Reused {
-    type Owns = Owns<T>;
+impl<T: Reusable> TypedKind<T> for Reuse {
+    type ValueOwner = ValueOwner<T>;
     const DROP_READY: Option<unsafe fn(*mut u8)> = if needs_drop::<T>() {
         // SAFETY: the caller promises that a value is there.
         Some(|value| unsafe { drop_in_place(value.cast::<T>()) })
@@ -191,21 +191,21 @@ impl<T: Reuse> Kind<T> for Reused {
     #[inline]
     unsafe fn retire<S: Shelves>(stock: &Stock<S>, mut block: NonNull<T>) {
         /// Drops the value, if it is not worth keeping or in an undefined state after a panic.
-        struct Unworthy<'a, S: Shelves, T>(&'a Stock<S>, NonNull<T>);
-        impl<S: Shelves, T> Drop for Unworthy<'_, S, T> {
+        struct DropValueOnDrop<'a, S: Shelves, T>(&'a Stock<S>, NonNull<T>);
+        impl<S: Shelves, T> Drop for DropValueOnDrop<'_, S, T> {
             fn drop(&mut self) {
-                struct Empty<'a, S: Shelves>(&'a Stock<S>, NonNull<u8>);
-                impl<S: Shelves> Drop for Empty<'_, S> {
+                struct GiveEmptyOnDrop<'a, S: Shelves>(&'a Stock<S>, NonNull<u8>);
+                impl<S: Shelves> Drop for GiveEmptyOnDrop<'_, S> {
                     fn drop(&mut self) {
                         self.0.give_empty(self.1);
                     }
                 }
-                let _empty = Empty(self.0, self.1.cast());
+                let _empty = GiveEmptyOnDrop(self.0, self.1.cast());
                 // SAFETY: the caller of `retire` has given the value up.
                 unsafe { self.1.drop_in_place() };
             }
         }
-        let unworthy = Unworthy(stock, block);
+        let unworthy = DropValueOnDrop(stock, block);
         // SAFETY: the caller's promises.
         if unsafe { block.as_mut() }.reuse() {
             forget(unworthy);

@@ -42,9 +42,9 @@ macro_rules! methods {
             /// The same, but that it keeps the values of dropped boxes and hands them out again. What is ready by now
             /// is freed.
             #[must_use]
-            pub fn reusing(self) -> $pool<T, Reused>
+            pub fn reusing(self) -> $pool<T, Reuse>
             where
-                T: Reuse,
+                T: Reusable,
             {
                 let (name, most) = (self.stock.name(), self.capacity());
                 // First: the statistics never list it twice.
@@ -63,7 +63,7 @@ macro_rules! methods {
                 // SAFETY: a block for a `T`, which nobody else has.
                 unsafe { block.write(value) };
                 // SAFETY: as above, and the value is there.
-                unsafe { Pooled::new(block, $borrow(self)) }
+                unsafe { HomeBox::new(block, $borrow(self)) }
             }
 
             /// As [`get`](Self::get), but that the value is made when there is a block for it: a large one may be made
@@ -74,13 +74,13 @@ macro_rules! methods {
             #[inline]
             #[must_use]
             pub fn get_with(&self, make: impl FnOnce() -> T) -> $pool_box<'_, T> {
-                let back = Back { stock: &*self.stock, block: self.stock.take() };
+                let back = GiveBackOnDrop { stock: &*self.stock, block: self.stock.take() };
                 let block = back.block.cast::<T>();
                 // SAFETY: a block for a `T`, which nobody else has.
                 unsafe { block.write(make()) };
                 forget(back);
                 // SAFETY: as above, and the value is there.
-                unsafe { Pooled::new(block, $borrow(self)) }
+                unsafe { HomeBox::new(block, $borrow(self)) }
             }
 
             /// As [`get`](Self::get), in a box that has a share of the pool and does not borrow it.
@@ -94,18 +94,18 @@ macro_rules! methods {
                 // SAFETY: a block for a `T`, which nobody else has.
                 unsafe { block.write(value) };
                 // SAFETY: as above, and the value is there.
-                unsafe { Pooled::new(block, self.clone()) }
+                unsafe { HomeBox::new(block, self.clone()) }
             }
         }
 
-        impl<T: Reuse> $pool<T, Reused> {
-            /// A value that came back, if one is found: made ready by its [`Reuse::reuse`].
+        impl<T: Reusable> $pool<T, Reuse> {
+            /// A value that came back, if one is found: made ready by its [`Reusable::reuse`].
             #[inline]
             #[must_use]
-            pub fn get_ready(&self) -> Option<$pool_box<'_, T, Reused>> {
+            pub fn get_ready(&self) -> Option<$pool_box<'_, T, Reuse>> {
                 let block = self.stock.take_ready()?;
                 // SAFETY: a ready block of this kind holds a value, and nobody else has it.
-                Some(unsafe { Pooled::new(block.cast(), $borrow(self)) })
+                Some(unsafe { HomeBox::new(block.cast(), $borrow(self)) })
             }
 
             /// A value that came back, else one made now in a new block.
@@ -114,12 +114,12 @@ macro_rules! methods {
             /// As `Box::new` does when there is no memory, and if `make` does.
             #[inline]
             #[must_use]
-            pub fn get_ready_or(&self, make: impl FnOnce() -> T) -> $pool_box<'_, T, Reused> {
+            pub fn get_ready_or(&self, make: impl FnOnce() -> T) -> $pool_box<'_, T, Reuse> {
                 if let Some(ready) = self.get_ready() {
                     return ready;
                 }
                 // SAFETY: made for this pool, and the value is there.
-                unsafe { Pooled::new(make_with(&self.stock, make), $borrow(self)) }
+                unsafe { HomeBox::new(make_with(&self.stock, make), $borrow(self)) }
             }
 
             /// As [`get_ready_or`](Self::get_ready_or), in a box that has a share of the pool and does not borrow it.
@@ -128,14 +128,14 @@ macro_rules! methods {
             /// As [`get_ready_or`](Self::get_ready_or) does.
             #[inline]
             #[must_use]
-            pub fn get_ready_or_owned(self: &$share<Self>, make: impl FnOnce() -> T) -> $owned_box<T, Reused> {
+            pub fn get_ready_or_owned(self: &$share<Self>, make: impl FnOnce() -> T) -> $owned_box<T, Reuse> {
                 let block = self.stock.take_ready().map_or_else(|| make_with(&self.stock, make), NonNull::cast);
                 // SAFETY: a block of this pool that nobody else has, and that holds a value.
-                unsafe { Pooled::new(block, self.clone()) }
+                unsafe { HomeBox::new(block, self.clone()) }
             }
         }
 
-        impl<T, K: Kind<T>> $pool<T, K> {
+        impl<T, K: TypedKind<T>> $pool<T, K> {
             /// Frees all ready blocks, and drops the values in them if they hold some.
             ///
             /// # Panics
@@ -176,7 +176,7 @@ macro_rules! methods {
 
             /// What the pool holds, and has done so far. Nothing of it costs the boxes more than one increment.
             #[must_use]
-            pub fn stats(&self) -> PoolFigures {
+            pub fn stats(&self) -> TypedPoolFigures {
                 self.stock.figures()
             }
         }
@@ -187,10 +187,10 @@ macro_rules! methods {
             }
         }
 
-        impl<T, K: Kind<T>> Debug for $pool<T, K> {
+        impl<T, K: TypedKind<T>> Debug for $pool<T, K> {
             fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
                 let name = self.name();
-                let PoolFigures { live, ready, capacity, .. } = self.stats();
+                let TypedPoolFigures { live, ready, capacity, .. } = self.stats();
                 let mut shown = f.debug_struct(stringify!($pool));
                 shown.field("name", &name).field("live", &live).field("ready", &ready);
                 shown.field("capacity", &capacity).finish_non_exhaustive()
@@ -203,7 +203,7 @@ macro_rules! methods {
 macro_rules! home {
     ($pool:ident: $($home:ty),*) => {$(
         // SAFETY: a stock takes back what it handed out.
-        unsafe impl<T, K: Kind<T>> Home<T> for $home {
+        unsafe impl<T, K: TypedKind<T>> Home<T> for $home {
             #[inline(always)]
             unsafe fn take_back(&self, block: NonNull<T>) {
                 // SAFETY: the caller's promises, and the pool's kind is that of its stock.

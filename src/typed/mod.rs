@@ -9,8 +9,8 @@ pub(crate) mod methods;
 pub(crate) mod pool;
 pub(crate) mod sync_pool;
 
-pub use boxes::{Home, Pooled};
-pub use kinds::{Fresh, Kind, Reuse, Reused};
-pub use pool::{Pool, PoolBox, RcPoolBox};
+pub use boxes::{Home, HomeBox};
+pub use kinds::{Fresh, Reusable, Reuse, TypedKind};
+pub use pool::{RcTypedBox, TypedBox, TypedPool};
 pub(crate) use registry::TYPED;
-pub use sync_pool::{ArcPoolBox, SyncPool, SyncPoolBox};
+pub use sync_pool::{ArcTypedBox, SyncTypedBox, SyncTypedPool};

@@ -20,14 +20,14 @@ use core::cell::Cell;
 use core::ptr;
 
 /// A ready block, or null.
-type Slot = *mut u8;
+type ShelfSlot = *mut u8;
 
 /// A slot without a block, below an empty shelf. Never written.
 static NO_BLOCK: WatchedPtr<u8> = WatchedPtr::null();
 
 /// Behind a slot that is null for ever and has none behind it.
 #[inline]
-fn none() -> *mut Slot {
+fn none() -> *mut ShelfSlot {
     (&raw const NO_BLOCK).cast_mut().wrapping_add(1).cast()
 }
 
@@ -36,9 +36,9 @@ pub(super) struct Shelf {
     last: WatchedPtr<u8>,
     /// What `last` is if a block may be put there.
     vacant: *mut u8,
-    top: WatchedPtr<Slot>,
-    base: WatchedPtr<Slot>,
-    end: Cell<*mut Slot>,
+    top: WatchedPtr<ShelfSlot>,
+    base: WatchedPtr<ShelfSlot>,
+    end: Cell<*mut ShelfSlot>,
     /// Blocks that were put on it.
     kept: Counter,
     /// Most blocks that it may hold.
@@ -50,7 +50,7 @@ pub(super) struct Shelf {
 impl Shelf {
     pub(super) fn new(room: usize) -> Self {
         // More slots than fit into memory would be no room at all.
-        let room = room.min(isize::MAX as usize / size_of::<Slot>() / 2);
+        let room = room.min(isize::MAX as usize / size_of::<ShelfSlot>() / 2);
         let (kept, none) = (Counter::new(), none());
         let vacant = if room > 0 { ptr::null_mut() } else { ptr::dangling_mut() };
         let (top, base, end) = (WatchedPtr::new(none), WatchedPtr::new(none), Cell::new(none));
@@ -104,7 +104,7 @@ impl Shelf {
             return false;
         }
         // SAFETY: its size is not 0.
-        let slots = unsafe { std::alloc::alloc_zeroed(layout) }.cast::<Slot>();
+        let slots = unsafe { std::alloc::alloc_zeroed(layout) }.cast::<ShelfSlot>();
         if !slots.is_null() {
             let base = slots.wrapping_add(1);
             self.base.set(base);
@@ -123,7 +123,7 @@ impl Shelf {
     /// Blocks that are ready. For any thread.
     #[inline]
     pub(super) fn ready(&self) -> usize {
-        let on_stack = self.top.get().addr().saturating_sub(self.base.get().addr()) / size_of::<Slot>();
+        let on_stack = self.top.get().addr().saturating_sub(self.base.get().addr()) / size_of::<ShelfSlot>();
         on_stack + usize::from(!self.last.get().is_null())
     }
 
@@ -155,7 +155,7 @@ impl Shelf {
     /// That of its slots; `None` if it is too large.
     fn layout(&self) -> Option<Layout> {
         // One is for the slot below `base`, and one block lies in `last`.
-        Layout::array::<Slot>(self.room).ok()
+        Layout::array::<ShelfSlot>(self.room).ok()
     }
 }
 

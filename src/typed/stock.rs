@@ -7,9 +7,9 @@
 //! Stock invariant 1: each block was made by [`make`](Stock::make), with the layout, and is on a shelf, with one box,
 //! leaked, or given back to the allocator. One on a shelf is as told in `shelf`.
 
-use super::registry::{Entry, TYPED};
+use super::registry::{RegistryEntry, TYPED};
 use super::shelf::Shelf;
-use crate::figures::{Name, PoolFigures};
+use crate::figures::{Name, TypedPoolFigures};
 use crate::sync::{AtomicU64, Counter, Ordering};
 use core::alloc::Layout;
 use core::ops::Deref;
@@ -77,13 +77,22 @@ pub struct Stock<S> {
     passed: Counter,
     /// Most blocks that there were.
     most: AtomicU64,
-    entry: Entry,
+    entry: RegistryEntry,
 }
 
 impl<S: Shelves> Stock<S> {
     fn new(name: Name, layout: Layout, drop_value: Option<unsafe fn(*mut u8)>, shelves: S) -> Self {
         let (made, freed, passed) = (Counter::new(), Counter::new(), Counter::new());
-        Self { shelves, layout, drop_value, made, freed, passed, most: AtomicU64::new(0), entry: Entry::new(name) }
+        Self {
+            shelves,
+            layout,
+            drop_value,
+            made,
+            freed,
+            passed,
+            most: AtomicU64::new(0),
+            entry: RegistryEntry::new(name),
+        }
     }
 
     /// Counts one, as the only writer or as one of many.
@@ -161,13 +170,13 @@ impl<S: Shelves> Stock<S> {
     /// Frees a block that holds what ready ones hold.
     fn dispose(&self, block: *mut u8) {
         /// Frees the block also if the value's destructor panics.
-        struct Free<'a, S: Shelves>(&'a Stock<S>, *mut u8);
-        impl<S: Shelves> Drop for Free<'_, S> {
+        struct FreeOnDrop<'a, S: Shelves>(&'a Stock<S>, *mut u8);
+        impl<S: Shelves> Drop for FreeOnDrop<'_, S> {
             fn drop(&mut self) {
                 self.0.free(self.1);
             }
         }
-        let _free = Free(self, block);
+        let _free = FreeOnDrop(self, block);
         if let Some(drop_value) = self.drop_value {
             // SAFETY: Stock invariant 1: the block holds a value, which nobody else has.
             unsafe { drop_value(block) };
@@ -184,13 +193,13 @@ impl<S: Shelves> Stock<S> {
 
     /// Frees all ready blocks. If destructors of values panic, the first of them goes on after all are freed.
     pub(super) fn clear(&self) {
-        struct Rest<'a, S: Shelves>(&'a Stock<S>);
-        impl<S: Shelves> Drop for Rest<'_, S> {
+        struct ClearOnDrop<'a, S: Shelves>(&'a Stock<S>);
+        impl<S: Shelves> Drop for ClearOnDrop<'_, S> {
             fn drop(&mut self) {
                 self.0.shelves.take_all(&mut |block| self.0.dispose(block));
             }
         }
-        let rest = Rest(self);
+        let rest = ClearOnDrop(self);
         self.shelves.take_all(&mut |block| self.dispose(block));
         core::mem::forget(rest);
     }
@@ -200,13 +209,13 @@ impl<S: Shelves> Stock<S> {
     }
 
     /// For any thread; exact while no other uses the pool.
-    pub(super) fn figures(&self) -> PoolFigures {
+    pub(super) fn figures(&self) -> TypedPoolFigures {
         let [ready, kept, capacity] = self.shelves.figures();
         let (made, freed) = (self.made.value(), self.freed.value());
         let drops = kept + self.passed.value();
         let live = made.saturating_sub(freed).saturating_sub(ready);
         let bytes = self.layout.size() as u64;
-        PoolFigures {
+        TypedPoolFigures {
             pools: 1,
             capacity,
             gets: drops + live,
@@ -232,7 +241,7 @@ impl<S: Shelves> OwnedStock<S> {
         if !name.as_str().is_empty() {
             /// # Safety
             /// * There is a stock.
-            unsafe fn figures<S: Shelves>(stock: NonNull<()>) -> PoolFigures {
+            unsafe fn figures<S: Shelves>(stock: NonNull<()>) -> TypedPoolFigures {
                 // SAFETY: the caller's promise.
                 unsafe { stock.cast::<Stock<S>>().as_ref() }.figures()
             }

@@ -1,11 +1,11 @@
 //! A typed pool for many threads.
 
-use super::boxes::{Home, Pooled};
-use super::kinds::{Back, Fresh, Kind, New, Reuse, Reused};
+use super::boxes::{Home, HomeBox};
+use super::kinds::{Fresh, GiveBackOnDrop, New, Reusable, Reuse, TypedKind};
 use super::methods::{DEFAULT_CAPACITY, home, make_with, methods};
 use super::shelf::Shelf;
 use super::stock::{OwnedStock, Shelves, Stock};
-use crate::figures::{Name, PoolFigures};
+use crate::figures::{Name, TypedPoolFigures};
 use crate::process::tls;
 use crate::sync::{Shards, current_generation};
 use core::alloc::Layout;
@@ -76,7 +76,7 @@ impl Shelves for SharedShelves {
     }
 }
 
-/// A [`Pool`](super::pool::Pool) for many threads: boxes are taken and dropped on any.
+/// A [`TypedPool`](super::pool::TypedPool) for many threads: boxes are taken and dropped on any.
 ///
 /// It has eight lists of ready blocks, each with a lock, and each thread uses one of them; if that one is empty, full
 /// or in use, it goes on to the next, and never waits. So taking a box and dropping it costs two locked instructions,
@@ -88,11 +88,11 @@ impl Shelves for SharedShelves {
 ///
 /// # Examples
 /// ```
-/// use poolmalloc::SyncPool;
+/// use poolmalloc::SyncTypedPool;
 /// use std::sync::LazyLock;
 ///
-/// static BUFFERS: LazyLock<SyncPool<Vec<u8>, poolmalloc::Reused>> =
-///     LazyLock::new(|| SyncPool::named("buffers", 64).reusing());
+/// static BUFFERS: LazyLock<SyncTypedPool<Vec<u8>, poolmalloc::Reuse>> =
+///     LazyLock::new(|| SyncTypedPool::named("buffers", 64).reusing());
 ///
 /// let mut buffer = BUFFERS.get_ready_or(|| Vec::with_capacity(4096));
 /// std::thread::spawn(move || {
@@ -103,49 +103,49 @@ impl Shelves for SharedShelves {
 /// ```
 /// A box does not outlive the pool here either:
 /// ```compile_fail,E0505
-/// let pool = poolmalloc::SyncPool::new();
+/// let pool = poolmalloc::SyncTypedPool::new();
 /// let value = pool.get(1);
 /// drop(pool);
 /// println!("{value}");
 /// ```
 /// ```compile_fail,E0597
-/// let pool = poolmalloc::SyncPool::new();
+/// let pool = poolmalloc::SyncTypedPool::new();
 /// let value = pool.get(1);
 /// std::thread::spawn(move || drop(value));
 /// ```
 /// What is not `Send` stays on its thread:
 /// ```compile_fail,E0277
-/// let pool = poolmalloc::SyncPool::new();
+/// let pool = poolmalloc::SyncTypedPool::new();
 /// let value = pool.get(std::rc::Rc::new(1));
 /// std::thread::scope(|scope| {
 ///     scope.spawn(move || drop(value));
 /// });
 /// ```
 /// ```compile_fail,E0277
-/// let pool = poolmalloc::SyncPool::new();
+/// let pool = poolmalloc::SyncTypedPool::new();
 /// let value = pool.get(std::cell::Cell::new(1));
 /// std::thread::scope(|scope| {
 ///     scope.spawn(|| value.set(2));
 /// });
 /// ```
-pub struct SyncPool<T, K: Kind<T> = Fresh> {
+pub struct SyncTypedPool<T, K: TypedKind<T> = Fresh> {
     pub(super) stock: OwnedStock<SharedShelves>,
-    _owns: K::Owns,
+    _owns: K::ValueOwner,
     /// Neither `Send` nor `Sync` by itself. It takes and hands out values of exactly this type.
     _values: PhantomData<*mut T>,
 }
 
-// SAFETY: as for `Pool`.
-unsafe impl<T: Send, K: Kind<T>> Send for SyncPool<T, K> {}
+// SAFETY: as for `TypedPool`.
+unsafe impl<T: Send, K: TypedKind<T>> Send for SyncTypedPool<T, K> {}
 
 // SAFETY: Shard invariant 1; the rest of the stock is atomic, or never changes. Values come from one thread and go to
 // another.
-unsafe impl<T: Send, K: Kind<T>> Sync for SyncPool<T, K> {}
+unsafe impl<T: Send, K: TypedKind<T>> Sync for SyncTypedPool<T, K> {}
 
-impl<T, K: Kind<T>> SyncPool<T, K> {
+impl<T, K: TypedKind<T>> SyncTypedPool<T, K> {
     pub(super) fn of_kind(name: Name, most: usize) -> Self {
         let stock = OwnedStock::new(name, Layout::new::<T>(), K::DROP_READY, SharedShelves::new(most));
-        Self { stock, _owns: K::Owns::NEW, _values: PhantomData }
+        Self { stock, _owns: K::ValueOwner::NEW, _values: PhantomData }
     }
 
     #[inline(always)]
@@ -154,12 +154,12 @@ impl<T, K: Kind<T>> SyncPool<T, K> {
     }
 }
 
-methods!(SyncPool, inline, SyncPoolBox, identity, ArcPoolBox, Arc);
+methods!(SyncTypedPool, inline, SyncTypedBox, identity, ArcTypedBox, Arc);
 
-home!(SyncPool: &SyncPool<T, K>, Arc<SyncPool<T, K>>);
+home!(SyncTypedPool: &SyncTypedPool<T, K>, Arc<SyncTypedPool<T, K>>);
 
-/// A value in a block of a [`SyncPool`], which it borrows.
-pub type SyncPoolBox<'p, T, K = Fresh> = Pooled<T, &'p SyncPool<T, K>>;
+/// A value in a block of a [`SyncTypedPool`], which it borrows.
+pub type SyncTypedBox<'p, T, K = Fresh> = HomeBox<T, &'p SyncTypedPool<T, K>>;
 
-/// A value in a block of a [`SyncPool`], of which it has a share.
-pub type ArcPoolBox<T, K = Fresh> = Pooled<T, Arc<SyncPool<T, K>>>;
+/// A value in a block of a [`SyncTypedPool`], of which it has a share.
+pub type ArcTypedBox<T, K = Fresh> = HomeBox<T, Arc<SyncTypedPool<T, K>>>;

@@ -4,13 +4,13 @@ use std::alloc::{GlobalAlloc, Layout};
 use std::ptr::{self, NonNull};
 use std::sync::LazyLock;
 
-use poolmalloc::SharedHeap;
+use poolmalloc::SharedPrivateHeap;
 
 /// One private heap, for all threads, as long as the process lives.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Private;
 
-static HEAP: LazyLock<SharedHeap> = LazyLock::new(|| SharedHeap::named("random"));
+static HEAP: LazyLock<SharedPrivateHeap> = LazyLock::new(|| SharedPrivateHeap::named("random"));
 
 // SAFETY: the heap is never dropped or reset, and its blocks are what a layout asks for.
 unsafe impl GlobalAlloc for Private {

@@ -5,7 +5,7 @@ use std::mem;
 use allocator_api2::alloc::{Allocator, Global};
 use allocator_api2::boxed::Box as BoxIn;
 use bumpalo::Bump;
-use poolmalloc::{Heap, SharedHeap};
+use poolmalloc::{PrivateHeap, SharedPrivateHeap};
 
 use super::{Row, time};
 
@@ -41,24 +41,24 @@ fn free<A: Allocator>(mut list: List<A>) -> u64 {
 pub(crate) fn rows<'a>(nodes: usize) -> Vec<Row<'a>> {
     vec![
         Row::new("one by one, without a heap", move || time(|| list(nodes, Global), |list| _ = free(list))),
-        Row::new("Heap, dropped", move || {
-            let heap = Heap::named("nodes");
+        Row::new("PrivateHeap, dropped", move || {
+            let heap = PrivateHeap::named("nodes");
             let built = time(|| mem::forget(list(nodes, &heap)), |()| ());
             let end = time(|| (), |()| drop(heap));
             super::Times { build: built.build, end: end.end }
         }),
-        Row::new("Heap, one by one", move || {
-            let heap = Heap::named("nodes");
+        Row::new("PrivateHeap, one by one", move || {
+            let heap = PrivateHeap::named("nodes");
             time(|| list(nodes, &heap), |list| _ = free(list))
         }),
-        Row::new("SharedHeap, dropped", move || {
-            let heap = SharedHeap::named("nodes");
+        Row::new("SharedPrivateHeap, dropped", move || {
+            let heap = SharedPrivateHeap::named("nodes");
             let built = time(|| mem::forget(list(nodes, &heap)), |()| ());
             let end = time(|| (), |()| drop(heap));
             super::Times { build: built.build, end: end.end }
         }),
-        Row::new("SharedHeap, one by one", move || {
-            let heap = SharedHeap::named("nodes");
+        Row::new("SharedPrivateHeap, one by one", move || {
+            let heap = SharedPrivateHeap::named("nodes");
             time(|| list(nodes, &heap), |list| _ = free(list))
         }),
         Row::new("bumpalo, dropped", move || {

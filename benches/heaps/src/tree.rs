@@ -8,7 +8,7 @@ use allocator_api2::alloc::{Allocator, Global};
 use allocator_api2::boxed::Box as BoxIn;
 use allocator_api2::vec::Vec as VecIn;
 use bumpalo::Bump;
-use poolmalloc::{Heap, SharedHeap};
+use poolmalloc::{PrivateHeap, SharedPrivateHeap};
 use typed_arena::Arena;
 
 use super::{Row, time};
@@ -190,12 +190,12 @@ macro_rules! dropped_whole {
 pub(crate) fn rows(text: &str) -> Vec<Row<'_>> {
     vec![
         Row::new("without a heap", move || time(|| whole(text, Global), drop)),
-        dropped_whole!("Heap, dropped", text, Heap::named("tree")),
-        Row::new("Heap, node by node", move || {
-            let heap = Heap::named("tree");
+        dropped_whole!("PrivateHeap, dropped", text, PrivateHeap::named("tree")),
+        Row::new("PrivateHeap, node by node", move || {
+            let heap = PrivateHeap::named("tree");
             time(|| whole(text, &heap), drop)
         }),
-        dropped_whole!("SharedHeap, dropped", text, SharedHeap::named("tree")),
+        dropped_whole!("SharedPrivateHeap, dropped", text, SharedPrivateHeap::named("tree")),
         dropped_whole!("bumpalo, dropped", text, Bump::new()),
         Row::new("typed-arena, dropped", move || {
             let start = Instant::now();

@@ -9,7 +9,7 @@ use std::hint::black_box;
 use std::rc::Rc;
 
 use iai_callgrind::{library_benchmark, library_benchmark_group, main};
-use poolmalloc::{Pool, PoolMalloc, Reused, SyncPool};
+use poolmalloc::{PoolMalloc, Reuse, SyncTypedPool, TypedPool};
 use poolmalloc_iai::*;
 
 #[global_allocator]
@@ -99,8 +99,8 @@ fn boxed((_, row): (Layout, Row)) {
 }
 
 /// A pool with a ready block.
-fn pool(row: Row) -> (Rc<Pool<Value>>, Row) {
-    let pool = Rc::new(Pool::new());
+fn pool(row: Row) -> (Rc<TypedPool<Value>>, Row) {
+    let pool = Rc::new(TypedPool::new());
     drop(pool.get([0; 6]));
     (pool, row)
 }
@@ -108,7 +108,7 @@ fn pool(row: Row) -> (Rc<Pool<Value>>, Row) {
 // Takes a box from a pool and drops it.
 #[library_benchmark(setup = pool)]
 #[bench::poolmalloc(args = (POOL_48), config = POOL_48.limited())]
-fn pooled((pool, row): (Rc<Pool<Value>>, Row)) -> Rc<Pool<Value>> {
+fn pooled((pool, row): (Rc<TypedPool<Value>>, Row)) -> Rc<TypedPool<Value>> {
     for number in 0..row.operations {
         drop(black_box(pool.get([number as u64; 6])));
     }
@@ -118,7 +118,7 @@ fn pooled((pool, row): (Rc<Pool<Value>>, Row)) -> Rc<Pool<Value>> {
 // The same with boxes that have a share of the pool.
 #[library_benchmark(setup = pool)]
 #[bench::poolmalloc(args = (POOL_OWNED_48), config = POOL_OWNED_48.limited())]
-fn pooled_owned((pool, row): (Rc<Pool<Value>>, Row)) -> Rc<Pool<Value>> {
+fn pooled_owned((pool, row): (Rc<TypedPool<Value>>, Row)) -> Rc<TypedPool<Value>> {
     for number in 0..row.operations {
         drop(black_box(pool.get_owned([number as u64; 6])));
     }
@@ -126,8 +126,8 @@ fn pooled_owned((pool, row): (Rc<Pool<Value>>, Row)) -> Rc<Pool<Value>> {
 }
 
 /// A pool with a ready vector.
-fn reusing_pool(row: Row) -> (Pool<Vec<u64>, Reused>, Row) {
-    let pool = Pool::new().reusing();
+fn reusing_pool(row: Row) -> (TypedPool<Vec<u64>, Reuse>, Row) {
+    let pool = TypedPool::new().reusing();
     drop(pool.get_ready_or(|| Vec::with_capacity(6)));
     (pool, row)
 }
@@ -135,7 +135,7 @@ fn reusing_pool(row: Row) -> (Pool<Vec<u64>, Reused>, Row) {
 // Takes a vector from a pool, fills it and drops it.
 #[library_benchmark(setup = reusing_pool)]
 #[bench::poolmalloc(args = (POOL_REUSED), config = POOL_REUSED.limited())]
-fn reused((pool, row): (Pool<Vec<u64>, Reused>, Row)) -> Pool<Vec<u64>, Reused> {
+fn reused((pool, row): (TypedPool<Vec<u64>, Reuse>, Row)) -> TypedPool<Vec<u64>, Reuse> {
     for number in 0..row.operations {
         let mut vector = pool.get_ready_or(Vec::new);
         vector.extend([number as u64; 6]);
@@ -145,8 +145,8 @@ fn reused((pool, row): (Pool<Vec<u64>, Reused>, Row)) -> Pool<Vec<u64>, Reused> 
 }
 
 /// A pool for threads with a ready block.
-fn sync_pool(row: Row) -> (SyncPool<Value>, Row) {
-    let pool = SyncPool::new();
+fn sync_pool(row: Row) -> (SyncTypedPool<Value>, Row) {
+    let pool = SyncTypedPool::new();
     drop(pool.get([0; 6]));
     (pool, row)
 }
@@ -154,7 +154,7 @@ fn sync_pool(row: Row) -> (SyncPool<Value>, Row) {
 // Takes a box from a pool for threads and drops it.
 #[library_benchmark(setup = sync_pool)]
 #[bench::poolmalloc(args = (SYNC_POOL_48), config = SYNC_POOL_48.limited())]
-fn sync_pooled((pool, row): (SyncPool<Value>, Row)) -> SyncPool<Value> {
+fn sync_pooled((pool, row): (SyncTypedPool<Value>, Row)) -> SyncTypedPool<Value> {
     for number in 0..row.operations {
         drop(black_box(pool.get([number as u64; 6])));
     }

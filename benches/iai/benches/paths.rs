@@ -19,7 +19,7 @@ use std::sync::mpsc;
 use std::thread;
 
 use iai_callgrind::{library_benchmark, library_benchmark_group, main};
-use poolmalloc::{Heap, PoolMalloc};
+use poolmalloc::{PoolMalloc, PrivateHeap};
 use poolmalloc_iai::*;
 
 static POOLMALLOC: PoolMalloc = PoolMalloc::new();
@@ -72,14 +72,14 @@ fn pretend_to_use(block: *mut u8, layout: Layout) {
 }
 
 /// A private heap of the main thread's, which alone uses it.
-struct Own(Heap);
+struct Own(PrivateHeap);
 
 // SAFETY: a row of private heaps starts no thread.
 unsafe impl Sync for Own {}
 
 impl Own {
     fn heap() -> &'static Self {
-        Box::leak(Box::new(Self(Heap::new())))
+        Box::leak(Box::new(Self(PrivateHeap::new())))
     }
 }
 

@@ -48,10 +48,10 @@ rows! {
     GLOBAL_LARGE             1000     217234   "alloc and free of 1 KiB by the global allocator"
 
     BOX_48                   1000      44430   "Box::new of 48 bytes and its drop, by the global allocator"
-    POOL_48                  1000      23482   "get of 48 bytes from a Pool and its drop"
-    POOL_OWNED_48            1000      29605   "get_owned of 48 bytes from a Pool and its drop"
-    POOL_REUSED              1000      31642   "get_ready of a vector from a Pool and its drop"
-    SYNC_POOL_48             1000     129566   "get of 48 bytes from a SyncPool and its drop"
+    POOL_48                  1000      23482   "get of 48 bytes from a TypedPool and its drop"
+    POOL_OWNED_48            1000      29605   "get_owned of 48 bytes from a TypedPool and its drop"
+    POOL_REUSED              1000      31642   "get_ready of a vector from a TypedPool and its drop"
+    SYNC_POOL_48             1000     129566   "get of 48 bytes from a SyncTypedPool and its drop"
 }
 
 impl Row {

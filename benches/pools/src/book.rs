@@ -6,7 +6,7 @@
 use std::cell::Cell;
 use std::mem::{swap, take};
 
-use poolmalloc::{Pool, PoolBox};
+use poolmalloc::{TypedBox, TypedPool};
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64;
 
@@ -63,8 +63,8 @@ impl Store for Boxes {
     }
 }
 
-struct FromPool<'p>(&'p Pool<Node<PoolKey<'p>>>);
-struct PoolKey<'p>(PoolBox<'p, Node<PoolKey<'p>>>);
+struct FromPool<'p>(&'p TypedPool<Node<PoolKey<'p>>>);
+struct PoolKey<'p>(TypedBox<'p, Node<PoolKey<'p>>>);
 
 impl<'p> Store for FromPool<'p> {
     type Key = PoolKey<'p>;
@@ -74,7 +74,7 @@ impl<'p> Store for FromPool<'p> {
     }
 
     fn remove(&mut self, key: PoolKey<'p>) -> Node<PoolKey<'p>> {
-        PoolBox::into_inner(key.0)
+        TypedBox::into_inner(key.0)
     }
 
     fn node<'a>(&'a mut self, key: &'a mut PoolKey<'p>) -> &'a mut Node<PoolKey<'p>> {
@@ -202,8 +202,8 @@ pub fn orders() -> Contest {
     let most = Cell::new(1 << 12);
     Contest::new("order book", "order", STEPS)
         .way("Box", || trade(Boxes))
-        .way("Pool", move || {
-            let pool = Pool::with_capacity(most.get());
+        .way("TypedPool", move || {
+            let pool = TypedPool::with_capacity(most.get());
             let sum = trade(FromPool(&pool));
             // As CPython's lists are, bounded; the next day has room for what this one needed.
             most.set(pool.stats().high_water as usize);

@@ -8,7 +8,7 @@ use std::ops::DerefMut;
 use std::sync::Arc;
 
 use lockfree_object_pool::LinearObjectPool;
-use poolmalloc::SyncPool;
+use poolmalloc::SyncTypedPool;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::OwnedReadHalf;
 use tokio::net::{TcpListener, TcpStream};
@@ -104,12 +104,12 @@ pub fn requests() -> Contest {
     let runtime = Builder::new_multi_thread().worker_threads(2).enable_io().build();
     let runtime = Arc::new(runtime.expect("the system can start two threads"));
     let [first, second, third, fourth] = [(); 4].map(|()| runtime.clone());
-    let pool = Arc::new(SyncPool::named("requests", 64).reusing());
+    let pool = Arc::new(SyncTypedPool::named("requests", 64).reusing());
     let others = Arc::new(object_pool::Pool::new(64, || Vec::with_capacity(ROOM)));
     let lockfree = Arc::new(LinearObjectPool::new(|| Vec::with_capacity(ROOM), |buffer: &mut Vec<u8>| buffer.clear()));
     Contest::new("echo server", "request", (CLIENTS * REQUESTS) as u64)
         .way("Vec::with_capacity", move || run(&first, converse(|| Box::new(Vec::with_capacity(ROOM)))))
-        .way("SyncPool, reusing", move || {
+        .way("SyncTypedPool, reusing", move || {
             let pool = pool.clone();
             run(&second, converse(move || pool.get_ready_or_owned(|| Vec::with_capacity(ROOM))))
         })

@@ -3,7 +3,7 @@
 use std::ops::DerefMut;
 
 use lockfree_object_pool::LinearObjectPool;
-use poolmalloc::Pool;
+use poolmalloc::TypedPool;
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64;
 
@@ -82,12 +82,12 @@ fn play_in_slab() -> u64 {
 
 pub fn entities() -> Contest {
     let none = || Entity { place: [0.0; 3], speed: [0.0; 3], _turn: [0.0; 4], left: 0, _more: [0; 4] };
-    let pool = Pool::with_capacity(8192);
+    let pool = TypedPool::with_capacity(8192);
     let others = object_pool::Pool::new(8192, none);
     let lockfree = LinearObjectPool::new(none, |_| {});
     Contest::new("game loop", "entity", TICKS * NEW)
         .way("Box", || play(Box::new))
-        .way("Pool", move || play(|entity| pool.get(entity)))
+        .way("TypedPool", move || play(|entity| pool.get(entity)))
         .way("slab", play_in_slab)
         .way("object-pool", move || {
             play(|entity| {

@@ -8,7 +8,7 @@ use std::sync::mpsc::sync_channel;
 use std::thread;
 
 use lockfree_object_pool::LinearObjectPool;
-use poolmalloc::{Heap, Pool, SyncPool};
+use poolmalloc::{PrivateHeap, SyncTypedPool, TypedPool};
 
 use crate::contest::Contest;
 
@@ -22,16 +22,16 @@ pub fn pairs() -> Contest {
     fn each<B: Deref<Target = Value>>(get: impl Fn(u64) -> B) -> u64 {
         (0..PAIRS).fold(0, |all, number| all ^ black_box(get(number))[5])
     }
-    let (pool, shared) = (Rc::new(Pool::new()), SyncPool::new());
+    let (pool, shared) = (Rc::new(TypedPool::new()), SyncTypedPool::new());
     let others = object_pool::Pool::new(4, || [0; 6]);
     let lockfree = LinearObjectPool::new(|| [0; 6], |_: &mut Value| {});
     let mut slab = slab::Slab::new();
     let owned = pool.clone();
     Contest::new("one box at a time", "get and drop", PAIRS)
         .way("Box", || each(|number| Box::new([number; 6])))
-        .way("Pool", move || each(|number| pool.get([number; 6])))
-        .way("Pool, owned", move || each(|number| owned.get_owned([number; 6])))
-        .way("SyncPool", move || each(|number| shared.get([number; 6])))
+        .way("TypedPool", move || each(|number| pool.get([number; 6])))
+        .way("TypedPool, owned", move || each(|number| owned.get_owned([number; 6])))
+        .way("SyncTypedPool", move || each(|number| shared.get([number; 6])))
         .way("slab", move || {
             (0..PAIRS).fold(0, |all, number| {
                 let key = black_box(slab.insert([number; 6]));
@@ -67,18 +67,18 @@ pub fn waves() -> Contest {
             sum
         })
     }
-    let pool = Pool::with_capacity(WAVE);
-    let shared = SyncPool::with_capacity(WAVE);
+    let pool = TypedPool::with_capacity(WAVE);
+    let shared = SyncTypedPool::with_capacity(WAVE);
     Contest::new("a thousand boxes at a time", "get and drop", WAVE as u64 * WAVES)
         .way("Box", || wave(|number| Box::new([number; 6])))
-        .way("Pool", move || wave(|number| pool.get([number; 6])))
-        .way("Pool without room, each block made", {
-            let pool = Pool::with_capacity(0);
+        .way("TypedPool", move || wave(|number| pool.get([number; 6])))
+        .way("TypedPool without room, each block made", {
+            let pool = TypedPool::with_capacity(0);
             move || wave(|number| pool.get([number; 6]))
         })
-        .way("SyncPool", move || wave(|number| shared.get([number; 6])))
-        .way("Heap, a reset each wave", {
-            let mut heap = Heap::new();
+        .way("SyncTypedPool", move || wave(|number| shared.get([number; 6])))
+        .way("PrivateHeap, a reset each wave", {
+            let mut heap = PrivateHeap::new();
             move || {
                 (0..WAVES).fold(0, |all, wave| {
                     let sum = {
@@ -123,14 +123,14 @@ pub fn vectors() -> Contest {
         (0..WORDS).for_each(|word| vector.push(black_box(word ^ number)));
         vector.iter().sum()
     }
-    let (pool, shared) = (Pool::new().reusing(), SyncPool::new().reusing());
+    let (pool, shared) = (TypedPool::new().reusing(), SyncTypedPool::new().reusing());
     let others = object_pool::Pool::new(4, Vec::new);
     let lockfree = LinearObjectPool::new(Vec::new, |vector: &mut Vec<u64>| vector.clear());
     let all = |mut each: Box<dyn FnMut(u64) -> u64>| move || (0..VECTORS).fold(0, |sum, number| sum ^ each(number));
     Contest::new("a vector that grows to 800 bytes", "vector", VECTORS)
         .way("Vec::new", all(Box::new(|number| fill(&mut Vec::new(), number))))
-        .way("Pool, reusing", all(Box::new(move |number| fill(&mut pool.get_ready_or(Vec::new), number))))
-        .way("SyncPool, reusing", all(Box::new(move |number| fill(&mut shared.get_ready_or(Vec::new), number))))
+        .way("TypedPool, reusing", all(Box::new(move |number| fill(&mut pool.get_ready_or(Vec::new), number))))
+        .way("SyncTypedPool, reusing", all(Box::new(move |number| fill(&mut shared.get_ready_or(Vec::new), number))))
         .way(
             "object-pool",
             all(Box::new(move |number| {
@@ -152,12 +152,12 @@ pub fn threads() -> Contest {
             threads.into_iter().map(|thread| thread.join().expect("no thread panics")).sum()
         })
     }
-    let shared = SyncPool::new();
+    let shared = SyncTypedPool::new();
     let others = object_pool::Pool::new(4, || [0; 6]);
     let lockfree = LinearObjectPool::new(|| [0; 6], |_: &mut Value| {});
     Contest::new("two threads at once", "get and drop", PAIRS)
         .way("Box", || both(|number| black_box(Box::new([number; 6]))[5]))
-        .way("SyncPool", move || both(|number| black_box(shared.get([number; 6]))[5]))
+        .way("SyncTypedPool", move || both(|number| black_box(shared.get([number; 6]))[5]))
         .way("object-pool", move || {
             both(|number| {
                 let mut value = others.pull(|| [0; 6]);
@@ -187,12 +187,12 @@ pub fn handed_on() -> Contest {
             receiver.iter().map(|message| read(&message)).sum()
         })
     }
-    let shared = Arc::new(SyncPool::new());
+    let shared = Arc::new(SyncTypedPool::new());
     let others = Arc::new(object_pool::Pool::new(128, || [0; 6]));
     let lockfree = Arc::new(LinearObjectPool::new(|| [0; 6], |_: &mut Value| {}));
     Contest::new("handed to another thread", "message", MESSAGES)
         .way("Box", || hand_on(|number| Box::new([number; 6]), |message| message[5]))
-        .way("SyncPool", move || hand_on(|number| shared.get_owned([number; 6]), |message| message[5]))
+        .way("SyncTypedPool", move || hand_on(|number| shared.get_owned([number; 6]), |message| message[5]))
         .way("object-pool", move || {
             let pull = |number| {
                 let mut value = object_pool::Pool::pull_owned(&others, || [0; 6]);

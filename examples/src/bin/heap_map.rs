@@ -107,7 +107,7 @@ fn draw(arenas: &[ArenaMap], out: &mut String) -> fmt::Result {
         out,
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" width=\"{width}\" height=\"{height}\" \
          font-family=\"Helvetica, Arial, sans-serif\" font-size=\"12\">\n\
-         <title>Heap map of poolmalloc: {} arenas of 64 pools</title>\n<style>\n{STYLE}",
+         <title>PrivateHeap map of poolmalloc: {} arenas of 64 pools</title>\n<style>\n{STYLE}",
         arenas.len()
     )?;
     for &bytes in &sizes {

@@ -18,12 +18,12 @@ const PARENT: u32 = 1;
 const CHILD: u32 = 2;
 
 /// A lock, and what it guards: two values that a holder keeps equal.
-struct Guarded {
+struct PlainCell {
     lock: Lock,
     values: UnsafeCell<[usize; 2]>,
 }
 
-impl Guarded {
+impl PlainCell {
     fn new() -> Self {
         Self { lock: Lock::around(AtomicU32::new(0)), values: UnsafeCell::new([0; 2]) }
     }
@@ -50,8 +50,8 @@ impl Guarded {
 
 /// The two locks: a thread that wants both takes the outer one first.
 struct Process {
-    outer: Guarded,
-    inner: Guarded,
+    outer: PlainCell,
+    inner: PlainCell,
     is_forked: AtomicU32,
 }
 
@@ -62,7 +62,7 @@ impl Process {
     }
 
     /// Takes a lock and changes what it guards, as far as the fork lets it. Never unlocks by itself.
-    fn hold<'a>(&self, guarded: &'a Guarded) -> Option<mem::ManuallyDrop<Guard<'a>>> {
+    fn hold<'a>(&self, guarded: &'a PlainCell) -> Option<mem::ManuallyDrop<Guard<'a>>> {
         let guard = mem::ManuallyDrop::new(guarded.lock.lock_as(|| PARENT));
         self.step()?;
         guarded.change(0);
@@ -91,7 +91,8 @@ impl Process {
 #[test]
 fn the_child_takes_over_what_the_other_thread_held() {
     explore(&[(false, false), (true, false), (true, true)], || {
-        let process = Arc::new(Process { outer: Guarded::new(), inner: Guarded::new(), is_forked: AtomicU32::new(0) });
+        let process =
+            Arc::new(Process { outer: PlainCell::new(), inner: PlainCell::new(), is_forked: AtomicU32::new(0) });
         let other = {
             let process = process.clone();
             thread::spawn(move || process.be_late())
@@ -114,9 +115,9 @@ fn the_child_takes_over_what_the_other_thread_held() {
 #[test]
 fn the_living_are_not_taken_for_the_dead() {
     explore(&[false, true], || {
-        let guarded = Arc::new(Guarded::new());
+        let guarded = Arc::new(PlainCell::new());
         mem::forget(guarded.lock.lock_as(|| PARENT));
-        let enter = |guarded: &Guarded| {
+        let enter = |guarded: &PlainCell| {
             let guard = guarded.lock.lock_as(|| CHILD);
             guarded.change(0);
             guard.is_inherited

@@ -37,18 +37,18 @@ fn holders_see_each_others_writes() {
 /// Mutants: L-acquire, U-release, no-lock, no-unlock, rob-the-living.
 #[test]
 fn the_outer_lock_is_taken_before_the_inner_one() {
-    struct Guarded {
+    struct PlainCell {
         outer: Lock,
         inner: Lock,
         heap: UnsafeCell<usize>,
         arenas: UnsafeCell<Vec<usize>>,
     }
-    fn take_arena(guarded: &Guarded, me: usize) {
+    fn take_arena(guarded: &PlainCell, me: usize) {
         let _inner = guarded.inner.lock_as(|| 1);
         // SAFETY: the inner lock; loom checks it.
         guarded.arenas.with_mut(|arenas| unsafe { (*arenas).push(me) });
     }
-    fn be_late(guarded: &Guarded, me: usize) {
+    fn be_late(guarded: &PlainCell, me: usize) {
         let _outer = guarded.outer.lock_as(|| 1);
         // SAFETY: the outer lock; loom checks it.
         guarded.heap.with_mut(|heap| unsafe { *heap += 1 });
@@ -56,7 +56,7 @@ fn the_outer_lock_is_taken_before_the_inner_one() {
     }
     let expected = [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]].map(Vec::from);
     explore(&expected, || {
-        let guarded = Arc::new(Guarded {
+        let guarded = Arc::new(PlainCell {
             outer: Lock::around(AtomicU32::new(0)),
             inner: Lock::around(AtomicU32::new(0)),
             heap: UnsafeCell::new(0),

@@ -1,7 +1,7 @@
 //! The models, and what they share: a small region, blocks with a payload, and the record of outcomes.
 
 mod forks;
-mod locked;
+mod lock_cell;
 mod locking;
 mod parking;
 mod private_heaps;
@@ -11,7 +11,7 @@ mod stacks;
 mod start;
 mod statistics;
 
-use crate::remote::{AlreadyFree, Combined, END, PendingList, RemoteMap, post};
+use crate::remote::{AlreadyFree, CombinedFrees, END, PendingList, RemoteMap, post};
 use crate::sync::{AtomicU32, AtomicU64, Exclusive, Ordering};
 use loom::cell::UnsafeCell;
 use std::collections::HashSet;
@@ -123,7 +123,7 @@ impl Heaps {
     }
 
     /// A remote free that is combined with those before it, as heaps do.
-    fn free_combined(&self, combined: &mut Combined, word: usize, block: usize) {
+    fn free_combined(&self, combined: &mut CombinedFrees, word: usize, block: usize) {
         self.write(word, block);
         if let Some(ready) = combined.add(word as u32, 1 << block).unwrap() {
             self.post(ready.index as usize, ready.bits).unwrap();
@@ -131,7 +131,7 @@ impl Heaps {
     }
 
     /// Posts what is combined still.
-    fn post_all(&self, combined: &mut Combined) {
+    fn post_all(&self, combined: &mut CombinedFrees) {
         if let Some(ready) = combined.take() {
             self.post(ready.index as usize, ready.bits).unwrap();
         }

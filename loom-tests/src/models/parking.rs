@@ -1,7 +1,7 @@
 //! A thread ends and leaves its heap; another takes it over; and all the while others free its blocks.
 
 use super::{Back, Heaps, back, explore};
-use crate::sync::{AtomicU32, AtomicU64, Counter, Links, Lock, Stack};
+use crate::sync::{AtomicU32, AtomicU64, Counter, Lock, Stack, StackLinks};
 use loom::cell::UnsafeCell;
 use loom::sync::Arc;
 use loom::thread;
@@ -20,7 +20,7 @@ struct Ended {
 
 struct ParkedNext(UnsafeCell<Option<usize>>);
 
-impl Links<usize> for ParkedNext {
+impl StackLinks<usize> for ParkedNext {
     fn below(&self, _: usize) -> Option<usize> {
         // SAFETY: Stack invariant 1; loom checks it.
         self.0.with(|below| unsafe { *below })

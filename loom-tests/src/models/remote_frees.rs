@@ -1,7 +1,7 @@
 //! Remote frees reach their owner: each block once, after the last write to it, whatever the moment of the collect.
 
 use super::{Back, Heaps, back, explore};
-use crate::remote::Combined;
+use crate::remote::CombinedFrees;
 use loom::sync::Arc;
 use loom::thread;
 
@@ -93,14 +93,14 @@ fn neighbours_are_combined() {
     explore(&early, move || {
         let both: [fn(&Heaps); 2] = [
             |heaps| {
-                let mut combined = Combined::NONE;
+                let mut combined = CombinedFrees::NONE;
                 heaps.free_combined(&mut combined, 0, 0);
                 heaps.free_combined(&mut combined, 0, 1);
                 heaps.free_combined(&mut combined, 1, 0);
                 heaps.post_all(&mut combined);
             },
             |heaps| {
-                let mut combined = Combined::NONE;
+                let mut combined = CombinedFrees::NONE;
                 heaps.free_combined(&mut combined, 0, 3);
                 heaps.free_combined(&mut combined, 0, 2);
                 heaps.post_all(&mut combined);
@@ -164,7 +164,7 @@ fn a_double_free_by_two_threads_is_seen() {
 /// Mutants: no-combine, lost-combine, combine-all, combine-twice, take-twice.
 #[test]
 fn a_double_free_of_a_combined_block_is_seen() {
-    let mut combined = Combined::NONE;
+    let mut combined = CombinedFrees::NONE;
     for (word, bit, ready) in [(3, 1, None), (3, 2, None), (4, 1, Some((3, 3))), (3, 1, Some((4, 1)))] {
         assert_eq!(combined.add(word, bit).unwrap().map(|ready| (ready.index, ready.bits)), ready);
     }

@@ -1,7 +1,7 @@
 //! Wholly free arenas that nobody owns, on the stack that all heaps share.
 
 use super::explore;
-use crate::sync::{AtomicU32, Links, Lock, Stack};
+use crate::sync::{AtomicU32, Lock, Stack, StackLinks};
 use loom::cell::UnsafeCell;
 use loom::sync::Arc;
 use loom::thread;
@@ -19,7 +19,7 @@ struct Arenas {
 
 struct Records([UnsafeCell<Option<usize>>; ARENAS]);
 
-impl Links<usize> for Records {
+impl StackLinks<usize> for Records {
     fn below(&self, arena: usize) -> Option<usize> {
         // SAFETY: Stack invariant 1; loom checks it.
         self.0[arena].with(|below| unsafe { *below })

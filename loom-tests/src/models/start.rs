@@ -1,7 +1,7 @@
 //! The region is opened by whoever needs it first, once, and whoever sees that it is ready sees the region.
 
 use super::{Moment, explore};
-use crate::sync::{AtomicU32, Decision, Guarded, Lock, Once};
+use crate::sync::{AtomicU32, Decision, Lock, Once, PlainCell};
 use loom::cell::UnsafeCell;
 use loom::sync::Arc;
 use loom::thread;
@@ -23,7 +23,7 @@ impl Process {
     fn new() -> Self {
         Self {
             lock: Lock::around(AtomicU32::new(0)),
-            start: Once::around(AtomicU32::new(0), Guarded::new(None)),
+            start: Once::around(AtomicU32::new(0), PlainCell::new(None)),
             starts: UnsafeCell::new(0),
             moment: Moment::new(),
         }

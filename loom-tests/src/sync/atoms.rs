@@ -47,9 +47,9 @@ impl Exclusive {
 }
 
 /// Plain memory that one thread at a time writes and others read after; loom checks that it is so.
-pub(crate) struct Guarded<T>(UnsafeCell<T>);
+pub(crate) struct PlainCell<T>(UnsafeCell<T>);
 
-impl<T> Guarded<T> {
+impl<T> PlainCell<T> {
     pub(crate) fn new(value: T) -> Self {
         Self(UnsafeCell::new(value))
     }

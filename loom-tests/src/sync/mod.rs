@@ -7,8 +7,8 @@ mod atoms;
 mod counter;
 #[path = "../../../src/sync/lock.rs"]
 mod lock;
-#[path = "../../../src/sync/locked.rs"]
-mod locked;
+#[path = "../../../src/sync/lock_cell.rs"]
+mod lock_cell;
 #[path = "../../../src/sync/once.rs"]
 mod once;
 #[path = "../../../src/sync/stack.rs"]
@@ -16,10 +16,10 @@ mod stack;
 #[path = "../../../src/sync/shards.rs"]
 mod shards;
 
-pub(crate) use atoms::{AtomicU32, AtomicU64, Exclusive, Guarded, Ordering};
+pub(crate) use atoms::{AtomicU32, AtomicU64, Exclusive, Ordering, PlainCell};
 pub(crate) use counter::Counter;
 pub(crate) use lock::{Guard, Lock};
-pub(crate) use locked::Locked;
+pub(crate) use lock_cell::LockCell;
 pub(crate) use once::{Decision, Once};
 pub(crate) use shards::Shards;
-pub(crate) use stack::{Links, Stack};
+pub(crate) use stack::{Stack, StackLinks};

@@ -4,7 +4,7 @@ use super::found::Node;
 use super::read::read_word;
 use super::scan::{LARGE_NODE, Scan, WORD};
 use crate::debug;
-use crate::debug::{BlockFacts, Inside};
+use crate::debug::{BlockFacts, PoolBlockState};
 use crate::geometry::{CLASS_STEP, POOL_BYTES, WORD_BYTES};
 use crate::region::PoolId;
 
@@ -33,7 +33,7 @@ impl Scan<'_> {
     }
 
     /// What the debug layer says of the block of a pool at an offset; `None` without it.
-    pub(super) fn inside(&self, offset: usize) -> Option<Inside> {
+    pub(super) fn inside(&self, offset: usize) -> Option<PoolBlockState> {
         let region = &self.view.region;
         let bytes = || region.tag(PoolId::of_offset(offset)).block_bytes();
         self.is_debug.then(|| debug::inside(region.block(offset), offset, bytes()))
@@ -50,7 +50,7 @@ impl Scan<'_> {
             return unsafe { debug::facts_of_large(core::ptr::with_exposed_provenance_mut(start)) };
         }
         match self.inside(node as usize * CLASS_STEP) {
-            Some(Inside::Live { facts, .. }) => Some(facts),
+            Some(PoolBlockState::Live { facts, .. }) => Some(facts),
             _ => None,
         }
     }
@@ -72,7 +72,7 @@ impl Scan<'_> {
             return (large.start, large.bytes);
         }
         let offset = node as usize * CLASS_STEP;
-        if let Some(Inside::Live { start, facts }) = self.inside(offset) {
+        if let Some(PoolBlockState::Live { start, facts }) = self.inside(offset) {
             return (start, facts.bytes);
         }
         let tag = self.view.region.tag(PoolId::of_offset(offset));

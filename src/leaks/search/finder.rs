@@ -1,12 +1,12 @@
 //! The search: one at a time, on a stack of its own, while the other threads are stopped.
 
-use super::found::{Around, Edge, Leaked, Sums};
+use super::found::{Edge, ScanSums, SearchFacts, UnreachableBlock};
 use super::scan::Scan;
-use crate::large::{Blocks, LARGE};
+use crate::large::{BlockSet, LARGE};
 use crate::leaks::error::LeakError;
 use crate::leaks::report::LeakReport;
 use crate::os::world::{Refusal, STOP, World, clear_stack};
-use crate::os::{Mapped, nap, world};
+use crate::os::{MappedSlice, nap, world};
 use crate::process::{SHARED, tls};
 use crate::sync::Lock;
 #[cfg(feature = "profile")]
@@ -72,12 +72,12 @@ pub(super) fn look<T, R>(
 /// Searches for live blocks that nothing leads to. The caller has cleared the stack.
 #[inline(never)]
 pub(crate) fn find() -> Result<LeakReport, LeakError> {
-    struct Found {
-        leaked: Mapped<Leaked>,
-        edges: Mapped<Edge>,
-        running: Mapped<u32>,
+    struct SearchOutcome {
+        leaked: MappedSlice<UnreachableBlock>,
+        edges: MappedSlice<Edge>,
+        running: MappedSlice<u32>,
         stopped: u64,
-        sums: Sums,
+        sums: ScanSums,
         time: Duration,
     }
     let report = look(
@@ -85,7 +85,7 @@ pub(crate) fn find() -> Result<LeakReport, LeakError> {
             let none = || Refusal::NoMemory;
             scan.mark_from_roots().ok_or_else(none)?;
             let (leaked, edges) = scan.leaked().ok_or_else(none)?;
-            let (mut running, mut stopped) = (Mapped::new(), 0);
+            let (mut running, mut stopped) = (MappedSlice::new(), 0);
             for thread in world.threads() {
                 if thread.stack.is_some() {
                     stopped += 1;
@@ -93,10 +93,10 @@ pub(crate) fn find() -> Result<LeakReport, LeakError> {
                     running.push(thread.thread).ok_or_else(none)?;
                 }
             }
-            Ok(Found { leaked, edges, running, stopped, sums: scan.sums, time: world.stopped_for() })
+            Ok(SearchOutcome { leaked, edges, running, stopped, sums: scan.sums, time: world.stopped_for() })
         },
         |found| {
-            let around = Around {
+            let around = SearchFacts {
                 sums: found.sums,
                 is_armed: LARGE.is_armed(),
                 stopped_threads: found.stopped,
@@ -111,7 +111,7 @@ pub(crate) fn find() -> Result<LeakReport, LeakError> {
 
 /// Searches as [`find`] does, and keeps these blocks and those in a cycle with one. The caller has cleared the stack.
 #[inline(never)]
-pub(crate) fn find_among(blocks: &Blocks) -> Result<LeakReport, LeakError> {
+pub(crate) fn find_among(blocks: &BlockSet) -> Result<LeakReport, LeakError> {
     clear_stack();
     let mut report = find()?;
     report.keep(|address| blocks.has(address));

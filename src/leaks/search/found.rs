@@ -10,7 +10,7 @@ pub(super) type Node = u64;
 
 /// A block that nothing leads to.
 #[derive(Clone, Copy)]
-pub(super) struct Leaked {
+pub(super) struct UnreachableBlock {
     pub(super) address: Address,
     pub(super) bytes: usize,
     /// Its first two words: of an `Rc` or `Arc`, the counts. A pointer is told as 0: it would come into the report,
@@ -31,7 +31,7 @@ pub(super) struct Edge {
 
 /// What a scan has found.
 #[derive(Clone, Copy, Default)]
-pub(super) struct Sums {
+pub(super) struct ScanSums {
     pub(super) live_blocks: u64,
     pub(super) live_bytes: u64,
     pub(super) root_bytes: u64,
@@ -40,8 +40,8 @@ pub(super) struct Sums {
 }
 
 /// What the report says besides the leaked blocks.
-pub(super) struct Around {
-    pub(super) sums: Sums,
+pub(super) struct SearchFacts {
+    pub(super) sums: ScanSums,
     pub(super) is_armed: bool,
     pub(super) stopped_threads: u64,
     pub(super) running_threads: Vec<u32>,
@@ -50,7 +50,7 @@ pub(super) struct Around {
 
 /// Where a word lies that is scanned.
 #[derive(Clone, Copy)]
-pub(super) enum Holder {
+pub(super) enum ScanPlace {
     /// In the mapping with this number.
     Root(usize),
     Block(Node),

@@ -1,13 +1,13 @@
 //! How blocks are leaked: which are in cycles, and which hold each other by their counts.
 
-use super::found::{Around, Edge, Leaked};
+use super::found::{Edge, SearchFacts, UnreachableBlock};
 use super::graph::Graph;
 use crate::figures::Address;
 use crate::leaks::report::{BlockCount, Cycle, LeakGroup, LeakKind, LeakReport, LeakedBlock, RcCounts};
 use crate::traces::TraceId;
 
 impl LeakReport {
-    pub(super) fn new(leaked: &[Leaked], edges: &[Edge], around: Around) -> Self {
+    pub(super) fn new(leaked: &[UnreachableBlock], edges: &[Edge], around: SearchFacts) -> Self {
         let forth = Graph::new(leaked.len(), edges.iter().map(|edge| (edge.from, edge.to)));
         let back = Graph::new(leaked.len(), edges.iter().map(|edge| (edge.to, edge.from)));
         let mut to_start = vec![0_u64; leaked.len()];
@@ -92,7 +92,7 @@ impl LeakReport {
 }
 
 /// The cycles, each with whether it is counted: the pointers to its blocks from inside of it are exactly their counts.
-fn judged(cycles: Vec<Vec<usize>>, blocks: &[LeakedBlock], leaked: &[Leaked], edges: &[Edge]) -> Vec<Cycle> {
+fn judged(cycles: Vec<Vec<usize>>, blocks: &[LeakedBlock], leaked: &[UnreachableBlock], edges: &[Edge]) -> Vec<Cycle> {
     let is_inside = |edge: &&Edge| {
         let (from, to) = (blocks[edge.from as usize].kind, blocks[edge.to as usize].kind);
         edge.is_to_start && from == to && matches!(to, LeakKind::Cycle(_))
@@ -148,7 +148,7 @@ fn kinds(
 }
 
 /// The counts of a block that so many pointers lead to, if they account for each of these.
-fn counts(block: &Leaked, pointers: u64) -> Option<RcCounts> {
+fn counts(block: &UnreachableBlock, pointers: u64) -> Option<RcCounts> {
     let [strong, weak] = block.words;
     let is_exact = block.bytes >= 16 && strong > 0 && weak > 0 && strong.checked_add(weak - 1) == Some(pointers);
     is_exact.then_some(RcCounts { strong, weak })
@@ -156,7 +156,7 @@ fn counts(block: &Leaked, pointers: u64) -> Option<RcCounts> {
 
 /// Whether the first two words could be counts: if they are, and count more than is found, something else holds the
 /// block.
-fn looks_counted(block: &Leaked) -> bool {
+fn looks_counted(block: &UnreachableBlock) -> bool {
     /// More pointers than programs have to one thing.
     const MOST: u64 = 1 << 20;
     block.bytes >= 16 && block.words.iter().all(|word| (1..=MOST).contains(word))
@@ -172,13 +172,13 @@ fn distinct(numbers: &[u32]) -> Vec<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::leaks::search::found::Sums;
+    use crate::leaks::search::found::ScanSums;
     use std::time::Duration;
 
     fn report(words: &[[u64; 2]], edges: &[(u32, u32)]) -> LeakReport {
         let leaked: Vec<_> = (0..)
             .zip(words)
-            .map(|(number, &words)| Leaked {
+            .map(|(number, &words)| UnreachableBlock {
                 address: Address::from(4096 + number * 32),
                 bytes: 32,
                 words,
@@ -186,8 +186,8 @@ mod tests {
             })
             .collect();
         let edges: Vec<_> = edges.iter().map(|&(from, to)| Edge { from, to, is_to_start: true }).collect();
-        let around = Around {
-            sums: Sums { live_blocks: 10, live_bytes: 320, root_bytes: 4096, undecided_blocks: 0 },
+        let around = SearchFacts {
+            sums: ScanSums { live_blocks: 10, live_bytes: 320, root_bytes: 4096, undecided_blocks: 0 },
             is_armed: false,
             stopped_threads: 1,
             running_threads: Vec::new(),

@@ -2,7 +2,7 @@
 
 use super::found::Node;
 use super::scan::Scan;
-use crate::debug::Inside;
+use crate::debug::PoolBlockState;
 use crate::geometry::{CLASS_STEP, POOLS_PER_ARENA, SizeClass, WORD_BYTES};
 use crate::heap::{Heap, SLOTS, capacity, is_absent, magazine};
 use crate::region::{PoolId, RemoteMap, Slot};
@@ -84,7 +84,7 @@ impl Scan<'_> {
             let mut bits = self.live[word];
             while bits != 0 {
                 let offset = (word * 64 + bits.trailing_zeros() as usize) * CLASS_STEP;
-                if matches!(self.inside(offset), Some(Inside::Free)) {
+                if matches!(self.inside(offset), Some(PoolBlockState::Free)) {
                     // In the quarantine, or on its way from there.
                     self.live[word] &= !(bits & bits.wrapping_neg());
                 } else {

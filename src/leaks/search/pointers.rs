@@ -1,50 +1,52 @@
 //! Who points to a block, what a block points to, and all live blocks.
 
 use super::finder::look;
-use super::found::{Holder, Node};
+use super::found::{Node, ScanPlace};
 use super::scan::Scan;
 use crate::figures::Address;
-use crate::leaks::answers::{Holds, LiveBlock, Referrer};
+use crate::leaks::answers::{Holder, LiveBlock, Referrer};
 use crate::leaks::error::LeakError;
-use crate::os::world::{Name, Refusal, World};
-use crate::os::{Mapped, world};
+use crate::os::world::{MappingName, Refusal, World};
+use crate::os::{MappedSlice, world};
 
 /// The words that point into the block that an address lies in. The caller has cleared the stack.
 #[inline(never)]
 pub(crate) fn referrers(of: Address) -> Result<Vec<Referrer>, LeakError> {
     #[derive(Clone, Copy)]
-    struct Found {
+    struct FoundPointer {
         address: Address,
         block: Option<LiveBlock>,
         thread: Option<u32>,
-        name: Option<Name>,
+        name: Option<MappingName>,
     }
     let found = look(
         |scan, world| {
             let Some(node) = scan.node_of(of.get()) else { return Ok(None) };
-            let mut all = Mapped::new();
+            let mut all = MappedSlice::new();
             let mut is_whole = true;
             let whole = scan.each_pointer_to(node, |holder, address| {
                 let (block, thread, name) = match holder {
-                    Holder::Block(node) => (Some(live_block(scan, node)), None, None),
-                    Holder::Root(mapping) => (None, thread_in(scan, world, mapping), Some(scan.mappings[mapping].name)),
+                    ScanPlace::Block(node) => (Some(live_block(scan, node)), None, None),
+                    ScanPlace::Root(mapping) => {
+                        (None, thread_in(scan, world, mapping), Some(scan.mappings[mapping].name))
+                    }
                 };
-                is_whole &= all.push(Found { address: Address::from(address), block, thread, name }).is_some();
+                is_whole &= all.push(FoundPointer { address: Address::from(address), block, thread, name }).is_some();
             });
             whole.filter(|()| is_whole).ok_or(Refusal::NoMemory)?;
             Ok(Some(all))
         },
         |all| {
             let all = all.ok_or(LeakError::NoBlock)?;
-            let name = |name: Option<Name>| {
+            let name = |name: Option<MappingName>| {
                 String::from_utf8_lossy(name.as_ref().map_or(b"", |name| name.bytes())).into_owned()
             };
-            let referrer = |found: &Found| Referrer {
+            let referrer = |found: &FoundPointer| Referrer {
                 address: found.address,
                 holder: match (found.block, found.thread) {
-                    (Some(block), _) => Holds::Block(block),
-                    (None, Some(thread)) => Holds::Thread(thread),
-                    (None, None) => Holds::Mapping(name(found.name)),
+                    (Some(block), _) => Holder::Block(block),
+                    (None, Some(thread)) => Holder::Thread(thread),
+                    (None, None) => Holder::Mapping(name(found.name)),
                 },
             };
             Ok(all.iter().map(referrer).collect::<Vec<_>>())
@@ -58,7 +60,7 @@ pub(crate) fn referents(of: Address) -> Result<Vec<LiveBlock>, LeakError> {
     let found = look(
         |scan, _| {
             let Some(node) = scan.node_of(of.get()) else { return Ok(None) };
-            let (mut all, mut is_whole) = (Mapped::new(), true);
+            let (mut all, mut is_whole) = (MappedSlice::new(), true);
             scan.each_pointer_from(node, |target| is_whole &= all.push(live_block(scan, target)).is_some());
             if is_whole { Ok(Some(all)) } else { Err(Refusal::NoMemory) }
         },
@@ -76,7 +78,7 @@ pub(crate) fn referents(of: Address) -> Result<Vec<LiveBlock>, LeakError> {
 pub(crate) fn live_blocks() -> Result<Vec<LiveBlock>, LeakError> {
     let found = look(
         |scan, _| {
-            let mut all = Mapped::new();
+            let mut all = MappedSlice::new();
             scan.each_live(|node| all.push(live_block(scan, node))).ok_or(Refusal::NoMemory)?;
             Ok(all)
         },

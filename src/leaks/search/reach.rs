@@ -1,9 +1,9 @@
 //! What the roots lead to, what is left, and who points to whom.
 
-use super::found::{Edge, Holder, Leaked, Node};
+use super::found::{Edge, Node, ScanPlace, UnreachableBlock};
 use super::scan::{Scan, WORD};
 use crate::figures::Address;
-use crate::os::Mapped;
+use crate::os::MappedSlice;
 
 impl Scan<'_> {
     /// Marks all that the roots lead to.
@@ -31,12 +31,13 @@ impl Scan<'_> {
     }
 
     /// The blocks that nothing leads to, and the pointers among them.
-    pub(super) fn leaked(&self) -> Option<(Mapped<Leaked>, Mapped<Edge>)> {
-        let (mut nodes, mut leaked, mut edges) = (Mapped::<Node>::new(), Mapped::new(), Mapped::new());
+    pub(super) fn leaked(&self) -> Option<(MappedSlice<UnreachableBlock>, MappedSlice<Edge>)> {
+        let (mut nodes, mut leaked, mut edges) = (MappedSlice::<Node>::new(), MappedSlice::new(), MappedSlice::new());
         self.each_live(|node| if self.is_marked(node) { Some(()) } else { nodes.push(node) })?;
         for (from, node) in nodes.iter().enumerate() {
             let (start, bytes) = self.block(*node);
-            let mut block = Leaked { address: Address::from(start), bytes, words: [0; 2], facts: self.facts(*node) };
+            let mut block =
+                UnreachableBlock { address: Address::from(start), bytes, words: [0; 2], facts: self.facts(*node) };
             let mut is_whole = true;
             self.words(*node, |address, value| {
                 let Some(target) = self.node_of(value as usize) else {
@@ -58,16 +59,16 @@ impl Scan<'_> {
     }
 
     /// Calls `each` with every word that points into a block, and where that lies.
-    pub(super) fn each_pointer_to(&self, node: Node, mut each: impl FnMut(Holder, usize)) -> Option<()> {
+    pub(super) fn each_pointer_to(&self, node: Node, mut each: impl FnMut(ScanPlace, usize)) -> Option<()> {
         self.each_root_word(|mapping, address, value| {
             if self.node_of(value as usize) == Some(node) {
-                each(Holder::Root(mapping), address);
+                each(ScanPlace::Root(mapping), address);
             }
         });
         self.each_live(|from| {
             self.words(from, |address, value| {
                 if self.node_of(value as usize) == Some(node) {
-                    each(Holder::Block(from), address);
+                    each(ScanPlace::Block(from), address);
                 }
             });
             Some(())

@@ -1,13 +1,13 @@
 //! What is mapped and scanned: the roots, and the holes in them.
 
 use super::scan::{LARGE_NODE, Scan};
-use crate::large::HeldIndex;
+use crate::large::IndexGuard;
 use crate::os::world;
 use crate::os::world::{Caller, Mapping, Stop, World};
 
 impl Scan<'_> {
     /// Finds what of the mappings is no root.
-    pub(super) fn find_holes(&mut self, held: &HeldIndex<'_>, world: &World, caller: &Caller) -> Option<()> {
+    pub(super) fn find_holes(&mut self, held: &IndexGuard<'_>, world: &World, caller: &Caller) -> Option<()> {
         for hole in
             [self.view.region.reservation(), held.range(), Stop::table_range(), caller.own, self.mappings.range()]
         {

@@ -12,9 +12,9 @@
 //! Scan invariant 1: a live block of a pool stays readable, since pools are never unmapped. Those of the backend are
 //! read as the roots are: the program may have closed a page of one.
 
-use super::found::{Node, Sums};
-use crate::large::Large;
-use crate::os::Mapped;
+use super::found::{Node, ScanSums};
+use crate::large::LargeBlock;
+use crate::os::MappedSlice;
 use crate::os::world::{Mapping, Memory};
 use crate::process::View;
 use core::cell::RefCell;
@@ -30,27 +30,27 @@ pub(super) const LARGE_NODE: u64 = 1 << 63;
 
 /// What is reached, and what of it has not been looked into.
 pub(super) struct Marks {
-    pub(super) small: Mapped<u64>,
-    pub(super) large: Mapped<u64>,
-    pub(super) work: Mapped<Node>,
+    pub(super) small: MappedSlice<u64>,
+    pub(super) large: MappedSlice<u64>,
+    pub(super) work: MappedSlice<Node>,
 }
 
 /// The live blocks, and what is reached of them.
 pub(super) struct Scan<'a> {
     pub(super) view: &'a View<'a>,
-    pub(super) large: Mapped<Large>,
+    pub(super) large: MappedSlice<LargeBlock>,
     /// A bit for each step of 8 bytes of the region, as in the free map.
-    pub(super) live: Mapped<u64>,
+    pub(super) live: MappedSlice<u64>,
     pub(super) marks: RefCell<Marks>,
     /// Whether blocks are those of the debug layer, which says what of them is the program's.
     pub(super) is_debug: bool,
-    pub(super) mappings: Mapped<Mapping>,
+    pub(super) mappings: MappedSlice<Mapping>,
     /// What of the mappings is not scanned, by address; they may overlap.
-    pub(super) holes: Mapped<(usize, usize)>,
+    pub(super) holes: MappedSlice<(usize, usize)>,
     /// Addresses in stacks that are in use, and in one for signals: pointers that are nowhere in memory.
-    pub(super) stacks: Mapped<usize>,
+    pub(super) stacks: MappedSlice<usize>,
     pub(super) memory: Memory,
     /// Where the part of the calling thread's stack begins that is scanned.
     pub(super) caller_stack: usize,
-    pub(super) sums: Sums,
+    pub(super) sums: ScanSums,
 }

@@ -9,12 +9,12 @@
 //! It reads what other threads write only through atomics, follows no index or pointer that it has not looked at, and
 //! no list further than it can be long: while threads run it may be wrong, but not harmful.
 
-use super::sums::Sums;
-use super::violation::{Place, Violation, demand};
+use super::sums::HeapSums;
+use super::violation::{Violation, ViolationPlace, demand};
 use crate::debug;
 use crate::geometry::{POOLS_PER_ARENA, SizeClass};
 use crate::heap::OwnedHeap;
-use crate::process::{SHARED, Shared, View, tls};
+use crate::process::{SHARED, SharedState, View, tls};
 use crate::region::{ArenaId, NONE};
 
 /// Checks the whole heap: walks the region, arenas, pools, their records, the magazines and all lists, and holds every
@@ -49,7 +49,7 @@ pub fn check_heap() -> Result<(), Violation> {
 }
 
 /// Checks these pools; `own` is the calling thread's heap.
-pub(crate) fn check_of(shared: &Shared, own: Option<OwnedHeap<'_>>) -> Result<(), Violation> {
+pub(crate) fn check_of(shared: &SharedState, own: Option<OwnedHeap<'_>>) -> Result<(), Violation> {
     shared.with_view(own, View::check).unwrap_or(Ok(()))
 }
 
@@ -57,7 +57,7 @@ impl View<'_> {
     /// Walks everything.
     pub(crate) fn check(&self) -> Result<(), Violation> {
         self.check_counts()?;
-        let mut sums = Sums::default();
+        let mut sums = HeapSums::default();
         for arena in 0..self.carved {
             self.check_arena(ArenaId(arena as u32), &mut sums)?;
         }
@@ -75,8 +75,8 @@ impl View<'_> {
     }
 
     fn check_counts(&self) -> Result<(), Violation> {
-        self.parked_lists.map_err(|what| Violation::new(what, Place::Process))?;
-        let process = |holds, what| demand(holds, what, Place::Process);
+        self.parked_lists.map_err(|what| Violation::new(what, ViolationPlace::Process))?;
+        let process = |holds, what| demand(holds, what, ViolationPlace::Process);
         process(self.carved <= self.open, "more arenas are in use than are open")?;
         process(self.open <= self.region.max_arenas(), "more arenas are open than the region has")?;
         process(self.heaps <= self.region.max_heaps(), "there are more heaps than places for them")?;
@@ -91,22 +91,26 @@ impl View<'_> {
                 demand(
                     found == self.free_arena_count,
                     "the shared list of arenas is shorter than its count",
-                    Place::Process,
+                    ViolationPlace::Process,
                 )?;
                 return Ok(found);
             }
-            demand((next as usize) < self.carved, "the shared list of arenas names one not in use", Place::Process)?;
+            demand(
+                (next as usize) < self.carved,
+                "the shared list of arenas names one not in use",
+                ViolationPlace::Process,
+            )?;
             let (arena, place) = (ArenaId(next), self.arena_place(ArenaId(next)));
             let record = self.region.arena_record(arena);
             demand(record.free_count() == POOLS_PER_ARENA, "an arena on the shared list is not wholly free", place)?;
             next = record.next().get();
         }
-        Err(Violation::new("the shared list of arenas is longer than its count", Place::Process))
+        Err(Violation::new("the shared list of arenas is longer than its count", ViolationPlace::Process))
     }
 
     /// Holds what was found against what was counted.
-    fn check_sums(&self, sums: &Sums, shared_arenas: usize) -> Result<(), Violation> {
-        let process = |holds, what| demand(holds, what, Place::Process);
+    fn check_sums(&self, sums: &HeapSums, shared_arenas: usize) -> Result<(), Violation> {
+        let process = |holds, what| demand(holds, what, ViolationPlace::Process);
         let [listed, on_lists] = sums.listed_pools;
         process(listed == on_lists, "some pool with free blocks is on no list, or some is on two")?;
         let [waiting, queued] = sums.waiting_words;
@@ -115,7 +119,7 @@ impl View<'_> {
         process(arenas == self.carved, "some arena is lost, or has two owners")?;
         process(sums.magazines == self.magazines, "some magazine is lost, or has two owners")?;
         for class in SizeClass::all() {
-            let (sums, place) = (&sums.classes[class.index()], Place::Classes { block_bytes: class.bytes() });
+            let (sums, place) = (&sums.classes[class.index()], ViolationPlace::Classes { block_bytes: class.bytes() });
             demand(sums.pools[0] == sums.pools[1], "the count of pools is not that of the pools there are", place)?;
             let [taken, counted] = sums.taken;
             demand(taken == counted, "live, cached and free blocks do not fill the pools", place)?;

@@ -1,7 +1,7 @@
 //! One heap: its front, magazines and lists.
 
-use super::sums::Sums;
-use super::violation::{Place, Violation, demand};
+use super::sums::HeapSums;
+use super::violation::{Violation, ViolationPlace, demand};
 use crate::geometry::{CLASS_STEP, POOLS_PER_ARENA, SizeClass, WORD_BYTES, WORDS_PER_POOL};
 use crate::heap::{Heap, capacity, is_absent, magazine};
 use crate::process::View;
@@ -22,13 +22,13 @@ const TWO_THREADS: &str = "two threads have freed a block: freed twice";
 const ROOM: usize = (MAGAZINES * magazine::SLOTS).next_power_of_two();
 
 /// Blocks that were found in magazines, by their number in the region.
-struct Found {
+struct MagazineBlocks {
     /// Open addressing; 0 is a free place, another value a block's number plus 1.
     numbers: [usize; ROOM],
     length: usize,
 }
 
-impl Found {
+impl MagazineBlocks {
     fn new() -> Self {
         Self { numbers: [0; ROOM], length: 0 }
     }
@@ -65,8 +65,8 @@ fn spread(number: usize) -> usize {
 }
 
 impl View<'_> {
-    pub(super) fn check_one_heap(&self, index: usize, heap: &Heap, sums: &mut Sums) -> Result<(), Violation> {
-        let place = Place::Heap { index };
+    pub(super) fn check_one_heap(&self, index: usize, heap: &Heap, sums: &mut HeapSums) -> Result<(), Violation> {
+        let place = ViolationPlace::Heap { index };
         demand(heap.front.is_of(&self.region, index), "Front invariant 1: the front has changed", place)?;
         let mut pools = 0;
         for class in SizeClass::all() {
@@ -83,10 +83,16 @@ impl View<'_> {
 
     /// Magazines of a class: each block in them is there once and nowhere else; those of other heaps are where they may
     /// be.
-    fn check_magazines(&self, index: usize, heap: &Heap, class: SizeClass, sums: &mut Sums) -> Result<(), Violation> {
-        let place = Place::Class { heap: index, block_bytes: class.bytes() };
+    fn check_magazines(
+        &self,
+        index: usize,
+        heap: &Heap,
+        class: SizeClass,
+        sums: &mut HeapSums,
+    ) -> Result<(), Violation> {
+        let place = ViolationPlace::Class { heap: index, block_bytes: class.bytes() };
         let state = heap.class(class);
-        let mut found = Found::new();
+        let mut found = MagazineBlocks::new();
         let has_loaded = !is_absent(heap.head(class).top());
         demand(has_loaded || is_absent(state.previous()), "a heap has a previous magazine and no loaded one", place)?;
         demand(state.depot.length() <= magazine::DEPOT_SLOTS, "a depot holds more than it has room for", place)?;
@@ -113,7 +119,7 @@ impl View<'_> {
             let may_be_own = number != FOREIGN;
             let may_be_foreign = number == FOREIGN || state.cached_foreign() > 0;
             for block in magazine::held(top, held) {
-                let place = Place::Block { address: block.addr(), block_bytes: class.bytes() };
+                let place = ViolationPlace::Block { address: block.addr(), block_bytes: class.bytes() };
                 let owner = self.check_cached_block(block, class, place)?;
                 let is_expected = if owner == index { may_be_own } else { may_be_foreign };
                 demand(is_expected, "a magazine holds a block of another heap or class", place)?;
@@ -125,7 +131,7 @@ impl View<'_> {
     }
 
     /// A block in a magazine: it is one, and not free in its pool. Returns the index of the heap that owns the pool.
-    fn check_cached_block(&self, block: *mut u8, class: SizeClass, place: Place) -> Result<usize, Violation> {
+    fn check_cached_block(&self, block: *mut u8, class: SizeClass, place: ViolationPlace) -> Result<usize, Violation> {
         let Some(offset) = self.region.offset_of(block.addr()) else {
             return Err(Violation::new("a magazine holds what is no block", place));
         };
@@ -161,8 +167,8 @@ impl View<'_> {
         let parts = of_others().count().div_ceil(ROOM / 2);
         for part in 0..parts {
             let is_in_part = |block: &*mut u8| (spread(self.number(*block)) / ROOM) % parts == part;
-            let place = |block: *mut u8| Place::Block { address: block.addr(), block_bytes: class.bytes() };
-            let mut found = Found::new();
+            let place = |block: *mut u8| ViolationPlace::Block { address: block.addr(), block_bytes: class.bytes() };
+            let mut found = MagazineBlocks::new();
             for block in of_others().filter(is_in_part) {
                 demand(found.add(self.number(block)), TWO_THREADS, place(block))?;
             }
@@ -207,8 +213,8 @@ impl View<'_> {
     }
 
     /// The class's list of partly used pools.
-    fn check_partial(&self, index: usize, heap: &Heap, class: SizeClass, sums: &mut Sums) -> Result<(), Violation> {
-        let place = Place::Class { heap: index, block_bytes: class.bytes() };
+    fn check_partial(&self, index: usize, heap: &Heap, class: SizeClass, sums: &mut HeapSums) -> Result<(), Violation> {
+        let place = ViolationPlace::Class { heap: index, block_bytes: class.bytes() };
         let list = heap.partial(class);
         let (mut previous, mut next) = (NONE, list.first());
         for _ in 0..=self.carved * POOLS_PER_ARENA {
@@ -233,8 +239,8 @@ impl View<'_> {
     }
 
     /// The heap's arenas, by how many free pools they have.
-    fn check_arenas(&self, index: usize, heap: &Heap, sums: &mut Sums) -> Result<(), Violation> {
-        let place = Place::Heap { index };
+    fn check_arenas(&self, index: usize, heap: &Heap, sums: &mut HeapSums) -> Result<(), Violation> {
+        let place = ViolationPlace::Heap { index };
         let mut arenas = 0;
         for free in 0..=POOLS_PER_ARENA {
             let (first, is_marked) = heap.arenas().with_free(free);
@@ -264,8 +270,8 @@ impl View<'_> {
     }
 
     /// Words with remote frees for the heap.
-    fn check_pending(&self, index: usize, heap: &Heap, sums: &mut Sums) -> Result<(), Violation> {
-        let place = Place::Heap { index };
+    fn check_pending(&self, index: usize, heap: &Heap, sums: &mut HeapSums) -> Result<(), Violation> {
+        let place = ViolationPlace::Heap { index };
         let words = self.carved * POOLS_PER_ARENA * WORDS_PER_POOL;
         for first in [heap.taken_words(), heap.pending().first()] {
             let (mut next, mut length) = (first, 0);
@@ -283,8 +289,8 @@ impl View<'_> {
     }
 
     /// Empty magazines, each linked to the next by its slot 0.
-    fn check_spare(&self, index: usize, heap: &Heap, sums: &mut Sums) -> Result<(), Violation> {
-        let place = Place::Heap { index };
+    fn check_spare(&self, index: usize, heap: &Heap, sums: &mut HeapSums) -> Result<(), Violation> {
+        let place = ViolationPlace::Heap { index };
         let (mut next, mut length) = (heap.spare(), 0);
         while !next.is_null() {
             demand(self.is_magazine(next), "a spare magazine is none of the table's", place)?;
@@ -299,7 +305,7 @@ impl View<'_> {
 }
 
 /// Adds what a heap has counted of a class.
-fn count(heap: &Heap, class: SizeClass, sums: &mut Sums) {
+fn count(heap: &Heap, class: SizeClass, sums: &mut HeapSums) {
     let state = heap.class(class);
     let sums = &mut sums.classes[class.index()];
     sums.pools[1] += state.pools.value() as usize;

@@ -1,7 +1,7 @@
 //! Arenas, and the pools in them: records, tags, and words of the two maps.
 
-use super::sums::Sums;
-use super::violation::{Place, Violation, demand};
+use super::sums::HeapSums;
+use super::violation::{Violation, ViolationPlace, demand};
 use crate::geometry::{POOL_BYTES, POOLS_PER_ARENA, SizeClass, WORDS_PER_POOL};
 use crate::process::View;
 use crate::region::{ArenaId, PoolId, PoolState, RemoteMap, Tag};
@@ -9,7 +9,7 @@ use crate::sync::Ordering;
 
 impl View<'_> {
     /// Looks at one arena in use.
-    pub(super) fn check_arena(&self, arena: ArenaId, sums: &mut Sums) -> Result<(), Violation> {
+    pub(super) fn check_arena(&self, arena: ArenaId, sums: &mut HeapSums) -> Result<(), Violation> {
         let free_pools = self.region.arena_record(arena).free_pools();
         let tags = || (0..POOLS_PER_ARENA as u32).map(|position| self.tag(arena.pool(position)));
         let owner = tags().find(|tag| !tag.is_free()).map(Tag::heap);
@@ -45,7 +45,7 @@ impl View<'_> {
         Ok(())
     }
 
-    fn check_pool(&self, pool: PoolId, tag: Tag, heap: usize, sums: &mut Sums) -> Result<(), Violation> {
+    fn check_pool(&self, pool: PoolId, tag: Tag, heap: usize, sums: &mut HeapSums) -> Result<(), Violation> {
         let (record, place) = (self.region.pool_record(pool), self.pool_place(pool));
         let Some(class) = record.known_class() else {
             return Err(Violation::new("a pool's record has a class that there is not", place));
@@ -85,8 +85,8 @@ impl View<'_> {
         (pool.first_word()..).take(WORDS_PER_POOL)
     }
 
-    pub(super) fn pool_place(&self, pool: PoolId) -> Place {
-        Place::Pool { address: self.region.block(pool.0 as usize * POOL_BYTES).addr() }
+    pub(super) fn pool_place(&self, pool: PoolId) -> ViolationPlace {
+        ViolationPlace::Pool { address: self.region.block(pool.0 as usize * POOL_BYTES).addr() }
     }
 
     /// Whether a heap owns a pool in use, as one of a class.

@@ -1,6 +1,6 @@
 //! What the check has found, and what the heaps have counted.
 
-use super::violation::Place;
+use super::violation::ViolationPlace;
 use crate::geometry::{ARENA_BYTES, CLASSES, POOL_BYTES, POOLS_PER_ARENA};
 use crate::process::View;
 use crate::region::ArenaId;
@@ -8,7 +8,7 @@ use static_assertions::const_assert_eq;
 
 /// Sums of what has been found, and of what the heaps have counted.
 #[derive(Default)]
-pub(super) struct Sums {
+pub(super) struct HeapSums {
     pub(super) classes: [ClassSums; CLASSES],
     /// Pools that are on a class's list, by their state, and as found on the lists.
     pub(super) listed_pools: [usize; 2],
@@ -37,7 +37,7 @@ const_assert_eq!(POOLS_PER_ARENA * POOL_BYTES, ARENA_BYTES);
 
 impl View<'_> {
     /// The place of an arena, for a violation.
-    pub(super) fn arena_place(&self, arena: ArenaId) -> Place {
-        Place::Arena { address: self.region.block(arena.0 as usize * ARENA_BYTES).addr() }
+    pub(super) fn arena_place(&self, arena: ArenaId) -> ViolationPlace {
+        ViolationPlace::Arena { address: self.region.block(arena.0 as usize * ARENA_BYTES).addr() }
     }
 }

@@ -12,12 +12,12 @@ use core::fmt::{self, Display, Formatter};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Violation {
     what: &'static str,
-    place: Place,
+    place: ViolationPlace,
 }
 
 /// Where a violation was seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Place {
+pub(crate) enum ViolationPlace {
     /// What all heaps share.
     Process,
     /// The heap with this index.
@@ -35,7 +35,7 @@ pub(crate) enum Place {
 }
 
 impl Violation {
-    pub(crate) fn new(what: &'static str, place: Place) -> Self {
+    pub(crate) fn new(what: &'static str, place: ViolationPlace) -> Self {
         Self { what, place }
     }
 }
@@ -46,18 +46,20 @@ impl Display for Violation {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         f.write_str(self.what)?;
         match self.place {
-            Place::Process => Ok(()),
-            Place::Heap { index } => write!(f, ", in heap {index}"),
-            Place::Class { heap, block_bytes } => write!(f, ", in heap {heap}, blocks of {block_bytes} bytes"),
-            Place::Classes { block_bytes } => write!(f, ", blocks of {block_bytes} bytes"),
-            Place::Arena { address } => write!(f, ", in the arena at {address:#x}"),
-            Place::Pool { address } => write!(f, ", in the pool at {address:#x}"),
-            Place::Block { address, block_bytes } => write!(f, ", at {address:#x}, a block of {block_bytes} bytes"),
+            ViolationPlace::Process => Ok(()),
+            ViolationPlace::Heap { index } => write!(f, ", in heap {index}"),
+            ViolationPlace::Class { heap, block_bytes } => write!(f, ", in heap {heap}, blocks of {block_bytes} bytes"),
+            ViolationPlace::Classes { block_bytes } => write!(f, ", blocks of {block_bytes} bytes"),
+            ViolationPlace::Arena { address } => write!(f, ", in the arena at {address:#x}"),
+            ViolationPlace::Pool { address } => write!(f, ", in the pool at {address:#x}"),
+            ViolationPlace::Block { address, block_bytes } => {
+                write!(f, ", at {address:#x}, a block of {block_bytes} bytes")
+            }
         }
     }
 }
 
 /// `Err` with the violation unless the condition holds.
-pub(crate) fn demand(condition: bool, what: &'static str, place: Place) -> Result<(), Violation> {
+pub(crate) fn demand(condition: bool, what: &'static str, place: ViolationPlace) -> Result<(), Violation> {
     if condition { Ok(()) } else { Err(Violation::new(what, place)) }
 }

@@ -15,17 +15,17 @@ pub(crate) struct Mapping {
     pub(crate) is_closed: bool,
     /// Whether pages without an entry in the page table hold nothing.
     pub(crate) is_private: bool,
-    pub(crate) name: Name,
+    pub(crate) name: MappingName,
 }
 
 /// The end of a mapping's name: a path, or what the kernel says in brackets; empty for anonymous memory.
 #[derive(Clone, Copy)]
-pub(crate) struct Name {
+pub(crate) struct MappingName {
     bytes: [u8; 48],
     length: u8,
 }
 
-impl Name {
+impl MappingName {
     fn of(name: &[u8]) -> Self {
         let mut bytes = [0; 48];
         let tail = &name[name.len().saturating_sub(bytes.len())..];
@@ -94,7 +94,7 @@ fn parsed(line: &[u8]) -> Option<Mapping> {
         is_root: line.has(0, b'r') && is_worth_it && !is_kernels,
         is_closed: line.rights.starts_with(b"---"),
         is_private,
-        name: Name::of(name),
+        name: MappingName::of(name),
     })
 }
 

@@ -10,7 +10,7 @@ pub(crate) mod places;
 pub(crate) mod stop;
 pub(crate) mod stack;
 
-pub(crate) use maps::{Mapping, Name, each_mapping};
+pub(crate) use maps::{Mapping, MappingName, each_mapping};
 pub(crate) use memory::Memory;
 pub(crate) use refusal::Refusal;
 pub(crate) use stack::{Caller, clear_stack, on_own_stack};

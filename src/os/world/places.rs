@@ -11,12 +11,12 @@ pub(super) const NO_THREAD: u32 = u32::MAX;
 pub(super) const FIRST_PLACES: usize = 1024;
 
 /// Bytes in memory before a table's first place: how many places there are.
-const HEADER_BYTES: usize = size_of::<Place>();
+const HEADER_BYTES: usize = size_of::<ThreadPlace>();
 
 /// A thread that is asked to stop, or has. Zero is a free place.
 #[repr(C)]
 #[derive(Default)]
-pub(crate) struct Place {
+pub(crate) struct ThreadPlace {
     pub(super) thread: AtomicU32,
     /// A round, and what has become of the thread in it.
     pub(super) state: AtomicU32,
@@ -34,17 +34,17 @@ pub(crate) struct Place {
 
 /// The places, in memory of their own.
 #[derive(Clone, Copy)]
-pub(super) struct Table {
-    pub(super) places: NonNull<Place>,
+pub(super) struct ThreadPlaces {
+    pub(super) places: NonNull<ThreadPlace>,
     pub(super) count: usize,
 }
 
-impl Table {
+impl ThreadPlaces {
     /// The table whose places begin there.
     ///
     /// # Safety
     /// * [`make`](Self::make) made it, and nobody has unmapped it.
-    pub(super) unsafe fn at(places: NonNull<Place>) -> Self {
+    pub(super) unsafe fn at(places: NonNull<ThreadPlace>) -> Self {
         // SAFETY: a header lies before the places.
         let header = unsafe { places.byte_sub(HEADER_BYTES) };
         // SAFETY: the caller's promise; the count in it is never written again.
@@ -54,7 +54,7 @@ impl Table {
 
     /// A table with so many places. `None` without memory.
     pub(super) fn make(count: usize) -> Option<Self> {
-        let bytes = (HEADER_BYTES + count * size_of::<Place>()).next_multiple_of(page_bytes());
+        let bytes = (HEADER_BYTES + count * size_of::<ThreadPlace>()).next_multiple_of(page_bytes());
         let start = reserve(bytes)?;
         // SAFETY: just reserved.
         if !unsafe { open(start, bytes) } {
@@ -71,30 +71,30 @@ impl Table {
 
     pub(super) fn range(self) -> (usize, usize) {
         let start = self.places.addr().get();
-        (start - HEADER_BYTES, start + self.count * size_of::<Place>())
+        (start - HEADER_BYTES, start + self.count * size_of::<ThreadPlace>())
     }
 
-    pub(super) fn places(&self) -> &[Place] {
+    pub(super) fn places(&self) -> &[ThreadPlace] {
         // SAFETY: so many were made, they are atomics, and stay mapped (Stop invariant 2).
         unsafe { core::slice::from_raw_parts(self.places.as_ptr(), self.count) }
     }
 
     /// The places where a thread may be, in turn: it is in none behind one that is free.
-    fn places_of(&self, thread: u32) -> impl Iterator<Item = (&Place, u32)> {
+    fn places_of(&self, thread: u32) -> impl Iterator<Item = (&ThreadPlace, u32)> {
         let first = thread.wrapping_mul(0x9E37_79B9) as usize % self.count;
         let (before, from) = self.places().split_at(first);
         from.iter().chain(before).map(|place| (place, place.thread.load(Ordering::Acquire)))
     }
 
     /// The place of a thread.
-    pub(super) fn place(&self, thread: u32) -> Option<&Place> {
+    pub(super) fn place(&self, thread: u32) -> Option<&ThreadPlace> {
         let (place, there) = self.places_of(thread).find(|(_, there)| *there == thread || *there == 0)?;
         (there == thread).then_some(place)
     }
 
     /// A place for a thread that has none: a free one, or that of a thread which has ended. `None` if all are taken by
     /// others.
-    pub(super) fn new_place(&self, thread: u32) -> Option<&Place> {
+    pub(super) fn new_place(&self, thread: u32) -> Option<&ThreadPlace> {
         self.places_of(thread).find(|(_, there)| *there == NO_THREAD || *there == 0).map(|(place, _)| place)
     }
 }

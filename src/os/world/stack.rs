@@ -30,9 +30,9 @@ fn on_signal_stack() -> bool {
 
 /// Signals that are blocked for the calling thread until this is dropped: all, by the kernel's own call. The C
 /// library's leaves those open by which it ends a cancelled thread, and others would stay stopped.
-struct Blocked(u64);
+struct SignalMask(u64);
 
-impl Blocked {
+impl SignalMask {
     fn new() -> Self {
         Self(Self::set(u64::MAX))
     }
@@ -47,7 +47,7 @@ impl Blocked {
     }
 }
 
-impl Drop for Blocked {
+impl Drop for SignalMask {
     fn drop(&mut self) {
         Self::set(self.0);
     }
@@ -99,7 +99,7 @@ pub(crate) fn on_own_stack<R>(body: impl FnOnce(&Caller) -> R) -> Option<R> {
     let is_open = unsafe { open(bottom, STACK_BYTES - page) };
     let mut result = None;
     if is_open {
-        let _blocked = Blocked::new();
+        let _blocked = SignalMask::new();
         let call = Call { body: Some(body), own, on_signal_stack: on_signal_stack(), result: None };
         let begin = begin_of(&call);
         // At the low end of the new stack: room for an answer on the caller's would show what was there before.

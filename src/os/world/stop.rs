@@ -17,7 +17,7 @@
 //! * **W** (wait): the load is `Acquire` and pairs with S.
 //! * **E** (end): the store is `Release` and pairs with the handler's `Acquire` load of the round.
 
-use super::places::{FIRST_PLACES, NO_THREAD, Place, Table};
+use super::places::{FIRST_PLACES, NO_THREAD, ThreadPlace, ThreadPlaces};
 use super::refusal::Refusal;
 use super::threads::{
     SignalState, are_numbers_ours, each_thread, nanoseconds_run, send, signal_state, this_thread, thread_pointer,
@@ -63,7 +63,7 @@ const RUN_WITH_BLOCKED: u64 = 20_000_000;
 pub(crate) struct Stop {
     round: AtomicU32,
     /// The first of the places; before them, in their memory, how many there are.
-    places: AtomicPtr<Place>,
+    places: AtomicPtr<ThreadPlace>,
     /// The signal; 0 for the usual one.
     signal: AtomicI32,
     /// The signal for which the handler is installed; 0 for none.
@@ -86,7 +86,7 @@ pub(crate) static STOP: Stop = Stop::new();
 
 /// A thread that is stopped, or could not be.
 #[derive(Clone, Copy)]
-pub(crate) struct Stopped {
+pub(crate) struct StoppedThread {
     pub(crate) thread: u32,
     /// From where on its stack is in use; `None` if it could not be stopped.
     pub(crate) stack: Option<usize>,
@@ -98,17 +98,17 @@ pub(crate) struct Stopped {
 
 /// Proof that the other threads are stopped; they run on when it is dropped.
 pub(crate) struct World {
-    table: Table,
+    table: ThreadPlaces,
     /// When the first was asked.
     since: Instant,
 }
 
 impl Stop {
     /// The table that is in use now.
-    fn table(&self) -> Option<Table> {
+    fn table(&self) -> Option<ThreadPlaces> {
         let places = NonNull::new(self.places.load(Ordering::Acquire))?;
         // SAFETY: `new_table` made it, and it stays mapped (Stop invariant 2).
-        Some(unsafe { Table::at(places) })
+        Some(unsafe { ThreadPlaces::at(places) })
     }
 
     /// The signal by which threads are stopped.
@@ -180,15 +180,15 @@ impl Stop {
         Ok(world)
     }
 
-    fn new_table(&self, places: usize) -> Result<Table, Refusal> {
-        let table = Table::make(places).ok_or(Refusal::NoMemory)?;
+    fn new_table(&self, places: usize) -> Result<ThreadPlaces, Refusal> {
+        let table = ThreadPlaces::make(places).ok_or(Refusal::NoMemory)?;
         self.places.store(table.places.as_ptr(), Ordering::Release);
         Ok(table)
     }
 
     /// Where the table of threads lies, which holds pointers to stacks only.
     pub(crate) fn table_range() -> (usize, usize) {
-        STOP.table().map_or((0, 0), Table::range)
+        STOP.table().map_or((0, 0), ThreadPlaces::range)
     }
 }
 
@@ -248,7 +248,7 @@ impl World {
             let is_look = looks % 16 == 15;
             let (mut is_open, mut are_asleep) = (false, true);
             // Ordering W.
-            let open = |place: &&Place| place.state.load(Ordering::Acquire) == state(round, ASKED);
+            let open = |place: &&ThreadPlace| place.state.load(Ordering::Acquire) == state(round, ASKED);
             for place in self.table.places().iter().filter(open) {
                 is_open = true;
                 // A look at a thread's file costs more than the thread needs to answer.
@@ -268,7 +268,7 @@ impl World {
     }
 
     /// Looks why a thread does not answer. Returns whether it sleeps, and blocks the signal.
-    fn look(&self, place: &Place, round: u32, signal: c_int, waited: Duration, looks_at_sleepers: u32) -> bool {
+    fn look(&self, place: &ThreadPlace, round: u32, signal: c_int, waited: Duration, looks_at_sleepers: u32) -> bool {
         let thread = place.thread.load(Ordering::Relaxed);
         let give_up = || {
             let (asked, given_up) = (state(round, ASKED), state(round, GIVEN_UP));
@@ -318,14 +318,14 @@ impl World {
     }
 
     /// Each other thread, stopped or not.
-    pub(crate) fn threads(&self) -> impl Iterator<Item = Stopped> {
+    pub(crate) fn threads(&self) -> impl Iterator<Item = StoppedThread> {
         self.table.places().iter().filter_map(|place| {
             let stack = match place.state.load(Ordering::Acquire) & 3 {
                 STOPPED => Some(place.stack.load(Ordering::Relaxed)),
                 GIVEN_UP => None,
                 _ => return None,
             };
-            Some(Stopped {
+            Some(StoppedThread {
                 thread: place.thread.load(Ordering::Relaxed),
                 stack,
                 pointer: place.pointer.load(Ordering::Relaxed),

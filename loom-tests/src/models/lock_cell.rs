@@ -4,7 +4,7 @@
 //! loom knows no fork: see `forks`.
 
 use super::explore;
-use crate::sync::{AtomicU32, Guarded, Lock, Locked, Ordering};
+use crate::sync::{AtomicU32, Lock, LockCell, Ordering, PlainCell};
 use loom::sync::Arc;
 use loom::thread;
 use std::mem;
@@ -16,8 +16,8 @@ const CHILD: u32 = 2;
 /// Two values that a holder keeps equal.
 type Pair = [usize; 2];
 
-fn pair() -> Locked<Pair> {
-    Locked::around(Lock::around(AtomicU32::new(0)), Guarded::new([0; 2]))
+fn pair() -> LockCell<Pair> {
+    LockCell::around(Lock::around(AtomicU32::new(0)), PlainCell::new([0; 2]))
 }
 
 /// Adds to both values in turn. They are equal before and after.
@@ -123,7 +123,7 @@ fn one_of_two_threads_mends() {
         let mut held = value.hold_as(|| PARENT, not_inherited);
         held[0] += 1;
         mem::forget(held);
-        let enter = |value: &Locked<Pair>| {
+        let enter = |value: &LockCell<Pair>| {
             let mut is_mended_here = false;
             let mend = |pair: &mut Pair| {
                 assert_eq!(*pair, [1, 0]);

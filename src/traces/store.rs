@@ -1,14 +1,14 @@
-//! The depot of backtraces: each is kept once.
+//! The store of backtraces: each is kept once.
 //!
 //! ```text
 //!   buckets, 4 bytes each | records: next and length and hash, 8 bytes | counts, of the profiler | addresses of code | ...
 //! ```
 //! Memory of its own, reserved at the first backtrace, opened in steps, bounded, never given back.
 //!
-//! Depot invariant 1: the holder of the lock alone writes.
-//! Depot invariant 2: a record is never changed once a bucket leads to it, but for its counts.
-//! Depot invariant 3: words are counted as used before they are written, so that a fork in between leaves at most a
-//! gap.
+//! Trace store invariant 1: the holder of the lock alone writes.
+//! Trace store invariant 2: a record is never changed once a bucket leads to it, but for its counts.
+//! Trace store invariant 3: words are counted as used before they are written, so that a fork in between leaves at most
+//! a gap.
 //!
 //! # Ordering
 //! * **P** (publish): the store to a bucket is `Release`, as is that of the start of the memory.
@@ -23,43 +23,43 @@ use core::sync::atomic::AtomicU64;
 use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 use static_assertions::const_assert;
 
-/// Addresses of the depot: so many bytes of backtraces are kept, and no more.
-const DEPOT_BYTES: usize = 64 << 20;
+/// Addresses of the store: so many bytes of backtraces are kept, and no more.
+const STORE_BYTES: usize = 64 << 20;
 /// A power of two.
 const BUCKETS: usize = 1 << 16;
 const BUCKETS_BYTES: usize = BUCKETS * size_of::<AtomicU32>();
 /// Opened at once, a multiple of the system's pages.
 const STEP_BYTES: usize = 1 << 20;
-const WORDS: usize = (DEPOT_BYTES - BUCKETS_BYTES) / size_of::<u64>();
+const WORDS: usize = (STORE_BYTES - BUCKETS_BYTES) / size_of::<u64>();
 
 /// Words of a record between its first and the addresses.
 const COUNTS: usize = if cfg!(feature = "profile") { 2 } else { 0 };
 
-const_assert!(BUCKETS.is_power_of_two() && DEPOT_BYTES % STEP_BYTES == 0);
+const_assert!(BUCKETS.is_power_of_two() && STORE_BYTES % STEP_BYTES == 0);
 // Numbers fit, and a length fits into a byte.
 const_assert!(WORDS < u32::MAX as usize && MOST_FRAMES < 1 << 8);
 
 /// The backtraces seen so far.
-pub(crate) struct Depot {
+pub(crate) struct TraceStore {
     lock: Lock,
     /// Null until there is memory. Orderings P and F.
     start: AtomicPtr<AtomicU32>,
-    /// Words of records (Depot invariant 3). Relaxed: under the lock.
+    /// Words of records (Trace store invariant 3). Relaxed: under the lock.
     used: AtomicUsize,
     /// Bytes that are open. Relaxed: under the lock.
     open: AtomicUsize,
 }
 
 /// The backtraces.
-pub(crate) static TRACES: Depot = Depot::new();
+pub(crate) static TRACES: TraceStore = TraceStore::new();
 
-/// The depot's memory, whose buckets are open.
+/// The store's memory, whose buckets are open.
 #[derive(Clone, Copy)]
-struct Memory {
+struct StoreMemory {
     start: NonNull<AtomicU32>,
 }
 
-impl Memory {
+impl StoreMemory {
     fn bucket(&self, hash: u64) -> &'static AtomicU32 {
         // SAFETY: there are so many buckets.
         let bucket = unsafe { self.start.add(hash as usize % BUCKETS) };
@@ -76,14 +76,14 @@ impl Memory {
     /// The first word of a record: the number of the next one in its low half, what tells records apart in its high
     /// one.
     fn head(&self, id: TraceId) -> u64 {
-        // SAFETY: Depot invariant 2.
+        // SAFETY: Trace store invariant 2.
         unsafe { self.word(id.get() as usize - 1).read() }
     }
 
     fn frames(&self, id: TraceId) -> &'static [usize] {
         let length = (self.head(id) >> 32) as usize % (1 << 8);
         let first = self.word(id.get() as usize + COUNTS);
-        // SAFETY: Depot invariant 2: so many words follow the first and the counts.
+        // SAFETY: Trace store invariant 2: so many words follow the first and the counts.
         unsafe { core::slice::from_raw_parts(first.as_ptr().cast(), length) }
     }
 
@@ -118,7 +118,7 @@ fn hash(frames: &[usize]) -> u64 {
     hash ^ hash >> 32
 }
 
-impl Depot {
+impl TraceStore {
     pub(crate) const fn new() -> Self {
         Self {
             lock: Lock::new(),
@@ -128,9 +128,9 @@ impl Depot {
         }
     }
 
-    fn memory(&self) -> Option<Memory> {
+    fn memory(&self) -> Option<StoreMemory> {
         // Ordering F.
-        NonNull::new(self.start.load(Ordering::Acquire)).map(|start| Memory { start })
+        NonNull::new(self.start.load(Ordering::Acquire)).map(|start| StoreMemory { start })
     }
 
     /// The number of this backtrace, which is kept now if it is new. `None` if there is no more room.
@@ -139,7 +139,7 @@ impl Depot {
         if let Some(id) = self.memory().and_then(|memory| memory.find(hash, frames)) {
             return Some(id);
         }
-        // In a child of a fork nothing has to be mended if another thread held it (Depot invariants 2 and 3).
+        // In a child of a fork nothing has to be mended if another thread held it (Trace store invariants 2 and 3).
         let _guard = self.lock.lock();
         let memory = self.memory().or_else(|| self.map())?;
         if let Some(id) = memory.find(hash, frames) {
@@ -153,7 +153,7 @@ impl Depot {
         self.used.store(end, Ordering::Relaxed);
         let bucket = memory.bucket(hash);
         let next = u64::from(bucket.load(Ordering::Relaxed));
-        // SAFETY: open, and nobody else's (Depot invariant 1).
+        // SAFETY: open, and nobody else's (Trace store invariant 1).
         unsafe { memory.word(first).write(mark(hash, frames) << 32 | next) };
         for (word, frame) in (first + 1 + COUNTS..).zip(frames) {
             // SAFETY: as above.
@@ -167,13 +167,13 @@ impl Depot {
 
     /// Reserves the memory, with the buckets open.
     #[cold]
-    fn map(&self) -> Option<Memory> {
-        let start = os::reserve(DEPOT_BYTES)?;
-        let memory = Memory { start: start.cast() };
+    fn map(&self) -> Option<StoreMemory> {
+        let start = os::reserve(STORE_BYTES)?;
+        let memory = StoreMemory { start: start.cast() };
         self.open.store(0, Ordering::Relaxed);
         if !self.open(memory, BUCKETS_BYTES) {
             // SAFETY: just reserved, and nobody uses it.
-            unsafe { os::unreserve(start, DEPOT_BYTES) };
+            unsafe { os::unreserve(start, STORE_BYTES) };
             return None;
         }
         // Ordering P.
@@ -182,7 +182,7 @@ impl Depot {
     }
 
     /// Sees to it that so many bytes are open.
-    fn open(&self, memory: Memory, bytes: usize) -> bool {
+    fn open(&self, memory: StoreMemory, bytes: usize) -> bool {
         let open = self.open.load(Ordering::Relaxed);
         if bytes <= open {
             return true;
@@ -239,10 +239,10 @@ mod tests {
     use std::collections::BTreeMap;
 
     #[test]
-    fn the_depot_keeps_each_backtrace_once() {
-        let depot: &'static Depot = Box::leak(Box::new(Depot::new()));
+    fn the_store_keeps_each_backtrace_once() {
+        let store: &'static TraceStore = Box::leak(Box::new(TraceStore::new()));
         let trace = |number: usize| (0..number % 9).map(move |frame| frame * number + 1).collect::<Vec<_>>();
-        let of_thread = || (0..20_000).map(|number| (trace(number), depot.insert(&trace(number)).unwrap()));
+        let of_thread = || (0..20_000).map(|number| (trace(number), store.insert(&trace(number)).unwrap()));
         let all: Vec<_> = std::thread::scope(|scope| {
             let threads: Vec<_> = (0..4).map(|_| scope.spawn(|| of_thread().collect::<Vec<_>>())).collect();
             threads.into_iter().map(|thread| thread.join().unwrap()).collect()
@@ -250,19 +250,19 @@ mod tests {
         let ids: BTreeMap<_, _> = all[0].iter().cloned().collect();
         for (trace, id) in all.iter().flatten() {
             assert_eq!(ids[trace], *id);
-            assert_eq!(depot.frames(*id), trace);
+            assert_eq!(store.frames(*id), trace);
         }
     }
 
     #[test]
-    fn a_full_depot_takes_no_more_and_keeps_what_it_has() {
-        let depot: &'static Depot = Box::leak(Box::new(Depot::new()));
-        let first = depot.insert(&[1, 2, 3]).unwrap();
-        depot.used.store(WORDS - 3 - COUNTS, Ordering::Relaxed);
-        assert_eq!(depot.insert(&[1, 2, 4]), None);
-        let last = depot.insert(&[7, 8]).unwrap();
-        assert_eq!(depot.insert(&[]), None);
-        assert_eq!((depot.insert(&[1, 2, 3]), depot.insert(&[7, 8])), (Some(first), Some(last)));
-        assert_eq!((depot.frames(first), depot.frames(last)), (&[1, 2, 3][..], &[7, 8][..]));
+    fn a_full_store_takes_no_more_and_keeps_what_it_has() {
+        let store: &'static TraceStore = Box::leak(Box::new(TraceStore::new()));
+        let first = store.insert(&[1, 2, 3]).unwrap();
+        store.used.store(WORDS - 3 - COUNTS, Ordering::Relaxed);
+        assert_eq!(store.insert(&[1, 2, 4]), None);
+        let last = store.insert(&[7, 8]).unwrap();
+        assert_eq!(store.insert(&[]), None);
+        assert_eq!((store.insert(&[1, 2, 3]), store.insert(&[7, 8])), (Some(first), Some(last)));
+        assert_eq!((store.frames(first), store.frames(last)), (&[1, 2, 3][..], &[7, 8][..]));
     }
 }

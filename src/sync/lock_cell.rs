@@ -4,39 +4,39 @@
 //! half-changed, and that thread does not exist there. The lock names the generation of its holder ([`Lock`]). So the
 //! first thread of the child that takes the lock knows, and mends the value before it uses it.
 //!
-//! Locked invariant 1: only the holder of the lock touches the value, or a thread with `&mut` to the `Locked`.
-//! Locked invariant 2: a value that a fork copied while another thread held its lock is mended, once, before any other
-//! use.
+//! Lock cell invariant 1: only the holder of the lock touches the value, or a thread with `&mut` to the `LockCell`.
+//! Lock cell invariant 2: a value that a fork copied while another thread held its lock is mended, once, before any
+//! other use.
 
-use super::atoms::Guarded;
+use super::atoms::PlainCell;
 use super::lock::{Guard, Lock};
 use core::ops::{Deref, DerefMut};
 
 /// A value behind a lock.
-pub(crate) struct Locked<T> {
+pub(crate) struct LockCell<T> {
     lock: Lock,
-    value: Guarded<T>,
+    value: PlainCell<T>,
 }
 
-// SAFETY: Locked invariant 1: one thread at a time has the value, and the lock orders their uses.
-unsafe impl<T: Send> Sync for Locked<T> {}
+// SAFETY: Lock cell invariant 1: one thread at a time has the value, and the lock orders their uses.
+unsafe impl<T: Send> Sync for LockCell<T> {}
 
 /// Access to the value, for the holder of the lock. Unlocks when dropped.
-pub(crate) struct Held<'a, T> {
-    value: &'a Guarded<T>,
+pub(crate) struct LockCellGuard<'a, T> {
+    value: &'a PlainCell<T>,
     guard: Guard<'a>,
 }
 
-impl<T> Locked<T> {
+impl<T> LockCell<T> {
     /// A value behind its lock. The caller makes both parts, since those of the models have no `const` constructors.
-    pub(crate) const fn around(lock: Lock, value: Guarded<T>) -> Self {
+    pub(crate) const fn around(lock: Lock, value: PlainCell<T>) -> Self {
         Self { lock, value }
     }
 
     /// Waits for the lock and takes it for a thread of `generation`. As in [`Lock::lock_as`], `generation` is called
     /// again after each wait. `mend` is called at most once, if a fork may have copied the value half-changed.
-    pub(crate) fn hold_as(&self, generation: impl Fn() -> u32, mend: impl FnOnce(&mut T)) -> Held<'_, T> {
-        let mut held = Held { value: &self.value, guard: self.lock.lock_as(generation) };
+    pub(crate) fn hold_as(&self, generation: impl Fn() -> u32, mend: impl FnOnce(&mut T)) -> LockCellGuard<'_, T> {
+        let mut held = LockCellGuard { value: &self.value, guard: self.lock.lock_as(generation) };
         if held.guard.is_inherited {
             mend(&mut held);
         }
@@ -45,13 +45,13 @@ impl<T> Locked<T> {
 
     /// Takes the lock for a thread of `generation` if it is free. Never waits. A lock that a fork copied from its
     /// holder is not free: only [`hold_as`](Self::hold_as) takes it over and mends.
-    pub(crate) fn try_hold_as(&self, generation: u32) -> Option<Held<'_, T>> {
-        Some(Held { value: &self.value, guard: self.lock.try_lock_as(generation)? })
+    pub(crate) fn try_hold_as(&self, generation: u32) -> Option<LockCellGuard<'_, T>> {
+        Some(LockCellGuard { value: &self.value, guard: self.lock.try_lock_as(generation)? })
     }
 
-    /// The value, for the owner of the `Locked`. No lock is needed, and the lock is not looked at.
+    /// The value, for the owner of the `LockCell`. No lock is needed, and the lock is not looked at.
     pub(crate) fn get_mut(&mut self) -> &mut T {
-        // SAFETY: Locked invariant 1: `&mut` to the whole.
+        // SAFETY: Lock cell invariant 1: `&mut` to the whole.
         unsafe { self.value.get_mut() }
     }
 
@@ -62,25 +62,25 @@ impl<T> Locked<T> {
     }
 }
 
-impl<T> Held<'_, T> {
+impl<T> LockCellGuard<'_, T> {
     /// The generation of the thread that holds the lock.
     pub(crate) fn generation(&self) -> u32 {
         self.guard.generation
     }
 }
 
-impl<T> Deref for Held<'_, T> {
+impl<T> Deref for LockCellGuard<'_, T> {
     type Target = T;
 
     fn deref(&self) -> &T {
-        // SAFETY: Locked invariant 1: this thread holds the lock.
+        // SAFETY: Lock cell invariant 1: this thread holds the lock.
         unsafe { self.value.get() }
     }
 }
 
-impl<T> DerefMut for Held<'_, T> {
+impl<T> DerefMut for LockCellGuard<'_, T> {
     fn deref_mut(&mut self) -> &mut T {
-        // SAFETY: Locked invariant 1: this thread holds the lock, and `&mut self` is the only way to the value.
+        // SAFETY: Lock cell invariant 1: this thread holds the lock, and `&mut self` is the only way to the value.
         unsafe { self.value.get_mut() }
     }
 }
