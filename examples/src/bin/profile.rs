@@ -5,7 +5,7 @@
 //! mean bytes between samples. `--cost` prints what sampling costs this work and a pair of requests, each beside the same without.
 //! `--pairs N` makes N pairs of requests and no more, and `--index N` indexes N documents, for counts of instructions.
 //!
-//! `docs/profiling.md` draws the flame graph.
+//! `docs/guide/profiling.md` draws the flame graph.
 
 use lexopt::{Arg, Parser, ValueExt};
 use poolmalloc::PoolMalloc;
