@@ -58,17 +58,17 @@ macro_rules! cleared {
 }
 
 cleared! {
-    /// Cleared; the buffer stays.
+    /// Clears the collection; its buffer stays.
     <> String;
-    /// Cleared; the buffer stays.
+    /// Clears the collection; its buffer stays.
     <T> Vec<T>;
-    /// Cleared; the buffer stays.
+    /// Clears the collection; its buffer stays.
     <T> VecDeque<T>;
-    /// Cleared; the buffer stays.
+    /// Clears the collection; its buffer stays.
     <T> BinaryHeap<T>;
 }
 
-/// Cleared; the buffer stays.
+/// Clears the collection; its buffer stays.
 impl<K: Eq + Hash, V, S: core::hash::BuildHasher> Reusable for HashMap<K, V, S> {
     fn reuse(&mut self) -> bool {
         self.clear();
@@ -76,7 +76,7 @@ impl<K: Eq + Hash, V, S: core::hash::BuildHasher> Reusable for HashMap<K, V, S> 
     }
 }
 
-/// Cleared; the buffer stays.
+/// Clears the collection; its buffer stays.
 impl<T: Eq + Hash, S: core::hash::BuildHasher> Reusable for HashSet<T, S> {
     fn reuse(&mut self) -> bool {
         self.clear();
