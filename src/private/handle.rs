@@ -32,15 +32,15 @@ use core::ptr::NonNull;
 ///
 /// # What may cross threads
 /// The heap itself may move to another thread while nothing borrows it: it is `Send`. It is not `Sync`, so one thread
-/// at a time allocates from it and frees to it. It takes no lock and does not look which thread it is on. That makes it
-/// as fast as the global allocator.
+/// at a time allocates from it and frees to it. The heap takes no lock and does not look which thread calls it. That
+/// makes it as fast as the global allocator.
 ///
-/// `&PrivateHeap` is not `Send`. Nor is a `Box<T, &PrivateHeap>` or a `Vec<T, &PrivateHeap>`, since it would free its
-/// block on the other thread. [`make`](Self::make) returns a plain reference, which frees nothing: it may go to a
-/// scoped thread if `T` is `Send`. [`SharedPrivateHeap`] is for many threads.
+/// `&PrivateHeap`, `Box<T, &PrivateHeap>` and `Vec<T, &PrivateHeap>` are not `Send`, since they would allocate or free
+/// on the other thread. [`make`](Self::make) returns a plain reference, which frees nothing: it may go to a scoped
+/// thread if `T` is `Send`. [`SharedPrivateHeap`] is for many threads.
 ///
-/// No block outlives the heap in safe code, since everything that holds a block borrows the heap. The examples after
-/// the first one show what does not compile.
+/// No block is used after its heap is gone in safe code, since each reference, box and collection in the heap borrows
+/// the heap. The examples after the first one show uses that do not compile.
 ///
 /// # Examples
 /// ```

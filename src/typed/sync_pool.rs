@@ -115,7 +115,7 @@ impl Shelves for SharedShelves {
 /// let value = pool.get(1);
 /// std::thread::spawn(move || drop(value));
 /// ```
-/// A value that is not `Send` stays on its thread, and so does a reference to a box whose value is not `Sync`:
+/// A value that is not `Send` stays on its thread. A reference to a box stays there if the value is not `Sync`:
 /// ```compile_fail,E0277
 /// let pool = poolmalloc::SyncTypedPool::new();
 /// let value = pool.get(std::rc::Rc::new(1));
