@@ -174,7 +174,7 @@ impl TraceStore {
         let memory = StoreMemory { start: start.cast() };
         self.open.store(0, Ordering::Relaxed);
         if !self.open(memory, BUCKETS_BYTES) {
-            // SAFETY: just reserved, and nobody uses it.
+            // SAFETY: just reserved, and no thread uses it.
             unsafe { os::unreserve(start, STORE_BYTES) };
             return None;
         }
