@@ -14,7 +14,7 @@ use core::alloc::Layout;
 /// Most blocks kept.
 pub(crate) const MOST_BLOCKS: usize = 16 * 1024;
 
-/// Most bytes kept, headers and forbidden bytes included. A block that is larger is not kept at all.
+/// Most bytes kept, headers and forbidden bytes included. A block of more bytes is not kept at all.
 pub(crate) const MOST_BYTES: usize = 8 << 20;
 
 /// Where a block came from, and how it goes back.

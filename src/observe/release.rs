@@ -11,8 +11,8 @@ use crate::{debug, os};
 ///
 /// It works on the heap of the calling thread and on those of all ended threads. It empties their magazines and
 /// collects their remote frees. Then it releases all arenas that are wholly free, and in the other arenas the system
-/// pages without a block. Heaps of other running threads keep their memory, since only their owners may change them. At
-/// last it asks the C library to do the same for large blocks (`malloc_trim`, glibc only).
+/// pages without a block. Heaps of other running threads keep their memory, since only their owners may change them.
+/// Finally it asks the C library to do the same for large blocks (`malloc_trim`, glibc only).
 ///
 /// All memory stays usable. A released page costs a page fault when it is used again. The call looks at the pools of
 /// those heaps, and makes one system call for each run of pages. It never allocates. Afterwards
