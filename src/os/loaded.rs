@@ -1,5 +1,5 @@
-//! Keeps a shared library with this allocator inside loaded. Each thread that used the allocator calls into the library
-//! once more at its end, so `dlclose` must not unload it.
+//! Keeps a shared library loaded that contains this allocator. Each thread that used the allocator calls into the
+//! library once more at its end, so `dlclose` must not unload it.
 //!
 //! The library takes a handle of itself that it never closes. It does this when it is loaded, not at the first request,
 //! for two reasons. The first request may come from a thread that a constructor waits for, while the loader's lock is

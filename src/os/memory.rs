@@ -188,7 +188,7 @@ pub(crate) unsafe fn release(start: NonNull<u8>, bytes: usize) -> usize {
     let advice = libc::MADV_DONTNEED;
     #[cfg(not(any(target_os = "linux", target_os = "android")))]
     let advice = libc::MADV_FREE;
-    // SAFETY: the caller promises that nobody needs the content.
+    // SAFETY: the caller promises that the content is no longer needed.
     let status = unsafe { libc::madvise(start.as_ptr().cast::<c_void>(), bytes, advice) };
     if status == 0 { before } else { 0 }
 }
@@ -201,7 +201,7 @@ pub(crate) unsafe fn release(start: NonNull<u8>, bytes: usize) -> usize {
 pub(crate) unsafe fn give_back(start: *mut u8, bytes: usize) -> bool {
     let _errno = KeepErrno::new();
     // On other systems the old content may stay for a while.
-    // SAFETY: the caller promises that nobody needs the content.
+    // SAFETY: the caller promises that the content is no longer needed.
     cfg!(any(target_os = "linux", target_os = "android"))
         && unsafe { libc::madvise(start.cast::<c_void>(), bytes, libc::MADV_DONTNEED) } == 0
 }
