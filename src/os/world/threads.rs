@@ -224,7 +224,7 @@ mod tests {
         for groups in (0..200).chain(1800..2200) {
             let numbers = "7 ".repeat(groups);
             let text = format!(
-                "MappingName:\ta\nState:\tS (sleeping)\nGroups:\t{numbers}\nSigPnd:\t0000000200000000\nShdPnd:\t0000000000000000\n\
+                "Name:\ta\nState:\tS (sleeping)\nGroups:\t{numbers}\nSigPnd:\t0000000200000000\nShdPnd:\t0000000000000000\n\
                  SigBlk:\tfffffffe7ffbfeff\nSigIgn:\t0000000000001000\n"
             );
             let mut rest = text.as_bytes();
