@@ -1,4 +1,4 @@
-//! Counters of a heap besides those of its classes: for the backend, and for the quarantine of the debug mode.
+//! Counters of a heap that belong to no class: for the backend, and for the quarantine of the debug mode.
 
 use crate::sync::{AtomicU64, Counter};
 use core::sync::atomic::Ordering;
@@ -8,19 +8,20 @@ pub(crate) struct LargeCounters {
     pub(crate) allocations: Counter,
     pub(crate) frees: Counter,
     pub(crate) reallocations: Counter,
-    /// Bytes requested in all: of allocations, and the new sizes of reallocations.
+    /// Bytes requested, in all: the sizes of allocations and the new sizes of reallocations.
     pub(crate) bytes_in: Counter,
-    /// Bytes given back in all: of frees, and the old sizes of reallocations.
+    /// Bytes given back, in all: the sizes of frees and the old sizes of reallocations.
     pub(crate) bytes_out: Counter,
     /// Blocks that `realloc` moved from a pool, or to one.
     pub(crate) moved: Counter,
-    /// Blocks that the program has freed and that are not counted as frees yet.
+    /// Large blocks that the program has freed and that are not counted as frees yet.
     pub(crate) kept: LargeInQuarantine,
 }
 
-/// Large blocks in the quarantine of the [debug mode](crate::debug): those that one heap's threads have put there, less
-/// those that they have taken out, with all that lies around the program's bytes. Relaxed, as counters are; added to by
-/// many.
+/// Counts of large blocks in the quarantine of the [debug mode](crate::debug): those that one heap's threads have put
+/// in minus those that they have taken out. `bytes` includes everything that the debug mode puts around the program's
+/// bytes. Relaxed: each figure stands for itself. Added to with `fetch_add`, because all threads without a heap share
+/// one of these.
 pub(crate) struct LargeInQuarantine {
     pub(super) blocks: AtomicU64,
     pub(super) bytes: AtomicU64,
@@ -33,7 +34,7 @@ impl LargeInQuarantine {
         self.bytes.fetch_add((change * bytes as i64) as u64, Ordering::Relaxed);
     }
 
-    /// Blocks and bytes; below zero they wrap.
+    /// Blocks and bytes. A count below zero wraps.
     pub(crate) fn value(&self) -> [u64; 2] {
         [&self.blocks, &self.bytes].map(|figure| figure.load(Ordering::Relaxed))
     }

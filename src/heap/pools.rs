@@ -1,4 +1,4 @@
-//! Where a heap gets pools from, when it searches for wholly free ones, and how these go back.
+//! A heap's pools: where they come from, when the heap searches for wholly free ones, and how those go back.
 
 use super::state::{CountsSinceSearch, OwnedHeap, in_this_order};
 use super::supply::Supply;
@@ -20,7 +20,7 @@ impl OwnedHeap<'_> {
             return Some(pool);
         }
         let Some(arena) = supply.take_arena() else {
-            // The last resort: a search, if enough was freed for it to find a pool.
+            // The last resort is a search, if at least one block was freed for every 16 pools.
             let (since, pools) = (self.own.since_search.get(), self.own.pools.get());
             if since.freed_blocks == 0 || since.freed_blocks * 16 < pools {
                 return None;
@@ -44,7 +44,8 @@ impl OwnedHeap<'_> {
     }
 
     /// Searches for wholly free pools if half of the bytes of the heap's pools have been freed since the last search.
-    /// So a thread that frees much gives arenas to others. A small heap waits until it needs a pool.
+    /// So a thread that frees much gives arenas to others. A heap with no more pools than one arena has searches only
+    /// when it needs a pool.
     pub(super) fn search_if_much_was_freed(self, supply: &impl Supply) {
         let pools = self.own.pools.get();
         if pools > POOLS_PER_ARENA && self.own.since_search.get().freed_bytes >= pools * (POOL_BYTES / 2) {
@@ -77,11 +78,12 @@ impl OwnedHeap<'_> {
         }
     }
 
+    /// Gives a wholly free pool, which is on no list, back to its arena.
     fn give_pool(self, pool: PoolId, class: SizeClass) {
         debug_assert_eq!(self.region.pool_record(pool).state(), PoolState::Taken);
         self.check_none_waits(class, pool);
-        // The tag goes first: with the maps zero and the tag there, all blocks would look live. No thread has a block
-        // of the pool (Region invariant 3).
+        // The tag is cleared before the maps. Otherwise the leak finder could see a tag with zero maps, and would take
+        // all blocks of the pool for live ones. No thread has a block of the pool (Region invariant 3).
         self.region.set_tag(pool, Tag::FREE);
         in_this_order();
         pool::give_up(&self.region, pool);

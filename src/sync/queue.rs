@@ -1,7 +1,7 @@
 //! A queue of things without an owner. Each thing has a link to the next, so a queue of any length needs no memory.
 //!
-//! Stack invariants 1 and 2 hold for queues too: one lock guards the queue and its links, and a thing is on one list at
-//! most.
+//! Stack invariants 1 and 2 hold for queues too: one lock guards the queue and its links, and a thing lies on one stack
+//! or queue at most.
 
 use super::stack::StackLinks;
 

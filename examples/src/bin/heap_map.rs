@@ -4,7 +4,7 @@
 //! pools: the colour tells the size of a pool's blocks, and how far it is filled, how many of them are out. Pointing at
 //! a pool in a browser shows its figures.
 //!
-//! `cargo run --release -p poolmalloc-examples --bin heap_map -- docs/heap-map.svg`
+//! `cargo run --release -p poolmalloc-examples --bin heap_map -- docs/images/heap-map.svg`
 
 use anyhow::Context;
 use clap::Parser;

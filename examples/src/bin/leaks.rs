@@ -1,6 +1,6 @@
 //! Finds leaks in a program that has some, draws a cycle, and measures a search.
 //!
-//! * `leaks` plants a cycle of `Rc` and a forgotten `Box`, and prints the report: the output in `docs/leaks.md`.
+//! * `leaks` plants a cycle of `Rc` and a forgotten `Box`, and prints the report: the output in `docs/guide/leaks.md`.
 //! * `leaks --dot` prints the leaked blocks for Graphviz, with an arrow for each pointer: `leaks --dot | dot -Tsvg`.
 //! * `leaks --measure BLOCKS` makes so many live blocks, with four threads that allocate beside, and prints what a search costs.
 //!

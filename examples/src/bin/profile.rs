@@ -6,7 +6,7 @@
 //! work and a pair of requests, each beside the same without. `--pairs N` makes N pairs of requests and no more, and
 //! `--index N` indexes N documents, for counts of instructions.
 //!
-//! `docs/profiling.md` draws the flame graph.
+//! `docs/guide/profiling.md` draws the flame graph.
 
 use clap::Parser;
 use poolmalloc::PoolMalloc;
