@@ -99,7 +99,7 @@ impl Front {
         self.owner == DETOUR
     }
 
-    /// Whether this is the front of threads whose heap lies beside it.
+    /// Whether this is the front that [`bypass`](Self::bypass) makes.
     #[inline]
     pub(crate) fn is_bypass(&self) -> bool {
         self.owner == BYPASS
@@ -127,7 +127,7 @@ impl Front {
         let tags = unsafe { self.tags.unwrap_unchecked() };
         // SAFETY: there are as many tags as the region has pools.
         let tag = unsafe { tags.add(offset / POOL_BYTES) };
-        // SAFETY: the pointer is into the table, which lives for ever.
+        // SAFETY: the pointer points into the table, which lives for ever.
         let tag = unsafe { tag.as_ref() };
         // Relaxed: the pool of a live block has had its tag since before the block was handed out.
         Tag::of_bits(tag.load(Ordering::Relaxed))
@@ -195,5 +195,5 @@ impl Front {
 /// The owner in the front of a detour. No heap has it: the lowest bits of a heap's owner are 0.
 const DETOUR: usize = 1;
 
-/// The owner in the front of threads whose heap lies beside it. No heap has it.
+/// The owner in the front that [`Front::bypass`] makes. No heap has it.
 const BYPASS: usize = 2;
