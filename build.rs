@@ -1,5 +1,5 @@
-//! Refuses targets that cannot work, in one sentence, before the compiler lists what is missing there. Tells the library
-//! whether it can stop the threads of its process, as the search for leaks must.
+//! Refuses unsupported targets with a one-line error, before the compiler lists everything that is missing there. Sets
+//! `cfg(can_stop_threads)` where the library can stop the threads of its process, as the leak finder must.
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
@@ -9,7 +9,7 @@ fn main() {
             "cargo::error=poolmalloc needs a 64-bit Unix target (Linux, macOS or a BSD): it reserves more addresses than others have"
         );
     }
-    // Only for these targets has src/os/world been written.
+    // src/os/world supports only the targets below.
     println!("cargo::rustc-check-cfg=cfg(can_stop_threads)");
     if cfg("TARGET_OS") == "linux" && ["x86_64", "aarch64"].contains(&cfg("TARGET_ARCH").as_str()) {
         println!("cargo::rustc-cfg=can_stop_threads");

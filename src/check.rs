@@ -1,11 +1,11 @@
-//! What the allocator does when it sees that the program or it is broken: one line on stderr, then `abort`. It never
-//! unwinds and never allocates, so the line is put together in a buffer on the stack.
+//! Failed checks: the allocator writes one line to stderr and aborts when it finds an error of the program or of its
+//! own. It never unwinds and never allocates, so it puts the line together in a buffer on the stack.
 
 use crate::os;
 use crate::os::Text;
 use core::fmt::Write;
 
-/// Aborts with a message if the condition does not hold. Stays in release builds.
+/// Aborts with a message if the condition does not hold, in release builds too.
 macro_rules! check {
     ($condition:expr, $message:literal) => {
         if !$condition {
@@ -22,15 +22,17 @@ pub(crate) fn fail(message: &str) -> ! {
     report(format_args!("{message}"))
 }
 
-/// A free that cannot be right, of something at `address`. docs/misuse.md tells which ones are seen where.
+/// A wrong free of `address`. docs/guide/misuse.md lists the wrong frees, and says for each whether and when it is
+/// seen.
 pub(crate) enum Misuse {
-    /// The block, of so many bytes, is free already.
+    /// The block there has `block_bytes` bytes and is free already.
     DoubleFree { address: usize, block_bytes: usize },
-    /// The pool has blocks of so many bytes, and none begins there.
+    /// The pool there has blocks of `block_bytes` bytes, and none of them begins at `address`.
     InteriorPointer { address: usize, block_bytes: usize },
-    /// The block, of so many bytes, is a private heap's, and freed through something else; or the reverse.
+    /// The block there has `block_bytes` bytes. A private heap owns it and it was not freed through that heap, or it
+    /// was freed through a private heap that does not own it.
     WrongHeap { address: usize, block_bytes: usize },
-    /// The pool has no class, hence no blocks.
+    /// The pool there has no class, and so no blocks.
     FreePool { address: usize },
 }
 
@@ -56,7 +58,7 @@ pub(crate) fn misuse(what: &Misuse) -> ! {
 
 fn report(text: core::fmt::Arguments<'_>) -> ! {
     let mut line = Text::<192>::new();
-    // A message cut short is still the best that can be said.
+    // If the message does not fit, its beginning is written.
     let _ = writeln!(line, "poolmalloc: {text}; aborting");
     os::write_stderr(line.bytes());
     os::abort()

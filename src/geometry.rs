@@ -1,8 +1,6 @@
 //! Geometry: block sizes, size classes, pools and arenas, and the one function from a request to its block.
 
-use static_assertions::{const_assert, const_assert_eq};
-
-/// Distance between two size classes, and the least alignment of a block, in bytes: what a pointer needs.
+/// Bytes from one size class to the next, and the least alignment of a block. A pointer needs this alignment.
 pub(crate) const CLASS_STEP: usize = 8;
 /// Largest block served from pools, in bytes. Larger requests go to the backend.
 pub(crate) const SMALL_MAX: usize = 256;
@@ -19,20 +17,20 @@ pub(crate) const WORD_BYTES: usize = 512;
 /// Words of a map that cover one pool.
 pub(crate) const WORDS_PER_POOL: usize = 8;
 
-const_assert_eq!(CLASS_STEP * CLASSES, SMALL_MAX);
-const_assert_eq!(POOL_BYTES * POOLS_PER_ARENA, ARENA_BYTES);
-const_assert_eq!(WORD_BYTES, 64 * CLASS_STEP);
-const_assert_eq!(WORDS_PER_POOL * WORD_BYTES, POOL_BYTES);
-// A block whose size is a multiple of 2^k is aligned to 2^k only if its pool is, up to the largest block.
-const_assert!(POOL_BYTES % SMALL_MAX == 0);
-// The fast path masks with `align - 1 | 7`.
-const_assert!(CLASS_STEP.is_power_of_two());
+const _: () = assert!(CLASS_STEP * CLASSES == SMALL_MAX, "the last class serves the largest small block");
+const _: () = assert!(POOL_BYTES * POOLS_PER_ARENA == ARENA_BYTES, "an arena is whole pools and nothing else");
+const _: () = assert!(WORD_BYTES == 64 * CLASS_STEP, "a word of a map has 64 bits, one for each step");
+const _: () = assert!(WORDS_PER_POOL * WORD_BYTES == POOL_BYTES, "no word of a map covers parts of two pools");
+// A pool begins at a multiple of the largest block size, and so of each 2^k up to it. So a block whose size is a
+// multiple of 2^k is aligned to 2^k.
+const _: () = assert!(POOL_BYTES % SMALL_MAX == 0, "a pool is aligned for its largest block");
+const _: () = assert!(CLASS_STEP.is_power_of_two(), "the fast path masks with `align - 1 | 7`");
 
 /// Bytes of the block that serves `size` bytes at `align`, a power of two: `size` rounded up to a multiple of `align`
 /// and of [`CLASS_STEP`].
 ///
-/// The request is small when the result is at most [`SMALL_MAX`]. A `size` of 0 gives 0, which no class has; the slow
-/// path takes it for the smallest.
+/// The request is small when the result is at most [`SMALL_MAX`]. A `size` of 0 gives 0, which is the block size of no
+/// class. The fast paths leave such a request to the slow paths.
 #[inline(always)]
 pub(crate) const fn block_bytes(size: usize, align: usize) -> usize {
     // Equal to max(align, 8) - 1, since align is a power of two.
@@ -40,7 +38,7 @@ pub(crate) const fn block_bytes(size: usize, align: usize) -> usize {
     size.wrapping_add(mask) & !mask
 }
 
-/// Whether a block begins at an offset of the region if the pool there has blocks of `block_bytes`. None does in a pool
+/// Whether a block begins at this offset of the region, in a pool with blocks of `block_bytes`. False for a pool
 /// without a class, whose `block_bytes` is 0.
 #[inline]
 pub(crate) const fn is_block_at(offset: usize, block_bytes: usize) -> bool {
@@ -90,13 +88,13 @@ impl SizeClass {
         &BLOCK_MASKS[self.index()]
     }
 
-    /// Most blocks that begin in one word's bytes.
+    /// Most blocks that begin in the 512 bytes that one word of a map covers.
     #[inline]
     pub(crate) fn most_blocks_of_word(self) -> usize {
         usize::from(MOST_OF_WORD[self.index()])
     }
 
-    /// The bits of a word of the maps where blocks begin if the word's pool is of this class.
+    /// The bits where blocks begin, in a word of the maps whose pool is of this class.
     #[inline]
     pub(crate) fn blocks_of_word(self, index: u32) -> u64 {
         self.block_mask()[index as usize % WORDS_PER_POOL]
@@ -108,7 +106,7 @@ impl SizeClass {
     }
 }
 
-/// [`SizeClass::most_blocks_of_word`] of each class: a table, since a fill would have to divide.
+/// [`SizeClass::most_blocks_of_word`] of each class. A table, because otherwise a fill would have to divide.
 static MOST_OF_WORD: [u8; CLASSES] = {
     let mut most = [0; CLASSES];
     let mut index = 0;

@@ -1,19 +1,20 @@
-//! The account of a heap: what its threads have done, computed from the counts of the slow paths. The equations stand
-//! on [`ClassState`](super::class_state::ClassState).
+//! The account of a heap: the counts of its threads, computed from the counters of the slow paths and from `frees`, the
+//! one counter of the fast paths. [`ClassState`](super::class_state::ClassState) has the equations.
 
 use super::counts::Counts;
 use super::state::{Heap, OwnedHeap};
 use crate::geometry::SizeClass;
 
 impl OwnedHeap<'_> {
-    /// Begins the count of a new thread: what earlier threads did with the heap is not the new thread's.
+    /// Notes the present counts when a new thread or handle gets the heap. The counts of that thread or handle are the
+    /// difference to these.
     pub(crate) fn begin_thread(self) {
         self.own.counts_at_start.set(self.counts());
     }
 }
 
 impl Heap {
-    /// Blocks of a class that the heap has served to its threads (Class equation 1).
+    /// Number of blocks of a class that the heap has served to its threads (Class equation 1).
     fn allocations(&self, class: SizeClass) -> u64 {
         let state = self.class(class);
         let came = state.filled.value().wrapping_add(state.adopted.value()).wrapping_add(self.head(class).frees());
@@ -32,7 +33,7 @@ impl Heap {
             if filled | remote_frees | own_frees | kept | kept_remote == 0 {
                 continue;
             }
-            // For the program, blocks in the quarantine are freed.
+            // Blocks in the quarantine count as frees, because the program has freed them.
             let frees = (own_frees + remote_frees).wrapping_add(kept);
             counts.classes[class.index()] = [self.allocations(class), frees, remote_frees.wrapping_add(kept_remote)];
         }
@@ -48,7 +49,7 @@ impl Heap {
 }
 
 impl OwnedHeap<'_> {
-    /// Whether Class equations 1 and 2 hold for a class. Visits every partly used pool, so only debug builds ask.
+    /// Whether Class equations 1 and 2 hold for a class. Visits every partly used pool, so only debug builds call it.
     pub(super) fn is_balanced(self, class: SizeClass) -> bool {
         let state = self.class(class);
         let (mut free, mut next) = (0, state.partial.first());
@@ -62,7 +63,7 @@ impl OwnedHeap<'_> {
             && (self.allocations(class) as i64) >= 0
     }
 
-    /// Counts blocks that came back to pools, for the next search.
+    /// Counts blocks that came back to pools, for the decision when to search next.
     pub(super) fn count_freed(self, class: SizeClass, count: usize) {
         let mut since = self.own.since_search.get();
         since.freed_blocks += count;

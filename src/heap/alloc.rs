@@ -9,12 +9,13 @@ use crate::geometry::{POOL_BYTES, SizeClass};
 use crate::region::{PoolId, Slot, pool};
 use core::ptr;
 
-/// Words of remote frees that a fill collects before it looks for blocks again. It stops when it has enough, so that
-/// one fill does not pay for all that other threads have freed.
+/// Most words of remote frees that a fill collects before it looks for blocks again. It stops when it has enough, so
+/// that one fill does not pay for all that other threads have freed.
 const COLLECTED_AT_ONCE: usize = 64;
 
-/// How often a fill collects when the blocks that come back are of other classes. A fill that takes a fresh pool has
-/// then collected the words of a hundred pools, so waiting blocks shrink faster than the heap grows.
+/// Most times that one fill collects. It collects again as long as too few of the blocks that came back are of its
+/// class. It takes a fresh pool only after it has collected as many words as 128 pools have, or all that were there. So
+/// the number of waiting words shrinks faster than the heap grows.
 const COLLECTS_A_FILL: usize = 16;
 
 impl OwnedHeap<'_> {
@@ -24,7 +25,8 @@ impl OwnedHeap<'_> {
         let state = self.class(class);
         let loaded = head.top();
         if count(loaded, class) > 0 {
-            // A request of 0 bytes comes here even if the magazine of its class has blocks.
+            // Some requests come here although the magazine of their class has blocks: those of 0 bytes, and those of a
+            // thread whose front is a sampling one, a detour's, or `BYPASS`.
             return head.pop();
         }
         if is_absent(loaded) {
@@ -41,7 +43,7 @@ impl OwnedHeap<'_> {
             if !is_absent(state.previous()) {
                 self.keep_spare(state.previous());
             }
-            // The full magazine is somewhere at any moment.
+            // The leak finder may stop this thread anywhere here, and must find the full magazine in some place.
             head.load(full);
             in_this_order();
             state.set_previous(loaded);
@@ -66,7 +68,8 @@ impl OwnedHeap<'_> {
         block
     }
 
-    /// Fills the loaded magazine, which is empty. The block with the lowest address will be served first.
+    /// Fills the loaded magazine, which is empty. Blocks will be served in the order in which they leave the pools:
+    /// each pool gives its lowest address first.
     fn fill(self, supply: &impl Supply, class: SizeClass) {
         let state = self.class(class);
         let head = self.head(class);
@@ -77,11 +80,12 @@ impl OwnedHeap<'_> {
         // SAFETY: the `wanted` slots below the bottom of the heap's own magazine, which is empty.
         let taken = unsafe { self.take(supply, class, first, wanted) };
         if taken < wanted {
-            // There are fewer than wanted, so they lie too low: the last one belongs into the slot below the bottom.
+            // `take` has filled the lowest of the wanted slots. Moves the blocks up, so that the last one is in the
+            // slot below the bottom.
             let (mut from, mut to) = (first.wrapping_add(taken), empty);
             while !ptr::eq(from, first) {
                 (from, to) = (from.wrapping_sub(1), to.wrapping_sub(1));
-                // SAFETY: slots of the magazine, two of the wanted ones; so for the next line.
+                // SAFETY: both slots are among the wanted ones, which are the heap's own.
                 let block = unsafe { (*from).get() };
                 // SAFETY: as above.
                 unsafe { (*to).set(block) };
@@ -91,7 +95,7 @@ impl OwnedHeap<'_> {
         self.end_move();
     }
 
-    /// A block without a magazine: for the stragglers' heap, and for a heap that can get no magazine.
+    /// A block straight from a pool: for the stragglers' heap, and for a heap that can get no magazine.
     fn alloc_one(self, supply: &impl Supply, class: SizeClass) -> *mut u8 {
         let slot = Slot::null();
         // SAFETY: one slot, on this stack.
@@ -100,9 +104,10 @@ impl OwnedHeap<'_> {
         slot.get()
     }
 
-    /// Takes up to `wanted` blocks out of pools and writes them from `first` upwards: from the class's partly used
-    /// pools, then from remote frees, then from a fresh pool. Returns how many; 0 without memory. It begins a move,
-    /// which the caller ends when the blocks have arrived.
+    /// Takes up to `wanted` blocks out of pools: first out of the class's partly used pools, then out of pools that get
+    /// blocks back when remote frees are collected. If it finds no block at all, it takes a fresh pool. Writes the
+    /// blocks to the slots from `first` upwards. Returns their number; 0 without memory. This function begins a
+    /// move, which the caller ends when the blocks have arrived.
     ///
     /// # Safety
     /// * `first` and the `wanted - 1` slots above it are the caller's to write.
@@ -129,7 +134,7 @@ impl OwnedHeap<'_> {
             }
         }
         if taken == 0 {
-            // The thread may wait for a lock here, so no move may be under way.
+            // The thread may wait for a lock in `take_pool`, so no move may be under way.
             self.end_move();
             let pool = self.take_pool(supply);
             self.begin_move();
@@ -142,13 +147,15 @@ impl OwnedHeap<'_> {
         taken
     }
 
-    /// Takes up to `wanted` blocks out of a pool of the heap that has no class yet, as [`take`](Self::take) does.
+    /// Gives this class to a pool of the heap that has no class. Takes up to `wanted` blocks out of it, writes them to
+    /// the slots from `first` upwards, and returns their number.
     ///
     /// # Safety
-    /// * As for `take`.
+    /// * `first` and the `wanted - 1` slots above it are the caller's to write.
     unsafe fn take_fresh(self, pool: PoolId, class: SizeClass, first: *mut Slot, wanted: usize) -> usize {
         self.region.pool_record(pool).take(class);
-        // A thread that reads the tag has a block of the pool, which is served later than this (Region invariant 3).
+        // A thread that reads the tag has a block of this pool. No block of it is served before the tag is set (Region
+        // invariant 3).
         self.region.set_tag(pool, self.front.tag(class));
         self.own.pools.set(self.own.pools.get() + 1);
         let state = self.class(class);
@@ -157,7 +164,7 @@ impl OwnedHeap<'_> {
         let (mut block, mut slot) = (self.region.block(pool.0 as usize * POOL_BYTES), first);
         let end = first.wrapping_add(taken);
         while !ptr::eq(slot, end) {
-            // SAFETY: `taken` is at most `wanted`, and the caller promises so many slots.
+            // SAFETY: `taken` is at most `wanted`, and the caller promises that many slots.
             unsafe { (*slot).set(block) };
             (block, slot) = (block.wrapping_add(class.bytes()), slot.wrapping_add(1));
         }

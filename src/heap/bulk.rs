@@ -1,7 +1,7 @@
 //! Frees all blocks of a private heap at once: at the end of its handle, and in `reset`.
 //!
 //! No block is visited. Magazines are emptied in place, pools lose their class, and the number of live blocks follows
-//! from the counts. So the cost depends on the heap's arenas only.
+//! from the counts. So the cost depends only on the number of the heap's arenas.
 
 use super::magazine::{bottom, is_absent};
 use super::state::{CountsSinceSearch, OwnedHeap, in_this_order};
@@ -11,7 +11,7 @@ use crate::geometry::{POOLS_PER_ARENA, SizeClass, WORDS_PER_POOL};
 use crate::region::{ArenaId, END, PoolState, RemoteMap, Tag, pool};
 use crate::sync::Ordering;
 
-/// What other threads may have left in the remote map when they are done with the heap.
+/// Remote frees that other threads may have left in the remote map when they were done with the heap.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum RemoteLeftovers {
     /// Every word with bits is on the pending list.
@@ -22,7 +22,8 @@ pub(crate) enum RemoteLeftovers {
 }
 
 impl OwnedHeap<'_> {
-    /// Frees every block of the heap and gives all its arenas to `supply`. No thread uses a block of the heap any more.
+    /// Frees every block of the heap and gives all its arenas to `supply`. No thread may use a block of the heap any
+    /// more.
     pub(crate) fn free_all(self, supply: &impl Supply, posted: RemoteLeftovers) {
         self.begin_move();
         self.collect(usize::MAX);
@@ -62,7 +63,7 @@ impl OwnedHeap<'_> {
         state.partial.clear();
     }
 
-    /// Takes the class from all pools of an arena.
+    /// Takes the class away from all pools of an arena.
     fn forget_arena(self, arena: ArenaId, posted: RemoteLeftovers) {
         let region = &self.region;
         for pool in (0..POOLS_PER_ARENA as u32).map(|position| arena.pool(position)) {
@@ -70,8 +71,8 @@ impl OwnedHeap<'_> {
             if record.state() == PoolState::Free {
                 continue;
             }
-            // The tag goes first: with the maps zero and the tag there, all blocks would look live. No thread has a
-            // block of the pool (Region invariant 3).
+            // The tag is cleared before the maps. Otherwise the leak finder could see a tag with zero maps, and would
+            // take all blocks of the pool for live ones. No thread has a block of the pool (Region invariant 3).
             region.set_tag(pool, Tag::FREE);
             in_this_order();
             if record.state() == PoolState::Listed {

@@ -1,4 +1,4 @@
-//! What a heap has of one size class besides the loaded magazine: other magazines, partly used pools, and counts.
+//! One size class of a heap, without the loaded magazine: the other magazines, partly used pools, and counts.
 
 use super::magazine::{Depot, absent, bottom, capacity, is_absent};
 use crate::geometry::SizeClass;
@@ -6,12 +6,12 @@ use crate::region::{PoolList, Slot};
 use crate::sync::{Counter, WatchedPtr, WatchedU32};
 use core::cell::Cell;
 
-/// Blocks that the first fill of a class takes. Each later fill takes twice as many, up to a whole magazine, so that a
-/// thread with a hundred allocations takes few more blocks than it uses.
+/// Number of blocks that the first fill of a class takes. Each later fill takes twice as many, up to a whole magazine,
+/// so that a thread with a hundred allocations takes few more blocks than it uses.
 pub(super) const FIRST_FILL: u32 = 4;
 
-/// Most blocks in the foreign magazine of a class while blocks are not handed round. They are few, since the blocks
-/// that a waiting thread holds there keep pools of other heaps in use.
+/// Most blocks in the foreign magazine of a class while blocks are not handed round. The number is small, because the
+/// blocks stay there while the thread is idle, and each one keeps a pool of another heap in use.
 pub(super) const FOREIGN_BLOCKS: usize = 32;
 
 /// The part of a size class that the slow paths use.
@@ -20,27 +20,28 @@ pub(super) const FOREIGN_BLOCKS: usize = 32;
 /// head. The quarantine of the debug mode is left out: its blocks are live for the heap.
 ///
 /// ```text
-/// 1  allocations = filled + adopted + frees - flushed - cached    what this heap's threads were served: never below 0
+/// 1  allocations = filled + adopted + frees - flushed - cached    blocks served to this heap's threads, never below 0
 /// 2  pools * blocks of a pool = filled - flushed - collected + free    free: bits of the free map in this heap's pools
 /// 3  waiting = remote_frees - adopted - collected    over all heaps: in remote maps and in foreign magazines
 /// ```
-/// Class equations 1 and 2 hold whenever no blocks of the heap are under way. Debug builds execute them before each
-/// search for wholly free pools, and `check_heap` sums 2 and 3 over all heaps.
+/// Class equations 1 and 2 hold whenever no blocks of the heap are under way. Debug builds check them before each
+/// search for wholly free pools, and `check_heap` checks the sums of 2 and of 3 over all heaps.
 pub(crate) struct ClassState {
     /// Top of the previous magazine: full, empty, or absent.
     pub(super) previous: WatchedPtr<Slot>,
     pub(crate) depot: Depot,
     /// Top of the foreign magazine, with blocks of other heaps that this heap's thread freed; absent at first.
     pub(crate) foreign: WatchedPtr<Slot>,
-    /// The top at which the foreign magazine is full: its first slot if blocks are handed round, else higher up.
+    /// The top at which the foreign magazine counts as full. If blocks are handed round, it is full with as many blocks
+    /// as any magazine of the class; else with no more than [`FOREIGN_BLOCKS`].
     pub(super) foreign_full: Cell<*mut Slot>,
-    /// Blocks that the next fill asks for.
+    /// Number of blocks that the next fill asks for.
     pub(super) next_fill: Cell<u32>,
-    /// How often the foreign magazine could have been adopted.
+    /// Number of chances to adopt the foreign magazine so far, taken or not. Wraps.
     pub(super) chances: Cell<u32>,
-    /// At most this many blocks in the magazines, without the foreign one, are of other heaps.
+    /// Upper bound for the number of blocks of other heaps in the loaded magazine, the previous one and the depot.
     pub(crate) cached_foreign: WatchedU32,
-    /// Whether threads hand blocks of this class round. Then the foreign magazine is used to its whole length.
+    /// Whether threads hand blocks of this class round. Then the foreign magazine is used up to its capacity.
     pub(super) goes_round: Cell<bool>,
     /// The class's pools with blocks in the free map.
     pub(super) partial: PoolList,
@@ -50,12 +51,12 @@ pub(crate) struct ClassState {
     pub(crate) filled: Counter,
     /// Blocks of this heap moved back to pools by its own thread, in all.
     pub(crate) flushed: Counter,
-    /// Blocks of this heap that others freed and it has collected, in all.
+    /// Blocks of this heap that other threads freed and the heap has collected, in all.
     pub(crate) collected: Counter,
-    /// Blocks of other heaps that this heap's thread freed, in all. Of a private heap: blocks of this heap that threads
-    /// freed without its lock.
+    /// Blocks of other heaps that this heap's thread freed, in all. For a private heap: blocks of this heap that
+    /// threads freed without its lock.
     pub(crate) remote_frees: Counter,
-    /// Blocks of other heaps that came into the magazines, in all, less those that were posted from there.
+    /// Blocks of other heaps that came into the magazines by adoption, in all, minus those that were posted from there.
     pub(crate) adopted: Counter,
 }
 
@@ -110,13 +111,13 @@ impl ClassState {
         core::ptr::eq(self.foreign(), self.foreign_full.get())
     }
 
-    /// From the next foreign magazine on, uses it to its whole length.
+    /// Marks the blocks of the class as handed round. The next foreign magazine is then used up to its capacity.
     #[cfg(test)]
     pub(crate) fn let_go_round(&self) {
         self.goes_round.set(true);
     }
 
-    /// At most this many blocks in the magazines, without the foreign one, belong to other heaps.
+    /// Upper bound for the number of blocks of other heaps in the loaded magazine, the previous one and the depot.
     pub(crate) fn cached_foreign(&self) -> usize {
         self.cached_foreign.get() as usize
     }

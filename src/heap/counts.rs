@@ -2,7 +2,7 @@
 
 use crate::geometry::CLASSES;
 
-/// What the threads of a heap have done since the heap was made.
+/// Counts of all requests of a heap's threads since the heap was made.
 #[derive(Clone, Copy)]
 pub(crate) struct Counts {
     /// Allocations, frees, and remote frees of each class.
@@ -13,12 +13,12 @@ pub(crate) struct Counts {
 impl Counts {
     pub(crate) const ZERO: Self = Self { classes: [[0; 3]; CLASSES], large: [0; 6] };
 
-    /// Of each class.
+    /// Allocations, frees, and remote frees of each class.
     pub(crate) fn classes(&self) -> &[[u64; 3]; CLASSES] {
         &self.classes
     }
 
-    /// Of the backend: allocations, frees, reallocations, bytes requested and given back, and blocks moved.
+    /// Counts of the backend: allocations, frees, reallocations, bytes requested, bytes given back, and blocks moved.
     pub(crate) fn large(&self) -> [u64; 6] {
         self.large
     }

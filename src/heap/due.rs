@@ -18,8 +18,7 @@ impl OwnedHeap<'_> {
         sampler.draw();
     }
 
-    /// Whether a request of this many bytes, at least 1, is due to be a sample. If so, the caller must
-    /// [`weigh`](Self::weigh) it.
+    /// Whether a request of this many bytes is due to be a sample. If so, the caller must [`weigh`](Self::weigh) it.
     #[inline]
     pub(crate) fn is_due(self, bytes: usize) -> bool {
         let left = self.own.sampler.left.get() - bytes as i64;
@@ -27,7 +26,7 @@ impl OwnedHeap<'_> {
         left <= 0
     }
 
-    /// How many requests a sampled one stands for. Draws the place of the next sample.
+    /// The number of requests that a sampled one of this many bytes stands for. Draws the place of the next sample.
     pub(crate) fn weigh(self, bytes: usize) -> f64 {
         let weight = self.own.sampler.weight(bytes);
         self.own.sampler.draw();

@@ -12,6 +12,7 @@ use core::mem::MaybeUninit;
 struct NewlyFreeWords {
     words: [MaybeUninit<u32>; SLOTS],
     length: usize,
+    /// Number of blocks in the flush that other heaps own. They were posted instead.
     foreign_blocks: usize,
 }
 
@@ -41,20 +42,22 @@ impl OwnedHeap<'_> {
         bottom(top, class)
     }
 
-    /// Sets the bits of blocks in the free map. There are no more blocks than a magazine has slots.
+    /// Moves blocks back to their pools: sets their bits in the free map. Posts those that other heaps own. `blocks`
+    /// has at most as many blocks as a magazine has slots.
     pub(super) fn flush(self, class: SizeClass, blocks: &[Slot]) {
         let Some(oldest) = blocks.last() else { return };
         let base = self.region.base().addr().get();
         let own = self.front.tag(class);
         let mut low_bits = 0;
-        // Pools are listed at the end. Whether a word was zero is a branch that the processor cannot predict; it would
-        // hold up the next words, which may be cache misses.
+        // Pools are listed at the end. The processor cannot predict whether a word was zero, so a branch on that here
+        // would hold up the next words, which may be cache misses.
         let mut newly_free = NewlyFreeWords::new();
-        // Neighbours share one word. The region is aligned to the bytes of a word, so addresses can stand for offsets.
+        // Neighboring blocks share one word. The region is aligned to the bytes of a word, so addresses can stand for
+        // offsets.
         let first_word = base / WORD_BYTES;
         let index = |place: usize| (place - first_word) as u32;
         let (mut place, mut bits) = (oldest.get().addr() / WORD_BYTES, 0_u64);
-        // The oldest first: then the pool of the newest is used again first.
+        // The oldest block first: then the pool of the newest block is listed last and used again first.
         for block in blocks.iter().rev() {
             let address = block.get().addr();
             low_bits |= address;

@@ -6,18 +6,22 @@
 //!                         └──────► loaded or previous magazine, flush ──► post_adopted
 //! ```
 //! Threads that hand their blocks round *adopt* the foreign magazine: it becomes the loaded or the previous one, and
-//! its blocks are served again without an atomic operation. A block counts as a remote free from the moment it is
-//! pushed.
+//! its blocks are served again without an atomic operation. A block counts as a remote free from the moment at which it
+//! is pushed onto the foreign magazine.
 //!
-//! Foreign invariant 1: the foreign magazine holds blocks of its class, of pools that other heaps own, and in no map.
-//! Foreign invariant 2: `foreign_full` is the top at which it has no more room. That is at
-//! [`FOREIGN_BLOCKS`](super::class_state::FOREIGN_BLOCKS) until it was adopted, so that a waiting thread pins few pools
-//! of others; then at the capacity, as long as blocks go round.
+//! Foreign invariant 1: each block in the foreign magazine is of the magazine's class. Another heap owns its pool. Its
+//! bit is set in neither map.
+//! Foreign invariant 2: `foreign_full` is the top at which the foreign magazine has no more room. Until a foreign
+//! magazine of the class is adopted, it has room for [`FOREIGN_BLOCKS`](super::class_state::FOREIGN_BLOCKS) blocks at
+//! most, so that an idle thread pins few pools of other heaps. Afterwards it has room for its whole capacity, as long
+//! as blocks go round.
 //! Foreign invariant 3: `cached_foreign` is no less than the number of other heaps' blocks in the loaded magazine, the
-//! previous one and the depot. Only adoption raises it. It is 0 again when those magazines are found empty, and falls
-//! with each block that [`post_adopted`](OwnedHeap::post_adopted) sends back.
-//! Foreign invariant 4: one chance to adopt in [`ADOPTED_IN_A_ROW`] is left. A thread that got blocks of others once
-//! comes back to its own in this way, whose frees take the fast path.
+//! previous one and the depot. Only adoption raises it. It falls with each block that
+//! [`post_adopted`](OwnedHeap::post_adopted) sends back, and becomes 0 when those magazines are found empty or are
+//! flushed.
+//! Foreign invariant 4: every [`ADOPTED_IN_A_ROW`]th chance to adopt is not taken: the blocks are posted to their
+//! owners instead. In this way a thread that once got blocks of other heaps comes back to its own blocks, and frees of
+//! those take the fast path.
 
 use super::class_state::ClassState;
 use super::magazine::{bottom, capacity, count, is_absent, is_newest};
@@ -27,11 +31,10 @@ use crate::geometry::{CLASS_STEP, SizeClass};
 use crate::heap::magazine;
 use crate::region::{CombinedFrees, Tag};
 
-/// One chance to adopt in this many is not taken: the blocks of the foreign magazine are posted to their owners
-/// instead.
+/// A chance to adopt is not taken if its number is a multiple of this constant (Foreign invariant 4).
 const ADOPTED_IN_A_ROW: u32 = 8;
 
-/// How many words are combined at a time.
+/// Number of words of the remote map for which frees are combined at a time.
 const COMBINED: usize = 8;
 
 /// Puts a block onto the foreign magazine, which must have room.
@@ -83,18 +86,19 @@ impl OwnedHeap<'_> {
 }
 
 impl OwnedHeap<'_> {
-    /// Loads the foreign magazine in place of the loaded one, which is empty. So threads that hand blocks round need no
-    /// atomic operation.
+    /// Loads the foreign magazine in place of the loaded one, which is empty. Threads that hand blocks round need no
+    /// atomic operation then.
     pub(super) fn adopt(self, class: SizeClass) {
         let (head, state) = (self.head(class), self.class(class));
         let empty = head.top();
-        // The magazine is somewhere at any moment.
+        // The leak finder may stop this thread anywhere here, and must find the magazine in some place.
         head.load(state.foreign());
         in_this_order();
         state.set_foreign(empty, class);
     }
 
-    /// Makes the foreign magazine the previous one, if it is full and the previous one is empty. False if not.
+    /// Makes the foreign magazine the previous one, if it is at its capacity and the previous one is empty. Returns
+    /// false if it does not: the condition does not hold, or the blocks were posted instead (Foreign invariant 4).
     pub(super) fn adopt_full(self, class: SizeClass) -> bool {
         let state = self.class(class);
         let (foreign, previous) = (state.foreign(), state.previous());
@@ -108,9 +112,9 @@ impl OwnedHeap<'_> {
         true
     }
 
-    /// Counts the blocks of the foreign magazine as adopted. One time in [`ADOPTED_IN_A_ROW`] it posts them instead and
-    /// returns false. Without that, a thread that once got blocks of other heaps would pass them through the slow half
-    /// of a free for ever.
+    /// Counts the blocks of the foreign magazine as adopted, and returns true. Every [`ADOPTED_IN_A_ROW`]th time it
+    /// posts them instead and returns false. Otherwise a thread that once got blocks of other heaps would pass them
+    /// through the slow half of a free for ever.
     pub(super) fn may_adopt(self, class: SizeClass) -> bool {
         let state = self.class(class);
         let chances = state.chances.get().wrapping_add(1);
@@ -128,7 +132,7 @@ impl OwnedHeap<'_> {
         let state = self.class(class);
         let blocks = count(state.foreign(), class);
         state.adopted.add(blocks);
-        // `cached_foreign` may be too high, but there are no more such blocks than cached blocks in all.
+        // `cached_foreign` is an upper bound, and the number of all cached blocks is another. Uses the lower one.
         let before = state.cached_foreign().min(self.cached_blocks(class));
         state.cached_foreign.set((before + blocks) as u32);
         state.goes_round.set(true);
@@ -136,7 +140,7 @@ impl OwnedHeap<'_> {
 }
 
 impl OwnedHeap<'_> {
-    /// Posts the blocks of the foreign magazine, which is empty afterwards.
+    /// Posts the blocks of the foreign magazine to their owners. The magazine is empty afterwards.
     pub(super) fn post_foreign(self, class: SizeClass) {
         let state = self.class(class);
         let top = state.foreign();
@@ -169,14 +173,15 @@ impl OwnedHeap<'_> {
         }
     }
 
-    /// Posts blocks that were in a magazine of this class, whose pool has a tag of another heap. Returns how many.
+    /// Posts blocks that were in a magazine of this class. Their pool has the tag `tag`, which is not the one of this
+    /// heap and class. Returns their number. Aborts if they cannot be blocks of the class that another heap owns.
     #[cold]
     #[inline(never)]
     pub(super) fn post_adopted(self, class: SizeClass, tag: Tag, ready: CombinedFrees) -> usize {
         let state = self.class(class);
         let blocks = ready.bits.count_ones() as usize;
         let is_of_class = !tag.is_free() && tag.class() == class;
-        // The owner's free map: no block in a magazine is free in it.
+        // No block in a magazine is free in its owner's free map.
         let free = self.region.free_word(ready.index).get() | !class.blocks_of_word(ready.index);
         if !is_of_class || state.cached_foreign() < blocks || free & ready.bits != 0 {
             let offset = Heap::offset_of_bits(ready.index, ready.bits);

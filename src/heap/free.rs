@@ -8,14 +8,15 @@ use crate::geometry::SizeClass;
 use crate::region::{PoolId, Slot};
 
 impl OwnedHeap<'_> {
-    /// Frees the block, at `offset` of the region, when the loaded magazine has no room or another heap owns the block.
+    /// Frees the block at `offset` of the region when the loaded magazine has no room, or when another heap owns the
+    /// block.
     ///
     /// `block` is passed although `offset` implies it: the leak finder scans registers, so the address must stay in one
     /// until the block is in a magazine.
     pub(crate) fn free(self, supply: &impl Supply, block: *mut u8, offset: usize) {
         let tag = self.region.tag(PoolId::of_offset(offset));
         if tag.is_free_or_private() {
-            // The foreign magazine would serve the block of a private heap again, even when that heap is gone.
+            // Otherwise the foreign magazine could serve a private heap's block again, even when that heap is gone.
             refuse(block, tag);
         }
         let class = tag.class();
@@ -68,7 +69,7 @@ impl OwnedHeap<'_> {
                 }
             }
         } else if count(previous, class) == 0 {
-            // The full magazine is somewhere at any moment.
+            // The leak finder may stop this thread anywhere here, and must find the full magazine in some place.
             state.set_previous(full);
             in_this_order();
             head.load(previous);
@@ -91,8 +92,9 @@ impl OwnedHeap<'_> {
         self.search_if_much_was_freed(supply);
     }
 
-    /// An empty magazine, when the loaded and the previous one are full. The previous one goes to the depot. This
-    /// begins a move, which the caller ends when the loaded magazine has become the previous one.
+    /// An empty magazine, for a heap whose loaded and previous magazines are full. The previous one goes to the depot
+    /// or is flushed. This function begins a move, which the caller ends when the loaded magazine has become the
+    /// previous one.
     fn empty_magazine(self, supply: &impl Supply, class: SizeClass) -> *mut Slot {
         let state = self.class(class);
         let has_room = state.depot.length() < Depot::bound(class);

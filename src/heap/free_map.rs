@@ -1,12 +1,12 @@
-//! The free map, as the heap uses it: sets the bits of blocks that come back, and lists their pool.
+//! The free map of a heap's pools: sets the bits of blocks that come back, and lists their pools.
 
 use super::state::{Heap, OwnedHeap};
 use crate::geometry::SizeClass;
 use crate::region::{PoolId, PoolState};
 
 impl OwnedHeap<'_> {
-    /// Sets bits of a word of the free map. If it returns true, the word was zero. Then the caller must call
-    /// [`list_pool`] before any search of the pool for free blocks.
+    /// Sets bits of a word of the free map. Returns whether the word was zero before. If it was, the caller must call
+    /// [`list_pool`] before the next search for free blocks.
     ///
     /// [`list_pool`]: Self::list_pool
     #[inline(always)]

@@ -1,31 +1,31 @@
-//! The front of a heap: all that the two fast paths read, and nothing else.
+//! The front of a heap: everything that the two fast paths read, and nothing else.
 
 use super::magazine::{Head, is_absent};
 use crate::geometry::{CLASS_STEP, CLASSES, POOL_BYTES, SMALL_MAX, SizeClass};
 use crate::region::{HEAD_BYTES, HeapKind, Region, SAMPLING, Tag, is_owner_of, owner};
 use crate::sync::{AtomicU32, Ordering};
 use core::ptr::NonNull;
-use static_assertions::{const_assert, const_assert_eq};
+use static_assertions::assert_eq_size;
 
-const_assert_eq!(size_of::<Head>(), HEAD_BYTES);
-// The two fronts of a heap do not overlap.
-const_assert!(size_of::<Front>() <= SAMPLING);
-// A copy of the fields before the heads shares a cache line; the heads of 8 to 16 bytes too.
-const_assert_eq!(core::mem::offset_of!(Front, heads), 32);
+assert_eq_size!(Head, [u8; HEAD_BYTES]);
+const _: () = assert!(size_of::<Front>() <= SAMPLING, "the two fronts of a heap do not overlap");
+// The fields before the heads share one cache line of 64 bytes with the heads of 0 and 8 bytes.
+const _: () = assert!(core::mem::offset_of!(Front, heads) == 32, "the heads begin half a cache line behind the front");
 
-/// What the fast paths read.
+/// The fields that the fast paths read.
 ///
-/// A thread without a heap has one of two fronts that belong to none: their region is empty, so every free takes the
-/// slow path, and their heads are absent, so every allocation does. No fast path tests for them.
+/// A thread without a heap has one of two fronts that belong to no heap. Their region is empty, so every free takes the
+/// slow path. Their heads are absent, so every allocation takes the slow path too. No fast path tests for these fronts.
 ///
-/// A heap may have a second front, for times at which its thread's requests are sampled:
+/// With the feature `profile` a heap has a second front, for the times at which its thread's requests are sampled:
 ///
 /// ```text
 ///   sampling front: base, bytes, tags, owner ^ SAMPLING, absent heads | ... | front: base, bytes, tags, owner, heads
 ///                                                        └── SAMPLING bytes ───────────────────────────────────┘
 /// ```
-/// Its own heads are absent, so every allocation takes the slow path. A free finds the head for a tag by exclusive-or
-/// with the owner, and so `SAMPLING` bytes further: among the heads of the front. It takes the fast path.
+/// Its own heads are absent, so every allocation takes the slow path. A free computes the place of the head from the
+/// exclusive-or of the tag and the owner. The owners of the two fronts differ in the bit `SAMPLING`, so this place is
+/// `SAMPLING` bytes further on: among the heads of the front. So frees take the fast path.
 ///
 /// Front invariant 1: `base`, `bytes`, `tags` and `owner` never change; `bytes` is 0 in a front without a heap.
 /// Front invariant 2: a sampling front lies `SAMPLING` bytes before its heap's front, in memory whose provenance is
@@ -37,11 +37,12 @@ pub(crate) struct Front {
     tags: Option<NonNull<AtomicU32>>,
     /// As wide as a register, so that the exclusive-or with a tag needs no widening.
     owner: usize,
-    /// By block size / 8. The first serves no class and stays absent: a request of 0 bytes finds it.
+    /// One head for each block size; the index is the size / 8. The first serves no class and stays absent: a request
+    /// of 0 bytes finds it.
     heads: [Head; CLASSES + 1],
 }
 
-// SAFETY: the heads are atomics, the rest never changes (Front invariant 1).
+// SAFETY: the heads are atomics, and the other fields never change (Front invariant 1).
 unsafe impl Sync for Front {}
 
 impl Front {
@@ -50,13 +51,14 @@ impl Front {
         Self { base: 0, bytes: 0, tags: None, owner: 0, heads: [const { Head::new() }; CLASSES + 1] }
     }
 
-    /// The front of a thread whose requests take a detour: as without a heap, but told apart.
+    /// The front of a thread whose requests take a detour. It differs from [`without_heap`](Self::without_heap) only in
+    /// its owner, by which [`is_detour`](Self::is_detour) knows it.
     pub(crate) const fn detour() -> Self {
         Self { owner: DETOUR, ..Self::without_heap() }
     }
 
-    /// The front of threads whose requests all take the slow paths though they have a heap, since the process is in
-    /// such a mode: as without a heap, but told apart.
+    /// The front of threads that have a heap, in a process whose mode sends every request to the slow paths. It differs
+    /// from [`without_heap`](Self::without_heap) only in its owner, by which [`is_bypass`](Self::is_bypass) knows it.
     pub(crate) const fn bypass() -> Self {
         Self { owner: BYPASS, ..Self::without_heap() }
     }
@@ -91,13 +93,13 @@ impl Front {
         self.bytes != 0
     }
 
-    /// Whether this front is that of a [`Detour`](crate::process::detour::Detour).
+    /// Whether this is the front of a [`Detour`](crate::process::detour::Detour).
     #[inline]
     pub(crate) fn is_detour(&self) -> bool {
         self.owner == DETOUR
     }
 
-    /// Whether this is the front of threads that have a heap beside it.
+    /// Whether this is the front that [`bypass`](Self::bypass) makes.
     #[inline]
     pub(crate) fn is_bypass(&self) -> bool {
         self.owner == BYPASS
@@ -120,11 +122,12 @@ impl Front {
     #[inline(always)]
     pub(crate) fn tag_at(&self, offset: usize) -> Tag {
         debug_assert!(offset < self.bytes);
-        // SAFETY: an offset in the region exists only where `bytes` is not 0, hence the tags do (Front invariant 1).
+        // SAFETY: `offset` is below `bytes`, so `bytes` is not 0 and the front is that of a heap, which has tags (Front
+        // invariant 1).
         let tags = unsafe { self.tags.unwrap_unchecked() };
         // SAFETY: there are as many tags as the region has pools.
         let tag = unsafe { tags.add(offset / POOL_BYTES) };
-        // SAFETY: it points into the table, which lives for ever.
+        // SAFETY: the pointer points into the table, which lives for ever.
         let tag = unsafe { tag.as_ref() };
         // Relaxed: the pool of a live block has had its tag since before the block was handed out.
         Tag::of_bits(tag.load(Ordering::Relaxed))
@@ -136,13 +139,14 @@ impl Front {
         let head = tag.head_for(self.owner)?;
         #[cfg(feature = "profile")]
         {
-            // Beyond this front if that is a sampling one: so by the address.
+            // If this is a sampling front, the head lies beyond it. So the pointer is made from an address, with
+            // exposed provenance.
             let head = core::ptr::with_exposed_provenance::<Head>((&raw const self.heads).addr() + head);
-            // SAFETY: the owner's bits are equal, and of this heap's tags the rest is the offset of a head of its
-            // front, from the heads of this one (Front invariant 2).
+            // SAFETY: the tag names this heap, so `head` is the distance from this front's heads to a head of the
+            // heap's front (Front invariant 2).
             Some(unsafe { &*head })
         }
-        // SAFETY: the owner's bits are equal, and of this heap's tags the rest is the offset of a head.
+        // SAFETY: the tag names this heap, so `head` is the offset of a head.
         #[cfg(not(feature = "profile"))]
         Some(unsafe { self.head_at(head) })
     }
@@ -160,8 +164,10 @@ impl Front {
         &self.heads[class.index() + 1]
     }
 
+    /// The head at an offset.
+    ///
     /// # Safety
-    /// * `offset` is that of a head, in bytes from the first.
+    /// * `offset` is that of a head, in bytes from the first head.
     #[inline(always)]
     unsafe fn head_at(&self, offset: usize) -> &Head {
         debug_assert!(offset % HEAD_BYTES == 0 && offset < size_of_val(&self.heads));
@@ -176,7 +182,7 @@ impl Front {
         Tag::new(self.owner, class)
     }
 
-    /// Whether this is what [`new`](Self::new) made.
+    /// Whether this is still the front that [`new`](Self::new) made for the heap with this index.
     pub(crate) fn is_of(&self, region: &Region, index: usize) -> bool {
         self.base == region.base().addr().get()
             && self.bytes == region.bytes()
@@ -186,7 +192,8 @@ impl Front {
     }
 }
 
-/// In place of an owner. Tags of heaps have other bits set.
+/// The owner in the front of a detour. No heap has it: the lowest bits of a heap's owner are 0.
 const DETOUR: usize = 1;
 
+/// The owner in the front that [`Front::bypass`] makes. No heap has it.
 const BYPASS: usize = 2;

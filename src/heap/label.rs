@@ -5,7 +5,7 @@ use crate::sync::WatchedU64;
 
 const WORDS: usize = NAME_BYTES / size_of::<u64>();
 
-/// The name that a private heap has now, for whoever asks. All zero is none.
+/// The name that a private heap has now. Any thread may read it. Zero memory is a label without a name.
 pub(crate) struct Label {
     words: [WatchedU64; WORDS],
     /// 1 while the heap has a handle.

@@ -6,16 +6,17 @@
 //!      |     |     | blk | blk | blk | null   |     |      1 KiB, aligned to 1 KiB
 //!                    ^ top: the newest block
 //! ```
-//! It grows downwards. A class of small blocks uses all slots; one of larger blocks begins lower down, so that no
-//! magazine holds more than about [`LOADED_BYTES`]. "Full" is in slot 0 for all, which a fast path sees by the top
-//! alone, without knowing the class.
+//! A magazine grows downwards, from the bottom to slot 0. Classes of up to 64 bytes use all 128 slots. The bottom of a
+//! class of larger blocks is at a lower slot number, so that no magazine holds more than [`LOADED_BYTES`]. A magazine
+//! of any class is full when its top is at slot 0. So a fast path needs only the address of the top to see that, and
+//! not the class.
 //!
-//! Magazine invariant 1: the slot at the bottom is null while the magazine is in use, so a top that has come up to it
-//! reads "empty" without a count.
-//! Magazine invariant 2: a top that may not be lowered lies in slot 0, so it is a multiple of 1 KiB: "full".
-//! A foreign magazine, which no fast path knows, may end sooner.
-//! Magazine invariant 3: a head without a magazine points to slot 0 of [`ABSENT`], which is null: empty and full at
-//! once, so that both fast paths leave it alone without a test of its own. Nothing is ever written to it.
+//! Magazine invariant 1: the slot at the bottom is null while the magazine is in use. So a fast path that reads null at
+//! the top knows that the magazine is empty, without a count.
+//! Magazine invariant 2: a magazine is full exactly when its top is at slot 0, so when its top is a multiple of 1 KiB.
+//! A foreign magazine, which no fast path uses, may count as full at a higher slot.
+//! Magazine invariant 3: a head without a magazine points to slot 0 of [`ABSENT`], which is null. So the head looks
+//! empty and full at once, and both fast paths leave it alone without an extra test. `ABSENT` is never written.
 
 use crate::geometry::SizeClass;
 use crate::region::{MAGAZINE_BYTES, Slot};
@@ -23,16 +24,17 @@ use crate::sync::{WatchedPtr, WatchedU32, WatchedU64};
 use core::ptr;
 use static_assertions::const_assert_eq;
 
-/// Slots of a magazine.
+/// Number of slots of a magazine.
 pub(crate) const SLOTS: usize = 128;
 
 /// Most blocks in a magazine: one slot is for the null at the bottom.
 const MOST_BLOCKS: usize = SLOTS - 1;
 
-/// Bytes of blocks that a magazine holds, about, if that is fewer than fill its slots.
+/// Most bytes of blocks in a magazine. This limits classes over 64 bytes; blocks of up to 64 bytes fill the slots
+/// first.
 const LOADED_BYTES: usize = 8 * 1024;
 
-/// An array of cached blocks; how many it holds is known by who holds its top.
+/// An array of cached blocks. Their number follows from the top and the class; the magazine itself holds neither.
 #[repr(C, align(1024))]
 pub(crate) struct Magazine {
     slots: [Slot; SLOTS],
@@ -40,7 +42,7 @@ pub(crate) struct Magazine {
 
 const_assert_eq!(size_of::<Magazine>(), MAGAZINE_BYTES);
 
-/// What a head without a magazine points into (Magazine invariant 3).
+/// The magazine that a head without a magazine points to (Magazine invariant 3).
 static ABSENT: Magazine = Magazine { slots: [const { Slot::null() }; SLOTS] };
 
 /// The top of a head without a magazine.
@@ -48,7 +50,7 @@ pub(crate) const fn absent() -> *mut Slot {
     (&raw const ABSENT.slots[0]).cast_mut()
 }
 
-/// Blocks of this class that a magazine holds when it is full.
+/// Number of blocks of this class in a full magazine.
 #[inline]
 pub(crate) const fn capacity(class: SizeClass) -> usize {
     let blocks = LOADED_BYTES / class.bytes();
@@ -61,25 +63,26 @@ pub(crate) fn is_absent(top: *mut Slot) -> bool {
     ptr::eq(top, absent())
 }
 
-/// The top of the magazine that a top, not absent, lies in when it holds no block of this class.
+/// The bottom of the magazine that `top` lies in: its top when it holds no block of this class. `top` must not be
+/// absent.
 #[inline]
 pub(crate) fn bottom(top: *mut Slot, class: SizeClass) -> *mut Slot {
     start(top).wrapping_add(capacity(class))
 }
 
-/// The first slot of the magazine that a top, not absent, lies in.
+/// The first slot of the magazine that `top` lies in. `top` must not be absent.
 #[inline]
 pub(crate) fn start(top: *mut Slot) -> *mut Slot {
     top.map_addr(|address| address & !(MAGAZINE_BYTES - 1))
 }
 
-/// Blocks of this class above a top, the one it points to included.
+/// Number of blocks in the magazine with this top; 0 if the top is absent.
 #[inline]
 pub(crate) fn count(top: *mut Slot, class: SizeClass) -> usize {
     if is_absent(top) { 0 } else { (bottom(top, class).addr() - top.addr()) / size_of::<Slot>() }
 }
 
-/// Makes a magazine, given by any top in it, an empty one of this class; returns its top.
+/// Makes an empty magazine of this class out of the one that `top` lies in. Returns its top.
 ///
 /// # Safety
 /// * The caller owns the magazine, which holds no block.
@@ -90,33 +93,35 @@ pub(crate) unsafe fn empty(top: *mut Slot, class: SizeClass) -> *mut Slot {
     bottom
 }
 
-/// The cached blocks from a top, not absent, on, in the order in which they would be handed out.
+/// The cached blocks of the magazine with this top, in the order in which they would be handed out. `top` must not be
+/// absent.
 ///
 /// # Safety
 /// * The caller owns the magazine and does not use its top while the slice lives.
 pub(crate) unsafe fn blocks<'a>(top: *mut Slot, class: SizeClass) -> &'a [Slot] {
-    // SAFETY: so many blocks lie below the bottom (Magazine invariants 1 and 2), the caller's alone.
+    // SAFETY: all slots from the top to the bottom hold blocks (Magazine invariants 1 and 2), and the caller owns them.
     unsafe { core::slice::from_raw_parts(top, count(top, class)) }
 }
 
-/// So many blocks from a top on, for whoever looks on.
+/// The blocks in `count` slots from `top` on. Any thread may call this, to check the heap or to search for leaks.
 pub(crate) fn held(top: *mut Slot, count: usize) -> impl Iterator<Item = *mut u8> {
-    // SAFETY: slots of a magazine in use, which are atomics and never unmapped.
+    // SAFETY: slots of a magazine, which are atomics and never unmapped.
     (0..count).map(move |number| unsafe { (*top.wrapping_add(number)).get() })
 }
 
 /// Whether a top points to this block. Only the owner may call this.
 #[inline(always)]
 pub(crate) fn is_newest(top: *mut Slot, block: *mut u8) -> bool {
-    // Plain, for the sake of the fast path: a compiler compares with plain memory in one instruction.
+    // A plain read, because the compiler can compare with plain memory in one instruction on the fast path.
     // SAFETY: a top always points to a slot of a magazine that lives for ever, and the owner alone writes it.
     let newest = unsafe { top.cast::<*mut u8>().read() };
     ptr::eq(newest, block)
 }
 
-/// What the fast paths touch of one class: the top of the loaded magazine and the number of frees.
+/// The part of a class that the fast paths touch: the top of the loaded magazine and the number of frees.
 ///
-/// Only the owner writes; others read for statistics. Relaxed everywhere: each value stands for itself.
+/// Only the owner writes it; other threads read it for statistics and checks. Relaxed everywhere: each value stands for
+/// itself.
 #[repr(C)]
 pub(crate) struct Head {
     top: WatchedPtr<Slot>,
@@ -135,14 +140,14 @@ impl Head {
         // SAFETY: a top always points to a slot of a magazine that lives for ever.
         let block = unsafe { (*top).get() };
         if !block.is_null() {
-            // Read once more, so that one instruction reads, adds and writes.
+            // Reads the top once more, so that the compiler makes one instruction that reads, adds and writes.
             self.top.set(self.top.get().wrapping_add(1));
         }
         block
     }
 
-    /// Caches a freed block and counts the free. False, and nothing done, if the magazine is full or absent, or if the
-    /// block is the newest one in it: a double free.
+    /// Caches a freed block and counts the free. Returns false and does nothing if the magazine is full or absent, or
+    /// if the block is already the newest one in it, which is a double free.
     #[inline(always)]
     pub(crate) fn push(&self, block: *mut u8) -> bool {
         let top = self.top.get();
@@ -163,7 +168,7 @@ impl Head {
         self.frees.set(self.frees.get().wrapping_add(1));
     }
 
-    /// Counts frees of blocks that go back all at once.
+    /// Counts the frees of many blocks at once.
     pub(crate) fn count_frees(&self, count: u64) {
         self.frees.set(self.frees.get().wrapping_add(count));
     }
@@ -179,7 +184,7 @@ impl Head {
         self.top.set(top);
     }
 
-    /// Blocks of this heap's own pools that it freed; only grows.
+    /// Number of blocks of its own pools that this heap has freed. Only grows.
     pub(crate) fn frees(&self) -> u64 {
         self.frees.get()
     }
@@ -188,14 +193,16 @@ impl Head {
 /// Most full magazines that a depot keeps.
 pub(crate) const DEPOT_SLOTS: usize = 16;
 
-/// Bytes of blocks that a depot keeps per class, about, if its slots hold so many. More saves little more work, and
-/// costs locality: blocks come out in the order of their frees, where a fill would hand them out in the order of their
-/// addresses. `docs/performance.md` has the figures.
+/// Most bytes of blocks in the depot of a class. The depot of a class of small blocks holds less, because it has only
+/// [`DEPOT_SLOTS`] slots. A larger depot saves little more work, and costs locality: its blocks come out in the order
+/// of their frees, while a fill hands blocks out in the order of their addresses. `docs/internals/notebook.md`
+/// has the figures.
 const DEPOT_BYTES: usize = 64 * 1024;
 
-/// The full magazines of one class, oldest first: a ring.
+/// The full magazines of one class: a ring, oldest first.
 ///
-/// Depot invariant 1: every magazine in it is full. Only the owner writes; others read the length.
+/// Depot invariant 1: every magazine in the depot is full. Only the owner writes the depot; other threads read it for
+/// statistics and checks.
 pub(crate) struct Depot {
     ring: [WatchedPtr<Slot>; DEPOT_SLOTS],
     oldest: WatchedU32,
@@ -211,7 +218,7 @@ impl Depot {
         }
     }
 
-    /// Full magazines that this class may keep.
+    /// Number of full magazines that the depot of this class may keep.
     pub(crate) fn bound(class: SizeClass) -> usize {
         (DEPOT_BYTES / (capacity(class) * class.bytes())).clamp(1, DEPOT_SLOTS)
     }
@@ -282,7 +289,8 @@ mod tests {
 
     #[test]
     fn a_magazine_is_a_bounded_stack() {
-        // One for all, as magazines pass from class to class: where one class has its bottom, another had a block.
+        // One magazine serves all classes in turn, as in a heap: a slot that held a block of one class is the bottom of
+        // another.
         let magazine = leaked();
         for class in SizeClass::all() {
             let head = Head::new();

@@ -7,7 +7,7 @@ use crate::region::{PoolId, Slot, Tag};
 use crate::sync::Ordering;
 
 impl Heap {
-    /// The word of the maps, and the bit in it, of the block at an offset.
+    /// The index of the word in the maps and the bit in this word, for the block at an offset.
     #[inline]
     pub(crate) fn word_and_bit(offset: usize) -> (u32, u64) {
         ((offset / WORD_BYTES) as u32, 1 << (offset / CLASS_STEP % 64))
@@ -42,7 +42,7 @@ pub(crate) fn refuse(block: *mut u8, tag: Tag) -> ! {
 }
 
 impl OwnedHeap<'_> {
-    /// Reports the first of these blocks that is not aligned as blocks are, and aborts.
+    /// Reports the first of these blocks that is not aligned to 8 bytes, and aborts.
     #[cold]
     #[inline(never)]
     pub(super) fn unaligned_free(self, class: SizeClass, blocks: &[Slot]) {
@@ -57,7 +57,7 @@ impl OwnedHeap<'_> {
     /// another class or owner, this can no longer be seen.
     pub(super) fn check_none_waits(self, class: SizeClass, pool: PoolId) {
         for (index, word) in (pool.first_word()..).zip(self.region.remote_words(pool)) {
-            // Relaxed: in a correct program the bits have been zero since before the blocks of the pool came back.
+            // Relaxed: in a correct program these bits were zero before the last block of the pool came back.
             let waiting = word.load(Ordering::Relaxed);
             if waiting != 0 {
                 self.wrong_free(class, Heap::offset_of_bits(index, waiting));

@@ -1,7 +1,7 @@
 //! A thread's heap: its magazines, pools and arenas, and the slow halves of the two fast paths.
 //!
-//! The order of the files is that in which they may use each other. `state` has the heap itself. Each file after it has
-//! a part of what the heap's owner does, as methods of `OwnedHeap`.
+//! A file uses only files before it in the list below. `state` has the heap itself. The files after it add methods:
+//! those of `OwnedHeap` are for the owner of the heap, and those of `Heap` for any thread.
 
 pub(crate) mod magazine;
 pub(crate) mod front;

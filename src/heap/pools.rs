@@ -1,4 +1,4 @@
-//! Where a heap gets pools from, when it searches for wholly free ones, and how these go back.
+//! A heap's pools: where they come from, when the heap searches for wholly free ones, and how those go back.
 
 use super::state::{CountsSinceSearch, OwnedHeap, in_this_order};
 use super::supply::Supply;
@@ -20,7 +20,7 @@ impl OwnedHeap<'_> {
             return Some(pool);
         }
         let Some(arena) = supply.take_arena() else {
-            // The last resort: a search, if enough was freed for it to find a pool.
+            // The last resort is a search, if at least one block was freed for every 16 pools.
             let (since, pools) = (self.own.since_search.get(), self.own.pools.get());
             if since.freed_blocks == 0 || since.freed_blocks * 16 < pools {
                 return None;
@@ -36,7 +36,7 @@ impl OwnedHeap<'_> {
     }
 
     /// Whether to search for wholly free pools before another arena is taken. A search visits every partly used pool.
-    /// So it must be paid for: by two frees for each pool, or by growth of the heap by an eighth.
+    /// So it must be paid for: by two frees for each pool, or by one free and growth of the heap by an eighth.
     fn is_search_worthwhile(self) -> bool {
         let (since, pools) = (self.own.since_search.get(), self.own.pools.get());
         since.freed_blocks >= 2 * pools.max(1)
@@ -44,7 +44,8 @@ impl OwnedHeap<'_> {
     }
 
     /// Searches for wholly free pools if half of the bytes of the heap's pools have been freed since the last search.
-    /// So a thread that frees much gives arenas to others. A small heap waits until it needs a pool.
+    /// So a thread that frees much gives arenas to others. A heap of at most [`POOLS_PER_ARENA`] pools does not search
+    /// here; it searches only when it needs a pool.
     pub(super) fn search_if_much_was_freed(self, supply: &impl Supply) {
         let pools = self.own.pools.get();
         if pools > POOLS_PER_ARENA && self.own.since_search.get().freed_bytes >= pools * (POOL_BYTES / 2) {
@@ -52,7 +53,7 @@ impl OwnedHeap<'_> {
         }
     }
 
-    /// Gives wholly free pools back to their arenas, and all wholly free arenas but one to `supply`.
+    /// Gives wholly free pools back to their arenas, and all wholly free arenas except one to `supply`.
     pub(super) fn search_wholly_free_pools(self, supply: &impl Supply) {
         self.own.since_search.set(CountsSinceSearch::default());
         for class in SizeClass::all() {
@@ -70,18 +71,19 @@ impl OwnedHeap<'_> {
         self.give_arenas(supply, 1);
     }
 
-    /// Gives all wholly free arenas but `keep` of them to `supply`.
+    /// Gives all wholly free arenas except `keep` of them to `supply`.
     pub(super) fn give_arenas(self, supply: &impl Supply, keep: usize) {
         while let Some(arena) = self.own.arenas.take_wholly_free(&self.region, keep) {
             supply.give_arena(&self.region, arena);
         }
     }
 
+    /// Gives a wholly free pool, which is on no list, back to its arena.
     fn give_pool(self, pool: PoolId, class: SizeClass) {
         debug_assert_eq!(self.region.pool_record(pool).state(), PoolState::Taken);
         self.check_none_waits(class, pool);
-        // The tag goes first: with the maps zero and the tag there, all blocks would look live. No thread has a block
-        // of the pool (Region invariant 3).
+        // The tag is cleared before the maps. Otherwise the leak finder could see a tag with zero maps, and would take
+        // all blocks of the pool for live ones. No thread has a block of the pool (Region invariant 3).
         self.region.set_tag(pool, Tag::FREE);
         in_this_order();
         pool::give_up(&self.region, pool);

@@ -7,8 +7,7 @@ use crate::geometry::{CLASS_STEP, SizeClass};
 use crate::region::{CombinedFrees, END, PoolId, remote};
 
 impl Heap {
-    /// Frees a block of this private heap, at `offset` of the region, for a thread that does not own the heap now:
-    /// posts it.
+    /// Posts the block at `offset` of the region, for a thread that frees it and does not own this private heap now.
     pub(crate) fn post_private(&self, block: *mut u8, offset: usize) {
         let tag = self.region.tag(PoolId::of_offset(offset));
         if tag.is_free() || tag != self.front.tag(tag.class()) {
@@ -18,7 +17,7 @@ impl Heap {
         if bit & !class.blocks_of_word(index) != 0 || offset % CLASS_STEP != 0 {
             self.wrong_free(class, offset);
         }
-        // Many threads add to this counter. The owner does not, since it frees no block of other heaps.
+        // Many threads add to this counter, but not the owner: it frees no block of other heaps.
         self.class(class).remote_frees.add_shared(1);
         if remote::post(&self.region, index, bit, || self.pending()).is_err() {
             self.wrong_free(class, offset);
@@ -27,16 +26,18 @@ impl Heap {
 }
 
 impl OwnedHeap<'_> {
+    /// Posts the blocks of one word to the owner of their pool.
     pub(super) fn post(self, class: SizeClass, ready: CombinedFrees) {
         let region = &self.region;
         let owner = || {
-            // The bits just posted were live blocks of the pool, so Remote invariant 2 keeps the pool and its tag as
-            // they are.
+            // The blocks just posted were live and are not collected yet. So the pool keeps its class, owner and tag
+            // (Remote invariant 2).
             let tag = region.tag(PoolId::of_word(ready.index));
             if tag.is_free() {
                 self.wrong_free(class, Heap::offset_of_bits(ready.index, ready.bits));
             }
-            // SAFETY: a tag names a heap that was made, and heaps are never unmapped; this uses only its shared part.
+            // SAFETY: a tag names a heap that was made, and heaps are never unmapped. This uses only the list that
+            // threads share.
             unsafe { Heap::at(region, tag.heap()) }.pending()
         };
         if let Err(already) = remote::post(region, ready.index, ready.bits, owner) {
@@ -44,7 +45,7 @@ impl OwnedHeap<'_> {
         }
     }
 
-    /// Collects remote frees: moves up to `most` words of them into the free map. Returns whether there were any.
+    /// Collects remote frees: moves up to `most` words of them into the free map. Returns whether it moved any.
     pub(crate) fn collect(self, most: usize) -> bool {
         let mut found = false;
         let mut taken = self.own.taken.get();

@@ -1,23 +1,23 @@
-//! Which requests of a thread are sampled: each byte with the same chance, whatever came before.
+//! Decides which requests of a thread are sampled: each byte has the same chance, whatever came before.
 //!
 //! The bytes up to the next sample are drawn from an exponential distribution, so that samples are a Poisson process
 //! over the bytes asked for, as in tcmalloc (`sampler.h`), jemalloc (`prof_sample_threshold_update`) and Go
-//! (`nextSample` in `malloc.go`). A request of `s` bytes has a sample in it with the chance `1 - exp(-s / mean)`, so
-//! each that has stands for the reciprocal of that many requests of its size: then sums are right on average, for any
-//! sizes.
+//! (`nextSample` in `malloc.go`). The chance that a request of `s` bytes is sampled is `1 - exp(-s / mean)`. So a
+//! sampled request stands for `1 / (1 - exp(-s / mean))` requests of its size. Sums of such numbers are right on
+//! average, for any sizes.
 
 use core::cell::Cell;
 
-/// Largest mean: what is drawn fits into a count of bytes.
+/// Largest mean, in bytes: every number of bytes that is drawn with it fits into an `i64`.
 pub(super) const MOST_BYTES: u64 = 1 << 56;
 
-/// What a heap keeps for it; its owner's alone.
+/// The state of a heap's sampling. Only the heap's owner uses it.
 pub(super) struct Sampler {
-    /// The profiler's turn that the rest is for; odd while requests are sampled.
+    /// The profiler's turn for which the other fields are set. Odd while requests are sampled.
     pub(super) turn: Cell<u32>,
     /// Mean bytes from sample to sample.
     pub(super) mean: Cell<u64>,
-    /// Bytes up to the next sample. Above 0 between requests, but if all are sampled.
+    /// Bytes up to the next sample. Above 0 between requests, except when every request is sampled.
     pub(super) left: Cell<i64>,
     /// State of the random numbers.
     pub(super) random: Cell<u64>,
@@ -25,11 +25,12 @@ pub(super) struct Sampler {
 
 impl Sampler {
     pub(super) const fn new(index: usize) -> Self {
-        // Each heap has other numbers, and each run of a program the same.
+        // The heap's index is the seed: heaps draw different numbers, and a heap draws the same ones in each run of a
+        // program.
         Self { turn: Cell::new(0), mean: Cell::new(1), left: Cell::new(0), random: Cell::new(index as u64) }
     }
 
-    /// A number from 0 up to, but not, 1 (SplitMix64, Steele, Lea and Flood 2014).
+    /// A random number, at least 0 and below 1 (SplitMix64, Steele, Lea and Flood 2014).
     fn random(&self) -> f64 {
         let state = self.random.get().wrapping_add(0x9E37_79B9_7F4A_7C15);
         self.random.set(state);
@@ -41,13 +42,13 @@ impl Sampler {
     /// Draws the bytes up to the next sample.
     pub(super) fn draw(&self) {
         let mean = self.mean.get();
-        // Every request is sampled if each byte is to be. Else the number of the byte with the sample in it, the next
-        // being 1.
+        // A mean of 1 samples every request. Otherwise the gap says which byte has the sample: 1 is the next byte that
+        // is asked for.
         let gap = if mean == 1 { 0 } else { (-(1.0 - self.random()).ln() * mean as f64).ceil().max(1.0) as i64 };
         self.left.set(gap);
     }
 
-    /// Requests that a sampled one of so many bytes stands for.
+    /// Number of requests that a sampled request of this many bytes stands for.
     pub(super) fn weight(&self, bytes: usize) -> f64 {
         match self.mean.get() {
             1 => 1.0,
@@ -79,7 +80,7 @@ mod tests {
                 .collect();
             let average = gaps.iter().sum::<f64>() / gaps.len() as f64;
             let variance = gaps.iter().map(|gap| (gap - average).powi(2)).sum::<f64>() / gaps.len() as f64;
-            // Rounded up to whole bytes it is the geometric distribution with p = 1 - exp(-1 / mean).
+            // Gaps are rounded up to whole bytes, so they have the geometric distribution with p = 1 - exp(-1 / mean).
             let p = -(-1.0 / mean as f64).exp_m1();
             assert!((average * p - 1.0).abs() < 0.02, "{mean}: {average}");
             assert!((variance.sqrt() * p / (1.0 - p).sqrt() - 1.0).abs() < 0.03, "{mean}: {variance}");

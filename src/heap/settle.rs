@@ -1,4 +1,4 @@
-//! What a heap gives up when it need not keep it: cached blocks, wholly free arenas, memory of free pools.
+//! How a heap gives memory up: cached blocks, wholly free arenas, and the memory of free pools.
 
 use super::class_state::FIRST_FILL;
 use super::magazine::{absent, is_absent};
@@ -7,16 +7,16 @@ use super::supply::Supply;
 use crate::geometry::SizeClass;
 use crate::region::END;
 
-/// Words that a parked heap collects when it settles: those of sixteen arenas.
+/// Most words of remote frees that a parked heap collects when it settles: as many as sixteen arenas have.
 const COLLECTED_BY_SETTLING: usize = 16 * 512;
 
-/// Pools that the search of a settling heap may visit for each block freed since the last search.
+/// Number of pools that the search of a settling heap may visit for each block freed since the last search.
 const POOLS_LOOKED_AT_A_FREE: usize = 8;
 
 impl OwnedHeap<'_> {
     /// Settles a parked heap: flushes all magazines, collects remote frees, and gives wholly free arenas to `supply`.
-    /// Of many remote frees it collects a part only, since the calling thread wants one arena and should not pay for
-    /// all.
+    /// If there are many remote frees, it collects only a part and gives no arena yet, because the calling thread wants
+    /// one arena and should not pay for all.
     pub(crate) fn settle(self, supply: &impl Supply) {
         self.give_up_cached();
         self.begin_move();
@@ -32,8 +32,9 @@ impl OwnedHeap<'_> {
         self.give_arenas(supply, 0);
     }
 
-    /// Gives up all memory without live blocks: flushes all magazines, gives wholly free arenas to `supply`, and the
-    /// memory of pools without a class to the system. Returns the bytes of that memory.
+    /// Gives up all pools and arenas without live blocks: flushes all magazines, collects all remote frees, gives
+    /// wholly free arenas to `supply`, and gives the memory of pools without a class to the system. Returns the bytes
+    /// of those pools that were in memory.
     pub(crate) fn release(self, supply: &impl Supply) -> usize {
         self.give_up_cached();
         self.begin_move();
@@ -45,7 +46,8 @@ impl OwnedHeap<'_> {
         unsafe { self.own.arenas.release(&self.region) }
     }
 
-    /// Flushes all magazines of a class; the loaded one stays, empty.
+    /// Flushes all magazines of a class. The heap keeps the loaded one, which is empty afterwards; the others become
+    /// spare.
     fn empty_class(self, class: SizeClass) {
         let state = self.class(class);
         let head = self.head(class);
@@ -69,8 +71,8 @@ impl OwnedHeap<'_> {
         state.next_fill.set(FIRST_FILL);
     }
 
-    /// Gives up all cached blocks, each to its pool: those of this heap directly, those of other heaps by a post to
-    /// their owner.
+    /// Gives up all cached blocks. Blocks of this heap go to their pools, and blocks of other heaps are posted to their
+    /// owners.
     pub(crate) fn give_up_cached(self) {
         self.begin_move();
         for class in SizeClass::all() {
@@ -79,7 +81,7 @@ impl OwnedHeap<'_> {
         self.end_move();
     }
 
-    /// From now on this heap caches no block.
+    /// Makes this heap cache no block from now on. Returns the heap.
     pub(crate) fn without_magazines(self) -> Self {
         self.own.has_magazines.set(false);
         self

@@ -7,12 +7,14 @@ use crate::geometry::SizeClass;
 use crate::heap::magazine;
 use crate::region::Slot;
 
-/// How often a heap does without a magazine before it asks again. To ask takes the lock of the shared pools.
+/// Number of times that a heap does without a magazine before it asks for one again. Asking takes the lock of the
+/// shared pools.
 const WAIT_FOR_MAGAZINE: u32 = 63;
 
 impl OwnedHeap<'_> {
-    /// The top of an empty magazine. `None` if this heap never has magazines, without memory, and for some time after
-    /// that.
+    /// The top of an empty magazine. `None` if this heap never has magazines, or if there is no memory for one. After a
+    /// lack of memory, the next [`WAIT_FOR_MAGAZINE`] calls return `None` too, unless the heap has a spare magazine by
+    /// then.
     pub(super) fn new_magazine(self, supply: &impl Supply, class: SizeClass) -> Option<*mut Slot> {
         if !self.own.has_magazines.get() {
             return None;
@@ -29,14 +31,14 @@ impl OwnedHeap<'_> {
             self.own.wait.set(WAIT_FOR_MAGAZINE);
             return None;
         }
-        // SAFETY: a spare magazine is the heap's own; slot 0 links it to the next.
+        // SAFETY: a spare magazine is the heap's own, and its slot 0 is the link to the next.
         let next = unsafe { (*spare).get() };
         self.own.spare.set(next.cast());
         // SAFETY: a spare magazine is the heap's own and holds no block.
         Some(unsafe { magazine::empty(spare, class) })
     }
 
-    /// Keeps the magazine that a top lies in, which is empty, for later.
+    /// Keeps an empty magazine for later. `top` points to any of its slots.
     pub(super) fn keep_spare(self, top: *mut Slot) {
         let spare = start(top);
         // SAFETY: the magazine is the heap's own and holds no block.

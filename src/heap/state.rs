@@ -3,11 +3,14 @@
 //! A heap is made when its thread first needs one. It is parked when the thread ends, and the next thread that needs a
 //! heap takes it over. It is never unmapped, so a late free of one of its blocks always finds it.
 //!
-//! Heap invariant 1: a heap has at most one owner at a time: the thread whose front it is, or whoever has taken it off
-//! the list of parked ones. Everything in `own` and `classes`, the magazines, and Region invariant 2's part of the
-//! tables is written by the owner alone. What others read of it for statistics is atomic, single-writer and relaxed:
-//! each figure stands for itself.
-//! Heap invariant 2: `front` is complete before another thread can see the heap, and only its heads change after.
+//! Heap invariant 1: a heap has at most one owner at a time: the thread that has it (TLS invariants 1 and 2), the
+//! thread that has taken it off a list of parked heaps, the holder of the stragglers' lock (Shared invariant 2), or the
+//! user of a private heap's handle (Private invariant 1). The owner alone writes `own`, `classes`, the magazines, and
+//! the table entries that Region invariant 2 gives to the heap. There is one exception: other threads add to
+//! `remote_frees` of a private heap's class. Other threads touch only atomics and fields that never change. Apart
+//! from the exception, the figures of `own` and `classes` that they read for statistics have one writer each. All are
+//! relaxed: each figure stands for itself.
+//! Heap invariant 2: `front` is complete before another thread can see the heap. Afterwards only its heads change.
 
 use super::class_state::ClassState;
 use super::counters::{LargeCounters, SmallInQuarantine};
@@ -29,9 +32,6 @@ use core::ops::Deref;
 use core::ptr::NonNull;
 use core::sync::atomic::{Ordering, compiler_fence};
 use crossbeam_utils::CachePadded;
-use static_assertions::const_assert;
-#[cfg(feature = "profile")]
-use static_assertions::const_assert_eq;
 
 /// Counts since the last search of a heap for wholly free pools.
 #[derive(Clone, Copy, Default)]
@@ -47,33 +47,33 @@ pub(super) struct CountsSinceSearch {
 /// The part of a heap that belongs to no single class. Only its owner writes it.
 pub(super) struct OwnerPart {
     pub(super) arenas: Arenas,
-    /// Empty magazines, each linked to the next by its slot 0.
+    /// The first of the empty magazines, else null. Slot 0 of each is the link to the next.
     pub(super) spare: WatchedPtr<Slot>,
-    /// Pools that have a class.
+    /// Number of pools that have a class.
     pub(super) pools: WatchedUsize,
-    /// Since the last search for wholly free pools.
+    /// Counts since the last search for wholly free pools.
     pub(super) since_search: Cell<CountsSinceSearch>,
-    /// Words taken off the pending list and not collected yet.
+    /// The first word taken off the pending list and not collected yet, else [`END`].
     pub(super) taken: WatchedU32,
-    /// The counts of the heap's earlier threads.
+    /// The counts of the heap's earlier threads or handles.
     pub(super) counts_at_start: Cell<Counts>,
-    /// How many times the heap still does without a magazine, after there was no memory for one.
+    /// Number of times that the heap still does without a magazine, after there was no memory for one.
     pub(super) wait: Cell<u32>,
-    /// Above 0 while blocks are under way between pools, magazines and other heaps, so that a look at all of those may
-    /// miss one, or find one in a magazine that another thread has got meanwhile.
+    /// Above 0 while blocks are under way between pools, magazines and other heaps. A thread that looks at all of those
+    /// may then miss a block. It may also find a block in a magazine although another thread has got it.
     pub(super) moves: WatchedU32,
     /// Decides which requests are sampled.
     #[cfg(feature = "profile")]
     pub(super) sampler: Sampler,
-    /// Whether blocks are cached. The stragglers' heap caches none, since its caller changes with every call.
+    /// Whether the heap caches blocks. The stragglers' heap caches none, because its caller changes with every call.
     pub(super) has_magazines: Cell<bool>,
 }
 
 /// A thread's heap.
 #[repr(C)]
 pub(crate) struct Heap {
-    /// In place of `front` while requests of the heap's thread are sampled, and so many bytes before it (Front
-    /// invariant 2).
+    /// The sampling front, [`SAMPLING`] bytes before `front` (Front invariant 2). The heap's thread uses it in place of
+    /// `front` while its requests are sampled.
     #[cfg(feature = "profile")]
     pub(super) sampling: Front,
     #[cfg(feature = "profile")]
@@ -83,38 +83,39 @@ pub(crate) struct Heap {
     pub(crate) classes: [ClassState; CLASSES],
     pub(crate) large: LargeCounters,
     pub(super) own: OwnerPart,
-    /// Of a private heap, while it has a handle.
+    /// The name of a private heap, while it has a handle.
     pub(crate) name: Label,
-    /// The heap parked below this one; for the holder of the shared lock.
+    /// The next heap on this heap's list of parked heaps. Only the holder of the shared lock uses it.
     pub(crate) parked_next: Cell<Option<NonNull<Heap>>>,
-    /// Blocks that the program has freed and that are not counted as frees yet. Not written when a heap is made: its
-    /// memory is zero then.
+    /// Counts of the blocks in the quarantine, for each class. The program has freed these blocks, but they are not
+    /// counted as frees yet. [`create`](Self::create) does not write this field, because fresh memory is zero.
     pub(super) kept: [SmallInQuarantine; CLASSES],
     /// Words with remote frees for this heap. Other threads write this part, so it has cache lines of its own. (In a
     /// private heap they also write `remote_frees` of a class.)
     pub(super) pending: CachePadded<PendingList>,
 }
 
-// README.md promises how many pages a thread touches that allocates little.
-const_assert!(size_of::<Heap>() <= 3 * 4096);
+// README.md promises that a heap takes three pages of 4 KiB.
+const _: () = assert!(size_of::<Heap>() <= 3 * 4096, "a heap takes at most three pages of 4 KiB");
 
 #[cfg(feature = "profile")]
-const_assert_eq!(offset_of!(Heap, front), SAMPLING);
+const _: () = assert!(offset_of!(Heap, front) == SAMPLING, "Front invariant 2: the distance of the two fronts");
 
-// SAFETY: Heap invariant 1: other threads touch only atomics and what never changes.
+// SAFETY: Heap invariant 1: other threads touch only atomics and fields that never change. The shared lock guards
+// `parked_next`.
 unsafe impl Sync for Heap {}
 
 impl Heap {
     /// Makes the heap with this index in its region.
     ///
     /// # Safety
-    /// * The heap's memory is open, nobody else uses it, and `index` was never used before in this region.
+    /// * The heap's memory is open, no other thread uses it, and `index` was never used before in this region.
     #[expect(clippy::multiple_unsafe_ops_per_block, reason = "each line goes to a field and writes it")]
     pub(crate) unsafe fn create(region: &Region, index: usize, kind: HeapKind) -> NonNull<Self> {
         let place = region.heap::<Self>(index);
         let heap = place.as_ptr();
-        // Field by field: a whole heap would not fit on the stack of a small thread.
-        // SAFETY: the caller promises that the place is open, fresh and unused; so for each line below.
+        // Written field by field: a whole heap would not fit on the stack of a small thread.
+        // SAFETY: the caller promises that the place is open, fresh and unused. This holds for each write below too.
         unsafe { (&raw mut (*heap).front).write(Front::new(region, index, kind)) };
         #[cfg(feature = "profile")]
         {
@@ -158,7 +159,7 @@ impl Heap {
     /// Clears a place whose heap was never finished, so that statistics skip it.
     ///
     /// # Safety
-    /// * The place is open, and nobody uses it.
+    /// * The place is open, and no thread uses it.
     pub(crate) unsafe fn clear(place: NonNull<Self>) {
         // SAFETY: the caller's promise.
         unsafe { Self::front_in(place).write(Front::without_heap()) };
@@ -170,7 +171,7 @@ impl Heap {
         unsafe { place.cast::<Front>().byte_add(offset_of!(Self, front)) }
     }
 
-    /// The front for the heap's thread: the sampling front if `is_sampling`.
+    /// The front that the heap's thread uses: the sampling front if `is_sampling`.
     pub(crate) fn front_of(place: NonNull<Self>, is_sampling: bool) -> *const Front {
         let front = if cfg!(feature = "profile") && is_sampling { place.cast() } else { Self::front_in(place) };
         front.as_ptr().cast_const()
@@ -179,13 +180,13 @@ impl Heap {
     /// The heap that a front belongs to. The front must have a heap.
     ///
     /// # Safety
-    /// * The pointer was made by [`front_of`](Self::front_of) from one to the whole heap.
+    /// * `front` is a result of [`front_of`](Self::front_of), whose `place` was a pointer to the whole heap.
     #[inline]
     pub(crate) unsafe fn of_front<'h>(front: *const Front) -> &'h Self {
         // SAFETY: the caller's promise.
         let is_sampling = unsafe { (*front).is_sampling() };
         let before = if is_sampling { 0 } else { offset_of!(Self, front) };
-        // SAFETY: the caller's promise: the front is that part of a heap.
+        // SAFETY: the caller's promise: the front is a field of a heap, at this offset.
         let heap = unsafe { front.byte_sub(before) }.cast::<Self>();
         // SAFETY: heaps are never unmapped.
         unsafe { &*heap }
@@ -194,7 +195,7 @@ impl Heap {
     /// The heap of this index in its region.
     ///
     /// # Safety
-    /// * One has been made there.
+    /// * A heap has been made there.
     pub(super) unsafe fn at(region: &Region, index: usize) -> &Self {
         // SAFETY: the caller's promise, and heaps are never unmapped.
         unsafe { region.heap::<Self>(index).as_ref() }
@@ -222,14 +223,14 @@ impl Heap {
         OwnedHeap { heap: self, _not_send: PhantomData }
     }
 
-    /// The heap that a pointer is to, for its owner.
+    /// The heap at this address, for its owner.
     ///
     /// # Safety
-    /// * The pointer is to the whole of a heap that has been made.
+    /// * `heap` points to the whole of a heap that has been made.
     /// * The caller is the owner (Heap invariant 1) as long as the result lives.
     #[inline]
     pub(crate) unsafe fn owned_at<'h>(heap: NonNull<Self>) -> OwnedHeap<'h> {
-        // SAFETY: the caller promises that it is to a heap, and heaps are never unmapped.
+        // SAFETY: the caller promises that a heap is there, and heaps are never unmapped.
         let heap = unsafe { heap.as_ref() };
         // SAFETY: the caller's promise.
         unsafe { heap.owned() }
@@ -251,20 +252,21 @@ impl Heap {
         &self.class(class).partial
     }
 
-    /// Blocks of a class in magazines. The foreign magazine is left out: its blocks count as remote frees.
+    /// Number of blocks of a class in magazines. The foreign magazine is left out: its blocks count as remote frees.
     pub(crate) fn cached_blocks(&self, class: SizeClass) -> usize {
         let state = self.class(class);
         count(self.head(class).top(), class) + count(state.previous(), class) + state.depot.length() * capacity(class)
     }
 
-    /// Blocks of a class that this heap's threads have put into the quarantine of the debug mode, less those that they
-    /// have taken out, and how many of these were of other heaps. Below zero they wrap.
+    /// Two counts of the quarantine of the debug mode, for a class: the blocks that this heap's threads have put in
+    /// minus those that they have taken out, and the part of them that other heaps own. A count below zero wraps.
     pub(crate) fn kept(&self, class: SizeClass) -> [u64; 2] {
         let kept = &self.kept[class.index()];
         [&kept.blocks, &kept.remote].map(|figure| figure.load(Ordering::Relaxed))
     }
 
-    /// Counts a block of the pool with this tag that came into the quarantine by 1, or that leaves it by -1.
+    /// Adds `change` to the counts of the quarantine: 1 for a block that came in, -1 for a block that leaves. `tag` is
+    /// the tag of the block's pool.
     pub(crate) fn count_kept(&self, tag: Tag, change: i64) {
         let class = tag.class();
         let kept = &self.kept[class.index()];
@@ -279,7 +281,7 @@ impl Heap {
         &self.own.arenas
     }
 
-    /// Pools that have a class.
+    /// Number of pools that have a class.
     pub(crate) fn pools(&self) -> usize {
         self.own.pools.get()
     }
@@ -294,8 +296,8 @@ impl Heap {
         self.own.spare.get()
     }
 
-    /// Whether blocks of the heap may be under way: in no map and no magazine, or in a magazine that another thread has
-    /// got.
+    /// Whether blocks of the heap may be under way. Such a block is in no map and no magazine, or it is in a magazine
+    /// although another thread has already got it.
     pub(crate) fn is_moving(&self) -> bool {
         self.own.moves.get() > 0
     }
@@ -307,19 +309,20 @@ impl Heap {
         [self.head(class).top(), state.previous(), state.foreign()].into_iter().chain(in_depot)
     }
 
-    /// Where other threads queue words for this heap.
+    /// The list on which other threads queue words for this heap.
     pub(crate) fn pending(&self) -> &PendingList {
         &self.pending
     }
 }
 
-/// Keeps the order of stores for a thread that stops this one in between. Costs no instruction.
+/// Keeps stores in this order for the leak finder, which may stop this thread between two of them. Costs no
+/// instruction.
 #[inline(always)]
 pub(super) fn in_this_order() {
     compiler_fence(Ordering::SeqCst);
 }
 
-/// A heap, for its owner. The methods are what only the owner may do.
+/// A heap, for its owner. Only the owner may call the methods.
 #[derive(Clone, Copy)]
 pub(crate) struct OwnedHeap<'h> {
     pub(super) heap: &'h Heap,
@@ -327,13 +330,14 @@ pub(crate) struct OwnedHeap<'h> {
 }
 
 impl OwnedHeap<'_> {
-    /// Blocks are under way from here to [`end_move`](Self::end_move). The thread takes no lock in between.
+    /// Marks blocks as under way until [`end_move`](Self::end_move). The thread takes no lock in between.
     #[inline(always)]
     pub(super) fn begin_move(self) {
         self.own.moves.set(self.own.moves.get() + 1);
         in_this_order();
     }
 
+    /// Ends the move that [`begin_move`](Self::begin_move) began.
     #[inline(always)]
     pub(super) fn end_move(self) {
         in_this_order();

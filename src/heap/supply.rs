@@ -1,4 +1,5 @@
-//! The supply: where a heap gets arenas and magazines from. In a process it is [`SharedState`](crate::process::SharedState).
+//! The supply: where a heap gets arenas and magazines from. In a process it is
+//! [`SharedState`](crate::process::SharedState).
 
 use crate::region::{ArenaId, Region, Slot};
 
@@ -8,6 +9,6 @@ pub(crate) trait Supply {
     fn take_arena(&self) -> Option<ArenaId>;
     /// Gives a wholly free arena back.
     fn give_arena(&self, region: &Region, arena: ArenaId);
-    /// Calls `each` with the tops of new magazines; not at all without memory.
+    /// Calls `each` with the top of each new magazine, or not at all if there is no memory.
     fn take_magazines(&self, each: &mut dyn FnMut(*mut Slot));
 }

@@ -1,5 +1,5 @@
-//! How statics begin, and how the library asks for its generation. The models have neither: loom's atomics have no
-//! `const` constructors, and each model says which generation a thread is of.
+//! Constructors for statics, and locks for the current generation. The models do without this file: loom's atomics have
+//! no `const` constructors, and each model chooses the generation of its threads.
 
 use super::atoms::{AtomicU32, AtomicU64, PlainCell};
 use super::counter::Counter;
@@ -21,12 +21,12 @@ impl Lock {
         Self::around(AtomicU32::new(0))
     }
 
-    /// Waits until the lock is free and takes it. A lock that a fork copied from its holder is taken over.
+    /// Waits until the lock is free and takes it. Takes it over if it was held when a fork made this process.
     pub(crate) fn lock(&self) -> Guard<'_> {
         self.lock_as(current_generation)
     }
 
-    /// Takes the lock if it is free or was copied by a fork from its holder. Never waits.
+    /// Takes the lock if it is free, or if it was held when a fork made this process. Never waits.
     pub(crate) fn try_take_over(&self) -> Option<Guard<'_>> {
         self.try_take_over_as(current_generation())
     }
@@ -65,8 +65,8 @@ mod tests {
     fn a_fork_while_a_thread_waits_is_noticed() {
         let value = LockCell::new("half-changed");
         value.leave_behind(1);
-        // The second time that it is asked, this is the child of a fork by a signal handler. A value that never asks
-        // again is waited for without end.
+        // The second call returns another generation, as in the child of a fork by a signal handler. If `hold_as` did
+        // not call it again, it would wait for ever.
         let asked = Cell::new(0);
         let generation = || {
             asked.set(asked.get() + 1);

@@ -1,13 +1,14 @@
 //! Counters for the statistics.
 //!
-//! Counter invariant 1: a counter has one writer at a time, which uses [`add`](Counter::add) and
-//! [`subtract`](Counter::subtract), or many, which use [`add_shared`](Counter::add_shared) alone.
+//! Counter invariant 1: a counter has one writer at a time or many writers. One writer uses [`add`](Counter::add) and
+//! [`subtract`](Counter::subtract). Many writers use only [`add_shared`](Counter::add_shared).
 //!
 //! # Ordering
 //! Relaxed everywhere: each figure stands for itself. A reader sees the figures of one counter in the order in which
-//! they were written, and never a part of one. Of two counters it may see the later change without the earlier, so what
-//! it makes of two figures is exact only when the writers are quiet and it has met them since. Who takes a heap over
-//! has met its last owner, so what it adds to is the last figure.
+//! they were written, and never a part of one. Of two counters a reader may see the later change without the earlier
+//! one. So the sum or difference of two counters is exact only if the writers are quiet, and if the reader has
+//! synchronized with them since. A thread that takes a heap over has synchronized with the last owner, so it adds to
+//! the last figures.
 
 use super::atoms::{AtomicU64, Ordering};
 
@@ -15,12 +16,12 @@ use super::atoms::{AtomicU64, Ordering};
 pub(crate) struct Counter(AtomicU64);
 
 impl Counter {
-    /// A counter around its word. The caller makes the word, since a model's atomics have no `const` way.
+    /// A counter around its word. The caller makes the word, because loom's atomics have no `const` constructor.
     pub(crate) const fn around(word: AtomicU64) -> Self {
         Self(word)
     }
 
-    /// Adds for a single writer: no read-modify-write.
+    /// Adds for a single writer, without a read-modify-write.
     #[inline]
     pub(crate) fn add(&self, count: usize) {
         self.0.store(self.value().wrapping_add(count as u64), Ordering::Relaxed);

@@ -1,9 +1,9 @@
-//! Which copy of the process's memory this is: a number that differs between a process and each child that a fork
-//! makes.
+//! The generation: a number that says which copy of the memory this is. It differs between a process and each child
+//! that a fork makes.
 //!
-//! It is kept in a page that the kernel wipes in children (`MADV_WIPEONFORK`, Linux 4.14), so it needs no handler and
-//! is right however the child was made; a child that shares the memory (`vfork`) shares the number, as it should. Where
-//! there is no such page, the process's number serves.
+//! The number lies in a page that the kernel wipes in children (`MADV_WIPEONFORK`, Linux 4.14). So it needs no fork
+//! handler, and it is right for every way to make a child. A child that shares the memory (`vfork`) shares the number,
+//! as it should. Where there is no such page, the process id takes the place of the number.
 
 use crate::os::{process_id, word_wiped_on_fork};
 use core::ptr;
@@ -11,19 +11,21 @@ use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 
 /// The number, and how it is found.
 ///
-/// Relaxed but for the pointer: a number stands for itself, and a fork copies all that its thread had seen.
+/// Relaxed, except for the pointer: a number stands for itself, and the child of a fork sees everything that the
+/// forking thread had seen.
 struct Generation {
-    /// The word that is wiped; `count` itself if the system has no such page; null before the first call. `Release` and
-    /// `Acquire`: a thread that finds the page finds it mapped.
+    /// Points to the word that is wiped, or to `count` if the system has no such page. Null before the first call.
+    /// `Release` and `Acquire`: a thread that finds the page finds it mapped.
     word: AtomicPtr<AtomicU32>,
-    /// How many numbers were given out, in this process and its ancestors.
+    /// The last number given out, in this process and its ancestors; 0 at first.
     count: AtomicU32,
 }
 
 /// The process's generation.
 static GENERATION: Generation = Generation::new();
 
-/// The number of this copy of the memory, never 0. Costs a load; the first call of a process maps a page.
+/// The number of this copy of the memory, never 0. Costs two loads; the first call also maps a page. Without such a
+/// page, each call asks the system for the process id.
 pub(crate) fn current_generation() -> u32 {
     GENERATION.number()
 }
@@ -59,7 +61,7 @@ impl Generation {
         }
         let none = (&raw const self.count).cast_mut();
         let new = word_wiped_on_fork().map_or(none, |word| word.as_ptr().cast());
-        // If two threads make the first call at once, the page of one stays mapped and unused.
+        // If two threads make the first call at once, the page of one of them stays mapped and unused.
         self.word.compare_exchange(word, new, Ordering::AcqRel, Ordering::Acquire).map_or_else(|other| other, |_| new)
     }
 }
@@ -97,7 +99,7 @@ mod tests {
 
     #[test]
     fn a_childs_child_has_a_third_number() {
-        /// Forks; the child ends well if `is_right` says so. Returns whether it did.
+        /// Forks. Returns whether `is_right` is true in the child.
         fn fork_and_ask(is_right: impl FnOnce() -> bool) -> bool {
             // SAFETY: the child calls nothing that another thread could hold.
             let child = unsafe { libc::fork() };

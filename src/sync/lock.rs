@@ -1,12 +1,16 @@
-//! A lock for the rare moments when heaps share: opening arenas, starting and ending threads.
+//! A lock that the child of a fork takes over from a holder that is gone.
 //!
-//! No code of the program runs under it. It is not held across a fork: the child gets a copy of the lock as it is. So
-//! the lock holds a number, the generation of its holder, that differs in each copy of the memory. A thread that finds
-//! another generation takes the lock over. Its [`Guard`] then says that the guarded value may be half-changed.
+//! The most important lock of this kind is that of the shared pools. Heaps take it at rare moments, for example to open
+//! arenas, and at the start and end of a thread. No code of the program runs under it.
+//!
+//! The library takes no lock before a fork. So a fork copies each lock as it is, even if another thread holds it at
+//! that moment. The word of the lock is the generation of its holder, a number that differs in each copy of the memory.
+//! A thread that finds another generation than its own takes the lock over. Its [`Guard`] then says that the guarded
+//! value may be half-changed.
 //!
 //! # Ordering
-//! * **L** (lock): the compare-exchange is `Acquire` and pairs with the U before it: the new holder sees what the last
-//!   one wrote.
+//! * **L** (lock): the compare-exchange is `Acquire` and pairs with the U before it: the new holder sees everything
+//!   that the last holder wrote.
 //! * **U** (unlock): the store is `Release`.
 
 use super::atoms::{AtomicU32, Backoff, Ordering, nap};
@@ -21,21 +25,24 @@ pub(crate) struct Guard<'a> {
     lock: &'a Lock,
     /// The generation of the thread that holds the lock.
     pub(crate) generation: u32,
-    /// Whether a fork copied the lock while another thread held it. Then the guarded value may be half-changed.
+    /// Whether this thread took the lock over, because it was held when a fork made this process. Then the guarded
+    /// value may be half-changed.
     pub(crate) is_inherited: bool,
 }
 
 impl Lock {
-    /// A lock around its word, which must be 0. The caller makes the word, since a model's atomics have no `const` way.
+    /// A lock around its word, which must be 0. The caller makes the word, because loom's atomics have no `const`
+    /// constructor.
     pub(crate) const fn around(word: AtomicU32) -> Self {
         Self { word }
     }
 
-    /// Waits until the lock is free and takes it for a thread of `generation`, which is never 0.
+    /// Waits until the lock is free and takes it for a thread of the generation that `generation` returns.
     ///
-    /// `generation` is called again after each wait, because a signal handler may fork and this loop may continue in
-    /// the child. The wait spins first, then yields the processor, then sleeps: the holder may be a thread that runs
-    /// only when this one does not. A holder of another generation does not exist any more: the lock is taken from it.
+    /// `generation` never returns 0. It is called again after each wait, because a signal handler may fork and this
+    /// loop may continue in the child. The wait spins first, then yields the processor, then sleeps: the holder may be
+    /// a thread that runs only when this one does not. A holder of another generation does not exist in this process:
+    /// the lock is taken from it.
     pub(crate) fn lock_as(&self, generation: impl Fn() -> u32) -> Guard<'_> {
         let backoff = Backoff::new();
         let (mut generation, ask) = (generation(), generation);
@@ -58,8 +65,9 @@ impl Lock {
         }
     }
 
-    /// Takes the lock for a thread of `generation` if it is free. Never waits. A lock that a fork copied from its
-    /// holder is not free here: [`lock_as`](Self::lock_as) takes that over.
+    /// Takes the lock for a thread of `generation` if it is free. Never waits. A lock that was held when a fork made
+    /// this process is not free: only [`lock_as`](Self::lock_as) and [`try_take_over_as`](Self::try_take_over_as) take
+    /// it over.
     #[inline]
     pub(crate) fn try_lock_as(&self, generation: u32) -> Option<Guard<'_>> {
         // Ordering L.
@@ -67,7 +75,8 @@ impl Lock {
         was.is_ok().then(|| Guard { lock: self, generation, is_inherited: false })
     }
 
-    /// Takes the lock for a thread of `generation` if it is free or was copied by a fork from its holder. Never waits.
+    /// Takes the lock for a thread of `generation` if it is free, or if it was held when a fork made this process.
+    /// Never waits.
     pub(crate) fn try_take_over_as(&self, generation: u32) -> Option<Guard<'_>> {
         // Ordering L.
         let take = |from| self.word.compare_exchange(from, generation, Ordering::Acquire, Ordering::Relaxed);

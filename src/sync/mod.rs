@@ -1,7 +1,7 @@
-//! What threads share: words, counters, locks, and values that are decided once.
+//! Data that threads share: words, counters, locks, stacks, queues, and values that are decided once.
 //!
-//! `loom-tests` compiles `counter`, `lock`, `locked`, `once`, `stack` and `shards` against loom. So these name atomics
-//! only through `atoms`, which the models replace.
+//! `loom-tests` compiles `counter`, `lock`, `lock_cell`, `once`, `stack` and `shards` against loom. So these files name
+//! atomics only through `atoms`, which the models replace.
 
 mod watched;
 mod atoms;

@@ -1,18 +1,18 @@
-//! A value that is decided once and never again: the region, or that there is none.
+//! A value that is decided once and for ever: there is a value, or there is none. The region is one example.
 //!
-//! Many threads may need it first at the same moment. Whoever holds the lock decides; after that everyone sees what was
-//! decided without the lock.
+//! Many threads may be the first to need the value at the same moment. The holder of a lock decides. Afterwards threads
+//! read the decision without that lock.
 //!
 //! ```text
 //!   NEW ──► READY     the value is there
 //!      └──► REFUSED   there is none, and never will be
 //! ```
-//! Once invariant 1: the phase leaves `NEW` once, by the holder of the lock, and never changes again.
-//! Once invariant 2: the value is written while the phase is `NEW`, by the holder of the lock, and never again.
+//! Once invariant 1: only the holder of the lock changes the phase, and only from `NEW`. So it changes at most once.
+//! Once invariant 2: only the holder of the lock writes the value, and only while the phase is `NEW`.
 //!
 //! # Ordering
 //! * **D** (decide): the store of the phase is `Release` and publishes the value.
-//! * **S** (see): the load of the phase is `Acquire` and pairs with D: whoever sees `READY` sees the value.
+//! * **S** (see): the load of the phase is `Acquire` and pairs with D: a thread that sees `READY` sees the value.
 
 use super::atoms::{AtomicU32, Ordering, PlainCell};
 
@@ -27,9 +27,9 @@ pub(crate) struct Once<T> {
     value: PlainCell<Option<T>>,
 }
 
-/// How far the decision has come, as a thread sees it.
+/// State of the decision, as a thread sees it.
 pub(crate) enum Decision<'a, T> {
-    /// It is not decided, as far as this thread can see.
+    /// The value is not decided, as far as this thread can see.
     New,
     /// The value.
     Ready(&'a T),
@@ -37,12 +37,12 @@ pub(crate) enum Decision<'a, T> {
     Refused,
 }
 
-// SAFETY: Once invariant 2: one thread writes the value, under a lock, and all may read it after.
+// SAFETY: Once invariant 2: one thread writes the value, under a lock, and all threads may read it afterwards.
 unsafe impl<T: Send + Sync> Sync for Once<T> {}
 
 impl<T> Once<T> {
-    /// An undecided value. The word must be 0. The caller makes the parts, since those of the models have no `const`
-    /// constructors.
+    /// A value that is not decided yet. `phase` must be 0. The caller makes both parts, because those of the models
+    /// have no `const` constructors.
     pub(crate) const fn around(phase: AtomicU32, value: PlainCell<Option<T>>) -> Self {
         Self { phase, value }
     }
@@ -52,7 +52,7 @@ impl<T> Once<T> {
         // Ordering S.
         match self.phase.load(Ordering::Acquire) {
             NEW => Decision::New,
-            // SAFETY: Once invariant 2: S made the value visible, and nobody writes it any more.
+            // SAFETY: Once invariant 2: S made the value visible, and no thread writes it any more.
             READY => unsafe { self.value.get() }.as_ref().map_or(Decision::Refused, Decision::Ready),
             _ => Decision::Refused,
         }
@@ -66,7 +66,7 @@ impl<T> Once<T> {
         }
     }
 
-    /// The value. If it is not decided yet, `make` decides it now. `None` if the decision is that there is none.
+    /// The value, or `None` if the decision is that there is none. If it is not decided yet, `make` decides it now.
     ///
     /// # Safety
     /// * The caller holds a lock, the same one in every call for this value.
@@ -78,12 +78,12 @@ impl<T> Once<T> {
         }
         let value = make();
         let phase = if value.is_some() { READY } else { REFUSED };
-        // SAFETY: Once invariant 2: the phase is `NEW`, so nobody reads it; the caller promises that nobody else
-        // decides.
+        // SAFETY: Once invariant 2: the phase is `NEW`, so no thread reads the value. The caller promises that no other
+        // thread decides.
         unsafe { self.value.set(value) };
         // Ordering D.
         self.phase.store(phase, Ordering::Release);
-        // SAFETY: Once invariant 2: nobody writes it any more.
+        // SAFETY: Once invariant 2: no thread writes it any more.
         unsafe { self.value.get() }.as_ref()
     }
 }

@@ -1,11 +1,11 @@
 //! A queue of things without an owner. Each thing has a link to the next, so a queue of any length needs no memory.
 //!
-//! Stack invariants 1 and 2 hold for queues too: one lock guards the queue and its links, and a thing is on one list at
-//! most.
+//! Stack invariants 1 and 2 hold for queues too: one lock guards the queue and its links, and a thing lies on one stack
+//! or queue at most.
 
 use super::stack::StackLinks;
 
-/// Things in the order in which they came.
+/// A queue of things: the first one pushed is popped first.
 pub(crate) struct Queue<T> {
     first: Option<T>,
     last: Option<T>,

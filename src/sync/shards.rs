@@ -1,15 +1,15 @@
 //! Several things of one kind, each with a lock of its own. [`find`](Shards::find) never waits for one of these locks:
 //! it goes on to the next thing. [`each`](Shards::each) waits.
 //!
-//! A thread always begins at the same thing. Threads are numbered in the order in which they ask, so few begin at the
-//! same one, and a lock is seldom taken. In the child of a fork `find` passes by a lock whose holder is gone, and
-//! `each` takes it over.
+//! A thread passes its own number to `find`, so it begins at the same thing each time. Threads are numbered in the
+//! order in which they first ask for a number. So few threads begin at the same thing, and a thread seldom finds a lock
+//! taken. In the child of a fork `find` skips a lock whose holder is gone, and `each` takes it over.
 //!
-//! Shard invariant 1: only the holder of its lock changes a thing.
+//! Shard invariant 1: a thing is changed only by the holder of its lock.
 //!
 //! # Ordering
-//! The locks order everything but `is_worth`. That is asked without the lock: what it reads must be atomic, and its
-//! answer may be old. `act` finds out.
+//! The locks order everything except `is_worth`, which runs without the lock. It may read only atomics, and its answer
+//! may be out of date. So `act` must check again under the lock.
 
 use super::atoms::AtomicU32;
 use super::lock::{Guard, Lock};
@@ -32,9 +32,9 @@ impl<S, const N: usize> Shards<S, N> {
         Self { shards: core::array::from_fn(shard) }
     }
 
-    /// Locks one thing after another, beginning with that of this number, and calls `act` with it, until `act` finds
-    /// something. Passes over things that are not worth it, and those whose lock is taken. For a thread of
-    /// `generation`.
+    /// Tries the things in turn, from `number` on, and returns the first `Some` that `act` returns. Locks each thing
+    /// for a thread of `generation` before it calls `act`. Skips things that are not worth it, and things whose lock
+    /// is taken. Never waits.
     #[inline]
     pub(crate) fn find<R>(
         &self,
@@ -57,15 +57,16 @@ impl<S, const N: usize> Shards<S, N> {
         None
     }
 
-    /// For each thing in turn: waits for its lock and calls `act` with the thing and the guard, and does both again as
-    /// long as `act` returns true. The guard says whether a fork may have copied the thing half-changed.
+    /// Waits for the lock of each thing in turn, and calls `act` with the thing and the guard. As long as `act` returns
+    /// true, locks the same thing and calls `act` again. The guard says whether a fork may have copied the thing
+    /// half-changed.
     pub(crate) fn each(&self, generation: impl Fn() -> u32, mut act: impl FnMut(&S, Guard<'_>) -> bool) {
         for shard in &self.shards {
             while act(&shard.thing, shard.lock.lock_as(&generation)) {}
         }
     }
 
-    /// All things, without their locks: only for what is atomic in them.
+    /// All things, without their locks. The caller may use only the atomics in them.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &S> {
         self.shards.iter().map(|shard| &shard.thing)
     }

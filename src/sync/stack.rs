@@ -1,11 +1,11 @@
 //! A stack of things without an owner: wholly free arenas, parked heaps. Each thing has a link to the one below it, so
 //! a stack of any length needs no memory.
 //!
-//! Stack invariant 1: a stack, and the links of what lies on it, are used by one thread alone or by the holder of one
-//! lock. So whoever pops a thing sees what was done with it before it was pushed, and is the only one who has it.
+//! Stack invariant 1: a stack and the links of the things on it are used by one thread alone, or by the holder of one
+//! lock. So a thread that pops a thing sees everything that was done with it before the push, and is its only owner.
 //! Stack invariant 2: a thing lies on one stack at most.
 
-/// Where the links of things lie.
+/// Access to the links of things, which lie elsewhere.
 pub(crate) trait StackLinks<T> {
     /// The thing below this one, from the last [`set_below`](Self::set_below).
     fn below(&self, thing: T) -> Option<T>;
@@ -13,7 +13,7 @@ pub(crate) trait StackLinks<T> {
     fn set_below(&self, thing: T, below: Option<T>);
 }
 
-/// Things in the reverse order in which they came.
+/// A stack of things: the last one pushed is popped first.
 pub(crate) struct Stack<T> {
     top: Option<T>,
     length: usize,

@@ -1,7 +1,8 @@
-//! Words that their owner alone writes, and that any thread may read for a report or a check of the heap.
+//! Words that only their owner writes, and that any thread may read for a report or a check of the heap.
 //!
-//! Relaxed, and never read and written in one step: the machine code is that of plain memory. Each value stands for
-//! itself. The owner may change, by a protocol that orders what the last owner wrote before what the next one does.
+//! All loads and stores are relaxed, and there is no read-modify-write. So the machine code is that of plain memory.
+//! Each value stands for itself. The owner may change, by a protocol that orders the last owner's stores before
+//! everything that the next owner does.
 
 use core::ptr;
 use core::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
@@ -37,7 +38,7 @@ watched!(WatchedU32, AtomicU32, u32);
 watched!(WatchedU64, AtomicU64, u64);
 watched!(WatchedUsize, AtomicUsize, usize);
 
-/// A pointer that one thread writes and any may read. All zero is null.
+/// A pointer that one thread writes and any thread may read. Zero memory is a null pointer.
 #[repr(transparent)]
 pub(crate) struct WatchedPtr<T>(AtomicPtr<T>);
 

@@ -3,7 +3,7 @@
 //! The order of the folders and single files of `src` is the table under `# Layers` in `src/lib.rs`, from the top down. Inside
 //! a folder it is the order of the `mod` lines in `mod.rs`: a file may use the files above it there. A `mod.rs` is a table of
 //! contents, and no file of a folder reaches another one through it. Two more rules keep the rooms small: no file is longer
-//! than 500 lines without its tests, no function longer than 50.
+//! than 500 lines without its tests, no function longer than 50. And no two types of the crate have the same name.
 //!
 //! Imports are read from the syntax: `use`, paths in code, and paths in the arguments of macros. Methods need no import. So
 //! where the methods of one type stand in several files of a folder, a call counts as an import of the file with the method.
@@ -339,6 +339,24 @@ impl Crate {
         }
         (files, functions)
     }
+
+    /// Names that two types have, each with the files that define them.
+    fn shared_names(&self) -> Vec<String> {
+        let mut files: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+        let is_test = |source: &&Source| source.module.iter().any(|name| name == "tests");
+        for source in self.sources.values().filter(|source| !is_test(source)) {
+            let mut types = Types::default();
+            types.visit_file(&source.syntax);
+            for name in types.0 {
+                files.entry(name).or_default().push(&source.file);
+            }
+        }
+        files.retain(|_, files| files.len() > 1);
+        files
+            .iter()
+            .map(|(name, files)| format!("`{name}` names {} types, in {}", files.len(), files.join(", ")))
+            .collect()
+    }
 }
 
 fn folder(source: &Source) -> Module {
@@ -488,6 +506,29 @@ impl<'s> Visit<'s> for Functions<'_> {
     }
 }
 
+/// Names of the types that a file defines, outside of its tests.
+#[derive(Default)]
+struct Types(Vec<String>);
+
+impl<'s> Visit<'s> for Types {
+    fn visit_item(&mut self, item: &'s syn::Item) {
+        let name = match item {
+            syn::Item::Trait(item) => Some(item.ident.to_string()),
+            syn::Item::Type(item) => Some(item.ident.to_string()),
+            syn::Item::Union(item) => Some(item.ident.to_string()),
+            _ => name_of_type(item),
+        };
+        self.0.extend(name);
+        visit::visit_item(self, item);
+    }
+
+    fn visit_item_mod(&mut self, item: &'s syn::ItemMod) {
+        if !is_test(&item.attrs) {
+            visit::visit_item_mod(self, item);
+        }
+    }
+}
+
 /// What there is to say of a crate, in figures, and all that is wrong with it.
 fn figures(all: &Crate) -> (String, Vec<String>) {
     let mut wrong = all.violations();
@@ -495,6 +536,7 @@ fn figures(all: &Crate) -> (String, Vec<String>) {
     let entries: BTreeSet<_> = all.sources.keys().map(|module| module.first().map_or("lib", String::as_str)).collect();
     let circle = all.largest_circle();
     let (files, functions) = all.long();
+    let names = all.shared_names();
     let lines: usize = all.sources.values().map(|source| source.text.lines().count()).sum();
     let mut text = format!("{} entries, {} files, {lines} lines\n", entries.len(), all.sources.len());
     text += &format!("{} imports in {} arrows point up or go through a table of contents\n", wrong.len(), arrows.len());
@@ -504,18 +546,19 @@ fn figures(all: &Crate) -> (String, Vec<String>) {
         files.len(),
         functions.len()
     );
+    text += &format!("{} names of two types\n", names.len());
     if entries.len() > ENTRIES {
         wrong.push(format!("{} entries, more than {ENTRIES}", entries.len()));
     }
     if !circle.is_empty() {
         wrong.push(format!("a circle of {circle:?}"));
     }
-    wrong.extend(files.into_iter().chain(functions));
+    wrong.extend(files.into_iter().chain(functions).chain(names));
     (text, wrong)
 }
 
 #[test]
-fn imports_point_down_and_rooms_are_small() {
+fn imports_point_down_rooms_are_small_and_names_mean_one_thing() {
     let other = env::var_os("POOLMALLOC_TEST_SRC");
     let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let (text, wrong) = figures(&Crate::read(other.as_ref().map_or(&own, Path::new)));
@@ -585,6 +628,9 @@ fn each_kind_of_violation_is_seen() {
     assert!(wrong_with(&"\n".repeat(FILE_LINES + 1), "")[0].starts_with("lower/first.rs: 501 lines"));
     let long = format!("fn f() {{{}}}", "\n".repeat(FUNCTION_LINES));
     assert_eq!(found(&long, ""), "lower/first.rs: `f` has 51 lines");
+    let twins = "`Base` names 2 types, in base.rs, lower/first.rs";
+    assert_eq!(found("trait Base {}", ""), twins);
+    assert_eq!(found("fn f() { struct Base; }", ""), twins);
     let with_code = [("lib.rs", LIB), ("upper/mod.rs", "fn f() {}"), ("lower.rs", ""), ("base.rs", "")];
     let wrong = figures(&Crate::of(with_code.into_iter())).1;
     assert_eq!(wrong, ["upper/mod.rs: has code, and is to be a table of contents"]);
