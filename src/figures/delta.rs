@@ -173,8 +173,8 @@ impl From<&ThreadStats> for Flows {
 impl Sub for Stats {
     type Output = Delta;
 
-    /// Returns what the whole process allocated and freed between `earlier` and `self`. Cached blocks, free blocks and
-    /// open arenas are not part of it.
+    /// Returns the allocations and frees of the whole process between `earlier` and `self`. Cached blocks, free blocks
+    /// and open arenas are not part of the difference.
     fn sub(self, earlier: Self) -> Delta {
         Flows::from(&self).since(&Flows::from(&earlier))
     }
@@ -183,7 +183,7 @@ impl Sub for Stats {
 impl Sub for ThreadStats {
     type Output = Delta;
 
-    /// Returns what the thread allocated and freed between `earlier` and `self`.
+    /// Returns the allocations and frees of the thread between `earlier` and `self`.
     fn sub(self, earlier: Self) -> Delta {
         Flows::from(&self).since(&Flows::from(&earlier))
     }

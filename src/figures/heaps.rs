@@ -28,14 +28,14 @@ pub struct PrivateHeapReport {
     pub moved: u64,
     /// Arenas of 256 KiB that the heap owns now. Goes up and down.
     pub arenas: u64,
-    /// Pools in these arenas that have a class now, 4096 bytes each. Goes up and down.
+    /// Pools with a class now, in these arenas. Each has 4096 bytes. Goes up and down.
     pub pools: u64,
     /// Figures of each size class, smallest blocks first.
     pub classes: [ClassStats; CLASSES],
 }
 
 impl PrivateHeapReport {
-    /// Number of pools in the heap's arenas that have no class now, 4096 bytes each. Goes up and down.
+    /// Number of pools without a class now, in the heap's arenas. Each has 4096 bytes. Goes up and down.
     #[must_use]
     pub fn unused_pools(&self) -> u64 {
         (self.arenas * POOLS_PER_ARENA as u64).saturating_sub(self.pools)
@@ -71,11 +71,11 @@ impl Display for PrivateHeapReport {
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct PrivateHeapFigures {
-    /// Heaps that have a handle and pools.
+    /// Heaps that have a handle and can have pools.
     pub heaps: u64,
     /// Arenas of 256 KiB that these heaps own.
     pub arenas: u64,
-    /// Pools in these arenas that have a class, 4096 bytes each.
+    /// Pools with a class, in these arenas. Each has 4096 bytes.
     pub pools: u64,
     /// Blocks of pools that the program holds: those of 256 bytes or less.
     pub live_blocks: u64,
@@ -108,8 +108,8 @@ pub type NamedPrivateHeaps = NamedFigures<PrivateHeapFigures>;
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct PrivateHeapStats {
-    /// Sums over all private heaps that have pools. A heap without pools is not counted here: its blocks are in
-    /// [`Stats::large`](crate::Stats::large) alone.
+    /// Sums over all private heaps that can have pools. A heap whose requests all go to the backend is not counted
+    /// here: its blocks are in [`Stats::large`](crate::Stats::large) alone.
     pub all: PrivateHeapFigures,
     by_name: ByName<PrivateHeapFigures>,
 }

@@ -61,7 +61,7 @@ impl<F: Figures> ByName<F> {
         let named = match self.find(name) {
             Some(known) => known,
             None if self.length < NAMES - 1 => self.push(name),
-            // A heap or a pool may have this very name.
+            // A heap or a pool may itself be named `(others)`.
             None => self.find(Name::new(OTHERS)).unwrap_or_else(|| self.push(Name::new(OTHERS))),
         };
         self.list[named].figures.add(figures);

@@ -101,7 +101,8 @@ pub struct ArenaStats {
 /// Heaps of threads: one for each thread that has allocated or freed. [`PrivateHeapStats`](crate::PrivateHeapStats)
 /// counts private heaps.
 ///
-/// Both figures are of the same moment. A parked heap counts as in use while another thread gives its memory back.
+/// Both figures are of the same moment. A parked heap counts as in use while another thread takes free memory out of
+/// it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]

@@ -21,7 +21,7 @@ pub struct TypedPoolFigures {
     pub capacity: u64,
     /// Boxes that were taken. Only grows.
     pub gets: u64,
-    /// The part of `gets` that a ready block served. For each of the others a block was made. Only grows.
+    /// The part of `gets` that a ready block served. For each other box a block was made. Only grows.
     pub hits: u64,
     /// Boxes that were dropped or taken apart (`into_inner`). Only grows.
     pub drops: u64,
@@ -75,7 +75,7 @@ pub type NamedTypedPools = NamedFigures<TypedPoolFigures>;
 ///
 /// Their blocks come from the program's global allocator. If that is [`PoolMalloc`](crate::PoolMalloc), the other
 /// figures of the statistics count the blocks as live, the ready ones too. In the child of a `fork`, pools that were
-/// made before the fork are missing if another thread was changing the list of pools at the fork.
+/// made before the fork are missing if another thread was using the list of pools at the fork.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]

@@ -14,7 +14,7 @@ pub struct ReleaseStats {
     /// system takes them when it needs memory.
     pub bytes: u64,
     /// The part of `bytes` in arenas that no heap owns: those that were free before, and those that parked heaps and
-    /// this thread's heap gave up in this call.
+    /// this thread's heap gave up in this call. `PrivateHeap::release_unused` always reports 0.
     pub arena_bytes: u64,
     /// The part of `bytes` in pools without a class, in arenas where other pools have one.
     pub pool_bytes: u64,

@@ -9,8 +9,8 @@ use crate::geometry::{CLASSES, POOL_BYTES, POOLS_PER_ARENA, SizeClass};
 /// returns them.
 ///
 /// The figures of each heap are read separately. So while other threads run, the whole may mix moments a few operations
-/// apart; while they are quiet it is exact. In debug mode (`POOLMALLOC=debug`) a block counts with what lies around it,
-/// and small blocks in the quarantine count as cached. The fields add up:
+/// apart; while they are quiet it is exact. In debug mode (`POOLMALLOC=debug`) the bytes that this mode puts around a
+/// block count too, and small blocks in the quarantine count as cached. The fields add up:
 ///
 /// * for each class, `live + cached + free` blocks fill its pools: `pools * (4096 / block_bytes)`, the quotient rounded
 ///   down;
@@ -46,7 +46,7 @@ pub struct Stats {
 }
 
 impl Stats {
-    /// Number of pools in all arenas that have no class now, 4096 bytes each. Goes up and down.
+    /// Number of pools without a class now, in all arenas. Each has 4096 bytes. Goes up and down.
     #[must_use]
     pub fn unused_pools(&self) -> u64 {
         let used: u64 = self.classes.iter().map(|class| class.pools).sum();

@@ -25,7 +25,7 @@ pub struct ThreadStats {
     pub classes: [ThreadClassStats; CLASSES],
 }
 
-/// What pools served to a thread: the sums over all size classes. All figures only grow.
+/// Requests and frees of a thread in pools, all size classes together. All figures only grow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
@@ -42,7 +42,7 @@ pub struct ThreadSmallStats {
     pub freed_bytes: u64,
 }
 
-/// What the backend served to a thread. All figures only grow.
+/// Requests and frees of a thread at the backend. All figures only grow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
@@ -59,7 +59,7 @@ pub struct ThreadLargeStats {
     pub freed_bytes: u64,
 }
 
-/// What pools of one size class served to a thread. All figures but the first only grow.
+/// Requests and frees of a thread in one size class. All figures but the first only grow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]

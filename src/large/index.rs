@@ -28,7 +28,7 @@ pub(crate) enum Lookup {
     Inside(usize),
     /// The address lies in no block of the index.
     None,
-    /// Unknown: a fork has lost blocks of the index of this process.
+    /// Unknown: a fork may have lost blocks of the index of this process.
     Lost,
 }
 
@@ -91,7 +91,7 @@ impl Index {
     }
 
     /// Waits for the lock and takes it. In the child of a fork, the table is given up if another thread held the lock
-    /// at the fork. The blocks that it had count as roots there.
+    /// at the fork. The blocks of that table count as roots in the child.
     pub(crate) fn hold(&self) -> IndexGuard<'_> {
         let table = self.table.hold(|table| {
             // Not dropped: the other thread may have been replacing its memory.
@@ -112,8 +112,8 @@ impl Index {
         self.put(LargeBlock { start: start.expose_provenance(), bytes, sample: None })
     }
 
-    /// Notes a block that the backend has served as a sample, and adds the sample to the counts of its backtrace.
-    /// Returns `None`, and counts nothing, without memory.
+    /// Notes a block of the backend with its sample, and adds the sample to the counts of its backtrace. Returns
+    /// `None`, and counts nothing, without memory.
     #[cfg(feature = "profile")]
     pub(crate) fn insert_sample(&self, start: *mut u8, bytes: usize, sample: Sample) -> Option<()> {
         let mut held = self.hold();
@@ -122,7 +122,7 @@ impl Index {
         Some(())
     }
 
-    /// Notes a block, and its sample without counting the sample again. Returns `None` without memory.
+    /// Notes a block. Does not count its sample: if it has one, that was counted before. Returns `None` without memory.
     pub(crate) fn put(&self, large: LargeBlock) -> Option<()> {
         self.hold().put(large)
     }

@@ -33,7 +33,7 @@ use static_assertions::{assert_impl_all, assert_not_impl_any};
 ///
 /// # What may cross threads
 /// The heap itself may move to another thread while nothing borrows it: it is `Send`. It is not `Sync`, so one thread
-/// at a time allocates from it and frees to it. The heap takes no lock and does not look which thread calls it. That
+/// at a time allocates from it and frees to it. The heap takes no lock and does not check which thread calls it. That
 /// makes it as fast as the global allocator.
 ///
 /// `&PrivateHeap`, `Box<T, &PrivateHeap>` and `Vec<T, &PrivateHeap>` are not `Send`, since they would allocate or free
@@ -163,8 +163,8 @@ impl PrivateHeap {
 
     /// Frees a block, so that the heap can serve it again.
     ///
-    /// To free a block twice, or a block of another heap, is a bug of the program. Where the heap sees it, it writes
-    /// one line to stderr and aborts the process.
+    /// To free a block twice, or a block of another heap, is a bug of the program. If the heap detects the bug, it
+    /// writes one line to stderr and aborts the process.
     ///
     /// # Safety
     /// * The block was served by this heap and has not been freed since, neither alone nor by a [`reset`](Self::reset).
@@ -198,7 +198,7 @@ impl PrivateHeap {
         unsafe { self.private.free_all() };
     }
 
-    /// Gives the memory of pools without a block back to the system, and says how much.
+    /// Gives the memory of pools without a block back to the system. Returns how much.
     ///
     /// It empties the heap's caches and collects remote frees first. Arenas that are then wholly free go back to all
     /// threads. Their memory, and that of dropped heaps, is released by [`release_unused`](crate::release_unused).

@@ -63,7 +63,7 @@ pub(super) struct LargeBlocks {
     number: u64,
 }
 
-/// The blocks that were freed, and their bytes as requested.
+/// Number of freed blocks, and their bytes as requested.
 #[derive(Default)]
 pub(super) struct FreedBlocks {
     pub(super) blocks: usize,
@@ -150,7 +150,7 @@ impl LargeBlocks {
     pub(super) unsafe fn free(&self, block: NonNull<u8>, may_be_of_others: bool) -> usize {
         let header = header_of(block);
         let layout = self.unlink(header, may_be_of_others);
-        // SAFETY: the block is off the list, and the caller gives it up.
+        // SAFETY: no list in use has the block any more, and the caller gives it up.
         unsafe { give_back(header, layout) };
         layout.size()
     }

@@ -44,7 +44,7 @@ fn front_of(heap: NonNull<Heap>) -> NonNull<Front> {
 }
 
 impl PrivateCore {
-    /// Makes a private heap. It has pools if the process has a heap for it and is not in a bypass mode.
+    /// Makes a private heap. It has pools if the mode is `Pools` and the process has a heap for it.
     pub(super) fn new(name: Name) -> Self {
         name_exit_entry();
         let mut heap = SHARED.take_private(name);
@@ -72,7 +72,7 @@ impl PrivateCore {
         self.is_lost = true;
     }
 
-    /// Makes the heap look as in the child of a fork, made before the fork.
+    /// Makes the heap look as if it was made before a fork, and this process was the child.
     #[cfg(test)]
     pub(super) fn pretend_to_be_copied(&mut self) {
         self.generation = self.generation.wrapping_add(1);

@@ -18,8 +18,8 @@ use core::ptr::NonNull;
 /// was no memory for pools.
 ///
 /// The heap is `Sync`, so a `Box<T, &SharedPrivateHeap>` or a `Vec<T, &SharedPrivateHeap>` may go to another thread if
-/// `T` is `Send`, and free its block there. While a block is in use, the heap cannot be dropped or
-/// [`reset`](Self::reset), as a [`PrivateHeap`](crate::PrivateHeap) cannot.
+/// `T` is `Send`, and free its block there. While a block is in use, the heap can be neither dropped nor
+/// [`reset`](Self::reset). The same holds for a [`PrivateHeap`](crate::PrivateHeap).
 ///
 /// The child of a `fork` can use the heap, too. If another thread held the lock at that moment, the child loses the
 /// blocks that the heap had. They stay usable, but neither a drop nor a `reset` frees them, and the blocks of pools are
@@ -193,7 +193,7 @@ impl SharedPrivateHeap {
         unsafe { self.private.get_mut().free_all() };
     }
 
-    /// Gives the memory of pools without a block back to the system, under the lock, and says how much. See
+    /// Gives the memory of pools without a block back to the system, under the lock. Returns how much. See
     /// [`PrivateHeap::release_unused`](crate::PrivateHeap::release_unused).
     pub fn release_unused(&self) -> ReleaseStats {
         self.hold().release_unused()

@@ -30,7 +30,7 @@ pub enum Measure {
 }
 
 impl Measure {
-    /// In the order of pprof's heap profiles.
+    /// The figures with their names and units, in the order of pprof's heap profiles.
     const ALL: [(Self, &str, &str); 4] = [
         (Self::AllocObjects, "alloc_objects", "count"),
         (Self::AllocSpace, "alloc_space", "bytes"),
@@ -54,7 +54,8 @@ impl Profile {
     /// The first call in a process reads the program's debug information, which may take seconds and much memory.
     ///
     /// # Errors
-    /// Those of `out`.
+    /// Returns the error of `out`, if `out` fails. Also fails while this thread takes or prints a backtrace, as in a
+    /// signal handler that interrupts it.
     pub fn write_pprof(&self, mut out: impl Write) -> io::Result<()> {
         let file = named(|lines| {
             let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
@@ -72,7 +73,8 @@ impl Profile {
     /// The first call in a process reads the program's debug information, which may take seconds and much memory.
     ///
     /// # Errors
-    /// Those of `out`.
+    /// Returns the error of `out`, if `out` fails. Also fails while this thread takes or prints a backtrace, as in a
+    /// signal handler that interrupts it.
     pub fn write_collapsed(&self, mut out: impl Write, measure: Measure) -> io::Result<()> {
         let stacks = named(|lines| self.collapsed(lines, measure))?;
         for (stack, value) in stacks {
@@ -100,7 +102,8 @@ impl Profile {
 
 /// Runs `body` with the lookup of names. The requests of `body` are not sampled. No code of the program runs inside.
 fn named<R>(body: impl FnOnce(&mut SourceLines<'_>) -> R) -> io::Result<R> {
-    // This fails only in a signal handler that interrupts a backtrace of this thread.
+    // This fails while this thread takes or prints a backtrace: in a signal handler, or in a writer that a leak report
+    // is printed to.
     let quiet = Quiet::begin().ok_or_else(|| io::Error::other("this thread is in the middle of a backtrace"))?;
     Ok(body(&mut SourceLines::new(&quiet)))
 }

@@ -49,8 +49,8 @@
 //! * Requests to private heaps.
 //! * Requests of the profiler itself.
 //!
-//! In the child of a `fork` sampling goes on as in the parent. If another thread was just noting or freeing a sample,
-//! the child loses all samples that are in use.
+//! In the child of a `fork` sampling goes on as in the parent. If another thread was noting or freeing a sample at the
+//! fork, the child loses all samples that are in use.
 
 pub(crate) mod samples;
 pub(crate) mod symbols;

@@ -31,8 +31,8 @@ pub fn start(mean_bytes: u64) {
     }
 }
 
-/// Stops sampling requests. Earlier samples stay in the profile, whose figures in use still go down when sampled blocks
-/// are freed.
+/// Stops sampling requests. Earlier samples stay in the profile. Its figures `inuse_objects` and `inuse_space` still go
+/// down when sampled blocks are freed.
 pub fn stop() {
     SAMPLING.stop();
     take_notice();

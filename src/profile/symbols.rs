@@ -57,7 +57,7 @@ fn door() -> String {
     format!("{root}global")
 }
 
-/// Whether a file lies in that folder. Its path may be the one from the folder of the build on, or the whole path.
+/// Whether a file lies in the folder [`door`]. The path may be whole, or relative to the folder of the build.
 fn is_at_door(file: &str) -> bool {
     file.rsplit_once('/').is_some_and(|(folder, _)| folder.ends_with(&door()))
 }

@@ -124,7 +124,7 @@ impl Arenas {
     }
 
     /// The first arena with `free` free pools, else [`NONE`]; and whether `nonempty` says that there is one. `nonempty`
-    /// has no bit for 0.
+    /// has no bit for 0: for 0 the list itself gives the second answer.
     pub(crate) fn with_free(&self, free: usize) -> (u32, bool) {
         let first = self.first[free].get();
         (first, if free == 0 { first != NONE } else { self.nonempty.get() & mark(free) != 0 })

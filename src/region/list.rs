@@ -7,7 +7,7 @@ pub(crate) const NONE: u32 = u32::MAX;
 
 /// A record's place on a list.
 ///
-/// List invariant 1: only the owner of a list writes its first number and the links of the records on it.
+/// List invariant 1: only the owner of a list writes the number of its first record and the links of its records.
 /// List invariant 2: a record is on one list at most. The `previous` of the next record on the list names this record.
 pub(crate) struct ListLinks {
     pub(crate) previous: WatchedU32,

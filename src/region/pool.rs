@@ -4,7 +4,7 @@
 //! | --- | --- | --- | --- |
 //! | free | it has no class | none; a bit of its arena's record | a heap takes it for a class |
 //! | taken | no block of it is in the free map | none | a block is flushed or collected |
-//! | listed | some blocks are in the free map | its class's list | its last free block is taken, or all are free |
+//! | listed | some blocks are in the free map | its class's list | no free block is left, or it is found wholly free |
 
 use super::ids::PoolId;
 use super::layout::Slot;
@@ -17,8 +17,8 @@ use crate::geometry::{CLASS_STEP, POOL_BYTES, SizeClass, WORD_BYTES, WORDS_PER_P
 use crate::sync::{Ordering, WatchedU32};
 use core::ptr;
 
-/// List of the pools of one class that have blocks in the free map. A pool goes to the front when it gets its first
-/// block there.
+/// List of the pools of one class that have blocks in the free map. A pool is put at the front when its first block
+/// enters the free map.
 pub(crate) struct PoolList {
     first: WatchedU32,
 }
@@ -73,7 +73,7 @@ pub(crate) unsafe fn take_blocks(region: &Region, pool: PoolId, first: *mut Slot
     let (mut slot, end) = (first, first.wrapping_add(wanted));
     let left = |slot: *mut Slot| (end.addr() - slot.addr()) / size_of::<Slot>();
     let mut put = |block: *mut u8| {
-        // SAFETY: at most `wanted` slots from `first` up are written, which the caller promises are its own.
+        // SAFETY: this writes at most `wanted` slots from `first` up. The caller promises that they are its own.
         unsafe { (*slot).set(block) };
         slot = slot.wrapping_add(1);
         slot

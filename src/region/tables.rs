@@ -104,7 +104,7 @@ impl Region {
             (reservation.addr().get() + tables).next_multiple_of(REGION_ALIGN) - reservation.addr().get() - tables;
         // SAFETY: `slack` is below the alignment, which `total` has room for.
         let start = unsafe { reservation.add(slack) };
-        // SAFETY: the whole of it lies within `total`.
+        // SAFETY: `slack`, tables and region together are at most `total` bytes.
         let end = unsafe { start.add(tables + bytes) };
         if slack > 0 {
             // SAFETY: before everything that is used.
@@ -127,7 +127,7 @@ impl Region {
         Some(region)
     }
 
-    /// Asks for no huge pages in the whole region.
+    /// Asks the system for small pages in the whole region.
     pub(crate) fn prefer_small_pages(&self) {
         // SAFETY: the region.
         unsafe { os::prefer_huge_pages(self.blocks.start, self.blocks.entries, false) };

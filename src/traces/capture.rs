@@ -8,7 +8,7 @@ use super::store::TRACES;
 /// [`MOST_FRAMES`], the innermost first. `None` if the store has no room or memory for it, or if this thread is busy
 /// with backtraces.
 ///
-/// `entry` is the address of a variable of the outermost function of the allocator that is not inlined. The frame of
+/// `entry` is the address of a local variable in the allocator's outermost function that is not inlined. The frame of
 /// that function, and those of the functions that it called, are left out. The caller holds no lock of the allocator.
 //
 // Never inlined, so that the frames of this function and of the unwinder lie below `entry`.

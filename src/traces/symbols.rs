@@ -39,7 +39,7 @@ impl Symbols {
             self.is_broken.store(true, Ordering::Relaxed);
         }
         if !self.is_broken.load(Ordering::Relaxed) {
-            // `resolve` looks one byte before the address, which lies behind the call.
+            // The address lies right behind the call, so `resolve` looks one byte before it.
             backtrace::resolve(ptr::without_provenance_mut(address), |symbol| each(symbol));
         }
     }
@@ -70,14 +70,14 @@ pub(crate) fn write_symbols(id: TraceId, out: &mut dyn Write) -> core::fmt::Resu
     Ok(())
 }
 
-/// Writes one function. `number` is the number of the frame; it is there for the first function of the frame.
+/// Writes one function. `number` is the number of the frame, and `None` for all functions of the frame but the first.
 fn write_symbol(symbol: &backtrace::Symbol, number: Option<usize>, out: &mut dyn Write) -> core::fmt::Result {
     match number {
         Some(number) => write!(out, "{number:>4}: ")?,
         None => write!(out, "{:6}", "")?,
     }
     match symbol.name() {
-        // Without the hash.
+        // `#` leaves the hash out.
         Some(name) => writeln!(out, "{name:#}")?,
         None => writeln!(out, "<unknown>")?,
     }

@@ -25,7 +25,7 @@ use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
 ///     fn reuse(&mut self) -> bool {
 ///         self.body.clear();
 ///         self.headers.clear();
-///         // One that has grown large must not stay so for ever.
+///         // A body that has grown large must not stay so forever.
 ///         self.body.capacity() <= 64 << 10
 ///     }
 /// }

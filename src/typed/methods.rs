@@ -1,5 +1,5 @@
-//! The methods that both sorts of typed pools have, written once, as macros. A file that uses a macro imports the names
-//! in it.
+//! The methods that both sorts of typed pools have, written once, as macros. A file that uses a macro must import the
+//! names that the macro uses.
 
 use super::stock::{Shelves, Stock};
 use core::ptr::NonNull;

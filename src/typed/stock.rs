@@ -21,7 +21,7 @@ pub trait Shelves: Sized {
     const IS_SHARED: bool;
     /// Takes a ready block; null if none is found.
     fn pop(&self) -> *mut u8;
-    /// Puts a block on a shelf. Returns false, and does nothing, if none with room is found.
+    /// Puts a block on a shelf. Returns false, and does nothing, if no shelf with room is found.
     fn push(&self, block: *mut u8) -> bool;
     /// Allocates the slots of a shelf that has none yet. Returns false if nothing has changed.
     fn make_room(&self) -> bool;
@@ -68,7 +68,7 @@ impl Shelves for Shelf {
 pub struct Stock<S> {
     shelves: S,
     layout: Layout,
-    /// Drops the value in a ready block; `None` if there is none or it needs no drop.
+    /// Drops the value in a ready block. `None` if ready blocks hold no values, or values that need no drop.
     drop_value: Option<unsafe fn(*mut u8)>,
     /// Number of blocks made so far.
     made: Counter,
