@@ -1,4 +1,5 @@
-//! Assertions on what a piece of code allocates, for tests: exact for the calling thread, whatever other tests do.
+//! Assertions about the allocations of a piece of code, for tests: exact for the calling thread, whatever other tests
+//! do.
 
 use crate::figures::Delta;
 use crate::large::BlockSet;
@@ -7,14 +8,14 @@ use crate::observe::{Watch, measure, thread_stats};
 use crate::{leaks, os};
 use core::hint::black_box;
 
-/// Runs `f` and fails if the calling thread allocates meanwhile. Frees are allowed. Returns what `f` returned.
+/// Runs `f` and fails if the calling thread allocates meanwhile. Frees are allowed. Returns the result of `f`.
 ///
 /// Other threads do not count, so tests may run side by side. See also [`assert_allocs!`](crate::assert_allocs) and
 /// [`assert_no_leaks`].
 ///
 /// # Panics
-/// If there was an allocation, with counts, bytes and size classes in the message; and if
-/// [`PoolMalloc`](crate::PoolMalloc) is not the program's global allocator, since nothing could be told then.
+/// If there was an allocation, with counts, bytes and size classes in the message. Also if
+/// [`PoolMalloc`](crate::PoolMalloc) is not the program's global allocator, since then it counts nothing.
 ///
 /// # Examples
 /// ```
@@ -31,21 +32,23 @@ pub fn assert_no_alloc<R>(f: impl FnOnce() -> R) -> R {
     result
 }
 
-/// Runs `f`, drops what it returned, and fails if a block that the calling thread allocated meanwhile has leaked: it is
-/// neither freed nor can it be reached any more.
+/// Runs `f`, drops its result, and fails if a block that the calling thread allocated meanwhile has leaked. A block has
+/// leaked if it is not freed and cannot be reached any more.
 ///
-/// What is still held, from a `static`, a thread-local, the stack, or by what `f` was given, is no leak; nor is what
-/// another thread holds. A cycle of `Rc` is, and the message shows it: [`leaks::find`] tells, with its limits, of these
-/// blocks alone. What had leaked before does not count, and what other threads leak meanwhile does not either, unless
-/// they free a block of `f` and leak one that was served at its address.
+/// A block is no leak if it is still held: from a `static`, a thread-local or the stack, by a value that `f` was given,
+/// or by another thread. A cycle of `Rc` is a leak. The message shows it: it is the report of [`leaks::find`], with the
+/// limits of that search, but only about these blocks.
 ///
-/// Each request of `f` costs several times as much, since it is noted; if blocks are left, all threads are stopped for
-/// a moment to look. The first call [arms](leaks::arm) the finder, so that large blocks are judged as well. On systems
-/// without the finder each block that is left counts as leaked.
+/// Earlier leaks do not count. Leaks of other threads meanwhile do not count, with one exception: another thread frees
+/// a block of `f`, and leaks a block that was served at the same address.
+///
+/// Each request of `f` costs several times as much, since it is noted. If blocks are left, the search stops all other
+/// threads for a moment. The first call [arms](leaks::arm) the finder, so that it judges large blocks as well. On
+/// systems without the finder each block that is left counts as leaked.
 ///
 /// # Panics
-/// If a block has leaked, with counts, bytes, size classes and the report in the message; if blocks are left and the
-/// search is not possible; and if [`PoolMalloc`](crate::PoolMalloc) is not the program's global allocator.
+/// If a block has leaked, with counts, bytes, size classes and the report in the message. Also if blocks are left and
+/// the search is not possible, and if [`PoolMalloc`](crate::PoolMalloc) is not the program's global allocator.
 ///
 /// # Examples
 /// ```
@@ -61,15 +64,15 @@ pub fn assert_no_alloc<R>(f: impl FnOnce() -> R) -> R {
 #[track_caller]
 #[inline]
 pub fn assert_no_leaks<R>(f: impl FnOnce() -> R) {
-    // Memcheck would take it for a write to nowhere.
+    // Memcheck would report these writes below the stack pointer as errors.
     if !os::is_memcheck() {
         leaks::clear_stack();
     }
     assert_no_leaks_below(f);
 }
 
-/// As [`assert_no_leaks`], on a clear stack: what earlier calls left where its frame lies would hold blocks that are
-/// served again.
+/// The rest of [`assert_no_leaks`]. The caller has cleared the part of the stack where this frame lies: old pointers
+/// there could hold blocks that are served again.
 #[track_caller]
 #[inline(never)]
 fn assert_no_leaks_below<R>(f: impl FnOnce() -> R) {
@@ -88,7 +91,8 @@ fn assert_no_leaks_below<R>(f: impl FnOnce() -> R) {
     }
 }
 
-/// Runs `f` in a frame of its own: what lies in that when it is over holds nothing.
+/// Runs `f`. Returns the thread's figures and the blocks that are left. The function has a frame of its own, so that
+/// pointers in that frame hold no block after it returns.
 #[inline(never)]
 fn blocks_left<R>(f: impl FnOnce() -> R) -> (Delta, BlockSet) {
     let before = thread_stats();
@@ -99,13 +103,13 @@ fn blocks_left<R>(f: impl FnOnce() -> R) -> (Delta, BlockSet) {
     (thread_stats() - before, watch.into_left().unwrap_or(BlockSet::new()))
 }
 
-/// Evaluates an expression and fails unless the number of the calling thread's allocations meanwhile compares so. The
-/// value is that of the expression.
+/// Evaluates an expression and fails unless the number of the calling thread's allocations meanwhile is as stated, by a
+/// comparison operator and a number. Returns the value of the expression.
 ///
 /// A `realloc` counts if the block moves to another size class or the backend serves it. Other threads do not count.
 ///
 /// # Panics
-/// If the comparison is false, with counts, bytes and size classes in the message; and if
+/// If the comparison is false, with counts, bytes and size classes in the message. Also if
 /// [`PoolMalloc`](crate::PoolMalloc) is not the program's global allocator.
 ///
 /// # Examples
@@ -133,7 +137,7 @@ macro_rules! assert_allocs {
     };
 }
 
-/// What [`assert_allocs!`] expands to.
+/// The function that [`assert_allocs!`] calls.
 #[doc(hidden)]
 #[track_caller]
 pub fn __assert_count<R>(f: impl FnOnce() -> R, holds: impl FnOnce(i64) -> bool, expected: &str) -> R {
@@ -143,7 +147,7 @@ pub fn __assert_count<R>(f: impl FnOnce() -> R, holds: impl FnOnce(i64) -> bool,
     result
 }
 
-/// Requests that were served by a block, new or resized by the backend.
+/// Number of requests that got a block: a new one, or one that the backend resized.
 fn requests(delta: &Delta) -> i64 {
     delta.allocations() + delta.large.reallocations
 }

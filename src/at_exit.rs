@@ -1,5 +1,5 @@
-//! What a program writes at its end if the environment asks for it: a report (`POOLMALLOC_STATS`), a profile
-//! (`POOLMALLOC_PROFILE`).
+//! The reports that a program writes at its end if the environment asks for them: leaks (`POOLMALLOC=leaks`), a profile
+//! (`POOLMALLOC_PROFILE`), and the statistics (`POOLMALLOC_STATS`).
 
 use crate::figures::Stats;
 use crate::observe::stats;
@@ -11,7 +11,7 @@ use crate::{debug, leaks, os};
 use core::ffi::CStr;
 use core::fmt::{self, Write};
 
-/// What the variable asks for.
+/// The report that the value of `POOLMALLOC_STATS` asks for.
 #[derive(Debug, PartialEq, Eq)]
 enum ReportTarget<'a> {
     Nothing,
@@ -26,7 +26,7 @@ enum ReportTarget<'a> {
     },
 }
 
-/// Reads the variable's value.
+/// Reads the value of `POOLMALLOC_STATS`.
 fn wanted(value: Option<&[u8]>) -> ReportTarget<'_> {
     match value {
         None | Some(b"" | b"0") => ReportTarget::Nothing,
@@ -45,15 +45,16 @@ pub(crate) fn name_exit_entry() {
     core::hint::black_box(&AT_EXIT);
 }
 
-/// Runs when the process ends by `exit` or by a return from `main`. Nothing allocates here but the report of leaks and
-/// the profile.
+/// Runs when the process ends by `exit` or by a return from `main`. Of the reports, only leaks and the profile
+/// allocate.
 extern "C" fn report_at_exit() {
-    // A program that only has this library in it, and another allocator, has nothing to report.
+    // A program may contain this library and use another allocator. Then there is nothing to report.
     if !SHARED.is_in_use() {
         return;
     }
     debug::drain_at_exit();
-    // With no large frame of this file's below: what `main` left where that lies would look held.
+    // The functions with large buffers are not inlined, so this frame is small. A large frame would cover a part of the
+    // stack where `main` left old pointers, and their blocks would look held.
     leaks::report_at_exit();
     #[cfg(feature = "profile")]
     write_profile();
@@ -85,7 +86,7 @@ fn report_statistics() {
         },
     };
     let mut out = BufferedOutput::new(output);
-    // A failure cannot be reported, so it is not.
+    // A failure to write is ignored, since there is no way to report it.
     let _ = write_report(&stats(), is_json, &mut out);
     out.flush();
 }

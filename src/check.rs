@@ -22,7 +22,8 @@ pub(crate) fn fail(message: &str) -> ! {
     report(format_args!("{message}"))
 }
 
-/// A wrong free of `address`. docs/misuse.md lists the wrong frees, and says for each whether and when it is seen.
+/// A wrong free of `address`. docs/guide/misuse.md lists the wrong frees, and says for each whether and when it is
+/// seen.
 pub(crate) enum Misuse {
     /// The block there has `block_bytes` bytes and is free already.
     DoubleFree { address: usize, block_bytes: usize },

@@ -1,7 +1,5 @@
 //! Geometry: block sizes, size classes, pools and arenas, and the one function from a request to its block.
 
-use static_assertions::{const_assert, const_assert_eq};
-
 /// Bytes from one size class to the next, and the least alignment of a block. A pointer needs this alignment.
 pub(crate) const CLASS_STEP: usize = 8;
 /// Largest block served from pools, in bytes. Larger requests go to the backend.
@@ -19,15 +17,14 @@ pub(crate) const WORD_BYTES: usize = 512;
 /// Words of a map that cover one pool.
 pub(crate) const WORDS_PER_POOL: usize = 8;
 
-const_assert_eq!(CLASS_STEP * CLASSES, SMALL_MAX);
-const_assert_eq!(POOL_BYTES * POOLS_PER_ARENA, ARENA_BYTES);
-const_assert_eq!(WORD_BYTES, 64 * CLASS_STEP);
-const_assert_eq!(WORDS_PER_POOL * WORD_BYTES, POOL_BYTES);
+const _: () = assert!(CLASS_STEP * CLASSES == SMALL_MAX, "the last class serves the largest small block");
+const _: () = assert!(POOL_BYTES * POOLS_PER_ARENA == ARENA_BYTES, "an arena is whole pools and nothing else");
+const _: () = assert!(WORD_BYTES == 64 * CLASS_STEP, "a word of a map has 64 bits, one for each step");
+const _: () = assert!(WORDS_PER_POOL * WORD_BYTES == POOL_BYTES, "no word of a map covers parts of two pools");
 // A pool begins at a multiple of the largest block size, and so of each 2^k up to it. So a block whose size is a
 // multiple of 2^k is aligned to 2^k.
-const_assert!(POOL_BYTES % SMALL_MAX == 0);
-// The fast path masks with `align - 1 | 7`.
-const_assert!(CLASS_STEP.is_power_of_two());
+const _: () = assert!(POOL_BYTES % SMALL_MAX == 0, "a pool is aligned for its largest block");
+const _: () = assert!(CLASS_STEP.is_power_of_two(), "the fast path masks with `align - 1 | 7`");
 
 /// Bytes of the block that serves `size` bytes at `align`, a power of two: `size` rounded up to a multiple of `align`
 /// and of [`CLASS_STEP`].

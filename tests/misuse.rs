@@ -1,9 +1,9 @@
-//! Each row of docs/misuse.md: what a program must not do, and what comes of it.
+//! Each row of docs/guide/misuse.md: what a program must not do, and what comes of it.
 //!
 //! A child does each deed. It passes; or it ends by SIGABRT with exactly one line on standard error, which says what was wrong at
-//! which address and of which size class; or it passes although it should not, as docs/misuse.md says of that row.
+//! which address and of which size class; or it passes although it should not, as docs/guide/misuse.md says of that row.
 //!
-//! To see it fail: leave out one of the checks that docs/misuse.md names; panic (which allocates, and may unwind) instead of writing and
+//! To see it fail: leave out one of the checks that docs/guide/misuse.md names; panic (which allocates, and may unwind) instead of writing and
 //! aborting; write the line in two parts.
 //!
 //! `cargo test --test misuse`
@@ -56,7 +56,7 @@ const INTERIOR: End = Reported("free of {}, where no block of 48 bytes begins");
 const INTERIOR_NOW: End = Reported("free of {}, where no block of 64 bytes begins");
 const FREE_POOL: End = Reported("free of {}, in a pool without blocks: double, or of a wild pointer");
 
-/// Each deed by name, and what comes of it. The names are those of docs/misuse.md.
+/// Each deed by name, and what comes of it. The names are those of docs/guide/misuse.md.
 static ROWS: [(&str, fn(), End); 50] = [
     // Handled.
     ("wrong_size", wrong_size, Passes),

@@ -1,8 +1,8 @@
-//! What the debug layer gets its memory from.
+//! The source of the debug layer's memory.
 
 use core::alloc::Layout;
 
-/// What the debug layer gets its memory from: pools, and a backend.
+/// The source of the debug layer's memory: pools, and a backend.
 pub(crate) trait Below {
     /// # Safety
     /// * As for `GlobalAlloc::alloc`.
@@ -12,14 +12,14 @@ pub(crate) trait Below {
     /// * As for `GlobalAlloc::dealloc`.
     unsafe fn give_back(&self, block: *mut u8, layout: Layout);
 
-    /// How a large block is given back later, by any thread; `None` if the backend may be gone by then.
+    /// The function that gives a large block back later, on any thread; `None` if the backend may be gone by then.
     fn late(&self) -> Option<unsafe fn(*mut u8, Layout)>;
 }
 
-/// What a request wants to find in its block.
+/// The content that a request wants in its block.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Content {
     Any,
-    /// Zeros: only large requests.
+    /// Zeros. Only large requests ask for them.
     Zeros,
 }

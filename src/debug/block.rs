@@ -1,59 +1,63 @@
-//! What lies around the program's bytes of a block, and how it is held against what was written there.
+//! The header and the forbidden bytes around the program's bytes: how they are written, and how they are checked.
 //!
 //! ```text
 //!   0xFD ... 0xFD | header, 32 bytes | 0xFD, 8 bytes | the program's bytes | 0xFD, 8 to 15 bytes
 //!   ▲ block of a pool or the backend                 ▲ the program's pointer
 //! ```
-//! The first part is as long as the alignment of the program's bytes makes it: with one of 8 there is none.
+//! The first part fills the space up to the header that the alignment of the program's bytes leaves. With an alignment
+//! of 8 or less there is none.
 //!
-//! Debug invariant 1: a block that was handed out and is not back below has its header, with its address in it, 40
-//! bytes before the program's bytes, and the forbidden bytes around it, unless the program has overwritten them.
+//! Debug invariant 1: from the moment it is handed out until it goes back to its pool or the backend, a block has its
+//! header 40 bytes before the program's bytes, with a check that depends on its address, and the forbidden bytes around
+//! it, unless the program has overwritten them.
 
 use crate::traces::TraceId;
 use core::alloc::Layout;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use static_assertions::const_assert_eq;
+use static_assertions::assert_eq_size;
 
-/// Around the program's bytes, where nobody may write.
+/// Value of the bytes around the program's bytes, where the program may not write.
 const FORBIDDEN: u8 = 0xFD;
 
-/// In memory that was just handed out.
+/// Value of the bytes of a block that was just handed out.
 const CLEAN: u8 = 0xCD;
 
-/// In memory that was freed.
+/// Value of the bytes of a block that was freed.
 const DEAD: u8 = 0xDD;
 
-/// Forbidden bytes right before the program's, and the least number behind them.
+/// Number of forbidden bytes right before the program's bytes. Behind them there are at least as many.
 const GUARD: usize = 8;
 
-/// From the header to the program's bytes.
+/// Bytes from the start of the header to the program's bytes.
 pub(crate) const HEADER_BEFORE: usize = size_of::<DebugHeader>() + GUARD;
 
-/// The program's bytes are aligned to so much at least.
+/// Least alignment of the program's bytes.
 const LEAST_ALIGN: usize = 8;
 
-const_assert_eq!(size_of::<DebugHeader>(), 32);
+assert_eq_size!(DebugHeader, [u8; 32]);
 
-/// States of a block, above the logarithm of its alignment.
+/// State of a live block. The lowest 8 bits of the word hold the logarithm of the block's alignment.
 const LIVE: u32 = 0x00B1_0C00;
 
+/// State of a freed block.
 const FREED: u32 = 0xDEAD_B100;
 
+/// Mask of the state.
 const STATE: u32 = !0xFF;
 
-/// What is known of a block. Atomics, so that a program that frees a block twice at a time gets a report, whatever
-/// happens.
+/// The header of a block. Its fields are atomics, so that two threads that free a block at the same time cause a report
+/// and no undefined behavior.
 #[repr(C)]
 struct DebugHeader {
     size: AtomicU64,
     serial: AtomicU64,
     /// Number of the backtrace of the allocation, or 0.
     allocated: AtomicU32,
-    /// Of the free.
+    /// Number of the backtrace of the free, or 0.
     freed: AtomicU32,
     /// State and alignment.
     state: AtomicU32,
-    /// Follows from the address, and from all that does not change.
+    /// A hash of the block's address and of the fields that do not change: size, serial, allocated, and the alignment.
     check: AtomicU32,
 }
 
@@ -69,19 +73,19 @@ impl Shape {
         Self { size: layout.size(), align: layout.align() }
     }
 
-    /// Bytes before those of the program.
+    /// Bytes before the program's bytes.
     pub(crate) fn before(self) -> usize {
         HEADER_BEFORE.next_multiple_of(self.align.max(LEAST_ALIGN))
     }
 
-    /// The block to be asked for. `None` if no address space has so many bytes.
+    /// Layout of the larger block that has room for this one. `None` if it has more bytes than an address space.
     pub(crate) fn whole(self) -> Option<Layout> {
         let end = self.before().checked_add(self.size)?.checked_add(GUARD)?;
         Layout::from_size_align(end.checked_next_multiple_of(LEAST_ALIGN)?, self.align.max(LEAST_ALIGN)).ok()
     }
 }
 
-/// What the header says.
+/// The facts in a header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct HeaderFacts {
     pub(crate) shape: Shape,
@@ -90,23 +94,26 @@ pub(crate) struct HeaderFacts {
     pub(crate) freed: Option<TraceId>,
 }
 
-/// What becomes of the program's bytes when a block is handed out.
+/// How the program's bytes are initialized when a block is handed out.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum InitialBytes {
+    /// All bytes are [`CLEAN`].
     Clean,
-    /// They stay what they are: zeros of the backend.
+    /// The bytes stay as they are: the backend has served zeros.
     AsItIs,
 }
 
-/// Bytes that are not what was written there.
+/// Damaged bytes: bytes of one part of a block that have another value than the layer wrote there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Damage {
     pub(crate) part: Part,
-    /// The first of them, from the program's bytes on; may be negative.
+    /// Offset of the first damaged byte from the program's first byte; may be negative.
     pub(crate) first: isize,
+    /// Offset of the last damaged byte.
     pub(crate) last: isize,
+    /// Number of damaged bytes.
     pub(crate) count: usize,
-    /// Bytes of the part.
+    /// Number of bytes in the part.
     pub(crate) of: usize,
 }
 
@@ -115,34 +122,34 @@ pub(crate) struct Damage {
 pub(crate) enum Part {
     Before,
     Behind,
-    /// The program's own bytes, which it has freed.
+    /// The program's own bytes, after it has freed them.
     Freed,
 }
 
 impl Part {
-    /// What each of its bytes is.
+    /// Value of each undamaged byte.
     pub(crate) fn byte(self) -> u8 {
         if self == Self::Freed { DEAD } else { FORBIDDEN }
     }
 }
 
-/// The program's first byte of a block of the debug layer.
+/// A block of the debug layer: a pointer to the program's first byte.
 #[derive(Clone, Copy)]
 pub(crate) struct DebugBlock(*mut u8);
 
 impl DebugBlock {
-    /// A block at an address that the program has told.
+    /// The block whose program's bytes begin at an address.
     ///
     /// # Safety
-    /// * The header of a block there can be read: 40 bytes before the address, which is a multiple of 8.
+    /// * The address is a multiple of 8, and the 40 bytes before it can be read, whether they are a header or not.
     pub(crate) unsafe fn at(address: *mut u8) -> Self {
         Self(address)
     }
 
-    /// Makes what was asked for as [`Shape::whole`] a block of the program.
+    /// Makes a block for the program: writes the header and the forbidden bytes into `whole`.
     ///
     /// # Safety
-    /// * `whole` is such memory, and the caller's.
+    /// * The caller owns `whole`, and has asked for it with the layout [`Shape::whole`] of this shape.
     pub(crate) unsafe fn create(whole: *mut u8, known: &HeaderFacts, fill: InitialBytes) -> Self {
         let (shape, before) = (known.shape, known.shape.before());
         let block = Self(whole.wrapping_add(before));
@@ -153,7 +160,7 @@ impl DebugBlock {
             // SAFETY: the program's bytes.
             unsafe { block.0.write_bytes(CLEAN, shape.size) };
         }
-        // SAFETY: the part behind them.
+        // SAFETY: the part behind the program's bytes.
         unsafe { block.0.wrapping_add(shape.size).write_bytes(FORBIDDEN, bytes - before - shape.size) };
         let header = block.header();
         header.size.store(shape.size as u64, Ordering::Relaxed);
@@ -162,7 +169,7 @@ impl DebugBlock {
         header.freed.store(0, Ordering::Relaxed);
         let align = shape.align.trailing_zeros();
         header.check.store(block.check(align), Ordering::Relaxed);
-        // Last: the search for leaks may stop the thread before.
+        // The state comes last: the search for leaks may stop the thread before, and must not find an unfinished block.
         header.state.store(LIVE | align, Ordering::Release);
         block
     }
@@ -173,7 +180,8 @@ impl DebugBlock {
 
     fn header(&self) -> &DebugHeader {
         let header = self.0.wrapping_sub(HEADER_BEFORE).cast::<DebugHeader>();
-        // SAFETY: whoever made this promised that it can be read; it is aligned, and all of it is atomic.
+        // SAFETY: the caller of `at` or `create` promised that the header can be read. It is aligned, and all of it is
+        // atomic.
         unsafe { &*header }
     }
 
@@ -192,19 +200,19 @@ impl DebugBlock {
         (mixed >> 32) as u32
     }
 
-    /// Whether the state is one that a block has, whatever the rest says.
+    /// Whether the state is live or freed. The rest of the header is not looked at.
     pub(crate) fn has_state(self) -> bool {
         matches!(self.header().state.load(Ordering::Acquire) & STATE, LIVE | FREED)
     }
 
-    /// What the header says, and whether the block is live; `None` if it is not the header of a block here.
+    /// The facts in the header, and whether the block is live; `None` if there is no sound header.
     pub(crate) fn known(self) -> Option<(HeaderFacts, bool)> {
         let header = self.header();
         let state = header.state.load(Ordering::Acquire);
-        // Acquire: whoever sees one sees that the block has been freed.
+        // Acquire: a thread that sees a backtrace here sees the state "freed" below.
         let freed = TraceId::new(header.freed.load(Ordering::Acquire));
         let (is_live, align) = (state & STATE == LIVE, state & !STATE);
-        // While it is live there is none, unless another thread frees it just now.
+        // A live block has no backtrace of a free, except while another thread frees it. Then the state has changed.
         let is_whole = !is_live || freed.is_none() || header.state.load(Ordering::Acquire) != state;
         let is_sound = is_whole
             && (is_live || state & STATE == FREED)
@@ -220,7 +228,7 @@ impl DebugBlock {
         (is_sound && known.shape.whole().is_some()).then_some((known, is_live))
     }
 
-    /// Marks a live block as freed. False if it was not live.
+    /// Marks a live block as freed. Returns false if it was not live.
     pub(crate) fn mark_freed(self, shape: Shape, freed: Option<TraceId>) -> bool {
         let (header, align) = (self.header(), shape.align.trailing_zeros());
         let exchanged = header.state.compare_exchange(LIVE | align, FREED | align, Ordering::AcqRel, Ordering::Relaxed);
@@ -237,11 +245,12 @@ impl DebugBlock {
     pub(crate) unsafe fn fill_dead(self, shape: Shape) {
         // SAFETY: the caller's promise.
         unsafe { self.0.write_bytes(DEAD, shape.size) };
-        // Else the compiler might leave out what nobody reads.
+        // Otherwise the compiler might leave out these writes, since no code reads the bytes.
         core::hint::black_box(self.0);
     }
 
-    /// The first part around the program's bytes that was written to.
+    /// The damage in the first damaged part around the program's bytes. Looks right before them, then behind them, then
+    /// before the header.
     ///
     /// # Safety
     /// * The block has this shape, so that its bytes can be read.
@@ -257,19 +266,21 @@ impl DebugBlock {
         parts.into_iter().find_map(|(part, from, to)| unsafe { self.damage(part, from, to) })
     }
 
-    /// Which of the program's bytes were written to after the block was freed.
+    /// The damage in the program's bytes: those that were written to after the block was freed.
     ///
     /// # Safety
-    /// * As for [`damage_around`](Self::damage_around).
+    /// * The block has this shape, so that its bytes can be read.
     pub(crate) unsafe fn damage_inside(self, shape: Shape) -> Option<Damage> {
         // SAFETY: the caller's promise.
         unsafe { self.damage(Part::Freed, 0, shape.size as isize) }
     }
 
+    /// The damage between two offsets from the program's first byte.
+    ///
     /// # Safety
-    /// * These bytes, from the program's first on, are part of the block.
+    /// * The bytes between these offsets are part of the block.
     unsafe fn damage(self, part: Part, from: isize, to: isize) -> Option<Damage> {
-        /// Compared at once.
+        /// Number of bytes compared at once.
         const STEP: usize = 256;
         let (byte, of) = (part.byte(), (to - from) as usize);
         let whole = [byte; STEP];
@@ -300,7 +311,7 @@ mod tests {
         let whole = shape.whole().unwrap();
         let memory = unsafe_alloc(whole);
         let known = HeaderFacts { shape, serial: 7, allocated: TraceId::new(3), freed: None };
-        // SAFETY: such memory.
+        // SAFETY: the memory was just allocated with this layout.
         let block = unsafe { DebugBlock::create(memory, &known, fill) };
         assert!(block.address().addr().is_multiple_of(align));
         body(block, known);

@@ -1,20 +1,20 @@
-//! What the search for leaks asks of blocks of the debug layer.
+//! Facts about blocks of the debug layer, for the search for leaks.
 
 use super::block::{DebugBlock, HeaderFacts};
 use super::find::small_around;
 use crate::traces::TraceId;
 
-/// What the program knows of a block of a pool.
+/// The debug layer's knowledge of a block of a pool.
 pub(crate) enum PoolBlockState {
-    /// It is live there, and begins at this address.
+    /// It holds a live block of the program, which begins at this address.
     Live { start: usize, facts: BlockFacts },
-    /// It is free for the program.
+    /// The program has freed it.
     Free,
-    /// It is on its way to or from the program.
+    /// It has no sound header: it is on its way to or from the program, or damaged.
     Unknown,
 }
 
-/// What the search for leaks tells of a block.
+/// The facts about a block that the search for leaks reports.
 #[derive(Clone, Copy)]
 pub(crate) struct BlockFacts {
     pub(crate) bytes: usize,
@@ -28,7 +28,7 @@ impl BlockFacts {
     }
 }
 
-/// What the program has in the block of a pool that begins at `memory`, an offset of the region, and has `bytes`.
+/// The state of the pool's block around `memory`, which lies at `offset` of the region. The pool has blocks of `bytes`.
 pub(crate) fn inside(memory: *mut u8, offset: usize, bytes: usize) -> PoolBlockState {
     match small_around(memory, offset, bytes) {
         Some((block, known, true)) => {
@@ -39,10 +39,10 @@ pub(crate) fn inside(memory: *mut u8, offset: usize, bytes: usize) -> PoolBlockS
     }
 }
 
-/// What the header of a large block says that is in the index.
+/// The facts in the header of a large block; `None` if the header is not sound.
 ///
 /// # Safety
-/// * The index has a block of this mode there, and is held.
+/// * The index has a block of the debug layer at this address. The caller holds the lock of the index.
 pub(crate) unsafe fn facts_of_large(address: *mut u8) -> Option<BlockFacts> {
     // SAFETY: the caller's promise.
     unsafe { DebugBlock::at(address) }.known().map(|(known, _)| BlockFacts::of(&known))

@@ -1,4 +1,4 @@
-//! Which block a pointer of the program means, and what is wrong with it.
+//! Finds the block that a pointer of the program means, and reports errors in its use.
 
 use super::block::{Damage, DebugBlock, HeaderFacts, Shape};
 use super::quarantine::QUARANTINE;
@@ -9,7 +9,7 @@ use crate::process::SHARED;
 use core::alloc::Layout;
 use core::fmt::{self, Arguments, Display, Formatter};
 
-/// What a pointer of the program is to be used for.
+/// The use that the program makes of a pointer.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Operation {
     Free,
@@ -35,11 +35,12 @@ pub(super) struct FoundBlock {
     pub(super) is_small: bool,
 }
 
-/// The live block at an address, whole, and asked for by this layout. Reports if there is no such.
+/// The live block at an address. Reports if there is none, if bytes around it are damaged, or if the program asked for
+/// it with another layout.
 pub(super) fn checked(address: *mut u8, layout: Layout, operation: Operation) -> FoundBlock {
     let found = find(address, operation);
     let HeaderFacts { shape, .. } = found.known;
-    // SAFETY: found by its header, and live.
+    // SAFETY: the block was found by its header, and is live.
     if let Some(damage) = unsafe { found.block.damage_around(shape) } {
         let name = if damage.first < 0 { "underrun" } else { "overrun" };
         fail(
@@ -72,7 +73,7 @@ fn find(address: *mut u8, operation: Operation) -> FoundBlock {
     }
 }
 
-/// The block of a pool at an offset of the region; the pool has blocks of `bytes`.
+/// The live block of a pool at `offset` of the region. The pool has blocks of `bytes`. Reports if there is none.
 fn find_small(address: *mut u8, offset: usize, bytes: usize, operation: Operation) -> FoundBlock {
     let nowhere = |reason| fail(format_args!("{operation} of {address:p}, {reason}"), "at once", None, None);
     if bytes == 0 {
@@ -93,19 +94,22 @@ fn find_small(address: *mut u8, offset: usize, bytes: usize, operation: Operatio
     }
 }
 
-/// The places in a block of a pool, around an address, where a header may be that says what it is.
+/// The blocks of the program that may lie in the pool's block around `address`: one for each place where some alignment
+/// puts the program's first byte. Most have no sound header.
 fn headers(address: *mut u8, offset: usize, bytes: usize) -> impl Iterator<Item = DebugBlock> {
     let within = offset % POOL_BYTES % bytes;
     let start = is_block_at(offset - within, bytes).then(|| address.wrapping_sub(within));
     let aligns = [8, 16, 64, 128];
     let before = aligns.into_iter().map(|align| Shape { size: 0, align }.before()).filter(move |it| *it <= bytes);
-    // SAFETY: inside a block of a pool that has a class, so readable, and at a multiple of 8.
+    // SAFETY: each place is a multiple of 8, and at least 40 bytes into a block of a pool that has a class, so
+    // readable.
     start
         .into_iter()
         .flat_map(move |start| before.clone().map(move |it| unsafe { DebugBlock::at(start.wrapping_add(it)) }))
 }
 
-/// What the header in the block of a pool says, around an address inside it.
+/// The block of the program in the pool's block around `address`, the facts in its header, and whether it is live.
+/// `None` if there is no sound header.
 pub(super) fn small_around(address: *mut u8, offset: usize, bytes: usize) -> Option<(DebugBlock, HeaderFacts, bool)> {
     let start = address.wrapping_sub(offset % POOL_BYTES % bytes);
     headers(address, offset, bytes).find_map(|block| {
@@ -115,10 +119,11 @@ pub(super) fn small_around(address: *mut u8, offset: usize, bytes: usize) -> Opt
     })
 }
 
+/// The live large block at an address. Reports if there is none.
 fn find_large(address: *mut u8, operation: Operation) -> FoundBlock {
     let bytes = match LARGE.look_up(address.addr()) {
         Lookup::Block(bytes) => Some(bytes),
-        // The child of a fork may have lost the index.
+        // The child of a fork may have lost the index. Then it believes the program.
         Lookup::Lost if address.addr() % align_of::<u64>() == 0 && !address.is_null() => None,
         Lookup::Lost | Lookup::None => nowhere_large(address, operation),
         Lookup::Inside(start) => {
@@ -130,7 +135,7 @@ fn find_large(address: *mut u8, operation: Operation) -> FoundBlock {
             }
         }
     };
-    // SAFETY: the index has a block there; or nobody can say, and the program's word is all there is.
+    // SAFETY: the index has a block there; or the index is lost, and the program claims that there is a block.
     let block = unsafe { DebugBlock::at(address) };
     match block.known() {
         Some((known, true)) if bytes.is_none_or(|bytes| bytes == known.shape.size) => {
@@ -145,7 +150,7 @@ fn find_large(address: *mut u8, operation: Operation) -> FoundBlock {
 #[cold]
 fn nowhere_large(address: *mut u8, operation: Operation) -> ! {
     if let Some(known) = QUARANTINE.find(address.addr()) {
-        // SAFETY: Quarantine invariant 2: the block is still there.
+        // SAFETY: Quarantine invariant 2: the block was still in the quarantine.
         free_already(unsafe { DebugBlock::at(address) }, &known, operation)
     }
     fail(

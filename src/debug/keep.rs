@@ -1,11 +1,11 @@
-//! Freed blocks go into the quarantine, and leave it checked.
+//! Puts freed blocks into the quarantine. Checks each block that leaves it.
 
 use super::block::DebugBlock;
 use super::quarantine::{Origin, QUARANTINE, QuarantinedBlock};
 use super::report::{ProgramError, report};
 use crate::process::{Entry, MODE, SHARED, free_to_pool, tls};
 
-/// Keeps a freed block, and lets go of those that there is no more room for.
+/// Puts a freed block into the quarantine, and takes out the oldest blocks if there is no more room for them.
 pub(super) fn keep(kept: QuarantinedBlock) {
     count(&kept, 1);
     let mut gone = QUARANTINE.push(kept);
@@ -15,15 +15,16 @@ pub(super) fn keep(kept: QuarantinedBlock) {
     }
 }
 
-/// When a freed block is looked at the last time.
+/// The moment of the last look at a freed block.
 #[derive(Clone, Copy)]
 pub(super) enum CheckTime {
-    /// When others needed the room, or the program asked.
+    /// Other blocks needed the room, a request found no memory, or the program asked.
     Early,
+    /// The process ends.
     AtEnd,
 }
 
-/// Checks a block that was taken out of the quarantine, and gives it back below.
+/// Checks a block that was taken out of the quarantine, and gives it back to its pool or backend.
 fn let_go(kept: &QuarantinedBlock, seen: CheckTime) {
     let (address, shape) = (kept.address(), kept.known.shape);
     // SAFETY: Quarantine invariant 2.
@@ -43,17 +44,17 @@ fn let_go(kept: &QuarantinedBlock, seen: CheckTime) {
     }
     let Some(whole) = shape.whole() else { return };
     let memory = address.wrapping_sub(shape.before());
-    // Before it goes: then its pool may become one of another class.
+    // Count before the block goes back: afterwards its pool may get another class.
     count(kept, -1);
     match kept.origin {
         Origin::Pool => free_to_pool(memory),
-        // SAFETY: it came from there by this layout, and is nobody's any more.
+        // SAFETY: the backend served the block with this layout, and no other code has it (Quarantine invariant 2).
         Origin::Backend(late) => unsafe { late(memory, whole) },
     }
 }
 
-/// Adds `change` to this thread's quarantine count: +1 when the program frees a block, -1 when it leaves the
-/// quarantine. Statistics subtract it from live.
+/// Adds `change` to the quarantine count of this thread's heap: 1 when the program frees a block, -1 when the block
+/// leaves the quarantine. Statistics subtract the count from the live blocks.
 fn count(kept: &QuarantinedBlock, change: i64) {
     let entry = tls::heap_or_make();
     if let Origin::Backend(_) = kept.origin {
@@ -71,23 +72,23 @@ fn count(kept: &QuarantinedBlock, change: i64) {
     }
 }
 
-/// Gives back what the quarantine holds; each block is checked. Nothing in other modes.
+/// Empties the quarantine, and checks each block. Does nothing in other modes.
 pub(crate) fn drain() {
     if MODE.get().is_debug() {
         drain_for(CheckTime::Early);
     }
 }
 
-/// As [`drain`], when the process ends.
+/// Empties the quarantine when the process ends, and checks each block. Does nothing in other modes.
 pub(crate) fn drain_at_exit() {
     if MODE.get().is_debug() {
         drain_for(CheckTime::AtEnd);
     }
 }
 
-/// Whether there was anything to give back.
+/// Empties the quarantine, and checks each block. Returns whether there were any blocks in it.
 pub(super) fn drain_for(seen: CheckTime) -> bool {
-    // No more than there are now: others may go on freeing.
+    // Only as many blocks as there are now, since other threads may go on freeing.
     let blocks = QUARANTINE.blocks();
     for _ in 0..blocks {
         let Some(kept) = QUARANTINE.pop() else { break };

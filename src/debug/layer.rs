@@ -1,4 +1,4 @@
-//! The debug layer's alloc, dealloc and realloc.
+//! The debug layer's `alloc`, `dealloc` and `realloc`.
 
 use super::below::{Below, Content};
 use super::block::{DebugBlock, HeaderFacts, InitialBytes, Shape};
@@ -12,24 +12,25 @@ use core::alloc::Layout;
 use core::ptr;
 use core::sync::atomic::{AtomicU64, Ordering};
 
-/// Blocks handed out so far. Relaxed: each is a number of its own.
+/// Number of blocks handed out so far. Relaxed: each block gets its own number, and nothing else depends on it.
 static SERIALS: AtomicU64 = AtomicU64::new(0);
 
 fn next_serial() -> u64 {
     SERIALS.fetch_add(1, Ordering::Relaxed) + 1
 }
 
-/// Hands out a block. Null without memory.
+/// Hands out a block. Returns null if there is no memory.
 ///
-/// `entry` is the address of a variable of the function that came from the program: its backtrace begins there.
+/// `entry` is the address of a variable of the function that the program called. The backtrace begins at that
+/// function's caller.
 ///
 /// # Safety
-/// * As for `GlobalAlloc::alloc`, but that a size of 0 is served.
+/// * As for `GlobalAlloc::alloc`. A size of 0 is served too.
 pub(crate) unsafe fn alloc(below: &dyn Below, layout: Layout, content: Content, entry: *const u8) -> *mut u8 {
     let shape = Shape::of(layout);
     let Some(whole) = shape.whole() else { return ptr::null_mut() };
     let allocated = trace(entry);
-    // SAFETY: never of 0 bytes.
+    // SAFETY: `whole` has more than 0 bytes, since it has room for the header.
     let mut memory = unsafe { below.take(whole, content) };
     if memory.is_null() && drain_for(CheckTime::Early) {
         // SAFETY: as above.
@@ -41,36 +42,37 @@ pub(crate) unsafe fn alloc(below: &dyn Below, layout: Layout, content: Content, 
     let is_small = is_in_region(memory);
     let fill = match content {
         Content::Any => InitialBytes::Clean,
-        // Pools are not asked for zeros: small requests are made zero where they come from.
+        // These zeros come from the backend: only large requests ask for them, and `alloc_zeroed` zeroes small blocks
+        // itself.
         Content::Zeros => InitialBytes::AsItIs,
     };
     let known = HeaderFacts { shape, serial: next_serial(), allocated, freed: None };
-    // SAFETY: just got from below by this shape.
+    // SAFETY: `below` has just served this memory, for this shape.
     let block = unsafe { DebugBlock::create(memory, &known, fill) };
     if !is_small && LARGE.insert(block.address(), shape.size).is_none() {
-        // A block that the index does not know would be a foreign one when it is freed.
-        // SAFETY: from there, by this layout, and nobody else has it.
+        // If the index does not know a block, its free is reported as that of a foreign pointer.
+        // SAFETY: `below` has served the block with this layout, and no other code has it.
         unsafe { below.give_back(memory, whole) };
         return ptr::null_mut();
     }
     block.address()
 }
 
-/// Takes a block back, or reports. `entry` is as for [`alloc`].
+/// Takes a block back, or reports an error of the program. `entry` is as for [`alloc`].
 ///
 /// # Safety
-/// * The caller gives up what it has at `address`.
+/// * The caller gives up the block at `address`.
 pub(crate) unsafe fn dealloc(below: &dyn Below, address: *mut u8, layout: Layout, entry: *const u8) {
     let FoundBlock { block, known, is_small } = checked(address, layout, Operation::Free);
     let freed = trace(entry);
     if !block.mark_freed(known.shape, freed) {
-        // Another thread was faster.
+        // Another thread has freed the block first.
         free_already(block, &block.known().map_or(known, |(known, _)| known), Operation::Free);
     }
     if !is_small {
         LARGE.remove(address);
     }
-    // SAFETY: found by its header; this thread alone has marked it as freed.
+    // SAFETY: the block was found by its header, and this thread is the one that has marked it as freed.
     unsafe { block.fill_dead(known.shape) };
     let known = HeaderFacts { freed, ..known };
     let origin = if is_small { Some(Origin::Pool) } else { below.late().map(Origin::Backend) };
@@ -78,18 +80,18 @@ pub(crate) unsafe fn dealloc(below: &dyn Below, address: *mut u8, layout: Layout
         Some(origin) => keep(QuarantinedBlock::new(address, known, origin)),
         None => {
             if let Some(whole) = known.shape.whole() {
-                // SAFETY: it came from there by this layout, and is nobody's any more.
+                // SAFETY: `below` has served the block with this layout, and the caller has given it up.
                 unsafe { below.give_back(address.wrapping_sub(known.shape.before()), whole) };
             }
         }
     }
 }
 
-/// Moves a block to one of another size, or reports. Null, and nothing done, without memory. `entry` is as for
-/// [`alloc`].
+/// Moves a block to a new block of another size, or reports an error of the program. Returns null, with nothing done,
+/// if there is no memory. `entry` is as for [`alloc`].
 ///
 /// # Safety
-/// * As for `GlobalAlloc::realloc`, but that what can be seen to be wrong is reported.
+/// * As for `GlobalAlloc::realloc`. An `address` or a `layout` that the layer can see to be wrong is reported.
 pub(crate) unsafe fn realloc(
     below: &dyn Below,
     address: *mut u8,
@@ -104,7 +106,7 @@ pub(crate) unsafe fn realloc(
     let new = unsafe { alloc(below, new_layout, Content::Any, entry) };
     // SAFETY: the caller gives the old block up.
     let free = || unsafe { dealloc(below, address, layout, entry) };
-    // SAFETY: both are live blocks of at least so many bytes, and distinct.
+    // SAFETY: if `new` is not null, the blocks are distinct, live, and at least as long as the bytes copied.
     unsafe { moved(address, new, layout.size().min(new_size), free) }
 }
 

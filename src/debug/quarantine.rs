@@ -1,9 +1,9 @@
-//! Blocks that the program has freed, kept a while before their memory is used again: a write to one, or a second free,
-//! is seen as long as it is here.
+//! The quarantine: a queue of blocks that the program has freed. Their memory is not used again for a while, so that
+//! the layer notices a write to one, or a second free.
 //!
-//! Quarantine invariant 1: the holder of the lock alone touches the row. No body under it asks for memory of the
-//! allocator, or reports.
-//! Quarantine invariant 2: a block in the row belongs to nobody else; who takes it out owns it.
+//! Quarantine invariant 1: only the holder of the lock touches the ring. Under the lock no code asks the allocator for
+//! memory, and no code reports.
+//! Quarantine invariant 2: a block in the ring belongs to the quarantine alone. The thread that takes it out owns it.
 
 use super::block::{HeaderFacts, Shape};
 use crate::figures::Address;
@@ -14,22 +14,23 @@ use core::alloc::Layout;
 /// Most blocks kept.
 pub(crate) const MOST_BLOCKS: usize = 16 * 1024;
 
-/// Most bytes kept, with all that lies around the program's own. A larger block is not kept at all.
+/// Most bytes kept, headers and forbidden bytes included. A block of more bytes is not kept at all.
 pub(crate) const MOST_BYTES: usize = 8 << 20;
 
-/// How a block goes back to where it came from.
+/// Where a block came from, and how it goes back.
 #[derive(Clone, Copy)]
 pub(crate) enum Origin {
     /// A pool.
     Pool,
-    /// A backend that has no state of its own, by this function.
+    /// A backend that has no state of its own. This function gives the block back.
     Backend(unsafe fn(*mut u8, Layout)),
 }
 
-/// A block that was freed. What its header said is kept here, since the program may write there.
+/// A block that was freed, with a copy of the facts in its header: the program may overwrite the header.
 #[derive(Clone, Copy)]
 pub(crate) struct QuarantinedBlock {
-    /// The program's first byte. Hidden: while it lies here, it is no pointer to what is there later.
+    /// Address of the program's first byte. It is hidden, so that the leak finder does not take it for a pointer to a
+    /// later block there.
     address: Address,
     pub(crate) known: HeaderFacts,
     pub(crate) origin: Origin,
@@ -53,7 +54,7 @@ fn bytes(shape: Shape) -> usize {
     shape.whole().map_or(usize::MAX, |whole| whole.size())
 }
 
-/// A ring that grows to its full length once.
+/// A ring of blocks. It grows to its full length once, and never shrinks.
 struct QuarantineRing {
     kept: MappedSlice<QuarantinedBlock>,
     oldest: usize,
@@ -66,10 +67,10 @@ impl QuarantineRing {
         Self { kept: MappedSlice::new(), oldest: 0, blocks: 0, bytes: 0 }
     }
 
-    /// Adds a block. `None`, and nothing done, without memory.
+    /// Adds a block. `None`, with nothing done, if there is no memory.
     fn push(&mut self, kept: QuarantinedBlock) -> Option<()> {
         let place = (self.oldest + self.blocks) % MOST_BLOCKS;
-        // Places are taken one after the other, so the ring is as long as the first that was not yet.
+        // Places are taken in order. So a place that the ring does not have yet is the next one behind its end.
         match self.kept.get_mut(place) {
             Some(old) => *old = kept,
             None => self.kept.push(kept)?,
@@ -91,12 +92,12 @@ impl QuarantineRing {
     }
 }
 
-/// The row with its lock.
+/// The ring with its lock.
 pub(crate) struct Quarantine {
     row: LockCell<QuarantineRing>,
 }
 
-/// The blocks that were freed in debug mode.
+/// The quarantine of the process.
 pub(super) static QUARANTINE: Quarantine = Quarantine::new();
 
 impl Quarantine {
@@ -104,15 +105,15 @@ impl Quarantine {
         Self { row: LockCell::new(QuarantineRing::new()) }
     }
 
-    /// Takes the lock. In the child of a fork the row is given up if another thread was just changing it: its blocks
-    /// stay freed and are not used again there.
+    /// Takes the lock. In the child of a fork the ring is given up if another thread was just changing it. Then its
+    /// blocks stay freed, and the child does not use them again.
     fn hold(&self) -> LockCellGuard<'_, QuarantineRing> {
-        // Not dropped: it may have been in the middle of being replaced.
+        // The old ring is forgotten and not dropped: it may be half-changed.
         self.row.hold(|row| core::mem::forget(core::mem::replace(row, QuarantineRing::new())))
     }
 
-    /// Keeps a block; returns the oldest if there is no more room for it. The caller calls
-    /// [`pop_beyond`](Self::pop_beyond) until it has none to give. The block itself comes back if it cannot be kept.
+    /// Adds a block. Returns the oldest block if there is no more room for that one, or `kept` itself if it cannot be
+    /// kept. The caller then calls [`pop_beyond`](Self::pop_beyond) until that returns `None`.
     pub(crate) fn push(&self, kept: QuarantinedBlock) -> Option<QuarantinedBlock> {
         if kept.bytes() > MOST_BYTES {
             return Some(kept);
@@ -120,11 +121,12 @@ impl Quarantine {
         let mut held = self.hold();
         let row = &mut *held;
         let oldest = if row.blocks == MOST_BLOCKS { row.pop() } else { None };
-        // With the oldest gone there was room.
+        // If the oldest block was taken out, its place was free: then this `push` does not fail, and `oldest` is not
+        // lost.
         if row.push(kept).is_none() { Some(kept) } else { oldest.or_else(|| Self::beyond(row)) }
     }
 
-    /// The oldest block, if more bytes are kept than should be.
+    /// Takes the oldest block out, if more than [`MOST_BYTES`] are kept.
     pub(crate) fn pop_beyond(&self) -> Option<QuarantinedBlock> {
         Self::beyond(&mut self.hold())
     }
@@ -133,17 +135,17 @@ impl Quarantine {
         if row.bytes > MOST_BYTES { row.pop() } else { None }
     }
 
-    /// The oldest block.
+    /// Takes the oldest block out.
     pub(crate) fn pop(&self) -> Option<QuarantinedBlock> {
         self.hold().pop()
     }
 
-    /// How many blocks there are.
+    /// Number of blocks in the quarantine.
     pub(crate) fn blocks(&self) -> usize {
         self.hold().blocks
     }
 
-    /// The block that begins at an address. Looks at all of them.
+    /// The facts about the block that begins at an address. Looks at all blocks.
     pub(crate) fn find(&self, address: usize) -> Option<HeaderFacts> {
         let row = self.hold();
         let place = (0..row.blocks).map(|number| (row.oldest + number) % MOST_BLOCKS);
@@ -163,7 +165,7 @@ mod tests {
         QuarantinedBlock::new(without_provenance_mut(number * 8), known, Origin::Pool)
     }
 
-    /// Serials and sizes of what `push` has let go.
+    /// Adds a block. Returns the serial numbers of the blocks that come out.
     fn push(quarantine: &Quarantine, block: QuarantinedBlock) -> Vec<u64> {
         let first = quarantine.push(block);
         core::iter::successors(first, |_| quarantine.pop_beyond()).map(|kept| kept.known.serial).collect()

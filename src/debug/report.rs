@@ -1,8 +1,8 @@
-//! What the debug layer tells of a broken program, before it ends it.
+//! The report of the debug layer about an error of the program. The process ends after it.
 //!
-//! The first line says all that there is to say in one, like the lines of [`check`](crate::check); then come the block,
-//! the damage and the bytes around it, and last, since finding the names of functions allocates, backtraces. No lock of
-//! the allocator is held meanwhile but that of the report.
+//! The first line is a complete message, like the lines of [`check`](crate::check). Then come the block, the damage,
+//! and the bytes around the damage. Backtraces come last, since finding the names of functions allocates. Meanwhile the
+//! thread holds no lock of the allocator except the report's own.
 
 use super::block::{Damage, HEADER_BEFORE, HeaderFacts, Part};
 use crate::os::{BufferedOutput, Output};
@@ -17,27 +17,28 @@ use std::time::{Duration, Instant};
 /// Bytes in a line of the dump.
 const ROW: usize = 16;
 
-/// Bytes of the damage that the dump shows, and as many around it on each side as [`AROUND`].
+/// The last offset of the damage that the dump shows, counted from the first damaged byte.
 const SHOWN: isize = 64;
 
+/// Bytes that the dump shows before and behind the damage.
 const AROUND: isize = 16;
 
 /// An error of the program.
 #[derive(Clone, Copy)]
 pub(super) struct ProgramError<'a> {
-    /// What was done, as one line.
+    /// The error, as one line.
     pub(super) line: Arguments<'a>,
-    /// When it was seen.
+    /// The moment when the layer noticed the error, in words.
     pub(super) seen: &'a str,
-    /// The block that it was done to, at this address, and what is known of it.
+    /// Address of the block that is concerned, and the facts about it.
     pub(super) block: Option<(usize, HeaderFacts)>,
     pub(super) damage: Option<Damage>,
-    /// The block at this address has a header that makes no sense.
+    /// Address of a block whose header makes no sense.
     pub(super) header: Option<usize>,
 }
 
-/// The backtrace of the caller, if the environment asked for backtraces. `entry` is the address of a variable of the
-/// function that came from the program.
+/// The backtrace of this call, if the environment asked for backtraces. It begins with the caller of the function that
+/// has a variable at `entry`.
 pub(super) fn trace(entry: *const u8) -> Option<TraceId> {
     match options().map_or(0, |options| options.frames) {
         0 => None,
@@ -45,7 +46,8 @@ pub(super) fn trace(entry: *const u8) -> Option<TraceId> {
     }
 }
 
-/// Reports and aborts. The first thread that comes here does; others wait for the end of the process.
+/// Reports an error and aborts. Only the first thread that comes here reports. Other threads wait for the end of the
+/// process.
 #[cold]
 #[inline(never)]
 pub(super) fn report(case: &ProgramError<'_>) -> ! {
@@ -53,7 +55,7 @@ pub(super) fn report(case: &ProgramError<'_>) -> ! {
     let here = 0_u8;
     let seen = trace(&raw const here);
     let mut out = BufferedOutput::new(Output::stderr());
-    // A failure cannot be reported, so it is not.
+    // A failure to write is ignored, since there is no way to report it.
     let _ = write(case, &mut out);
     out.flush();
     let _ = write_traces(case, seen, &mut out);
@@ -62,13 +64,14 @@ pub(super) fn report(case: &ProgramError<'_>) -> ! {
     os::abort()
 }
 
-/// Which thread reports. One does, and others wait for the end of the process.
+/// The thread that reports. There is at most one; others wait for the end of the process.
 struct Reporter {
     /// Held by the thread that reports, for ever.
     reports: Lock,
-    /// Which thread that is. Relaxed: each looks for itself.
+    /// Mark of the thread that reports. Relaxed: a thread only compares it with its own mark, which no other thread
+    /// writes.
     thread: AtomicUsize,
-    /// Whether all is written. Relaxed: a report of another thread waits the longer for it.
+    /// Whether the report is written. Relaxed: this only decides how long other threads wait.
     is_done: AtomicBool,
 }
 
@@ -76,11 +79,16 @@ static REPORTER: Reporter =
     Reporter { reports: Lock::new(), thread: AtomicUsize::new(0), is_done: AtomicBool::new(false) };
 
 impl Reporter {
-    /// Waits if another thread reports, which ends the process; aborts if this one does already, or if the other one
-    /// does not get it written: it may wait for a lock of the loader's or of the backtrace's that this thread has.
+    /// Makes this thread the one that reports.
+    ///
+    /// If another thread reports, waits: that thread ends the process. Aborts if the other thread does not finish in
+    /// time. It may be waiting for a lock that this thread holds: the dynamic loader's, or one of the code for
+    /// backtraces. Also aborts if this thread reports already.
     fn begin(&self) {
+        /// Time for the other thread to write its report.
         const PATIENCE: Duration = Duration::from_secs(10);
-        /// What comes after the report is the program's: its handler may take its time, but not all.
+        /// Time until the end of the process once the report is written: the program's handler of `SIGABRT` may take a
+        /// while.
         const PATIENCE_WITH_HANDLER: Duration = Duration::from_secs(60);
         let own = tls::mark();
         if self.thread.load(Ordering::Relaxed) == own {
@@ -142,7 +150,7 @@ fn write_damage(address: usize, known: &HeaderFacts, damage: &Damage, out: &mut 
     write_bytes((at(from), at(to)), is_damaged, out)
 }
 
-/// Writes the bytes of a range of addresses, and which of them are marked.
+/// Writes the bytes of a range of addresses, with a `>` before each marked byte.
 fn write_bytes((from, to): (usize, usize), is_marked: impl Fn(usize, u8) -> bool, out: &mut dyn Write) -> fmt::Result {
     for row in (from / ROW * ROW..to).step_by(ROW) {
         write!(out, "    {row:#x} ")?;
@@ -166,8 +174,8 @@ fn write_bytes((from, to): (usize, usize), is_marked: impl Fn(usize, u8) -> bool
 /// Reads a byte of the block that is reported.
 fn read(address: usize) -> u8 {
     let byte = core::ptr::with_exposed_provenance_mut(address);
-    // An atomic, since the program may just write there: any value will do.
-    // SAFETY: Debug invariant 1: inside the block, which nobody gives back any more.
+    // An atomic read, since the program may write there at the same time. Any value will do.
+    // SAFETY: Debug invariant 1: the byte lies in the block, and the block is never given back, since the process ends.
     unsafe { AtomicU8::from_ptr(byte) }.load(Ordering::Relaxed)
 }
 
@@ -178,13 +186,13 @@ fn write_traces(case: &ProgramError<'_>, seen: Option<TraceId>, out: &mut Buffer
     for (what, trace) in [("allocated", allocated), ("freed", freed), ("seen", seen)] {
         if let Some(trace) = trace {
             writeln!(out, "  {what} at:")?;
-            // What is known so far is out before names are looked for, which allocates.
+            // Write all that is known so far, before the search for names allocates.
             out.flush();
             traces::write_symbols(trace, out)?;
         }
     }
     if known.is_some() && allocated.is_none() {
-        writeln!(out, "  where it was allocated is not recorded; docs/debug.md tells how (`backtrace=N`)")?;
+        writeln!(out, "  where it was allocated is not recorded; docs/guide/debug.md tells how (`backtrace=N`)")?;
     }
     Ok(())
 }
@@ -198,7 +206,7 @@ mod tests {
         let lock = Lock::new();
         let first = lock.try_take_over_as(1).unwrap();
         assert!(!first.is_inherited && lock.try_take_over_as(1).is_none() && lock.try_lock_as(2).is_none());
-        // A fork has copied it; its holder is elsewhere.
+        // A fork has copied the lock. Its holder is in another process.
         core::mem::forget(first);
         assert!(lock.try_take_over_as(2).is_some_and(|guard| guard.is_inherited));
         assert!(lock.try_lock_as(2).is_some());

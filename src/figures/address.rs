@@ -2,10 +2,11 @@
 
 use core::fmt::{self, Debug, Display, Formatter, LowerHex};
 
-/// The address of a block.
+/// The address of a block, kept with all its bits inverted.
 ///
-/// It is kept with all its bits turned. Otherwise a report in memory would lead to each leaked block, and the next
-/// search would find none of them.
+/// The leak finder takes every word in memory that holds the address of a block for a pointer to the block. Without the
+/// inversion, a report in memory would make each leaked block look reachable, and the next search would find none of
+/// them.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(from = "usize", into = "usize"))]
@@ -17,7 +18,8 @@ impl Address {
         self.0
     }
 
-    /// The address as a number. As long as that lies in a variable, it counts as a pointer to the block.
+    /// The address as a number. While a variable holds this number, the leak finder takes it for a pointer to the
+    /// block.
     #[must_use]
     pub const fn get(self) -> usize {
         !self.0

@@ -6,23 +6,24 @@ use crate::geometry::{CLASSES, SizeClass};
 use core::fmt::{self, Display, Formatter};
 use core::ops::Sub;
 
-/// What happened between two moments: [`Stats`] less earlier [`Stats`], or [`ThreadStats`] less earlier ones, as
-/// [`measure`](crate::measure()) returns.
+/// The difference between two moments: later [`Stats`] less earlier [`Stats`], or later [`ThreadStats`] less earlier
+/// [`ThreadStats`], as [`measure`](crate::measure()) returns it.
 ///
-/// Every figure is signed: the later moment may be the one subtracted, and a thread may free more than it allocates.
-/// `live_blocks` is `allocations - frees` everywhere. Differences never overflow; nothing here panics.
+/// Every figure but `block_bytes` is signed: a thread may free more than it allocates, and you may subtract the later
+/// moment from the earlier one. `live_blocks` is `allocations - frees` everywhere. Differences never overflow, and
+/// nothing here panics. A difference is as exact as its two parts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct Delta {
-    /// Requests served from pools, all size classes together. Bytes are counted at block size.
+    /// Blocks of pools, all size classes together. Bytes count at block size.
     pub small: SmallDelta,
-    /// Requests served by the backend. Bytes are counted as requested.
+    /// Blocks of the backend. Bytes count as requested.
     pub large: LargeDelta,
-    /// Blocks that `realloc` moved to another size class, or between a pool and the backend. Each is an allocation and
-    /// a free too.
+    /// Blocks that `realloc` moved to another size class, or between a pool and the backend. Each counts as an
+    /// allocation and as a free too. In debug mode every `realloc` counts here.
     pub moved: i64,
-    /// Each size class, smallest blocks first.
+    /// Differences of each size class, smallest blocks first.
     pub classes: [ClassDelta; CLASSES],
 }
 
@@ -39,7 +40,7 @@ pub struct SmallDelta {
     pub remote_frees: i64,
     /// `allocations - frees`.
     pub live_blocks: i64,
-    /// Bytes of the blocks allocated less those of the blocks freed.
+    /// Bytes of the blocks allocated less bytes of the blocks freed, at block size.
     pub live_bytes: i64,
 }
 
@@ -52,11 +53,11 @@ pub struct LargeDelta {
     pub allocations: i64,
     /// Blocks freed.
     pub frees: i64,
-    /// Blocks resized by the backend, in place or not.
+    /// Blocks that the backend resized, in place or not. They add nothing to `allocations` and `frees`.
     pub reallocations: i64,
     /// `allocations - frees`.
     pub live_blocks: i64,
-    /// Bytes requested less bytes given back.
+    /// Bytes requested less bytes given back. A resized block adds its new size less its old size.
     pub live_bytes: i64,
 }
 
@@ -78,13 +79,13 @@ pub struct ClassDelta {
 }
 
 impl Delta {
-    /// Requests served, by pools and backend.
+    /// Requests served by pools and by the backend.
     #[must_use]
     pub fn allocations(&self) -> i64 {
         self.small.allocations.wrapping_add(self.large.allocations)
     }
 
-    /// Blocks freed, of pools and backend.
+    /// Blocks of pools and of the backend that were freed.
     #[must_use]
     pub fn frees(&self) -> i64 {
         self.small.frees.wrapping_add(self.large.frees)
@@ -96,13 +97,13 @@ impl Delta {
         self.allocations().wrapping_sub(self.frees())
     }
 
-    /// Bytes of the blocks allocated less those of the blocks freed: small ones at block size, large ones as requested.
+    /// Bytes of the blocks allocated less bytes of the blocks freed: small ones at block size, large ones as requested.
     #[must_use]
     pub fn live_bytes(&self) -> i64 {
         self.small.live_bytes.wrapping_add(self.large.live_bytes)
     }
 
-    /// Sums up the classes and derives what follows from other figures.
+    /// Adds up the classes, and computes the figures that follow from others.
     fn sum(&mut self) {
         for (class, delta) in SizeClass::all().zip(&mut self.classes) {
             delta.block_bytes = class.bytes() as u64;
@@ -119,7 +120,7 @@ impl Delta {
     }
 }
 
-/// What only grows, and the bytes live in large blocks: all that a difference is made of.
+/// The figures that a difference is computed from: those that only grow, and the bytes of live large blocks.
 struct Flows {
     /// Allocations, frees and remote frees of each class.
     classes: [[u64; 3]; CLASSES],
@@ -172,8 +173,8 @@ impl From<&ThreadStats> for Flows {
 impl Sub for Stats {
     type Output = Delta;
 
-    /// What the whole process allocated and freed since `earlier`. What was cached, free or open at either moment is in
-    /// neither sum.
+    /// Returns what the whole process allocated and freed between `earlier` and `self`. Cached blocks, free blocks and
+    /// open arenas are not part of it.
     fn sub(self, earlier: Self) -> Delta {
         Flows::from(&self).since(&Flows::from(&earlier))
     }
@@ -182,14 +183,15 @@ impl Sub for Stats {
 impl Sub for ThreadStats {
     type Output = Delta;
 
-    /// What the thread allocated and freed since `earlier`.
+    /// Returns what the thread allocated and freed between `earlier` and `self`.
     fn sub(self, earlier: Self) -> Delta {
         Flows::from(&self).since(&Flows::from(&earlier))
     }
 }
 
 impl Display for Delta {
-    /// One line with the sums, and one for each class with an allocation or a free. Does not allocate.
+    /// Writes one line with the sums, one for each class with an allocation or a free, and one for large blocks if
+    /// there were any. Does not allocate.
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let (live_blocks, live_bytes) = (self.live_blocks(), self.live_bytes());
         write!(

@@ -8,7 +8,7 @@ use super::stats::Stats;
 use MetricKind::{Counter, Gauge};
 use core::fmt::{self, Write};
 
-/// A figure's name, whether it only grows, its value, and what it says.
+/// A figure: its name, its kind, its value, and its help text.
 type Figure = (&'static str, MetricKind, u64, &'static str);
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -20,12 +20,12 @@ enum MetricKind {
 }
 
 impl Stats {
-    /// Writes the statistics as one JSON object, its members named and nested as the fields are.
+    /// Writes the statistics as one JSON object. Its members are named and nested as the fields are.
     ///
     /// It allocates nothing unless `out` does.
     ///
     /// # Errors
-    /// Those of `out`.
+    /// Returns the error of `out`, if `out` fails.
     ///
     /// # Examples
     /// ```
@@ -67,14 +67,14 @@ impl Stats {
         out.write_char('}')
     }
 
-    /// Writes the statistics in the Prometheus text format, version 0.0.4: one metric a figure, each name beginning
-    /// with `poolmalloc_`; those of classes have the label `block_bytes`, and those of private heaps and typed pools
+    /// Writes the statistics in the Prometheus text format, version 0.0.4. Each figure is one metric, whose name begins
+    /// with `poolmalloc_`. Metrics of classes have the label `block_bytes`; those of private heaps and typed pools have
     /// the label `name`. Classes that were never used are left out.
     ///
     /// It allocates nothing unless `out` does.
     ///
     /// # Errors
-    /// Those of `out`.
+    /// Returns the error of `out`, if `out` fails.
     ///
     /// # Examples
     /// ```
@@ -104,7 +104,7 @@ impl Stats {
         write_metric(out, "realloc", &moved)?;
         writeln!(out, "poolmalloc_realloc_moved_total {}", self.moved)?;
         let used = || self.classes.iter().filter(|class| class.pools > 0 || class.allocations > 0);
-        // The format wants all samples of a metric together.
+        // The format requires all samples of a metric to stand together.
         for (number, figure) in self.classes[0].figures().iter().enumerate().skip(1) {
             write_metric(out, "class", figure)?;
             for class in used() {
@@ -136,7 +136,7 @@ fn write_object(out: &mut dyn Write, figures: &[Figure]) -> fmt::Result {
     out.write_char('}')
 }
 
-/// The sums, and the figures of each name.
+/// Writes the sums and the figures of each name as one JSON object.
 fn write_by_name<const N: usize>(
     out: &mut dyn Write,
     all: &[Figure; N],
@@ -146,7 +146,7 @@ fn write_by_name<const N: usize>(
     write_object(out, all)?;
     out.write_str(",\"by_name\":[")?;
     for (number, (name, figures)) in by_name.enumerate() {
-        // A name has nothing that would have to be escaped.
+        // A name has no character that needs an escape.
         write!(out, "{}{{\"name\":\"{name}\",\"figures\":", if number > 0 { "," } else { "" })?;
         write_object(out, &figures)?;
         out.write_char('}')?;
@@ -154,7 +154,7 @@ fn write_by_name<const N: usize>(
     out.write_str("]}")
 }
 
-/// A metric for each figure, with a sample for each name. `all` says which there are.
+/// Writes one metric for each figure, with one sample for each name. `all` gives the names and kinds of the figures.
 fn write_metrics_by_name<const N: usize>(
     out: &mut dyn Write,
     group: &str,
@@ -177,7 +177,7 @@ fn write_metric(out: &mut dyn Write, group: &str, &(name, kind, _, help): &Figur
     writeln!(out, "# TYPE poolmalloc_{group}_{name}{suffix} {kind}")
 }
 
-/// What the naming rules of Prometheus want behind a name.
+/// The suffix that the naming rules of Prometheus require for this kind.
 fn suffix(kind: MetricKind) -> &'static str {
     if kind == Counter { "_total" } else { "" }
 }

@@ -1,4 +1,4 @@
-//! What private heaps hold, as plain data: each by its handle, all of them by name in the statistics of the process.
+//! The figures of private heaps, as plain data: a report for one handle, and sums by name for the statistics.
 
 use super::name::Name;
 use super::named::{ByName, Figures, NamedFigures};
@@ -6,34 +6,36 @@ use super::parts::{ClassStats, LargeStats, SmallStats};
 use crate::geometry::{CLASSES, POOLS_PER_ARENA};
 use core::fmt::{self, Display, Formatter};
 
-/// What a private heap holds, and has done since it was made: the answer of
-/// [`PrivateHeap::stats`](crate::PrivateHeap::stats).
+/// Figures of one private heap: blocks and memory held now, requests and frees since the heap was made.
+/// [`PrivateHeap::stats`](crate::PrivateHeap::stats) returns them.
 ///
 /// Exact at any moment. The words and the sums are those of [`Stats`](crate::Stats): for each class
-/// `live + cached + free` blocks fill its pools, and `allocations - frees` is `live`. What a
-/// [`reset`](crate::PrivateHeap::reset) gives back counts as freed.
+/// `live + cached + free` blocks fill its pools, and `allocations - frees` is `live`. Blocks that a
+/// [`reset`](crate::PrivateHeap::reset) gives back count as freed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct PrivateHeapReport {
-    /// The heap's name; empty if it has none.
+    /// The name of the heap. Empty if it has none.
     pub name: Name,
-    /// Sums over all size classes.
+    /// Blocks of pools: sums over all size classes.
     pub small: SmallStats,
-    /// What the backend served: requests over 256 bytes, and small ones when there was no memory for pools.
+    /// Blocks that the backend served: requests over 256 bytes, and small ones when there was no memory for pools. If
+    /// the heap has no pools, all its requests count here.
     pub large: LargeStats,
-    /// Blocks that a `realloc` moved to another size class, or between a pool and the backend.
+    /// Blocks that `realloc` moved to another size class, or between a pool and the backend. Each counts as an
+    /// allocation and as a free too. Only grows.
     pub moved: u64,
-    /// Arenas of 256 KiB that the heap has now.
+    /// Arenas of 256 KiB that the heap owns now. Goes up and down.
     pub arenas: u64,
-    /// Pools of those that have a class.
+    /// Pools in these arenas that have a class now, 4096 bytes each. Goes up and down.
     pub pools: u64,
-    /// Each size class, smallest blocks first.
+    /// Figures of each size class, smallest blocks first.
     pub classes: [ClassStats; CLASSES],
 }
 
 impl PrivateHeapReport {
-    /// Pools of the heap's arenas that have no class now.
+    /// Number of pools in the heap's arenas that have no class now, 4096 bytes each. Goes up and down.
     #[must_use]
     pub fn unused_pools(&self) -> u64 {
         (self.arenas * POOLS_PER_ARENA as u64).saturating_sub(self.pools)
@@ -41,7 +43,7 @@ impl PrivateHeapReport {
 }
 
 impl Display for PrivateHeapReport {
-    /// One line with the sums, and one for each class with a pool. Does not allocate.
+    /// Writes one line with the sums, and one line for each class that has a pool. Does not allocate.
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let Self { small, large, arenas, pools, .. } = self;
         let name = if self.name.as_str().is_empty() { "(unnamed)" } else { self.name.as_str() };
@@ -62,24 +64,26 @@ impl Display for PrivateHeapReport {
     }
 }
 
-/// What some private heaps hold now, added up. All figures go up and down.
+/// Sums over some private heaps, as they are now. All figures go up and down.
+///
+/// Each heap is read separately, so figures of heaps in use by other threads may mix moments a few operations apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct PrivateHeapFigures {
-    /// Heaps that have a handle.
+    /// Heaps that have a handle and pools.
     pub heaps: u64,
-    /// Arenas of theirs.
+    /// Arenas of 256 KiB that these heaps own.
     pub arenas: u64,
-    /// Pools of those that have a class.
+    /// Pools in these arenas that have a class, 4096 bytes each.
     pub pools: u64,
-    /// Small blocks that the program holds.
+    /// Blocks of pools that the program holds: those of 256 bytes or less.
     pub live_blocks: u64,
-    /// Bytes of those blocks.
+    /// Bytes of the live blocks, at block size.
     pub live_bytes: u64,
     /// Blocks of the backend that the program holds.
     pub large_blocks: u64,
-    /// Bytes of those blocks, as requested.
+    /// Bytes of the large blocks, as requested.
     pub large_bytes: u64,
 }
 
@@ -95,22 +99,24 @@ impl Figures for PrivateHeapFigures {
     }
 }
 
-/// The private heaps of one name; an empty one for those without.
+/// The figures of the private heaps of one name. The name is empty for heaps without a name.
 pub type NamedPrivateHeaps = NamedFigures<PrivateHeapFigures>;
 
-/// The part of [`Stats`](crate::Stats) that is private heaps'. It is in the sums there, too.
+/// The part of [`Stats`](crate::Stats) that belongs to private heaps. The sums there also have these blocks, pools and
+/// arenas, but [`Stats::heaps`](crate::Stats::heaps) does not have these heaps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct PrivateHeapStats {
-    /// All private heaps. Those without pools are not counted: their blocks are the backend's.
+    /// Sums over all private heaps that have pools. A heap without pools is not counted here: its blocks are in
+    /// [`Stats::large`](crate::Stats::large) alone.
     pub all: PrivateHeapFigures,
     by_name: ByName<PrivateHeapFigures>,
 }
 
 impl PrivateHeapStats {
-    /// The heaps by name, in the order in which their names were found: one entry for each of up to 15 names, and one
-    /// for all others.
+    /// Figures of the heaps by name, in the order in which the names were found. There is one entry for each of up to
+    /// 15 names, and one entry, `(others)`, for all other names.
     #[must_use]
     pub fn by_name(&self) -> &[NamedPrivateHeaps] {
         self.by_name.list()

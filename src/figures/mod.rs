@@ -1,4 +1,4 @@
-//! Plain data that users get, and its texts. Nothing here looks at the heap.
+//! Plain data for users, and its texts. Nothing here looks at the heap.
 
 pub(crate) mod name;
 pub(crate) mod named;

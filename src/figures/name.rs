@@ -1,21 +1,22 @@
-//! Names of private heaps and typed pools, as reports tell them: short, and kept without memory of their own.
+//! Names of private heaps and typed pools: short texts that need no memory of their own.
 
 use core::fmt::{self, Debug, Display, Formatter};
 
 /// Most bytes of a name.
 pub(crate) const NAME_BYTES: usize = 32;
 
-/// The name of a private heap: at most 32 bytes of UTF-8, none of them a control character, a quote or a backslash.
+/// The name of a private heap or a typed pool: at most 32 bytes of UTF-8, without control characters, double quotes and
+/// backslashes.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(from = "String", into = "String"))]
 pub struct Name {
-    /// Zero behind the end.
+    /// The text, then zeros.
     pub(crate) bytes: [u8; NAME_BYTES],
 }
 
 impl Name {
-    /// The name with this text. Characters that a report would have to escape become `_`, and what is beyond 32 bytes
-    /// is cut off.
+    /// The name with this text. Characters that a report would have to escape become `_`. Text beyond 32 bytes is cut
+    /// off, between two characters.
     #[must_use]
     pub fn new(text: &str) -> Self {
         let (mut bytes, mut length) = ([0; NAME_BYTES], 0);
@@ -29,11 +30,11 @@ impl Name {
         Self { bytes }
     }
 
-    /// The text. Empty for a heap without a name.
+    /// The text of the name. Empty for a private heap or a typed pool without a name.
     #[must_use]
     pub fn as_str(&self) -> &str {
         let length = self.bytes.iter().position(|byte| *byte == 0).unwrap_or(NAME_BYTES);
-        // Only a name that was read while another took its place is no UTF-8.
+        // Only a name that was read while another name replaced it can be invalid UTF-8.
         core::str::from_utf8(&self.bytes[..length]).unwrap_or("?")
     }
 }

@@ -1,27 +1,28 @@
-//! Figures by name, as the statistics list them: without memory, so for a bounded number of names.
+//! Figures by name, as the statistics list them. The list has a fixed length, so it needs no memory of its own.
 
 use super::name::Name;
 
-/// Names that are listed, with the one for all others.
+/// Most entries of the list: 15 names, and one entry for all other names.
 const NAMES: usize = 16;
 
-/// The name of those that there is no room for.
+/// The name of the entry for all names that find no room.
 const OTHERS: &str = "(others)";
 
-/// The figures of all private heaps, or typed pools, of one name.
+/// The figures of all private heaps, or of all typed pools, of one name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct NamedFigures<F> {
-    /// The name; empty for those without one, `(others)` for those that there was no room for.
+    /// The name. Empty for private heaps without a name. `(others)` for all names that found no room in the list, which
+    /// has at most 15 names and this entry.
     pub name: Name,
-    /// What they hold, added up.
+    /// The sums over these heaps or pools.
     pub figures: F,
 }
 
 /// Figures that can be added up.
 pub(crate) trait Figures: Copy + Default {
-    /// Adds those of more of the same sort.
+    /// Adds the figures of more heaps, or of more pools.
     fn add(&mut self, more: &Self);
 }
 
@@ -54,12 +55,13 @@ impl<F> ByName<F> {
 }
 
 impl<F: Figures> ByName<F> {
-    /// Adds to the figures of this name, or to those of all others if there is no room for another.
+    /// Adds figures to the entry of this name, or to the entry for all other names if there is no room for one more
+    /// name.
     pub(crate) fn add(&mut self, name: Name, figures: &F) {
         let named = match self.find(name) {
             Some(known) => known,
             None if self.length < NAMES - 1 => self.push(name),
-            // A heap or pool may have that very name.
+            // A heap or a pool may have this very name.
             None => self.find(Name::new(OTHERS)).unwrap_or_else(|| self.push(Name::new(OTHERS))),
         };
         self.list[named].figures.add(figures);

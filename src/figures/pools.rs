@@ -1,46 +1,49 @@
-//! What typed pools hold: each by itself, and by name in the statistics of the process.
+//! The figures of typed pools: of one pool, and sums by name for the statistics.
 
 use super::name::Name;
 use super::named::{ByName, Figures, NamedFigures};
 use core::fmt::{self, Display, Formatter};
 
-/// What a typed pool holds and has done, or several together.
+/// Figures of one typed pool, or sums over several pools.
 ///
-/// The figures add up: `gets - drops` is `live`, and `gets - hits - freed` is `live + ready`, all blocks that there
-/// are. They are exact while no other thread uses the pool. Ready blocks are live ones for the allocator that they come
-/// from.
+/// The figures add up: `gets - drops` is `live`, and `gets - hits - freed` is `live + ready`, the number of all blocks.
+/// They are exact while no other thread uses the pool. The allocator that the blocks come from counts ready blocks as
+/// live.
+///
+/// "Only grows" holds for one pool. In the sums of the statistics a figure falls when a pool is dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct TypedPoolFigures {
-    /// Pools. Goes up and down.
+    /// Number of pools: 1 for a pool alone. In the statistics it goes up and down.
     pub pools: u64,
-    /// Most blocks that they keep ready.
+    /// Most blocks that the pools keep ready. Does not change for one pool.
     pub capacity: u64,
     /// Boxes that were taken. Only grows.
     pub gets: u64,
-    /// The part of `gets` that a ready block served; for the others one was made.
+    /// The part of `gets` that a ready block served. For each of the others a block was made. Only grows.
     pub hits: u64,
     /// Boxes that were dropped or taken apart (`into_inner`). Only grows.
     pub drops: u64,
-    /// Blocks that were given back to the allocator: past the bound, and by `clear`. Only grows.
+    /// Blocks that were given back to the allocator: because there was no room for one more ready block, by `clear`, or
+    /// because a pool that reuses values got a block without one. Only grows.
     pub freed: u64,
-    /// Boxes that there are, with those that were leaked or forgotten. Goes up and down.
+    /// Boxes that exist now, with those that were leaked or forgotten. Goes up and down.
     pub live: u64,
-    /// Blocks that are ready. Goes up and down.
+    /// Blocks that are ready now. Goes up and down.
     pub ready: u64,
-    /// Most boxes that there were at once. Of a `SyncTypedPool`, the most blocks, which can be a few more; of several
-    /// pools, the sum.
+    /// Most boxes that existed at once. For a `SyncTypedPool` it is the most blocks, which can be a few more. For
+    /// several pools it is the sum of their figures. Only grows.
     pub high_water: u64,
-    /// Bytes of the blocks of boxes, at the size of the type. Goes up and down.
+    /// Bytes of the blocks of live boxes, at the size of the type. Goes up and down.
     pub live_bytes: u64,
-    /// Bytes of the blocks that are ready. Goes up and down.
+    /// Bytes of the ready blocks, at the size of the type. Goes up and down.
     pub ready_bytes: u64,
 }
 
 impl Figures for TypedPoolFigures {
     fn add(&mut self, more: &Self) {
-        // A capacity may be as large as a number can be.
+        // The capacities of a few pools may add up to more than fits into a `u64`.
         let add = |sum: &mut u64, more: u64| *sum = sum.saturating_add(more);
         add(&mut self.pools, more.pools);
         add(&mut self.capacity, more.capacity);
@@ -57,7 +60,7 @@ impl Figures for TypedPoolFigures {
 }
 
 impl Display for TypedPoolFigures {
-    /// One line. Does not allocate.
+    /// Writes one line. Does not allocate.
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let Self { capacity, gets, hits, live, ready, high_water, live_bytes, ready_bytes, .. } = self;
         write!(f, "{live} live ({live_bytes} bytes, {high_water} at most), {ready} of {capacity} ready ")?;
@@ -65,24 +68,26 @@ impl Display for TypedPoolFigures {
     }
 }
 
-/// The typed pools of one name.
+/// The figures of the typed pools of one name.
 pub type NamedTypedPools = NamedFigures<TypedPoolFigures>;
 
-/// The named typed pools, in [`Stats`](crate::Stats): those that there are now.
+/// The named typed pools that exist now, in [`Stats`](crate::Stats).
 ///
-/// Their blocks come from the program's global allocator. Where that is [`PoolMalloc`](crate::PoolMalloc) they are in
-/// the sums of the statistics as live blocks, the ready ones, too.
+/// Their blocks come from the program's global allocator. If that is [`PoolMalloc`](crate::PoolMalloc), the other
+/// figures of the statistics count the blocks as live, the ready ones too. In the child of a `fork`, pools that were
+/// made before the fork are missing if another thread was changing the list of pools at the fork.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct TypedPoolStats {
-    /// All of them.
+    /// Sums over all named typed pools.
     pub all: TypedPoolFigures,
     by_name: ByName<TypedPoolFigures>,
 }
 
 impl TypedPoolStats {
-    /// The pools by name, those made last first: one entry for each of up to 15 names, and one for all others.
+    /// Figures of the pools by name, the name of the newest pool first. There is one entry for each of up to 15 names,
+    /// and one entry, `(others)`, for all other names.
     #[must_use]
     pub fn by_name(&self) -> &[NamedTypedPools] {
         self.by_name.list()

@@ -1,21 +1,25 @@
-//! What a release gave back: plain data.
+//! The result of a release, as plain data.
 
 use core::fmt::{self, Display, Formatter};
 use core::ops::AddAssign;
 
-/// What [`release_unused`](crate::release_unused) gave back.
+/// Memory that [`release_unused`](crate::release_unused), or
+/// [`PrivateHeap::release_unused`](crate::PrivateHeap::release_unused), gave back. `bytes` is
+/// `arena_bytes + pool_bytes`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct ReleaseStats {
-    /// Bytes of arenas that were in memory and are no longer: whole system pages.
+    /// Bytes of arenas that were in memory and were given back: whole system pages. Outside Linux and Android the
+    /// system takes them when it needs memory.
     pub bytes: u64,
-    /// The part of `bytes` in arenas that no heap owned, or that parked heaps and this thread's gave up.
+    /// The part of `bytes` in arenas that no heap owns: those that were free before, and those that parked heaps and
+    /// this thread's heap gave up in this call.
     pub arena_bytes: u64,
-    /// The part of `bytes` in pools without a class, of arenas that hold live blocks elsewhere.
+    /// The part of `bytes` in pools without a class, in arenas where other pools have one.
     pub pool_bytes: u64,
-    /// Whether the C library was asked to give back free memory of large blocks, and says that it did. It does not say
-    /// how much.
+    /// Whether the C library was asked to give back free memory of large blocks and says that it did (glibc on Linux
+    /// only). It does not say how much.
     pub backend: bool,
 }
 

@@ -8,7 +8,7 @@ use crate::geometry::{ARENA_BYTES, CLASSES, POOL_BYTES, SMALL_MAX};
 use crate::os::Text;
 use core::fmt::{self, Display, Formatter};
 
-/// The widest label before a figure.
+/// Width of the label before a figure, in characters.
 const LABEL: usize = 44;
 
 impl Display for Stats {
@@ -86,7 +86,7 @@ impl Stats {
         line(f, "bytes of region reserved", self.region.reserved_bytes)
     }
 
-    /// The private heaps, whose blocks are in the sums above, too.
+    /// Writes the private heaps. Their blocks are also in the sums above.
     fn write_private_heaps(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let row = |f: &mut Formatter<'_>, name: &str, figures: &PrivateHeapFigures| {
             let PrivateHeapFigures { heaps, arenas, pools, live_blocks, live_bytes, large_blocks, large_bytes, .. } =
@@ -107,8 +107,8 @@ impl Stats {
         row(f, "total", &self.private.all)
     }
 
-    /// The named typed pools, as `_debugmallocstats` lists the free lists of types. Their blocks are live ones in the
-    /// sums above.
+    /// Writes the named typed pools, as `_debugmallocstats` lists the free lists of types. If the global allocator is
+    /// this crate's, their blocks are also live ones in the sums above.
     fn write_typed_pools(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let row = |f: &mut Formatter<'_>, name: &str, figures: &TypedPoolFigures| {
             let TypedPoolFigures { pools, gets, hits, live, ready, high_water, live_bytes, ready_bytes, .. } = figures;
@@ -132,15 +132,15 @@ impl Stats {
     }
 }
 
-/// A label and a figure.
+/// Writes a label and a figure.
 fn line(f: &mut Formatter<'_>, label: &str, figure: u64) -> fmt::Result {
     writeln!(f, "{label:<LABEL$} = {figure:>18}")
 }
 
-/// So many things of so many bytes, and the product.
+/// Writes a number of things of `bytes` bytes each, and the product.
 fn counted(f: &mut Formatter<'_>, count: u64, what: &str, bytes: usize, product: u64) -> fmt::Result {
     let rest = LABEL - "12345678 ".len();
-    // A formatter pads a whole text only.
+    // A formatter pads one whole text only, so the label is put together first.
     let mut label = Text::<LABEL>::new();
     fmt::Write::write_fmt(&mut label, format_args!("{what} * {bytes} bytes"))?;
     writeln!(f, "{count:>8} {:<rest$} = {product:>18}", label.as_str())

@@ -5,51 +5,55 @@ use super::parts::{ArenaStats, ClassStats, HeapStats, LargeStats, RegionStats, S
 use super::pools::TypedPoolStats;
 use crate::geometry::{CLASSES, POOL_BYTES, POOLS_PER_ARENA, SizeClass};
 
-/// What the allocator holds and has done: the answer of [`stats()`](crate::stats()).
+/// Figures of the whole process: blocks and memory held now, requests and frees so far. [`stats()`](crate::stats())
+/// returns them.
 ///
-/// While other threads allocate, each of their figures is read separately, so the whole may mix moments a few
-/// operations apart; when they are quiet it is exact. The fields add up:
+/// The figures of each heap are read separately. So while other threads run, the whole may mix moments a few operations
+/// apart; while they are quiet it is exact. In debug mode (`POOLMALLOC=debug`) a block counts with what lies around it,
+/// and small blocks in the quarantine count as cached. The fields add up:
 ///
-/// * for each class, `live + cached + free` blocks fill its pools: `pools * (4096 / block_bytes)`;
+/// * for each class, `live + cached + free` blocks fill its pools: `pools * (4096 / block_bytes)`, the quotient rounded
+///   down;
 /// * `allocations - frees` is `live`, for each class, for [`small`](Self::small), and for [`large`](Self::large);
 /// * `arenas.open` times 256 KiB is `live_bytes + cached_bytes + free_bytes + rounding_bytes` of
 ///   [`small`](Self::small), plus the pools without a class ([`unused_pools`](Self::unused_pools)) at 4096 bytes each;
-/// * `region.open_bytes + region.metadata_bytes` is all that was taken from the system for small blocks: the open
-///   arenas, those opened ahead of use, and the tables. What the backend takes, it alone knows.
+/// * `region.open_bytes + region.metadata_bytes` is all memory that was taken from the system for small blocks: arenas
+///   in use, arenas opened ahead of use, and tables. Only the backend knows how much memory it takes itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct Stats {
-    /// Sums over all size classes.
+    /// Blocks of pools: sums over all size classes.
     pub small: SmallStats,
-    /// What the backend served.
+    /// Blocks that the backend served.
     pub large: LargeStats,
-    /// Blocks that `realloc` moved to another size class, or between a pool and the backend. Each is an allocation and
-    /// a free too. Only grows.
+    /// Blocks that `realloc` moved to another size class, or between a pool and the backend. Each counts as an
+    /// allocation and as a free too. In debug mode every `realloc` counts here. Only grows.
     pub moved: u64,
-    /// Arenas of 256 KiB.
+    /// Arenas of 256 KiB, those of private heaps included.
     pub arenas: ArenaStats,
-    /// Threads' heaps.
+    /// Heaps of threads.
     pub heaps: HeapStats,
-    /// The reserved range of addresses and the tables beside it.
+    /// The reserved range of addresses, and the tables beside it.
     pub region: RegionStats,
-    /// Each size class, smallest blocks first.
+    /// Figures of each size class, smallest blocks first.
     pub classes: [ClassStats; CLASSES],
-    /// The part of all these that is private heaps'.
+    /// Private heaps. Their blocks, pools and arenas are also part of the other fields.
     pub private: PrivateHeapStats,
-    /// The named typed pools, whose blocks are in all these, too.
+    /// The named typed pools. If [`PoolMalloc`](crate::PoolMalloc) is the global allocator, their blocks are also live
+    /// blocks in the other fields.
     pub typed: TypedPoolStats,
 }
 
 impl Stats {
-    /// Pools that have no class now, of all arenas.
+    /// Number of pools in all arenas that have no class now, 4096 bytes each. Goes up and down.
     #[must_use]
     pub fn unused_pools(&self) -> u64 {
         let used: u64 = self.classes.iter().map(|class| class.pools).sum();
         (self.arenas.open * POOLS_PER_ARENA as u64).saturating_sub(used)
     }
 
-    /// Nothing yet.
+    /// Statistics of zeros, with the block size of each class.
     pub(crate) fn new() -> Self {
         let mut stats = Self::default();
         for class in SizeClass::all() {
@@ -58,7 +62,8 @@ impl Stats {
         stats
     }
 
-    /// Derives what follows from the parts, when all are in. A figure that mixes moments and would be below zero is 0.
+    /// Computes the figures that follow from the parts, after all parts were added. A figure that mixes moments may be
+    /// below zero: it becomes 0.
     pub(crate) fn sum(&mut self) {
         let not_negative = |figure: &mut u64| *figure = (*figure as i64).max(0) as u64;
         for class in &mut self.classes {

@@ -2,27 +2,30 @@
 
 use crate::geometry::CLASSES;
 
-/// What the calling thread has allocated and freed since it began: the answer of
-/// [`thread_stats()`](crate::thread_stats()).
+/// Figures of the calling thread: requests and frees since it began. [`thread_stats()`](crate::thread_stats()) returns
+/// them.
 ///
-/// All figures only grow. A thread may free what others allocated, so it has no figure of live blocks;
-/// `allocations - frees` of all threads together is what is live.
+/// Exact. All figures only grow, until the thread has given its heap back at its end: from then on they are 0.
+///
+/// A thread may free blocks that other threads allocated, so it has no figure of live blocks. The sum of
+/// `allocations - frees` over all threads, ended ones included, is the number of live blocks. That sum leaves out
+/// private heaps, and requests of threads without a heap.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct ThreadStats {
-    /// Requests served from pools, all size classes together. Bytes are counted at block size.
+    /// Blocks of pools, all size classes together. Bytes count at block size.
     pub small: ThreadSmallStats,
-    /// Requests served by the backend. Bytes are counted as requested.
+    /// Blocks of the backend. Bytes count as requested.
     pub large: ThreadLargeStats,
-    /// Blocks that `realloc` moved to another size class, or between a pool and the backend. Each is an allocation and
-    /// a free too.
+    /// Blocks that `realloc` moved to another size class, or between a pool and the backend. Each counts as an
+    /// allocation and as a free too. In debug mode every `realloc` counts here.
     pub moved: u64,
-    /// Each size class, smallest blocks first.
+    /// Figures of each size class, smallest blocks first.
     pub classes: [ThreadClassStats; CLASSES],
 }
 
-/// What pools served to a thread.
+/// What pools served to a thread: the sums over all size classes. All figures only grow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
@@ -31,15 +34,15 @@ pub struct ThreadSmallStats {
     pub allocations: u64,
     /// Blocks freed.
     pub frees: u64,
-    /// The part of `frees` of blocks whose pools another thread owned.
+    /// The part of `frees` whose blocks lay in pools of another thread's heap.
     pub remote_frees: u64,
-    /// Bytes of the blocks allocated.
+    /// Bytes of the blocks allocated, at block size.
     pub allocated_bytes: u64,
-    /// Bytes of the blocks freed.
+    /// Bytes of the blocks freed, at block size.
     pub freed_bytes: u64,
 }
 
-/// What the backend served to a thread.
+/// What the backend served to a thread. All figures only grow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
@@ -48,25 +51,25 @@ pub struct ThreadLargeStats {
     pub allocations: u64,
     /// Blocks freed.
     pub frees: u64,
-    /// Blocks resized by the backend, in place or not.
+    /// Blocks that the backend resized, in place or not. They add nothing to `allocations` and `frees`.
     pub reallocations: u64,
-    /// Bytes requested; a reallocation adds the new size here and the old one to `freed_bytes`.
+    /// Bytes requested. A reallocation adds the new size here and the old size to `freed_bytes`.
     pub allocated_bytes: u64,
-    /// Bytes given back.
+    /// Bytes given back, as requested.
     pub freed_bytes: u64,
 }
 
-/// What pools of one size class served to a thread.
+/// What pools of one size class served to a thread. All figures but the first only grow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct ThreadClassStats {
-    /// Bytes of a block: 8, 16, ... 256.
+    /// Bytes of a block: 8, 16, ... 256. Does not change.
     pub block_bytes: u64,
     /// Requests served.
     pub allocations: u64,
     /// Blocks freed.
     pub frees: u64,
-    /// The part of `frees` of blocks whose pools another thread owned.
+    /// The part of `frees` whose blocks lay in pools of another thread's heap.
     pub remote_frees: u64,
 }

@@ -1,5 +1,5 @@
-//! The backend: it serves requests over 256 bytes, and small ones when no memory is left for pools. This file counts
-//! its blocks. It notes them in the index if the leak finder is armed, or if they are samples.
+//! The backend: it serves large requests, and small ones when no memory is left for pools. This file counts its blocks,
+//! and notes in the index those that are samples. If the leak finder is armed, it notes all of them.
 
 use crate::debug::Content;
 use crate::heap::LargeCounters;
@@ -21,7 +21,7 @@ impl<B: Debug> Debug for Backend<B> {
 }
 
 impl<B: GlobalAlloc> Backend<B> {
-    /// Allocates a block and counts it. Null without memory.
+    /// Allocates a block and counts it. Returns null if there is no memory.
     ///
     /// # Safety
     /// * The size is not 0.
@@ -40,7 +40,7 @@ impl<B: GlobalAlloc> Backend<B> {
     }
 
     /// Allocates a block, counts it, and puts it into the index if the leak finder is armed or the block is a sample.
-    /// Null without memory.
+    /// Returns null if there is no memory.
     ///
     /// # Safety
     /// * The size is not 0.
@@ -69,11 +69,12 @@ impl<B: GlobalAlloc> Backend<B> {
         unsafe { self.0.dealloc(block, layout) }
     }
 
-    /// Resizes a block and counts that. The new block is a sample if `sample` is given. Null, and nothing done, without
-    /// memory.
+    /// Resizes a block and counts that. The new block is a sample if `sample` is given. Returns null, with nothing
+    /// done, if there is no memory.
     ///
     /// # Safety
-    /// * As for [`dealloc`](Self::dealloc), unless the result is null.
+    /// * The block is one of this backend's, asked for with `layout`, and the caller gives it up unless the result is
+    ///   null.
     /// * The new size is not 0, and makes a layout at the same alignment.
     #[inline]
     pub(super) unsafe fn realloc(
@@ -124,15 +125,15 @@ impl<B: GlobalAlloc> Backend<B> {
         if !new.is_null() {
             put(new);
         } else if let Some(old) = old {
-            // Its place is most likely still there. If not, and without memory, the block counts as a root and is a
-            // sample no longer.
+            // The index most likely still has its place. If it has not, and there is no memory for one, the block
+            // counts as a root from now on and is no sample any more.
             let _ = LARGE.put(old);
         }
         new
     }
 
-    /// Resizes a block by a new one, always: what the old one held is wiped, so that the leak finder does not take it
-    /// for pointers.
+    /// Resizes a block by allocating a new one, even where the old one could grow. So the old content is wiped in every
+    /// case, and the leak finder does not take it for pointers.
     ///
     /// # Safety
     /// * As for [`realloc`](Self::realloc).
@@ -148,20 +149,21 @@ impl<B: GlobalAlloc> Backend<B> {
         // SAFETY: the caller promises that the new size is not 0.
         let new = unsafe { self.0.alloc(new_layout) };
         let free = || {
-            // The old block leaves the index first, or a sample would be there twice for a moment.
+            // The old block leaves the index before the new one comes. Otherwise a sample would be in it twice for a
+            // moment.
             // SAFETY: the caller gives the old block up.
             unsafe { forget_large(block) };
             put(new);
             // SAFETY: the caller promises that the old block is the backend's.
             unsafe { self.0.dealloc(block, layout) };
         };
-        // SAFETY: both are live blocks of at least so many bytes, and distinct.
+        // SAFETY: if `new` is not null, the blocks are distinct, live, and at least as long as the bytes copied.
         unsafe { moved(block, new, new_size.min(layout.size()), free) }
     }
 }
 
-/// Puts a block of the backend into the index, if the leak finder is armed or the block is a sample. The environment
-/// has been read by now.
+/// Puts a block of the backend into the index, if the leak finder is armed or the block is a sample. By now the process
+/// has read the environment, which may arm the finder.
 #[inline(always)]
 fn note(block: *mut u8, bytes: usize, sample: Option<Sample>) {
     #[cfg(feature = "profile")]

@@ -1,5 +1,5 @@
-//! Requests of a thread whose front has no heap: the thread has no heap yet, can get none, or has given it back; or it
-//! is watched; or the process has a mode of its own (`POOLMALLOC=debug` or `malloc`).
+//! Requests of a thread whose front has no heap. There are three reasons: the thread has no heap (not yet, no longer,
+//! or none can be made); a watch is on; or the process is not in the usual mode (`POOLMALLOC=debug` or `malloc`).
 
 use super::backend::Backend;
 use super::moved::move_from_pool;
@@ -15,17 +15,17 @@ use core::ptr::NonNull;
 
 /// The mode of the process, for a thread whose front has no heap.
 fn mode() -> Mode {
-    // The first request of the process reads the environment in there.
+    // The first call of the process reads the environment.
     tls::heap_or_make();
     MODE.get()
 }
 
 impl<B: GlobalAlloc> Backend<B> {
-    /// A block of a pool or of the backend. Null without memory. A block of a pool is not zeroed, whatever `content`
-    /// is.
+    /// Returns a block of a pool or of the backend; null if there is no memory. A block of a pool is not zeroed,
+    /// whatever `content` is.
     ///
     /// # Safety
-    /// * As for `GlobalAlloc::alloc`; a size of 0 that needs no block of the backend is served, too.
+    /// * As for `GlobalAlloc::alloc`. A size of 0 is served too, unless the block has to come from the backend.
     #[cold]
     #[inline(never)]
     pub(super) unsafe fn alloc_detoured(&self, layout: Layout, content: Content) -> *mut u8 {
@@ -49,7 +49,7 @@ impl<B: GlobalAlloc> Backend<B> {
         block
     }
 
-    /// A block of a pool or of the backend, and the bytes that a watch counts for it.
+    /// Returns a block of a pool or of the backend, and the bytes that a watch counts for it.
     ///
     /// # Safety
     /// * As for [`alloc_detoured`](Self::alloc_detoured).
@@ -87,12 +87,13 @@ impl<B: GlobalAlloc> Backend<B> {
             note(|watch| watch.freed(block, counted(layout.size(), layout.align())));
         } else if mode == Mode::Backend || !dealloc_without_heap(block) {
             note(|watch| watch.freed(block, layout.size()));
-            // SAFETY: no pool's, so the backend's, with the layout that it was asked for.
+            // SAFETY: the block is in no pool, so the backend served it; `dealloc` promises that `layout` is its
+            // layout.
             unsafe { self.dealloc(block, layout) }
         }
     }
 
-    /// Resizes a block of a pool or of the backend. Null, and nothing done, without memory.
+    /// Resizes a block of a pool or of the backend. Returns null, with nothing done, if there is no memory.
     ///
     /// # Safety
     /// * As for `GlobalAlloc::realloc`.
@@ -122,7 +123,7 @@ impl<B: GlobalAlloc> Backend<B> {
             // SAFETY: the caller's promises; `bytes` is the block's true size.
             return unsafe { move_from_pool(block, bytes, new, new_size) };
         }
-        // SAFETY: no pool's, so the backend's, with the layout that it was asked for.
+        // SAFETY: the block is in no pool, so the backend served it; `realloc` promises that `layout` is its layout.
         unsafe { self.resize(block, layout, new_size, mode) }
     }
 }
@@ -143,7 +144,8 @@ impl<B: GlobalAlloc> Below for Backend<B> {
 
     unsafe fn give_back(&self, block: *mut u8, layout: Layout) {
         count_large(|large, add| large.count_free(layout.size(), add));
-        // SAFETY: the caller's promises, and what is given back in this way is large.
+        // SAFETY: the caller's promises. The debug layer gives back only blocks that are in no pool, so the backend
+        // served this one.
         unsafe { self.0.dealloc(block, layout) }
     }
 
@@ -151,7 +153,7 @@ impl<B: GlobalAlloc> Below for Backend<B> {
         /// Frees through a backend of size 0. Such a backend has no state, so any pointer will do for it.
         unsafe fn dealloc<B: GlobalAlloc>(block: *mut u8, layout: Layout) {
             let backend = NonNull::<Backend<B>>::dangling();
-            // SAFETY: it has no bytes, and one was there when this function was chosen.
+            // SAFETY: a backend of this type has no bytes, and one existed when this function was chosen.
             let backend = unsafe { backend.as_ref() };
             // SAFETY: the caller's promises.
             unsafe { Below::give_back(backend, block, layout) }

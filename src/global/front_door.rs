@@ -1,7 +1,7 @@
 //! `PoolMalloc`, the allocator that programs install: the fast paths of `alloc` and `dealloc`, and their slow halves.
 //!
-//! A hit costs no locked instruction, no touch of the block, and no test for "is there a heap". The slow halves are out
-//! of line, so that the fast paths need not save a register.
+//! A hit costs no locked instruction, no touch of the block, and no test whether the thread has a heap. The slow halves
+//! are out of line, so that the fast paths need not save a register.
 
 use super::backend::Backend;
 use super::moved::move_from_pool;
@@ -26,19 +26,21 @@ use std::alloc::System;
 /// # fn main() { assert_eq!(vec![1, 2, 3].len(), 3); }
 /// ```
 ///
-/// Every value shares the process's one set of pools, as `System` does; a value is only a name for it, and a backend. A
-/// request is small if its size, rounded up to a multiple of 8 and of its alignment, is at most 256 bytes.
+/// All values of this type use the same pools: there is one set of them in a process. A value holds nothing but its
+/// backend. A request is small if its size, rounded up to a multiple of 8 and of its alignment, is at most 256 bytes.
 ///
-/// A hit costs 36 instructions on x86-64 for `alloc` and `dealloc` together. Freed memory stays pooled and is returned
-/// to the system only by [`release_unused`](crate::release_unused): it serves later requests of its thread at once,
-/// those of any size class when its pool is wholly free, and those of other threads when 256 KiB around it are, which
-/// is looked for as memory is freed and before the heap grows.
+/// A hit costs 36 instructions on x86-64 for `alloc` and `dealloc` together.
+///
+/// Freed memory stays pooled: only [`release_unused`](crate::release_unused) returns it to the system. It serves later
+/// requests of the same thread and size class at once, requests of any class when its pool is wholly free, and requests
+/// of other threads when its arena of 256 KiB is wholly free. The allocator searches for wholly free pools as memory is
+/// freed and before the heap grows.
 ///
 /// # Errors
-/// Out of memory, `alloc`, `alloc_zeroed` and `realloc` return null; a block that could not grow is left as it was.
-/// A free, and `realloc`, find a block by its address: a `Layout` that is not the block's own is harmless for blocks
-/// from pools. Freeing a block twice is a bug of the program; where the allocator sees it, it writes one line to stderr
-/// and aborts.
+/// If there is no memory, `alloc`, `alloc_zeroed` and `realloc` return null; a block that could not grow is left as it
+/// was. Frees and `realloc` find a block by its address, so a `Layout` that is not the block's own is harmless for
+/// blocks from pools. Freeing a block twice is a bug of the program. If the allocator notices it, it writes one line to
+/// stderr and aborts.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct PoolMalloc<B = System> {
     backend: Backend<B>,
@@ -53,14 +55,14 @@ impl PoolMalloc {
 }
 
 impl<B> PoolMalloc<B> {
-    /// The allocator with `backend` behind it, which serves requests over 256 bytes, and small ones too when there is
-    /// no memory left for pools.
-    ///
-    /// In debug mode a backend of no bytes is one that any thread may use, at any time: freed blocks go back to it
-    /// late.
+    /// The allocator with `backend` behind it. The backend serves large requests, and small ones too when there is no
+    /// memory left for pools.
     ///
     /// Values with different backends share the pools, but a large block must be freed through a value with the backend
     /// that served it.
+    ///
+    /// If the type `B` has size 0, any thread must be able to use the backend at any time: the debug mode gives freed
+    /// blocks back to such a backend late.
     #[must_use]
     pub const fn with_backend(backend: B) -> Self {
         Self { backend: Backend(backend) }
@@ -126,14 +128,15 @@ unsafe impl<B: GlobalAlloc> GlobalAlloc for PoolMalloc<B> {
     }
 }
 
-/// The slow halves. Those of `alloc` and `dealloc` take the parts of the layout in the order in which these get them in
-/// registers, and the allocator last, so that the fast paths need not move registers to call them. Each rests on the
-/// promises of the `GlobalAlloc` method that calls it.
+/// The slow halves. Each rests on the promises of the `GlobalAlloc` method that calls it.
+///
+/// `alloc` and `dealloc` get the parts of a layout in registers. Their slow halves take these parts in the same order,
+/// and the allocator last, so that the fast paths need not move registers for the call.
 impl<B: GlobalAlloc> PoolMalloc<B> {
-    /// A block for a small request that the loaded magazine has none for.
+    /// Serves a small request when the fast path found no block.
     ///
     /// While the thread's requests are sampled, all of them come here. Most are no samples and are served as on the
-    /// fast path. The rest is out of line, so that this function need not save a register for it.
+    /// fast path. The code for all other cases is out of line, so that this function need not save a register for it.
     #[cold]
     #[inline(never)]
     unsafe fn alloc_slow(size: usize, align: usize, this: &Self) -> *mut u8 {
@@ -154,15 +157,16 @@ impl<B: GlobalAlloc> PoolMalloc<B> {
         unsafe { Self::alloc_unsampled(size, align, this) }
     }
 
-    /// A block for a small request that is due to be sampled. The backend serves the sample, so that no free has to
-    /// look up a block of the region. Pools serve the request if it becomes no sample, or if the backend has no memory.
+    /// Serves a small request that is due to be sampled. The backend serves the sample: so blocks of the region are
+    /// never samples, and their frees need not ask. Pools serve the request if it becomes no sample, or if the backend
+    /// has no memory.
     #[cfg(feature = "profile")]
     #[cold]
     #[inline(never)]
     unsafe fn alloc_sample(size: usize, align: usize, this: &Self) -> *mut u8 {
         // SAFETY: they are the parts of a layout.
         let layout = unsafe { Layout::from_size_align_unchecked(size, align) };
-        // No closure: the profile would show its frame as the program's.
+        // A `match` and no closure: the backtrace would show a closure's frame as one of the program's.
         let sample = match tls::heap_if_any() {
             Some(heap) => profile::sample(heap, size),
             None => None,
@@ -178,7 +182,7 @@ impl<B: GlobalAlloc> PoolMalloc<B> {
         unsafe { Self::alloc_unsampled(size, align, this) }
     }
 
-    /// A block for a small request that has had its chance to be a sample.
+    /// Serves a small request that has had its chance to be a sample.
     #[cfg_attr(feature = "profile", cold, inline(never))]
     #[cfg_attr(not(feature = "profile"), inline(always))]
     unsafe fn alloc_unsampled(size: usize, align: usize, this: &Self) -> *mut u8 {
@@ -192,11 +196,11 @@ impl<B: GlobalAlloc> PoolMalloc<B> {
         let bytes = block_bytes(size.max(1), align);
         let block = if bytes <= SMALL_MAX { alloc_from_pools(bytes) } else { ptr::null_mut() };
         if block.is_null() {
-            // The region is used up.
+            // The pools have no memory for it, or it asks for 0 bytes at an alignment over 256.
             #[cfg(feature = "profile")]
             // SAFETY: `alloc`'s promises.
             return unsafe { this.backend.alloc_noted(layout, Content::Any, None) };
-            // The same, by a call, so that the code is there once.
+            // Without samples `alloc_large` does the same. A call of it keeps the code in one place.
             #[cfg(not(feature = "profile"))]
             // SAFETY: as above.
             return unsafe { Self::alloc_large(size, align, this) };
@@ -204,7 +208,7 @@ impl<B: GlobalAlloc> PoolMalloc<B> {
         block
     }
 
-    /// A block for a large request.
+    /// Serves a large request.
     #[inline(never)]
     unsafe fn alloc_large(size: usize, align: usize, this: &Self) -> *mut u8 {
         // SAFETY: they are the parts of a layout.
@@ -213,7 +217,7 @@ impl<B: GlobalAlloc> PoolMalloc<B> {
         unsafe { this.alloc_large_with(layout, Content::Any) }
     }
 
-    /// A block with zeros for a large request.
+    /// Serves a large request with zeros.
     #[inline(never)]
     unsafe fn alloc_zeroed_large(&self, layout: Layout) -> *mut u8 {
         // SAFETY: `alloc_zeroed`'s promises.
@@ -243,7 +247,8 @@ impl<B: GlobalAlloc> PoolMalloc<B> {
         // SAFETY: they are the parts of a layout.
         let layout = unsafe { Layout::from_size_align_unchecked(size, align) };
         if tls::front().has_heap() {
-            // SAFETY: not in the region, so the backend's, with the layout that it was asked for.
+            // SAFETY: the block is not in the region, so the backend served it; `dealloc` promises that this is its
+            // layout.
             return unsafe { this.backend.dealloc(block, layout) };
         }
         // SAFETY: `dealloc`'s promises.
@@ -268,7 +273,7 @@ impl<B: GlobalAlloc> PoolMalloc<B> {
             // SAFETY: `realloc`'s promises.
             return unsafe { self.backend.realloc_detoured(block, layout, new_size) };
         }
-        // SAFETY: not in the region, so the backend's, with the layout that it was asked for.
+        // SAFETY: the block is not in the region, so the backend served it; `realloc` promises that this is its layout.
         unsafe { self.backend.resize(block, layout, new_size, Mode::Pools) }
     }
 }

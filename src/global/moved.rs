@@ -10,7 +10,8 @@ use core::alloc::{GlobalAlloc, Layout};
 /// Copies a block of a pool with blocks of `bytes` to `new`, which serves a request of `new_size`, and frees the old
 /// block. If `new` is null, nothing is done. Returns `new`.
 ///
-/// The caller allocates: a sample's backtrace would show a closure of this file as the program's.
+/// The caller allocates `new`. If this function did, it would need a closure for it, and a sample's backtrace would
+/// show the closure as a function of the program.
 ///
 /// # Safety
 /// * The block is a live one of a pool with blocks of `bytes`, and the caller gives it up unless `new` is null.
@@ -25,13 +26,14 @@ pub(super) unsafe fn move_from_pool(block: *mut u8, bytes: usize, new: *mut u8, 
         }
         count_moved();
     };
-    // SAFETY: both are live blocks of at least so many bytes, and distinct.
+    // SAFETY: if `new` is not null, the blocks are distinct, live, and at least as long as the bytes copied.
     unsafe { moved(block, new, bytes.min(new_size), free) }
 }
 
 impl<B: GlobalAlloc> Backend<B> {
-    /// Resizes a block of the backend in a process of this mode: stays there, or moves to a pool if it becomes small.
-    /// What grows or shrinks counts as a new request for a profile. Null, and nothing done, without memory.
+    /// Resizes a block of the backend in a process of this mode. The block stays with the backend, or moves to a pool
+    /// if it becomes small. A profile takes the resized block for a new request, except a sample that stays in its size
+    /// class. Returns null, with nothing done, if there is no memory.
     ///
     /// # Safety
     /// * As for [`realloc`](Self::realloc).
@@ -62,19 +64,20 @@ impl<B: GlobalAlloc> Backend<B> {
         new
     }
 
-    /// Moves a block of the backend into a pool. Null, and nothing done, if the pools cannot serve it.
+    /// Moves a block of the backend into a pool. Returns null, with nothing done, if the pools cannot serve it.
     ///
     /// # Safety
-    /// * As for [`dealloc`](Self::dealloc), unless the result is null.
+    /// * The block is one of this backend's, asked for with `layout`, and the caller gives it up unless the result is
+    ///   null.
     unsafe fn move_to_pool(&self, block: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
         let new = alloc_from_pools_or_magazine(new_size, layout.align());
         let free = || {
             note(|watch| watch.freed(block, layout.size()));
-            // SAFETY: the caller gives the old block, the backend's, up.
+            // SAFETY: the caller promises that the old block is the backend's, and gives it up.
             unsafe { self.dealloc(block, layout) };
             count_moved();
         };
-        // SAFETY: both are live blocks of at least so many bytes, and distinct.
+        // SAFETY: if `new` is not null, the blocks are distinct, live, and at least as long as the bytes copied.
         unsafe { moved(block, new, layout.size().min(new_size), free) }
     }
 }

@@ -5,14 +5,14 @@ use crate::observe::{Watch, watched};
 use crate::process::{SHARED, alloc_from_pools, count_large, free_to_pool, tls};
 use core::alloc::Layout;
 
-/// Calls `what` with the watch of the calling thread, if there is one.
+/// Calls `what` with the topmost watch of the calling thread, if there is one.
 pub(super) fn note(what: impl FnOnce(&Watch)) {
     if let Some(watch) = watched() {
         what(watch);
     }
 }
 
-/// The bytes that a watch counts for a request: those of the block that would serve it without a debug layer.
+/// Bytes that a watch counts for a request: those of the block that would serve it without the debug layer.
 pub(super) fn counted(size: usize, align: usize) -> usize {
     let bytes = block_bytes(size.max(1), align);
     if bytes <= SMALL_MAX { bytes } else { size }
@@ -30,7 +30,7 @@ pub(super) fn note_resized(watch: &Watch, (old, new): (*mut u8, *mut u8), layout
     }
 }
 
-/// A small block, from the loaded magazine or from pools. Null if the pools cannot serve it.
+/// Returns a block of a pool, from the loaded magazine or from pools; null if the pools cannot serve it.
 pub(super) fn alloc_from_pools_or_magazine(size: usize, align: usize) -> *mut u8 {
     let bytes = block_bytes(size, align);
     let block = tls::front().head_of_block(bytes).pop();
@@ -40,7 +40,7 @@ pub(super) fn alloc_from_pools_or_magazine(size: usize, align: usize) -> *mut u8
     alloc_from_pools_noted(size, bytes)
 }
 
-/// A block from pools, noted by the watch. Out of line, so that the caller need not save a register.
+/// Returns a block from pools, noted by the watch. Out of line, so that the caller need not save a register.
 #[cold]
 #[inline(never)]
 fn alloc_from_pools_noted(size: usize, bytes: usize) -> *mut u8 {
@@ -51,8 +51,8 @@ fn alloc_from_pools_noted(size: usize, bytes: usize) -> *mut u8 {
     block
 }
 
-/// Frees a block of the region for a thread whose front has no heap. False, and nothing done, if the block is not in
-/// the region.
+/// Frees a block of the region for a thread whose front has no heap. Returns false, with nothing done, if the block is
+/// not in the region.
 #[cold]
 #[inline(never)]
 pub(super) fn dealloc_without_heap(block: *mut u8) -> bool {

@@ -1,4 +1,4 @@
-//! Requests that become samples of a profile. Without the cargo feature `profile` no request does.
+//! Requests that become samples of a profile. Without the cargo feature `profile` there are none.
 
 use super::backend::Backend;
 #[cfg(feature = "profile")]
@@ -12,8 +12,9 @@ use crate::process::{count_large, tls};
 use crate::profile;
 use core::alloc::{GlobalAlloc, Layout};
 
-/// The sample that a request of `bytes` becomes; `None` if it becomes none. The calling thread has taken its heap by
-/// now, if it can have one: a thread without a heap is never sampled.
+/// The sample that a request of `bytes` becomes; `None` if it becomes none.
+///
+/// A thread without a heap is never sampled. So the caller lets the thread take its heap first.
 #[inline(always)]
 pub(super) fn sample_if_due(bytes: usize) -> Option<Sample> {
     #[cfg(feature = "profile")]
@@ -29,11 +30,14 @@ pub(super) fn sample_if_due(bytes: usize) -> Option<Sample> {
 }
 
 impl<B: GlobalAlloc> Backend<B> {
-    /// Resizes a sampled small block, which lies with the backend, within its size class. It stays the same sample, as
-    /// a pooled block would stay in place. `None` if the block is not sampled.
+    /// Resizes a sampled small block, which the backend has served, within its size class. It stays the same sample,
+    /// since a block of a pool would stay where it is and be no new request.
+    ///
+    /// `None`, with nothing done, if the block is not a sample, is not small, or would change its class. Null if there
+    /// is no memory.
     ///
     /// # Safety
-    /// * As for [`realloc`](Self::realloc), if the block is the backend's.
+    /// * If the block is the backend's, the promises of [`realloc`](Self::realloc) hold.
     #[inline]
     pub(super) unsafe fn realloc_sample(&self, block: *mut u8, layout: Layout, new_size: usize) -> Option<*mut u8> {
         #[cfg(feature = "profile")]

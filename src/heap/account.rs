@@ -33,7 +33,7 @@ impl Heap {
             if filled | remote_frees | own_frees | kept | kept_remote == 0 {
                 continue;
             }
-            // The program has freed the blocks in the quarantine.
+            // Blocks in the quarantine count as frees, because the program has freed them.
             let frees = (own_frees + remote_frees).wrapping_add(kept);
             counts.classes[class.index()] = [self.allocations(class), frees, remote_frees.wrapping_add(kept_remote)];
         }

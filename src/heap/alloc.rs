@@ -13,9 +13,9 @@ use core::ptr;
 /// that one fill does not pay for all that other threads have freed.
 const COLLECTED_AT_ONCE: usize = 64;
 
-/// Most times that one fill collects, while the blocks that come back are of other classes. A fill takes a fresh pool
-/// only after it has collected as many words as 128 pools have, or all that were there. So the number of waiting words
-/// shrinks faster than the heap grows.
+/// Most times that one fill collects. It collects again as long as too few of the blocks that came back are of its
+/// class. It takes a fresh pool only after it has collected as many words as 128 pools have, or all that were there. So
+/// the number of waiting words shrinks faster than the heap grows.
 const COLLECTS_A_FILL: usize = 16;
 
 impl OwnedHeap<'_> {
@@ -106,8 +106,8 @@ impl OwnedHeap<'_> {
 
     /// Takes up to `wanted` blocks out of pools: first out of the class's partly used pools, then out of pools that get
     /// blocks back when remote frees are collected. If it finds no block at all, it takes a fresh pool. Writes the
-    /// blocks to the slots from `first` upwards. Returns their number; 0 without memory. It begins a move, which the
-    /// caller ends when the blocks have arrived.
+    /// blocks to the slots from `first` upwards. Returns their number; 0 without memory. This function begins a
+    /// move, which the caller ends when the blocks have arrived.
     ///
     /// # Safety
     /// * `first` and the `wanted - 1` slots above it are the caller's to write.

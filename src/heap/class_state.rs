@@ -20,20 +20,20 @@ pub(super) const FOREIGN_BLOCKS: usize = 32;
 /// head. The quarantine of the debug mode is left out: its blocks are live for the heap.
 ///
 /// ```text
-/// 1  allocations = filled + adopted + frees - flushed - cached    what this heap's threads were served: never below 0
+/// 1  allocations = filled + adopted + frees - flushed - cached    blocks served to this heap's threads, never below 0
 /// 2  pools * blocks of a pool = filled - flushed - collected + free    free: bits of the free map in this heap's pools
 /// 3  waiting = remote_frees - adopted - collected    over all heaps: in remote maps and in foreign magazines
 /// ```
-/// Class equations 1 and 2 hold whenever no blocks of the heap are under way. Debug builds execute them before each
-/// search for wholly free pools, and `check_heap` sums 2 and 3 over all heaps.
+/// Class equations 1 and 2 hold whenever no blocks of the heap are under way. Debug builds check them before each
+/// search for wholly free pools, and `check_heap` checks the sums of 2 and of 3 over all heaps.
 pub(crate) struct ClassState {
     /// Top of the previous magazine: full, empty, or absent.
     pub(super) previous: WatchedPtr<Slot>,
     pub(crate) depot: Depot,
     /// Top of the foreign magazine, with blocks of other heaps that this heap's thread freed; absent at first.
     pub(crate) foreign: WatchedPtr<Slot>,
-    /// The top at which the foreign magazine counts as full: with all the blocks it has slots for if blocks are handed
-    /// round, else with at most [`FOREIGN_BLOCKS`].
+    /// The top at which the foreign magazine counts as full. If blocks are handed round, it is full with as many blocks
+    /// as any magazine of the class; else with no more than [`FOREIGN_BLOCKS`].
     pub(super) foreign_full: Cell<*mut Slot>,
     /// Number of blocks that the next fill asks for.
     pub(super) next_fill: Cell<u32>,
@@ -41,7 +41,7 @@ pub(crate) struct ClassState {
     pub(super) chances: Cell<u32>,
     /// Upper bound for the number of blocks of other heaps in the loaded magazine, the previous one and the depot.
     pub(crate) cached_foreign: WatchedU32,
-    /// Whether threads hand blocks of this class round. Then the foreign magazine is used to its whole length.
+    /// Whether threads hand blocks of this class round. Then the foreign magazine is used up to its capacity.
     pub(super) goes_round: Cell<bool>,
     /// The class's pools with blocks in the free map.
     pub(super) partial: PoolList,
@@ -51,7 +51,7 @@ pub(crate) struct ClassState {
     pub(crate) filled: Counter,
     /// Blocks of this heap moved back to pools by its own thread, in all.
     pub(crate) flushed: Counter,
-    /// Blocks of this heap that others freed and it has collected, in all.
+    /// Blocks of this heap that other threads freed and the heap has collected, in all.
     pub(crate) collected: Counter,
     /// Blocks of other heaps that this heap's thread freed, in all. For a private heap: blocks of this heap that
     /// threads freed without its lock.
@@ -111,7 +111,7 @@ impl ClassState {
         core::ptr::eq(self.foreign(), self.foreign_full.get())
     }
 
-    /// Marks the blocks of the class as handed round. The next foreign magazine is then used to its whole length.
+    /// Marks the blocks of the class as handed round. The next foreign magazine is then used up to its capacity.
     #[cfg(test)]
     pub(crate) fn let_go_round(&self) {
         self.goes_round.set(true);

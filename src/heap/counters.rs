@@ -1,4 +1,5 @@
-//! Counters of a heap that belong to no class: for the backend, and for the quarantine of the debug mode.
+//! Counters of a heap besides those of [`ClassState`](super::class_state::ClassState): for the backend, and for the
+//! quarantine of the debug mode.
 
 use crate::sync::{AtomicU64, Counter};
 use core::sync::atomic::Ordering;
@@ -19,16 +20,16 @@ pub(crate) struct LargeCounters {
 }
 
 /// Counts of large blocks in the quarantine of the [debug mode](crate::debug): those that one heap's threads have put
-/// in minus those that they have taken out. `bytes` includes everything that the debug mode puts around the program's
-/// bytes. Relaxed: each figure stands for itself. Added to with `fetch_add`, because all threads without a heap share
-/// one of these.
+/// in minus those that they have taken out. All threads without a heap share one `LargeInQuarantine`, so figures are
+/// added with `fetch_add`. Relaxed: each figure stands for itself. `bytes` includes everything that the debug mode puts
+/// around the program's bytes.
 pub(crate) struct LargeInQuarantine {
     pub(super) blocks: AtomicU64,
     pub(super) bytes: AtomicU64,
 }
 
 impl LargeInQuarantine {
-    /// Adds one block of this many bytes, or takes one away.
+    /// Adds a block of this many bytes if `change` is 1, and takes one away if it is -1.
     pub(crate) fn add(&self, change: i64, bytes: usize) {
         self.blocks.fetch_add(change as u64, Ordering::Relaxed);
         self.bytes.fetch_add((change * bytes as i64) as u64, Ordering::Relaxed);
@@ -40,7 +41,8 @@ impl LargeInQuarantine {
     }
 }
 
-/// Blocks of one class in the quarantine, counted as in [`LargeInQuarantine`].
+/// Counts of blocks of one class in the quarantine, as in [`LargeInQuarantine`]. `remote` counts those that other heaps
+/// own.
 pub(super) struct SmallInQuarantine {
     pub(super) blocks: AtomicU64,
     pub(super) remote: AtomicU64,
@@ -59,14 +61,14 @@ impl LargeCounters {
         }
     }
 
-    /// Counts a block of this many bytes that was served. `add` adds to a counter.
+    /// Counts a block of this many bytes that was served. `add` is [`Counter::add`] or [`Counter::add_shared`].
     #[inline]
     pub(crate) fn count_allocation(&self, bytes: usize, add: fn(&Counter, usize)) {
         add(&self.allocations, 1);
         add(&self.bytes_in, bytes);
     }
 
-    /// Counts a block of this many bytes that was freed.
+    /// Counts a block of this many bytes that was freed. `add` is [`Counter::add`] or [`Counter::add_shared`].
     #[inline]
     pub(crate) fn count_free(&self, bytes: usize, add: fn(&Counter, usize)) {
         add(&self.frees, 1);

@@ -2,7 +2,7 @@
 
 use crate::geometry::CLASSES;
 
-/// What the threads of a heap have done since the heap was made.
+/// Counts of all requests of a heap's threads since the heap was made.
 #[derive(Clone, Copy)]
 pub(crate) struct Counts {
     /// Allocations, frees, and remote frees of each class.

@@ -12,7 +12,7 @@ use core::mem::MaybeUninit;
 struct NewlyFreeWords {
     words: [MaybeUninit<u32>; SLOTS],
     length: usize,
-    /// Blocks of other heaps in the flush, which were posted instead.
+    /// Number of blocks in the flush that other heaps own. They were posted instead.
     foreign_blocks: usize,
 }
 
@@ -42,7 +42,8 @@ impl OwnedHeap<'_> {
         bottom(top, class)
     }
 
-    /// Sets the bits of blocks in the free map. There are no more blocks than a magazine has slots.
+    /// Moves blocks back to their pools: sets their bits in the free map. Posts those that other heaps own. `blocks`
+    /// has at most as many blocks as a magazine has slots.
     pub(super) fn flush(self, class: SizeClass, blocks: &[Slot]) {
         let Some(oldest) = blocks.last() else { return };
         let base = self.region.base().addr().get();

@@ -31,10 +31,10 @@ use crate::geometry::{CLASS_STEP, SizeClass};
 use crate::heap::magazine;
 use crate::region::{CombinedFrees, Tag};
 
-/// Number of chances to adopt for each one that is not taken (Foreign invariant 4).
+/// A chance to adopt is not taken if its number is a multiple of this constant (Foreign invariant 4).
 const ADOPTED_IN_A_ROW: u32 = 8;
 
-/// Number of words that are combined at a time.
+/// Number of words of the remote map for which frees are combined at a time.
 const COMBINED: usize = 8;
 
 /// Puts a block onto the foreign magazine, which must have room.
@@ -97,8 +97,8 @@ impl OwnedHeap<'_> {
         state.set_foreign(empty, class);
     }
 
-    /// Makes the foreign magazine the previous one, if it is full and the previous one is empty. Returns false if it
-    /// does not: the condition does not hold, or the blocks were posted instead (Foreign invariant 4).
+    /// Makes the foreign magazine the previous one, if it is at its capacity and the previous one is empty. Returns
+    /// false if it does not: the condition does not hold, or the blocks were posted instead (Foreign invariant 4).
     pub(super) fn adopt_full(self, class: SizeClass) -> bool {
         let state = self.class(class);
         let (foreign, previous) = (state.foreign(), state.previous());

@@ -5,13 +5,12 @@ use crate::geometry::{CLASS_STEP, CLASSES, POOL_BYTES, SMALL_MAX, SizeClass};
 use crate::region::{HEAD_BYTES, HeapKind, Region, SAMPLING, Tag, is_owner_of, owner};
 use crate::sync::{AtomicU32, Ordering};
 use core::ptr::NonNull;
-use static_assertions::{const_assert, const_assert_eq};
+use static_assertions::assert_eq_size;
 
-const_assert_eq!(size_of::<Head>(), HEAD_BYTES);
-// The two fronts of a heap do not overlap.
-const_assert!(size_of::<Front>() <= SAMPLING);
+assert_eq_size!(Head, [u8; HEAD_BYTES]);
+const _: () = assert!(size_of::<Front>() <= SAMPLING, "the two fronts of a heap do not overlap");
 // The fields before the heads share one cache line of 64 bytes with the heads of 0 and 8 bytes.
-const_assert_eq!(core::mem::offset_of!(Front, heads), 32);
+const _: () = assert!(core::mem::offset_of!(Front, heads) == 32, "the heads begin half a cache line behind the front");
 
 /// The fields that the fast paths read.
 ///
@@ -100,7 +99,7 @@ impl Front {
         self.owner == DETOUR
     }
 
-    /// Whether this is the front of threads whose heap lies beside it.
+    /// Whether this is the front that [`bypass`](Self::bypass) makes.
     #[inline]
     pub(crate) fn is_bypass(&self) -> bool {
         self.owner == BYPASS
@@ -128,7 +127,7 @@ impl Front {
         let tags = unsafe { self.tags.unwrap_unchecked() };
         // SAFETY: there are as many tags as the region has pools.
         let tag = unsafe { tags.add(offset / POOL_BYTES) };
-        // SAFETY: the pointer is into the table, which lives for ever.
+        // SAFETY: the pointer points into the table, which lives for ever.
         let tag = unsafe { tag.as_ref() };
         // Relaxed: the pool of a live block has had its tag since before the block was handed out.
         Tag::of_bits(tag.load(Ordering::Relaxed))
@@ -196,5 +195,5 @@ impl Front {
 /// The owner in the front of a detour. No heap has it: the lowest bits of a heap's owner are 0.
 const DETOUR: usize = 1;
 
-/// The owner in the front of threads whose heap lies beside it. No heap has it.
+/// The owner in the front that [`Front::bypass`] makes. No heap has it.
 const BYPASS: usize = 2;

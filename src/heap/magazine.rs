@@ -34,7 +34,7 @@ const MOST_BLOCKS: usize = SLOTS - 1;
 /// first.
 const LOADED_BYTES: usize = 8 * 1024;
 
-/// An array of cached blocks. Their number follows from the top and the class, which the magazine does not hold.
+/// An array of cached blocks. Their number follows from the top and the class; the magazine itself holds neither.
 #[repr(C, align(1024))]
 pub(crate) struct Magazine {
     slots: [Slot; SLOTS],
@@ -82,7 +82,7 @@ pub(crate) fn count(top: *mut Slot, class: SizeClass) -> usize {
     if is_absent(top) { 0 } else { (bottom(top, class).addr() - top.addr()) / size_of::<Slot>() }
 }
 
-/// Makes a magazine, given by any top in it, an empty one of this class; returns its top.
+/// Makes an empty magazine of this class out of the one that `top` lies in. Returns its top.
 ///
 /// # Safety
 /// * The caller owns the magazine, which holds no block.
@@ -195,8 +195,8 @@ pub(crate) const DEPOT_SLOTS: usize = 16;
 
 /// Most bytes of blocks in the depot of a class. The depot of a class of small blocks holds less, because it has only
 /// [`DEPOT_SLOTS`] slots. A larger depot saves little more work, and costs locality: its blocks come out in the order
-/// of their frees, while a fill hands blocks out in the order of their addresses. `docs/performance.md` has the
-/// figures.
+/// of their frees, while a fill hands blocks out in the order of their addresses. `docs/internals/notebook.md`
+/// has the figures.
 const DEPOT_BYTES: usize = 64 * 1024;
 
 /// The full magazines of one class: a ring, oldest first.

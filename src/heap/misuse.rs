@@ -7,7 +7,7 @@ use crate::region::{PoolId, Slot, Tag};
 use crate::sync::Ordering;
 
 impl Heap {
-    /// The word of the maps, and the bit in it, of the block at an offset.
+    /// The index of the word in the maps and the bit in this word, for the block at an offset.
     #[inline]
     pub(crate) fn word_and_bit(offset: usize) -> (u32, u64) {
         ((offset / WORD_BYTES) as u32, 1 << (offset / CLASS_STEP % 64))

@@ -36,7 +36,7 @@ impl OwnedHeap<'_> {
     }
 
     /// Whether to search for wholly free pools before another arena is taken. A search visits every partly used pool.
-    /// So it must be paid for: by two frees for each pool, or by growth of the heap by an eighth.
+    /// So it must be paid for: by two frees for each pool, or by one free and growth of the heap by an eighth.
     fn is_search_worthwhile(self) -> bool {
         let (since, pools) = (self.own.since_search.get(), self.own.pools.get());
         since.freed_blocks >= 2 * pools.max(1)
@@ -44,8 +44,8 @@ impl OwnedHeap<'_> {
     }
 
     /// Searches for wholly free pools if half of the bytes of the heap's pools have been freed since the last search.
-    /// So a thread that frees much gives arenas to others. A heap with no more pools than one arena has searches only
-    /// when it needs a pool.
+    /// So a thread that frees much gives arenas to others. A heap of at most [`POOLS_PER_ARENA`] pools does not search
+    /// here; it searches only when it needs a pool.
     pub(super) fn search_if_much_was_freed(self, supply: &impl Supply) {
         let pools = self.own.pools.get();
         if pools > POOLS_PER_ARENA && self.own.since_search.get().freed_bytes >= pools * (POOL_BYTES / 2) {
@@ -53,7 +53,7 @@ impl OwnedHeap<'_> {
         }
     }
 
-    /// Gives wholly free pools back to their arenas, and all wholly free arenas but one to `supply`.
+    /// Gives wholly free pools back to their arenas, and all wholly free arenas except one to `supply`.
     pub(super) fn search_wholly_free_pools(self, supply: &impl Supply) {
         self.own.since_search.set(CountsSinceSearch::default());
         for class in SizeClass::all() {
@@ -71,7 +71,7 @@ impl OwnedHeap<'_> {
         self.give_arenas(supply, 1);
     }
 
-    /// Gives all wholly free arenas but `keep` of them to `supply`.
+    /// Gives all wholly free arenas except `keep` of them to `supply`.
     pub(super) fn give_arenas(self, supply: &impl Supply, keep: usize) {
         while let Some(arena) = self.own.arenas.take_wholly_free(&self.region, keep) {
             supply.give_arena(&self.region, arena);

@@ -26,7 +26,7 @@ impl Heap {
 }
 
 impl OwnedHeap<'_> {
-    /// Posts blocks that share a word to the owner of their pool.
+    /// Posts the blocks of one word to the owner of their pool.
     pub(super) fn post(self, class: SizeClass, ready: CombinedFrees) {
         let region = &self.region;
         let owner = || {

@@ -3,8 +3,8 @@
 //! The bytes up to the next sample are drawn from an exponential distribution, so that samples are a Poisson process
 //! over the bytes asked for, as in tcmalloc (`sampler.h`), jemalloc (`prof_sample_threshold_update`) and Go
 //! (`nextSample` in `malloc.go`). The chance that a request of `s` bytes is sampled is `1 - exp(-s / mean)`. So a
-//! sampled request stands for `1 / (1 - exp(-s / mean))` requests of its size. Sums of these are right on average, for
-//! any sizes.
+//! sampled request stands for `1 / (1 - exp(-s / mean))` requests of its size. Sums of such numbers are right on
+//! average, for any sizes.
 
 use core::cell::Cell;
 

@@ -10,7 +10,7 @@ use crate::region::END;
 /// Most words of remote frees that a parked heap collects when it settles: as many as sixteen arenas have.
 const COLLECTED_BY_SETTLING: usize = 16 * 512;
 
-/// Pools that the search of a settling heap may visit for each block freed since the last search.
+/// Number of pools that the search of a settling heap may visit for each block freed since the last search.
 const POOLS_LOOKED_AT_A_FREE: usize = 8;
 
 impl OwnedHeap<'_> {

@@ -7,8 +7,9 @@
 //! thread that has taken it off a list of parked heaps, the holder of the stragglers' lock (Shared invariant 2), or the
 //! user of a private heap's handle (Private invariant 1). The owner alone writes `own`, `classes`, the magazines, and
 //! the table entries that Region invariant 2 gives to the heap. There is one exception: other threads add to
-//! `remote_frees` of a private heap's class. Other threads touch only atomics and fields that never change. The figures
-//! that they read for statistics are relaxed, with one writer each: each figure stands for itself.
+//! `remote_frees` of a private heap's class. Other threads touch only atomics and fields that never change. Apart
+//! from the exception, the figures of `own` and `classes` that they read for statistics have one writer each. All are
+//! relaxed: each figure stands for itself.
 //! Heap invariant 2: `front` is complete before another thread can see the heap. Afterwards only its heads change.
 
 use super::class_state::ClassState;
@@ -31,9 +32,6 @@ use core::ops::Deref;
 use core::ptr::NonNull;
 use core::sync::atomic::{Ordering, compiler_fence};
 use crossbeam_utils::CachePadded;
-use static_assertions::const_assert;
-#[cfg(feature = "profile")]
-use static_assertions::const_assert_eq;
 
 /// Counts since the last search of a heap for wholly free pools.
 #[derive(Clone, Copy, Default)]
@@ -49,25 +47,25 @@ pub(super) struct CountsSinceSearch {
 /// The part of a heap that belongs to no single class. Only its owner writes it.
 pub(super) struct OwnerPart {
     pub(super) arenas: Arenas,
-    /// Empty magazines, each linked to the next by its slot 0.
+    /// The first of the empty magazines, else null. Slot 0 of each is the link to the next.
     pub(super) spare: WatchedPtr<Slot>,
-    /// Pools that have a class.
+    /// Number of pools that have a class.
     pub(super) pools: WatchedUsize,
-    /// Since the last search for wholly free pools.
+    /// Counts since the last search for wholly free pools.
     pub(super) since_search: Cell<CountsSinceSearch>,
-    /// Words taken off the pending list and not collected yet.
+    /// The first word taken off the pending list and not collected yet, else [`END`].
     pub(super) taken: WatchedU32,
-    /// The counts of the heap's earlier threads.
+    /// The counts of the heap's earlier threads or handles.
     pub(super) counts_at_start: Cell<Counts>,
     /// Number of times that the heap still does without a magazine, after there was no memory for one.
     pub(super) wait: Cell<u32>,
     /// Above 0 while blocks are under way between pools, magazines and other heaps. A thread that looks at all of those
-    /// may then miss a block. It may also find a block in a magazine that another thread has already got.
+    /// may then miss a block. It may also find a block in a magazine although another thread has got it.
     pub(super) moves: WatchedU32,
     /// Decides which requests are sampled.
     #[cfg(feature = "profile")]
     pub(super) sampler: Sampler,
-    /// Whether blocks are cached. The stragglers' heap caches none, since its caller changes with every call.
+    /// Whether the heap caches blocks. The stragglers' heap caches none, because its caller changes with every call.
     pub(super) has_magazines: Cell<bool>,
 }
 
@@ -98,10 +96,10 @@ pub(crate) struct Heap {
 }
 
 // README.md promises that a heap takes three pages of 4 KiB.
-const_assert!(size_of::<Heap>() <= 3 * 4096);
+const _: () = assert!(size_of::<Heap>() <= 3 * 4096, "a heap takes at most three pages of 4 KiB");
 
 #[cfg(feature = "profile")]
-const_assert_eq!(offset_of!(Heap, front), SAMPLING);
+const _: () = assert!(offset_of!(Heap, front) == SAMPLING, "Front invariant 2: the distance of the two fronts");
 
 // SAFETY: Heap invariant 1: other threads touch only atomics and fields that never change. The shared lock guards
 // `parked_next`.
@@ -117,7 +115,7 @@ impl Heap {
         let place = region.heap::<Self>(index);
         let heap = place.as_ptr();
         // Written field by field: a whole heap would not fit on the stack of a small thread.
-        // SAFETY: the caller promises that the place is open, fresh and unused; so for each line below.
+        // SAFETY: the caller promises that the place is open, fresh and unused. This holds for each write below too.
         unsafe { (&raw mut (*heap).front).write(Front::new(region, index, kind)) };
         #[cfg(feature = "profile")]
         {
@@ -283,7 +281,7 @@ impl Heap {
         &self.own.arenas
     }
 
-    /// Pools that have a class.
+    /// Number of pools that have a class.
     pub(crate) fn pools(&self) -> usize {
         self.own.pools.get()
     }
@@ -339,7 +337,7 @@ impl OwnedHeap<'_> {
         in_this_order();
     }
 
-    /// Ends what [`begin_move`](Self::begin_move) began.
+    /// Ends the move that [`begin_move`](Self::begin_move) began.
     #[inline(always)]
     pub(super) fn end_move(self) {
         in_this_order();

@@ -1,9 +1,11 @@
-//! The large blocks that were served while the finder was armed, and those that are samples of the profiler: a table by
-//! address, beside the heap as all tables are.
+//! The index of large blocks: a table by address, in memory of its own.
 //!
-//! Index invariant 1: the holder of the lock alone touches the table, and asks the allocator for no memory meanwhile.
-//! Index invariant 2: a block that is in the table is live: it comes in after the backend has served it, and goes out
-//! before the backend gets it back. So whoever holds the lock may read it.
+//! It has the blocks that were served while the leak finder was armed (in debug mode it always is), and the samples of
+//! the profiler.
+//!
+//! Index invariant 1: only the holder of the lock touches the table. Meanwhile it asks the allocator for no memory.
+//! Index invariant 2: a block in the table is live. It is put in after the backend has served it, and taken out before
+//! the backend gets it back. So the holder of the lock may read the block.
 
 #[cfg(feature = "profile")]
 use super::table::Sample;
@@ -18,35 +20,36 @@ use crate::traces::TRACES;
 use core::ptr::{self};
 use core::sync::atomic::{AtomicBool, Ordering};
 
-/// What the index knows of an address.
+/// Answer of the index about an address.
 pub(crate) enum Lookup {
-    /// A block of so many bytes begins there.
+    /// A block of this many bytes begins at the address.
     Block(usize),
-    /// It lies in the block that begins at this address.
+    /// The address lies inside the block that begins here.
     Inside(usize),
-    /// It is no part of a block.
+    /// The address lies in no block of the index.
     None,
-    /// Nobody can say: blocks are missing from the index of this process.
+    /// Unknown: a fork has lost blocks of the index of this process.
     Lost,
 }
 
-/// The table with its lock, and whether it is kept at all.
+/// The table behind its lock, and flags that say whether it is in use.
 pub(crate) struct Index {
-    /// Relaxed: a block that is served while it changes may be missed, and is part of the roots then.
+    /// Whether all large blocks are noted. Relaxed: a block that is served while the flag changes may be missing in the
+    /// table, and then counts as a root.
     is_armed: AtomicBool,
-    /// Whether there may be any block in it. Relaxed: as above.
+    /// Whether the table may have blocks. Relaxed: as above.
     is_in_use: AtomicBool,
     #[cfg(feature = "profile")]
     samples: Samples,
     table: LockCell<AddressTable>,
-    /// Whether a fork has come in the middle of a change: blocks may be missing. Relaxed: under the lock.
+    /// Whether a fork came in the middle of a change, so that blocks may be missing. Relaxed: used under the lock.
     is_lost: AtomicBool,
 }
 
-/// The large blocks, while the leak finder is armed, and those that are samples.
+/// The index of the process.
 pub(crate) static LARGE: Index = Index::new();
 
-/// The table in the hands of the lock's holder.
+/// Access to the table, for the holder of the lock.
 pub(crate) struct IndexGuard<'a> {
     table: LockCellGuard<'a, AddressTable>,
     #[cfg(feature = "profile")]
@@ -65,18 +68,18 @@ impl Index {
         }
     }
 
-    /// From now on all large blocks are noted.
+    /// Begins to note all large blocks.
     pub(crate) fn arm(&self) {
         self.is_armed.store(true, Ordering::Relaxed);
         self.use_it();
     }
 
-    /// From now on some large blocks may be noted.
+    /// Declares that blocks may be noted from now on.
     pub(crate) fn use_it(&self) {
         self.is_in_use.store(true, Ordering::Relaxed);
     }
 
-    /// Whether any large block may be noted.
+    /// Whether large blocks may have been noted.
     #[inline]
     pub(crate) fn is_in_use(&self) -> bool {
         self.is_in_use.load(Ordering::Relaxed)
@@ -87,11 +90,11 @@ impl Index {
         self.is_armed.load(Ordering::Relaxed)
     }
 
-    /// Takes the lock. In the child of a fork the table is given up if another thread was just changing it: its blocks
-    /// are part of the roots there.
+    /// Waits for the lock and takes it. In the child of a fork, the table is given up if another thread held the lock
+    /// at the fork. The blocks that it had count as roots there.
     pub(crate) fn hold(&self) -> IndexGuard<'_> {
         let table = self.table.hold(|table| {
-            // Not dropped: it may have been in the middle of being replaced.
+            // Not dropped: the other thread may have been replacing its memory.
             core::mem::forget(core::mem::replace(table, AddressTable::new()));
             self.is_lost.store(true, Ordering::Relaxed);
         });
@@ -102,14 +105,15 @@ impl Index {
         }
     }
 
-    /// Notes a block that the backend has served. `None` if there was no memory for that.
+    /// Notes a block that the backend has served. Returns `None` if there is no memory for that.
     #[cold]
     #[inline(never)]
     pub(crate) fn insert(&self, start: *mut u8, bytes: usize) -> Option<()> {
         self.put(LargeBlock { start: start.expose_provenance(), bytes, sample: None })
     }
 
-    /// Notes a block that the backend has served and that is a sample, and counts it. `None` as above.
+    /// Notes a block that the backend has served as a sample, and adds the sample to the counts of its backtrace.
+    /// Returns `None`, and counts nothing, without memory.
     #[cfg(feature = "profile")]
     pub(crate) fn insert_sample(&self, start: *mut u8, bytes: usize, sample: Sample) -> Option<()> {
         let mut held = self.hold();
@@ -118,12 +122,12 @@ impl Index {
         Some(())
     }
 
-    /// Notes a block as it was noted before. `None` as above.
+    /// Notes a block, and its sample without counting the sample again. Returns `None` without memory.
     pub(crate) fn put(&self, large: LargeBlock) -> Option<()> {
         self.hold().put(large)
     }
 
-    /// What is known of an address. Looks at all blocks unless one begins there.
+    /// Looks an address up. Goes through all noted blocks, unless one begins at the address.
     pub(crate) fn look_up(&self, address: usize) -> Lookup {
         let held = self.hold();
         if let Some(large) = held.table.block(address) {
@@ -136,7 +140,7 @@ impl Index {
         }
     }
 
-    /// What the block that begins there stands for, if it is a sample.
+    /// The sample that the block at `start` is, if it is one.
     #[cfg(feature = "profile")]
     pub(crate) fn sample_of(&self, start: *mut u8) -> Option<Sample> {
         if self.samples.of(start.addr()).value() == 0 {
@@ -145,12 +149,12 @@ impl Index {
         self.hold().table.block(start.addr())?.sample
     }
 
-    /// Forgets a block that the backend is about to get back; returns its bytes, if it was noted.
+    /// Takes out a block that the backend is about to get back. Returns its bytes, if it was noted.
     pub(crate) fn remove(&self, start: *mut u8) -> Option<usize> {
         self.take_out(start).map(|large| large.bytes)
     }
 
-    /// As [`remove`](Self::remove), but that all is returned that was known of the block.
+    /// Takes out a block, as [`remove`](Self::remove) does. Returns all that was noted of it.
     pub(crate) fn take_out(&self, start: *mut u8) -> Option<LargeBlock> {
         #[cfg(feature = "profile")]
         if !self.is_armed() && self.samples.of(start.addr()).value() == 0 {
@@ -160,9 +164,11 @@ impl Index {
     }
 }
 
-/// How many samples there are for each hash of an address, so that most frees need not look them up under the lock.
+/// Numbers of samples, by a hash of their addresses. While the leak finder is not armed, most frees find 0 here and do
+/// not take the lock.
 ///
-/// Written by the lock's holder. Relaxed: who frees a block got it from the thread that noted it, by what orders both.
+/// The holder of the lock writes. Relaxed: the thread that frees a block got it from the thread that noted it, and the
+/// hand-over orders the two.
 #[cfg(feature = "profile")]
 struct Samples([Counter; 1 << Self::BITS]);
 
@@ -198,7 +204,7 @@ impl IndexGuard<'_> {
         Some(removed)
     }
 
-    /// The samples among the blocks: their bytes, and what they stand for. `None` without memory.
+    /// Bytes and sample of each block that is a sample. `None` without memory.
     #[cfg(feature = "profile")]
     pub(crate) fn samples(&self) -> Option<MappedSlice<(usize, Sample)>> {
         let mut samples = MappedSlice::new();
@@ -210,7 +216,7 @@ impl IndexGuard<'_> {
         Some(samples)
     }
 
-    /// All blocks, by address. `None` without memory.
+    /// All blocks, sorted by address. `None` without memory.
     pub(crate) fn sorted(&self) -> Option<MappedSlice<LargeBlock>> {
         let mut sorted = MappedSlice::new();
         for large in self.table.iter() {
@@ -220,37 +226,39 @@ impl IndexGuard<'_> {
         Some(sorted)
     }
 
-    /// Where the table lies.
+    /// Start and end address of the memory of the table.
     pub(crate) fn range(&self) -> (usize, usize) {
         self.table.entries.range()
     }
 }
 
-/// Takes a large block out of the index, and wipes it for the leak finder: the block no longer holds what it points to.
+/// Takes a large block out of the index. If the leak finder is armed, also wipes the block: its pointers must not make
+/// other blocks look reachable once it is freed.
 ///
 /// # Safety
 /// * The caller owns the block.
 #[cold]
 #[inline(never)]
 pub(crate) unsafe fn forget_large(block: *mut u8) {
-    /// From so many bytes on, pages are given back instead: the program may never have touched most of them.
+    /// From this size on, the whole pages of a block are given back to the system instead of overwritten: the program
+    /// may never have touched most of them.
     const SPARSE: usize = 32 * 1024;
     if let (Some(bytes), true) = (LARGE.remove(block), LARGE.is_armed()) {
         let (before, pages) = pages_within(block.addr(), bytes, os::page_bytes());
         // SAFETY: whole pages inside a block that the caller owns.
         let is_given_back = bytes >= SPARSE && unsafe { os::give_back(block.wrapping_add(before), pages) };
         let (first, rest) = if is_given_back { (before, bytes - before - pages) } else { (bytes, 0) };
-        // SAFETY: the index says that so many were asked for, and the caller owns them.
+        // SAFETY: the index says that the block has at least `first` bytes, and the caller owns it.
         unsafe { ptr::write_bytes(block, 0, first) };
-        // SAFETY: as above, the end of it.
+        // SAFETY: as above; these are the last bytes of the block.
         unsafe { ptr::write_bytes(block.wrapping_add(bytes - rest), 0, rest) };
-        // Else the compiler would leave out what nobody reads before the block is freed.
+        // Otherwise the compiler would leave the writes out: nothing reads the block before it is freed.
         core::hint::black_box(block);
     }
 }
 
-/// Bytes of a block before the first page that begins in it, and bytes of the whole pages from there on. All of the
-/// block lies before, if no page begins in it: one may be larger.
+/// Bytes of a block before the first page that begins in it, and bytes of the whole pages from there on. If no page
+/// begins in the block, which may be smaller than a page, the first number is all its bytes.
 fn pages_within(address: usize, bytes: usize, page: usize) -> (usize, usize) {
     let before = (address.next_multiple_of(page) - address).min(bytes);
     (before, (bytes - before) & !(page - 1))

@@ -12,11 +12,11 @@ pub(crate) struct LargeBlock {
     pub(crate) sample: Option<Sample>,
 }
 
-/// What a sampled block stands for.
+/// A sample: the backtrace of a block, and its weight.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Sample {
     pub(crate) trace: TraceId,
-    /// So many blocks like this one.
+    /// Number of blocks like this one that the sample stands for.
     pub(crate) weight: f64,
 }
 
@@ -25,9 +25,9 @@ const FREE: usize = 0;
 /// Words of an entry.
 pub(super) const WORDS: usize = 4;
 
-/// Open addressing, at most half full.
+/// A hash table with open addressing, at most half full.
 pub(super) struct AddressTable {
-    /// Start, bytes, trace and weight, one behind the other.
+    /// Four words for each place: start, bytes, trace and weight.
     pub(super) entries: MappedSlice<u64>,
     pub(super) used: usize,
 }
@@ -41,7 +41,8 @@ impl AddressTable {
         self.entries.len() / WORDS
     }
 
-    /// Where a block is, or would be. The table must have a free place.
+    /// The place of the block that begins at `start`, else the free place where it would go. The table must have a free
+    /// place.
     fn place(&self, start: usize) -> usize {
         let mask = self.places() - 1;
         let mut place = (start >> 4).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 20 & mask;
@@ -55,7 +56,7 @@ impl AddressTable {
         self.entries[WORDS * place] as usize
     }
 
-    /// The block at a place, unless that is free.
+    /// The block at a place. `None` if the place is free.
     fn at(&self, place: usize) -> Option<LargeBlock> {
         let [start, bytes, trace, weight] = self.entries[WORDS * place..][..WORDS] else { return None };
         let sample = TraceId::new(trace as u32).map(|trace| Sample { trace, weight: f64::from_bits(weight) });
@@ -70,7 +71,8 @@ impl AddressTable {
         self.entries[WORDS * place..][..WORDS].copy_from_slice(&entry);
     }
 
-    /// Adds a block. `None`, and it is not there, without memory.
+    /// Adds a block, in place of one with the same start. Returns `None`, and changes nothing, if there is no memory
+    /// for it.
     pub(super) fn insert(&mut self, large: LargeBlock) -> Option<()> {
         if (self.used + 1) * 2 > self.places() {
             self.grow()?;
@@ -92,7 +94,7 @@ impl AddressTable {
         Some(())
     }
 
-    /// The block that begins there.
+    /// The block that begins at `start`, if it is in the table.
     pub(super) fn block(&self, start: usize) -> Option<LargeBlock> {
         if self.used == 0 {
             return None;
@@ -100,7 +102,7 @@ impl AddressTable {
         self.at(self.place(start))
     }
 
-    /// Returns what was known of the block.
+    /// Takes out the block that begins at `start`. Returns its entry, if there was one.
     pub(super) fn remove(&mut self, start: usize) -> Option<LargeBlock> {
         if self.used == 0 {
             return None;
@@ -108,7 +110,8 @@ impl AddressTable {
         let hole = self.place(start);
         let removed = self.at(hole)?;
         self.used -= 1;
-        // Those behind it that could not lie where they belong come forward.
+        // A block behind the hole may lie there only because the places before it were taken. So each block up to the
+        // next free place is put in again.
         let mask = self.places() - 1;
         self.set(hole, None);
         let mut next = (hole + 1) & mask;
@@ -126,8 +129,8 @@ impl AddressTable {
     }
 }
 
-/// A set of blocks that one thread keeps, in memory of its own. It leads to none of them: it holds the addresses'
-/// complements.
+/// A set of blocks that one thread keeps, in memory of its own. It holds the complements of the addresses, so the leak
+/// finder finds no pointers to the blocks there.
 pub(crate) struct BlockSet {
     table: AddressTable,
     is_whole: bool,
@@ -138,7 +141,7 @@ impl BlockSet {
         Self { table: AddressTable::new(), is_whole: true }
     }
 
-    /// Adds a block. Without memory the set is no longer whole.
+    /// Adds a block. If there is no memory for it, the set is no longer whole.
     pub(crate) fn insert(&mut self, block: *mut u8) {
         self.is_whole &= self
             .table
@@ -159,7 +162,7 @@ impl BlockSet {
         self.table.used == 0
     }
 
-    /// Whether none is missing for want of memory.
+    /// Whether the set has every block that was added: there was always memory for it.
     pub(crate) fn is_whole(&self) -> bool {
         self.is_whole
     }

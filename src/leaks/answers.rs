@@ -1,4 +1,4 @@
-//! What the search answers of single blocks: plain data.
+//! The answers of the search about single blocks, as plain data.
 
 use crate::figures::Address;
 use core::fmt::{self, Display, Formatter};
@@ -8,12 +8,12 @@ use core::fmt::{self, Display, Formatter};
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct LiveBlock {
-    /// Where it begins.
+    /// Address of its first byte.
     pub address: Address,
-    /// Its bytes: of a small block those of its size class, of a large one as requested. In debug mode, those requested
-    /// of any block.
+    /// Its size in bytes. For a small block, this is the size of its size class; for a large one, the requested size.
+    /// In debug mode it is the requested size for all blocks.
     pub bytes: u64,
-    /// In debug mode, its number: the first block of the process is 1. A block that was resized has a new one.
+    /// Its number in debug mode: the first block of the process is 1. A block that was resized has a new one.
     pub serial: Option<u64>,
 }
 
@@ -22,22 +22,23 @@ pub struct LiveBlock {
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct Referrer {
-    /// Where the word lies.
+    /// Address of the word.
     pub address: Address,
-    /// What it is part of.
+    /// The block or the memory that the word is part of.
     pub holder: Holder,
 }
 
-/// What a word that points into a block is part of.
+/// The block or the memory that contains a word.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub enum Holder {
     /// A live block.
     Block(LiveBlock),
-    /// The stack of the thread with this number, or its registers, or what lies in the same mapping: its thread-locals.
+    /// The mapping with the stack of the thread with this number. The thread's saved registers are on that stack, and
+    /// its thread-locals may be in the same mapping.
     Thread(u32),
-    /// A mapping: the end of its name, as in `/proc/self/maps`; empty if it has none.
+    /// Another mapping: the end of its name, as in `/proc/self/maps`. Empty if it has no name.
     Mapping(String),
 }
 

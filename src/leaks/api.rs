@@ -1,4 +1,4 @@
-//! What a program asks of the search, and tells it.
+//! The functions by which a program starts searches and sets them up.
 
 use super::answers::{LiveBlock, Referrer};
 use super::error::LeakError;
@@ -10,100 +10,107 @@ use crate::os::Output;
 use crate::process::options;
 use std::sync::{Mutex, PoisonError};
 
-/// Addresses that count as pointers. They need only lie here: a static is a root.
+/// The addresses that [`add_root`] was given. The search reads them here as pointers, because a static is a root.
 static ROOTS: Mutex<Vec<usize>> = Mutex::new(Vec::new());
 
-/// Searches for live blocks that nothing leads to.
+/// Searches for leaks: live blocks that nothing leads to.
 ///
-/// All other threads are stopped meanwhile; the [module](crate::leaks) says how, and what is not seen. The report's own
-/// memory is not in it, and does not make what it lists look held: addresses are kept in a form that is no pointer.
+/// All other threads are stopped during the search. The [module](crate::leaks) says how, and what the search does not
+/// see. The report does not list its own memory. It keeps addresses in a form that is no pointer, so the blocks that it
+/// lists do not look held.
 ///
-/// A block of a thread that is just in the middle of an operation of the allocator could look leaked: then the threads
-/// run on for a moment, and the search begins again.
+/// A block of a thread that is in the middle of an operation of the allocator could look leaked. In that case the
+/// threads run on for a moment, and the search begins again.
 ///
 /// # Errors
-/// A [`LeakError`], if the search is not possible.
+/// A [`LeakError`] if the search is not possible.
 pub fn find() -> Result<LeakReport, LeakError> {
     search::clear_stack();
     search::find()
 }
 
-/// Searches as [`find`] does, and keeps these blocks and those in a cycle with one.
+/// Searches as [`find`] does, and keeps in the report only `blocks` and the blocks of each cycle that has one of them.
 #[inline(always)]
 pub(crate) fn find_among(blocks: &BlockSet) -> Result<LeakReport, LeakError> {
     search::clear_stack();
     search::find_among(blocks)
 }
 
-/// The words that point into the block at `pointer`, or that it points into: in live blocks, and in all roots.
+/// Returns the words that point into a block, from live blocks and all roots. `pointer` may point to any byte of the
+/// block.
 ///
-/// As CPython's `gc.get_referrers`. Variables of the calling function are among them, and so may be copies of the
-/// pointer that they no longer need.
+/// Like CPython's `gc.get_referrers`. Variables of the calling function are among the words. Copies of the pointer that
+/// the function no longer needs may be, too.
 ///
 /// # Errors
-/// [`LeakError::NoBlock`], or that the search is not possible.
+/// [`LeakError::NoBlock`] if `pointer` points into no known block, another [`LeakError`] if the search is not possible.
 pub fn referrers<T: ?Sized>(pointer: *const T) -> Result<Vec<Referrer>, LeakError> {
-    // Before the stack is cleared: what the conversion leaves there would look like a referrer.
+    // Before the stack is cleared: the conversion may leave a copy of the address there, which would look like a
+    // referrer.
     let address = Address::from(pointer.addr());
     search::clear_stack();
     search::referrers(address)
 }
 
-/// The live blocks that the block at `pointer`, or that it points into, points to: each once, by address.
+/// Returns the live blocks that a block points to, each once, by address. `pointer` may point to any byte of the block.
 ///
-/// As CPython's `gc.get_referents`.
+/// Like CPython's `gc.get_referents`.
 ///
 /// # Errors
-/// [`LeakError::NoBlock`], or that the search is not possible.
+/// [`LeakError::NoBlock`] if `pointer` points into no known block, another [`LeakError`] if the search is not possible.
 pub fn referents<T: ?Sized>(pointer: *const T) -> Result<Vec<LiveBlock>, LeakError> {
     search::referents(Address::from(pointer.addr()))
 }
 
-/// All live blocks, by size and then by address: those of pools, and the large ones that are indexed.
+/// Returns all live blocks, by size and then by address: the blocks of pools, and the large blocks in the index.
 ///
-/// As they were at one moment, with all other threads stopped. The vector's own memory is not among them.
+/// The list shows one moment, in which all other threads were stopped. The vector's own memory is not in it.
 ///
 /// # Errors
-/// That the search is not possible.
+/// A [`LeakError`] if the search is not possible.
 pub fn live_blocks() -> Result<Vec<LiveBlock>, LeakError> {
     search::live_blocks()
 }
 
-/// From now on each large block is noted when it is served and when it is freed, so that a search looks at it as at a
-/// small one.
+/// Arms the finder: from now on it notes each large block when it is served and when it is freed, so that a search
+/// judges it like a small one.
 ///
-/// Costs a search in a table, under a lock, for each large request; small ones cost nothing more. A freed large block
-/// is overwritten, and one that grows is moved, so that what it held does not look held. It cannot be undone.
-/// `POOLMALLOC=leaks` arms the finder before the first request.
+/// This costs a search in a table, under a lock, for each large request; small ones cost nothing more. A freed large
+/// block is overwritten, and one that grows is moved, so that old content does not make blocks look held. The finder
+/// cannot be disarmed. `POOLMALLOC=leaks` arms it before the first request.
 pub fn arm() {
     LARGE.arm();
 }
 
-/// Has the block at `pointer`, or that it points into, count as reached, and what it leads to: for one that is held by
-/// a pointer which the finder cannot see.
+/// Makes a block and all blocks that it leads to count as reached. `pointer` may point to any byte of the block. This
+/// is for a block that is held by a pointer which the finder cannot see.
 ///
-/// Not for the child of a `fork` in which another thread was just here: it may wait for ever. [`remove_root`] ends it.
-/// A block that is freed meanwhile needs no root any more; what is served at its address counts as reached then.
+/// [`remove_root`] ends this. A block that is freed before that needs no root any more; a block that is served at its
+/// address afterwards counts as reached.
+///
+/// Do not call this or [`remove_root`] in the child of a `fork` if another thread was in one of them at that moment:
+/// the call may wait for ever.
 pub fn add_root<T: ?Sized>(pointer: *const T) {
-    // A pointer in a static is all that it takes.
+    // The finder reads this static as a root, so it is enough to store the address.
     ROOTS.lock().unwrap_or_else(PoisonError::into_inner).push(pointer.addr());
 }
 
-/// Ends one [`add_root`] of the same pointer. Whether there was one.
+/// Ends one [`add_root`] of the same pointer. Returns whether there was one.
 pub fn remove_root<T: ?Sized>(pointer: *const T) -> bool {
     let mut roots = ROOTS.lock().unwrap_or_else(PoisonError::into_inner);
     let Some(place) = roots.iter().position(|root| *root == pointer.addr()) else { return false };
     roots.swap_remove(place);
-    // What was there last lies behind the end now.
+    // The last address was moved, and its old copy lies behind the new end of the vector. A smaller block has no room
+    // for it.
     roots.shrink_to_fit();
     true
 }
 
-/// Has other threads stopped by this signal from now on, for a program that uses the usual one itself: the third from
-/// the last real-time signal.
+/// Chooses the signal by which other threads are stopped from now on. This is for a program that uses the default
+/// signal itself: the third from the last real-time signal.
 ///
-/// The program must not send it, wait for it, or change its action from the first search on. A search refuses a signal
-/// that has an action already.
+/// From the first search on, the program must not send the chosen signal, wait for it, or change its action. A search
+/// refuses a signal that already has an action.
 pub fn use_signal(signal: i32) {
     search::use_signal(signal);
 }

@@ -1,25 +1,26 @@
-//! Why a search found nothing out.
+//! Why a search failed.
 
 use core::error::Error;
 use core::fmt::{self, Display, Formatter};
 
-/// Why nothing was found out.
+/// Reason why a search failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum LeakError {
-    /// The finder works on Linux on x86-64 and aarch64, and this is another system.
+    /// The finder works on Linux on x86-64 and aarch64 only, and this is another system.
     Unsupported,
     /// There are no pools: the process runs under memcheck, no memory could be reserved, or nothing was allocated yet.
     NoPools,
-    /// The program has a handler of its own for this signal, by which threads were to be stopped: see
-    /// [`use_signal`](crate::leaks::use_signal).
+    /// The program has an action of its own for this signal, by which threads are stopped, or the signal cannot be
+    /// handled. [`use_signal`](crate::leaks::use_signal) chooses another one.
     SignalInUse(i32),
     /// A file below `/proc/self` cannot be read: `maps`, `mem` or `task`. Or `/proc` belongs to another PID namespace,
-    /// and numbers threads otherwise.
+    /// in which threads have other numbers. Or new threads kept the search waiting for more than 30 seconds.
     NoProc,
     /// The system gave no memory for the search.
     NoMemory,
-    /// The pointer leads to no live block that is known: of pools, or indexed.
+    /// The pointer points into no block that the search knows: neither a live block of a pool nor a large one in the
+    /// index.
     NoBlock,
 }
 

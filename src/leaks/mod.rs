@@ -1,8 +1,8 @@
-//! Which live blocks nothing leads to any more, and who points at what: found in the program itself, while it runs.
+//! Finds leaks in the running program: live blocks that nothing leads to any more, and the words that point to a block.
 //!
-//! CPython's `gc` finds objects that only keep each other alive. In Rust a cycle of `Rc` leaks silently, and so does
-//! what is forgotten. [`find`] stops all other threads, follows every pointer from what the program can reach, and
-//! reports the live blocks that are left: what is held from a `static`, a stack, a thread-local or a register is no
+//! CPython's `gc` finds objects that only keep each other alive. In Rust, cycles of `Rc` and forgotten values leak
+//! silently. [`find`] stops all other threads, follows every pointer from the memory that the program can reach, and
+//! reports the live blocks that are left. A block that a `static`, a stack, a thread-local or a register leads to is no
 //! leak.
 //!
 //! ```
@@ -30,41 +30,50 @@
 //! # }
 //! # Ok::<(), poolmalloc::leaks::LeakError>(())
 //! ```
-//! `docs/leaks.md` tells how to find a leak in ten minutes. With `POOLMALLOC=leaks` in the environment a program arms
-//! the finder before its first request ([`arm`]), and prints the report to stderr when it ends by `exit` or a return
-//! from `main`.
+//! The guide on leaks in docs/guide/leaks.md shows how to find a leak in ten minutes. It also explains how the search
+//! works, and lists more limits than this page. With `POOLMALLOC=leaks` in the environment, a program arms the finder
+//! before its first request ([`arm`]), and prints the report to stderr when it ends by `exit` or a return from `main`.
 //!
 //! # What counts as a pointer
-//! Any aligned word whose value lies inside a live block, its first byte or another. Roots are all memory that can be
-//! read and is private to the process (data of the program and its libraries, thread-locals, stacks, the C library's
-//! heap, and other mappings), and the registers of all threads. Not roots are the allocator's own tables, the part of a
-//! stack that is not in use, and stacks that ended threads have left (x86-64 only).
+//! A pointer is any aligned word whose value is an address inside a live block, of its first byte or another. The
+//! search begins at the roots:
+//! * the registers of all threads;
+//! * all readable memory that is private to the process: data of the program and its libraries, thread-locals, stacks,
+//!   the C library's heap, and other mappings;
+//! * shared mappings that have no file on a disk, such as `memfd` and `/dev/shm`.
+//!
+//! These are not roots: the allocator's own tables, private mappings of files without write permission, shared mappings
+//! of files on a disk and of devices, the unused parts of stacks, and the stacks that ended threads have left (these on
+//! x86-64 only).
 //!
 //! # What it cannot see
-//! * A pointer that is not there as such: with other bits set above it, split, or encrypted; on a disk or in a device.
-//!   A block held so alone is reported; [`add_root`] says that it is none. So for one that is only in a file's private
-//!   mapping that has been made read-only since, in memory without rights, in `memfd_secret`, or in shared memory that
-//!   is in the swap.
-//! * A thread whose stack is an array on another thread's stack (a coroutine that is switched to by `swapcontext`): the
-//!   frames below that array are taken for unused.
-//! * A leak that some word leads to by chance: an integer that looks like its address, what a block held before it was
-//!   used again and has not been written since, a variable of a function that has not returned. It is missed, not the
-//!   others.
-//! * Large blocks, unless the finder was armed before they were served: till then all memory of the backend is a root.
-//! * Threads that block the signal: their stacks are scanned whole, their registers not. They are in the report.
-//! * In the child of a `fork`: what other threads of the parent had allocated counts as reached.
+//! These blocks are reported although the program can still reach them; [`add_root`] prevents that:
+//! * A block whose only pointer is not stored as an address: it has other bits set above it, is split or encrypted, or
+//!   is on a disk or in a device.
+//! * A block whose only pointer is in memory that is not read: a file's private mapping that has been made read-only
+//!   since, memory without rights, `memfd_secret`, shared memory in the swap.
+//! * A block that only a thread's stack leads to, from frames below an array that serves as a coroutine's stack
+//!   (`swapcontext`): while the coroutine runs, these frames look unused.
+//!
+//! These leaks are missed. Each hides only itself and the blocks that it leads to:
+//! * A leak that some word points to by chance: an integer that looks like its address, old content of a block that is
+//!   in use again but was not overwritten, or a variable of a function that has not returned.
+//! * A large block that was served before the finder was armed. Until then all memory of the backend is a root.
+//! * In the child of a `fork`, a block that another thread of the parent had: it counts as reached.
+//!
+//! Threads that block the signal are named in the report. Their stacks are scanned whole, their registers are not.
 //!
 //! # What it does to the program
-//! Other threads are stopped by a signal, and run on after: a system call that waits is restarted (`SA_RESTART`), but
-//! for those that Linux never restarts, which fail with `EINTR` as at any signal: `poll`, `ppoll`, `select`, `pselect`,
-//! `epoll_wait`, `epoll_pwait`, `io_uring_enter`, `pause`, `sigsuspend`, `nanosleep`, `clock_nanosleep`, `sigwaitinfo`,
-//! `sigtimedwait`, `semop`, `semtimedop`, `msgrcv`, `msgsnd`, `io_getevents`, and sockets with a time limit. One that
-//! has moved some bytes already may end with these: a `write` to a pipe, a `recv` with `MSG_WAITALL`. The standard
-//! library takes up what it waits for again. Stacks for signals, and those of coroutines, must have room for one frame
-//! more (`AT_MINSIGSTKSZ`). The signal is the third from the last real-time one (62 with glibc); [`use_signal`] chooses
-//! another. Its handler stays installed.
+//! Other threads are stopped by a signal, and run on after the search. A system call that waits is restarted
+//! (`SA_RESTART`), except for the calls that Linux never restarts after a handler, such as `poll`, `epoll_wait` and
+//! `nanosleep`. They fail with `EINTR`, as after any signal. A call that has already moved some bytes may return with
+//! only these. The standard library goes on with its own waits. The guide lists all these calls.
 //!
-//! One search runs at a time. It works on a stack of its own, and it allocates only when the others run again.
+//! The stack that a thread is stopped on must have room for one more frame (`AT_MINSIGSTKSZ`), also if it is a signal
+//! stack or the stack of a coroutine. The signal is the third from the last real-time signal (62 with glibc);
+//! [`use_signal`] chooses another. Its handler stays installed.
+//!
+//! One search runs at a time. It works on a stack of its own, and allocates only when the other threads run again.
 
 pub(crate) mod error;
 pub(crate) mod answers;

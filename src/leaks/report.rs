@@ -1,4 +1,4 @@
-//! What [`find`](super::find) tells: plain data, and its text.
+//! The report of [`find`](super::find) as plain data.
 
 use crate::figures::Address;
 use std::time::Duration;
@@ -8,24 +8,24 @@ use std::time::Duration;
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub enum LeakKind {
-    /// Nothing points to it, not even another leaked block.
+    /// Nothing points to it, except perhaps itself.
     Direct,
-    /// Only leaked blocks point to it, and it leads to none of those.
+    /// Only leaked blocks point to it, and it is in no cycle.
     Indirect,
     /// It is part of the cycle with this number, from 0: blocks that lead to each other, or an `Rc` or `Arc` that holds
     /// itself.
     Cycle(u32),
 }
 
-/// The counts of what looks like an `Rc` or `Arc`, in the first two words of its block.
+/// The counts in the first two words of a block that looks like an `Rc` or `Arc`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct RcCounts {
     /// The strong count.
     pub strong: u64,
-    /// The weak count as it is stored: one more than there are `Weak` pointers, since all strong ones together hold
-    /// one.
+    /// The weak count as it is stored: one more than the number of `Weak` pointers, since all strong pointers together
+    /// hold one.
     pub weak: u64,
 }
 
@@ -34,63 +34,64 @@ pub struct RcCounts {
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct LeakedBlock {
-    /// Where it begins.
+    /// Address of its first byte.
     pub address: Address,
-    /// Its bytes: of a small block those of its size class, of a large one as requested. In debug mode, those requested
-    /// of any block.
+    /// Its size in bytes. For a small block, this is the size of its size class; for a large one, the requested size.
+    /// In debug mode it is the requested size for all blocks.
     pub bytes: u64,
-    /// In debug mode, its number: the first block of the process is 1. A block that was resized has a new one.
+    /// Its number in debug mode: the first block of the process is 1. A block that was resized has a new one.
     pub serial: Option<u64>,
-    /// Number of the backtrace of its allocation, if that was recorded: the same place has the same number.
+    /// Number of the backtrace of its allocation, if one was recorded. Allocations at the same place have the same
+    /// number.
     pub backtrace: Option<u32>,
     /// How it is leaked.
     pub kind: LeakKind,
-    /// The counts in its first words, if together they are exactly the pointers that leaked blocks have to its start:
-    /// then it is held from among the leaked alone, as CPython's `gc` finds out by the same sum.
+    /// The counts in its first words, if together they are exactly the number of pointers from leaked blocks to its
+    /// start. Then only leaked blocks hold it. CPython's `gc` finds garbage by the same sum.
     pub counts: Option<RcCounts>,
     /// The leaked blocks that point to it: their positions in [`LeakReport::blocks`], ascending.
     pub referrers: Vec<usize>,
-    /// The leaked blocks that it points to, likewise.
+    /// The leaked blocks that it points to: their positions in [`LeakReport::blocks`], ascending.
     pub referents: Vec<usize>,
 }
 
-/// Leaked blocks that lead to each other.
+/// A cycle: leaked blocks that lead to each other, or a block that holds itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct Cycle {
     /// Its blocks: their positions in [`LeakReport::blocks`], ascending.
     pub blocks: Vec<usize>,
-    /// Whether the cycle holds itself, and nothing else does: some of its blocks have counts, as an `Rc` or `Arc` has,
-    /// and wherever the first words could be counts they are exactly the pointers found from inside of it.
+    /// Whether the cycle holds itself, and nothing else does. This is so if some of its blocks have counts, as an `Rc`
+    /// or `Arc` has, and if all first words that could be counts are exactly the pointers found from inside the cycle.
     pub is_counted: bool,
 }
 
-/// Leaked blocks of one size, and of one backtrace if those were recorded.
+/// Sums of the leaked blocks of one size, and of one backtrace if backtraces were recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct LeakGroup {
     /// Bytes of each block.
     pub block_bytes: u64,
-    /// Number of the backtrace of their allocation, if that was recorded.
+    /// Number of the backtrace of their allocation, if one was recorded.
     pub backtrace: Option<u32>,
-    /// Blocks that are leaked directly.
+    /// Number of blocks that are leaked directly.
     pub direct: u64,
-    /// Blocks that are leaked indirectly.
+    /// Number of blocks that are leaked indirectly.
     pub indirect: u64,
-    /// Blocks in cycles.
+    /// Number of blocks in cycles.
     pub in_cycles: u64,
 }
 
-/// Blocks and their bytes.
+/// A number of blocks, and their bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct BlockCount {
-    /// How many.
+    /// Number of blocks.
     pub blocks: u64,
-    /// Bytes of them.
+    /// Sum of their bytes.
     pub bytes: u64,
 }
 
@@ -102,12 +103,12 @@ impl BlockCount {
     }
 }
 
-/// What a search for leaks has found.
+/// The result of a search for leaks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct LeakReport {
-    /// All live blocks, leaked or not: small ones, and large ones that are indexed.
+    /// All live blocks, leaked or not: small ones, and large ones in the index.
     pub live: BlockCount,
     /// Leaked blocks that nothing points to.
     pub direct: BlockCount,
@@ -115,30 +116,33 @@ pub struct LeakReport {
     pub indirect: BlockCount,
     /// Leaked blocks in cycles.
     pub in_cycles: BlockCount,
-    /// Every leaked block; small ones first, by address.
+    /// All leaked blocks: first small ones, then large ones, each by address.
     pub blocks: Vec<LeakedBlock>,
-    /// The cycles, by the first of their blocks.
+    /// The cycles, in the order of their first blocks.
     pub cycles: Vec<Cycle>,
-    /// The leaked blocks by size, smallest first, and by backtrace.
+    /// Sums of the leaked blocks by size, smallest first, and then by backtrace.
     pub groups: Vec<LeakGroup>,
-    /// Whether large blocks were looked at one by one: those served since the finder was armed. Else all memory of the
-    /// backend is part of the roots: no large block is reported, and what one points to is not leaked.
+    /// Whether the finder was armed, so that the search looked at each large block served since then. Otherwise all
+    /// memory of the backend is part of the roots: no large block is reported, and a block that a large one points to
+    /// is not leaked.
     pub is_armed: bool,
     /// Bytes of the roots that were read.
     pub root_bytes: u64,
-    /// Blocks that were under way between threads, or of a time before a fork, so that they count as reached.
+    /// Number of blocks that could not be judged and count as reached. They were on their way between pools and
+    /// magazines, or another thread had them before a `fork`.
     pub undecided_blocks: u64,
-    /// Other threads that were stopped.
+    /// Number of other threads that were stopped.
     pub stopped_threads: u64,
-    /// Numbers of the threads that could not be stopped. Their stacks were scanned whole, but not their registers, and
-    /// they may have moved pointers meanwhile: with one here, what is reported may be reachable.
+    /// Numbers of the threads that could not be stopped. Their whole stacks were scanned, but not their registers, and
+    /// they may have moved pointers during the search. If there is such a thread, a reported block may still be
+    /// reachable.
     pub running_threads: Vec<u32>,
     /// How long the other threads were stopped.
     pub stopped_for: Duration,
 }
 
 impl LeakReport {
-    /// Leaked blocks of all kinds.
+    /// Sum of the leaked blocks of all kinds.
     #[must_use]
     pub fn leaked(&self) -> BlockCount {
         BlockCount {

@@ -5,15 +5,16 @@ use crate::traces;
 use crate::traces::TraceId;
 use core::fmt::{self, Display, Formatter};
 
-/// Blocks that `Display` lists of those outside cycles, and of each cycle, unless asked for all.
+/// Most blocks outside of cycles, most cycles, and most blocks of a cycle that `Display` lists without `{:#}`.
 const LISTED: usize = 20;
 
-/// Names of blocks in a line.
+/// Most referrers that the line of a block names.
 const NAMED: usize = 4;
 
 impl Display for LeakReport {
-    /// One line for each leaked block, with who points to it, after CPython's `gc.set_debug(gc.DEBUG_LEAK)`; then the
-    /// sums. Lists at most 20 blocks outside of cycles, and 20 of each of 20 cycles; `{:#}` lists all.
+    /// Writes a line for each leaked block, with the blocks that point to it, and then the sums. The model is CPython's
+    /// `gc.set_debug(gc.DEBUG_LEAK)`. Lists at most 20 blocks outside of cycles, and at most 20 blocks of each of the
+    /// first 20 cycles; `{:#}` lists all.
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let most = if f.alternate() { usize::MAX } else { LISTED };
         writeln!(f, "leaks: {} live blocks, {} bytes", self.live.blocks, self.live.bytes)?;
@@ -84,7 +85,7 @@ impl LeakReport {
         }
         for (position, referrer) in referrers.iter().take(NAMED).enumerate() {
             let before = if position == 0 { ", from" } else { "," };
-            // A report that was read from elsewhere may be anything.
+            // A report that was deserialized may have positions of blocks that it does not have.
             let Some(referrer) = self.blocks.get(*referrer) else { continue };
             write!(f, "{before} {}", referrer.address)?;
         }

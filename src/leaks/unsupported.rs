@@ -1,4 +1,4 @@
-//! Where nobody has written how threads are stopped.
+//! The search on systems where threads cannot be stopped: each search fails with [`LeakError::Unsupported`].
 
 use super::answers::{LiveBlock, Referrer};
 use super::error::LeakError;

@@ -5,8 +5,8 @@ use crate::geometry::SizeClass;
 use crate::heap::{Counts, Heap, LargeCounters};
 
 impl Stats {
-    /// Adds what one heap knows. The parts of a class add up only when all heaps are in: `live_blocks` and
-    /// `waiting_blocks` wrap below zero until then.
+    /// Adds the figures of one heap. The parts of a class add up only when all heaps have been added: until then
+    /// `live_blocks` and `waiting_blocks` may be below zero, and wrap.
     pub(crate) fn add_heap(&mut self, heap: &Heap) {
         for class in SizeClass::all() {
             let (head, state, sum) = (heap.head(class), heap.class(class), &mut self.classes[class.index()]);
@@ -14,7 +14,7 @@ impl Stats {
             let (filled, flushed, collected) = (state.filled.value(), state.flushed.value(), state.collected.value());
             let (remote_frees, adopted) = (state.remote_frees.value(), state.adopted.value());
             let pools = state.pools.value();
-            // The program has freed these.
+            // Blocks in the quarantine: the program has freed them.
             let [kept, kept_remote] = heap.kept(class);
             sum.pools += pools;
             add(&mut sum.frees, (head.frees() + remote_frees).wrapping_add(kept), 0);
@@ -28,7 +28,7 @@ impl Stats {
         self.add_large(&heap.large);
     }
 
-    /// Adds what went to the backend.
+    /// Adds counts of the backend.
     pub(crate) fn add_large(&mut self, large: &LargeCounters) {
         self.large.allocations += large.allocations.value();
         let [kept, kept_bytes] = large.kept.value();
@@ -38,7 +38,7 @@ impl Stats {
         add(&mut self.large.live_bytes, large.bytes_in.value(), large.bytes_out.value().wrapping_add(kept_bytes));
     }
 
-    /// Takes away what was counted before a private heap got its handle.
+    /// Subtracts the counts of a private heap from before its present handle took it.
     pub(super) fn subtract_earlier(&mut self, earlier: &Counts) {
         for (class, [_, frees, remote_frees]) in self.classes.iter_mut().zip(earlier.classes()) {
             class.frees -= frees;

@@ -1,4 +1,4 @@
-//! Where the blocks are: each arena in use with its pools, and a map of them as text.
+//! A map of the blocks: each arena in use with its pools, as data and as text.
 
 use crate::geometry::{ARENA_BYTES, CLASS_STEP, POOL_BYTES, POOLS_PER_ARENA, SizeClass, WORDS_PER_POOL};
 use crate::process::SHARED;
@@ -13,7 +13,7 @@ use core::iter::FusedIterator;
 pub struct ArenaMap {
     /// Where its 256 KiB begin.
     pub address: usize,
-    /// Number of the heap that owns it; `None` if none of its pools has a class, so that nobody needs it.
+    /// Number of the heap that owns it; `None` if none of its pools has a class, so that no block needs it.
     pub heap: Option<usize>,
     /// Its pools, in the order of their addresses, 4096 bytes each.
     pub pools: [PoolMap; POOLS_PER_ARENA],
@@ -28,7 +28,7 @@ pub struct PoolMap {
     pub block_bytes: u16,
     /// Blocks that it is divided into.
     pub blocks: u16,
-    /// Blocks that are out of the pool: live, or cached in a magazine, the owner's or another heap's.
+    /// Blocks that are out of the pool: live, or cached in a magazine of its owner or of another heap.
     pub held_blocks: u16,
     /// Blocks that other threads have freed and the owner has not collected.
     pub waiting_blocks: u16,
@@ -47,17 +47,17 @@ impl ArenaMap {
         self.pools.iter().map(|pool| usize::from(pool.held_blocks) * usize::from(pool.block_bytes)).sum()
     }
 
-    /// Whether it holds some blocks, and they are less than a quarter of it.
+    /// Whether some blocks are out of its pools, but less than a quarter of its bytes.
     #[must_use]
     pub fn is_pinned(&self) -> bool {
         (1..ARENA_BYTES / 4).contains(&self.held_bytes())
     }
 }
 
-/// All arenas in use, in the order of their addresses. Those that nobody needs are among them, with no pool in use.
+/// All arenas in use, in the order of their addresses. Arenas that hold no block are among them, with no pool in use.
 ///
-/// It allocates nothing and holds no lock: each pool is read when its arena's turn comes. What is told of pools in use
-/// by running threads mixes moments a few operations apart.
+/// The iterator allocates nothing and holds no lock: it reads each pool when its arena's turn comes. The figures of a
+/// pool that a running thread uses may mix moments a few operations apart.
 ///
 /// # Examples
 /// ```
@@ -78,12 +78,12 @@ pub fn arenas() -> impl FusedIterator<Item = ArenaMap> {
 /// Arenas that are mostly free and yet cannot be released, each with the blocks that hold it: the answer to "why is
 /// this memory not returned?".
 ///
-/// An arena goes back as a whole when all of its blocks are back in their pools. These have blocks out, of less than
-/// a quarter of their 256 KiB ([`ArenaMap::is_pinned`]); their `Display` tells of which sizes. Some of those may be
-/// cached in a magazine: [`release_unused`](crate::release_unused) before this empties the caches of the calling and of
-/// ended threads.
+/// An arena goes back as a whole when all of its blocks are back in their pools. The arenas listed here have some
+/// blocks out of their pools, but less than a quarter of their 256 KiB ([`ArenaMap::is_pinned`]). Their `Display` shows
+/// the sizes of those blocks. Some of them may be cached in a magazine. Call [`release_unused`](crate::release_unused)
+/// first: it empties the magazines of the calling thread and of ended threads.
 ///
-/// It allocates nothing.
+/// The iterator allocates nothing.
 pub fn pinned() -> impl FusedIterator<Item = ArenaMap> {
     arenas().filter(ArenaMap::is_pinned).fuse()
 }
@@ -104,7 +104,7 @@ fn look_at(region: &Region, arena: ArenaId) -> ArenaMap {
         let class = tag.class();
         let words = || (pool.first_word()..).take(WORDS_PER_POOL);
         let free: u32 = words().map(|word| region.free_word(word).get().count_ones()).sum();
-        // Relaxed: each value stands for itself.
+        // Relaxed: the bits are only counted.
         let waiting: u32 = words().map(|word| region.word(word).load(Ordering::Relaxed).count_ones()).sum();
         let blocks = class.blocks_per_pool() as u32;
         *to = PoolMap {
@@ -142,13 +142,13 @@ impl Display for ArenaMap {
 /// Writes a map of all arenas in use: two lines for each, with a place for each of its 64 pools.
 ///
 /// The upper line names the pool's class: `0` to `9` and `A` to `V` for blocks of 8, 16, ... 256 bytes, a dot for none.
-/// The lower one shows, in eighths, how much of it is out: live, or in a magazine. A pool with a class whose blocks are
-/// all free has a blank there.
+/// The lower line shows, in eighths, the share of the pool's blocks that are out of it: live, or in a magazine. A pool
+/// with a class has a blank there if all its blocks are free.
 ///
 /// It allocates nothing unless `out` does.
 ///
 /// # Errors
-/// Those of `out`.
+/// The errors of `out`.
 pub fn heap_map(out: &mut dyn Write) -> fmt::Result {
     for map in arenas() {
         write!(out, "{:#014x} ", map.address)?;
@@ -174,13 +174,13 @@ fn class_digit(block_bytes: usize) -> char {
     }
 }
 
-/// A bar as high as the share, of eight heights; blank for none.
+/// A bar for a share: one of eight heights, or a blank for 0.
 fn eighths(part: usize, whole: usize) -> char {
     const BARS: [char; 9] = [' ', '▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
     if whole == 0 { ' ' } else { BARS[(part * 8).div_ceil(whole).min(8)] }
 }
 
-const _: () = assert!(POOL_BYTES / CLASS_STEP <= u16::MAX as usize);
+const _: () = assert!(POOL_BYTES / CLASS_STEP <= u16::MAX as usize, "a pool's blocks are counted in 16 bits");
 
 #[cfg(test)]
 mod tests {

@@ -1,10 +1,10 @@
-//! What private heaps hold, collected from their heaps.
+//! The figures of private heaps, collected from their counts.
 
 use crate::figures::{Name, PrivateHeapFigures, PrivateHeapReport, Stats};
 use crate::heap::{Heap, LargeCounters, OwnedHeap};
 
 impl PrivateHeapReport {
-    /// What a private heap holds, by its handle: `unpooled` counts what was served without a heap.
+    /// The report on a private heap, for its handle. `unpooled` has the counts of a handle that got no heap.
     pub(crate) fn of(name: Name, heap: Option<OwnedHeap<'_>>, unpooled: &LargeCounters) -> Self {
         let mut stats = Stats::new();
         let (mut arenas, mut pools) = (0, 0);
@@ -23,7 +23,7 @@ impl PrivateHeapReport {
 }
 
 impl PrivateHeapFigures {
-    /// What one private heap holds.
+    /// The figures of one private heap.
     pub(super) fn of(heap: &Heap) -> Self {
         let mut alone = Stats::new();
         alone.add_heap(heap);

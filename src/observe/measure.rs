@@ -1,17 +1,17 @@
-//! What a piece of code allocates, told exactly for the thread that runs it.
+//! Measures the allocations of a piece of code, exactly, for the thread that runs it.
 
 use super::thread::thread_stats;
 use super::watch::Watch;
 use crate::figures::Delta;
 use core::fmt::{self, Display, Formatter};
 
-/// Runs `f` and returns what it returned, with what the calling thread allocated and freed meanwhile.
+/// Runs `f`. Returns its result, and the allocations and frees of the calling thread meanwhile.
 ///
-/// Exact, whatever other threads do; what other threads do for `f` is not in it. It may nest. It costs two calls of
-/// [`thread_stats`](crate::thread_stats()); `f` itself runs as fast as ever.
+/// The figures are exact, whatever other threads do. Work that other threads do for `f` is not in them. Calls may nest.
+/// A call costs two calls of [`thread_stats`](crate::thread_stats()); `f` itself runs as fast as ever.
 ///
 /// # Panics
-/// If `f` does.
+/// If `f` panics.
 ///
 /// # Examples
 /// ```
@@ -27,35 +27,36 @@ pub fn measure<R>(f: impl FnOnce() -> R) -> (R, Delta) {
     (result, thread_stats() - before)
 }
 
-/// What [`measure_peak`] tells.
+/// The figures of [`measure_peak`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct Peak {
-    /// What was allocated and freed, as [`measure`] tells it.
+    /// Allocations and frees, as [`measure`] returns them.
     pub delta: Delta,
-    /// High-water mark of the bytes live, over what was live when it began: small blocks at block size, others as
-    /// requested. A block that the backend moves counts once at any time.
+    /// High-water mark of the live bytes, above those at the start: small blocks at block size, others as requested.
+    /// While the backend moves a block, its old and its new place do not count both.
     pub peak_bytes: u64,
-    /// High-water mark of the blocks live, over those when it began.
+    /// High-water mark of the live blocks, above those at the start.
     pub peak_blocks: u64,
-    /// Bytes requested in all, as the program asked, before any rounding; a `realloc` adds its new size.
+    /// Sum of all requested bytes, as the program asked, before any rounding. A `realloc` adds its new size.
     pub requested_bytes: u64,
     /// Bytes of the largest request.
     pub largest_bytes: u64,
 }
 
-/// As [`measure`], with the high-water mark of what was live meanwhile, and the bytes as requested.
+/// Runs `f` and measures it as [`measure`] does. Also returns the high-water marks of the live bytes and blocks, and
+/// the bytes as requested.
 ///
-/// It watches each request of the calling thread as long as `f` runs: no request is served by a fast path, and each
-/// costs several times as much. Outside of it nothing costs more: the thread is told where its heap is in another way,
-/// and no test is added anywhere.
+/// It watches each request of the calling thread as long as `f` runs. No fast path serves such a request, and each one
+/// costs several times as much. Code outside of `measure_peak` costs nothing more, since no test is added anywhere: the
+/// watch lies before the thread's heap, where the fast paths look for the heap anyway.
 ///
-/// What a coroutine with a stack of its own does in `f` between its turns counts too; a thread must not be ended inside
-/// (`pthread_exit`).
+/// `f` may run in a coroutine with a stack of its own. Then requests of the thread between the coroutine's turns count
+/// too. `f` must not end the thread (`pthread_exit`).
 ///
 /// # Panics
-/// If `f` does.
+/// If `f` panics.
 ///
 /// # Examples
 /// ```
@@ -89,7 +90,7 @@ pub fn measure_peak<R>(f: impl FnOnce() -> R) -> (R, Peak) {
 }
 
 impl Display for Peak {
-    /// The text of its [`Delta`], and one line more. Does not allocate.
+    /// The text of its [`Delta`], and one more line. Does not allocate.
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let Self { delta, peak_bytes, peak_blocks, requested_bytes, largest_bytes } = self;
         write!(f, "{delta}\n  at most {peak_bytes} bytes in {peak_blocks} blocks at a time; ")?;

@@ -1,4 +1,4 @@
-//! What users ask: statistics, measurements, maps, releases, and the check of the heap.
+//! The answers to users: statistics, measurements, maps, releases, and the check of the heap.
 
 pub(crate) mod collect;
 pub(crate) mod heaps;

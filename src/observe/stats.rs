@@ -1,18 +1,19 @@
-//! What the heap holds: figures that the allocator keeps anyway, added up when somebody asks.
+//! The statistics of the process: figures that the allocator keeps anyway, added up at each call.
 //!
-//! Only frees are counted where they happen. What is live follows from what the slow paths know: blocks moved out of
-//! pools, less those moved back, less those in magazines, less those that other threads freed. Allocations are frees
-//! plus live.
+//! Only frees are counted where they happen. The live blocks follow from counts of the slow paths: blocks moved out of
+//! pools, less those moved back, less those in magazines, less those that other threads freed. The allocations are the
+//! frees plus the live blocks.
 
 use crate::figures::{PrivateHeapFigures, Stats};
 use crate::process::{SHARED, SharedState, tls};
 use crate::typed::TYPED;
 
-/// What the allocator holds and has done so far, in the whole process.
+/// The statistics of the allocator in the whole process: what it holds now, and what it has done so far.
 ///
-/// Reads the figures of 32 classes of each heap there is, under the lock that guards new arenas, and asks the kernel
-/// which of the opened pages are in memory: its cost grows with the number of threads and with the arenas, not with the
-/// number of blocks. It never allocates. The statistics cost the fast paths one increment for each free.
+/// A call reads the figures of 32 classes in each heap, and asks the kernel which of the opened pages are in memory. So
+/// its cost grows with the number of threads and of arenas, not with the number of blocks. It takes the lock that
+/// guards new arenas only for a moment, and not while it reads the heaps. It never allocates. The statistics cost the
+/// fast paths one increment for each free.
 ///
 /// # Examples
 /// ```
@@ -32,7 +33,7 @@ use crate::typed::TYPED;
 #[must_use]
 pub fn stats() -> Stats {
     if let Some(heap) = tls::heap_if_any() {
-        // A thread that never frees again must not hold back what others own.
+        // Post this thread's remote frees: if it never frees again, the owners must get their blocks all the same.
         heap.post_all();
     }
     let mut stats = stats_of(&SHARED);
@@ -40,11 +41,11 @@ pub fn stats() -> Stats {
     stats
 }
 
-/// What these pools hold.
+/// The statistics of a set of pools.
 pub(crate) fn stats_of(shared: &SharedState) -> Stats {
     let mut stats = Stats::new();
     stats.add_large(&shared.large);
-    // The figures of heaps without the lock, for which threads that start or end wait.
+    // The heaps are read without the lock, since threads that start or end wait for it.
     if let Some(census) = shared.census() {
         stats.heaps.in_use = census.heaps_in_use as u64;
         stats.heaps.parked = census.heaps_parked as u64;

@@ -1,16 +1,17 @@
-//! What the calling thread has done, whatever other threads do.
+//! The statistics of the calling thread, exact whatever other threads do.
 
 use crate::figures::ThreadStats;
 use crate::geometry::SizeClass;
 use crate::process::tls;
 
-/// What the calling thread has allocated and freed since it began.
+/// The allocations and frees of the calling thread since it began.
 ///
-/// Exact, and unaffected by what other threads do: neither their allocations nor their frees of this thread's blocks
-/// count. It reads some 200 figures of the thread's own heap, without lock or system call, and never allocates.
+/// The figures are exact. Other threads do not affect them: neither their allocations nor their frees of this thread's
+/// blocks count. A call reads some 200 figures of the thread's own heap, without lock or system call, and never
+/// allocates.
 ///
-/// What a thread does in destructors that run after its heap was given back counts for the process alone: from then on
-/// all figures are 0. So they are where there is no memory for a heap.
+/// All figures are 0 after the thread has given its heap back: requests in destructors that run later count only in the
+/// statistics of the process. The figures are also 0 if there is no memory for a heap.
 ///
 /// # Examples
 /// ```

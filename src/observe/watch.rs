@@ -1,8 +1,9 @@
-//! A thread's requests watched one by one, for what the counts cannot tell: bytes as requested, and high-water marks.
+//! Watches a thread's requests one by one, for figures that the counts do not give: bytes as requested, and high-water
+//! marks.
 //!
-//! While a watch is on, the thread takes a [`Detour`]: both fast paths leave every request to their slow halves, which
-//! serve it from the thread's own heap and note it here. Off, a watch costs nothing: no test is made for it that was
-//! not made anyway.
+//! While a watch is on, the thread takes a [`Detour`]: both fast paths leave every request to their slow halves. These
+//! serve it from the thread's own heap, and note it in the watch. A watch that is off costs nothing, since the fast
+//! paths make no test for it.
 
 use crate::figures::Address;
 use crate::large::BlockSet;
@@ -11,7 +12,7 @@ use core::cell::{Cell, RefCell};
 use core::iter;
 use core::ptr::NonNull;
 
-/// What a watch has seen. Bytes live count small blocks at block size, others as requested.
+/// The figures of a watch. Live bytes count small blocks at block size, others as requested.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct WatchFigures {
     pub(crate) requested_bytes: u64,
@@ -22,25 +23,26 @@ pub(crate) struct WatchFigures {
     pub(crate) peak_blocks: i64,
 }
 
-/// A detour of a thread whose requests are watched, and what was seen.
+/// A detour of a thread whose requests are watched, and the figures of those requests.
 ///
-/// Watch invariant 1: it is told of requests while its detour is in the row of the calling thread's fronts, and only
-/// then.
+/// Watch invariant 1: a watch gets notes of requests only from the thread that has its detour in its row of fronts, and
+/// only while the detour is there.
 #[repr(C)]
 pub(crate) struct Watch {
-    /// First, so that a pointer to it is one to the watch.
+    /// The first field, so that a pointer to the detour is a pointer to the watch.
     detour: Detour,
     seen: Cell<WatchFigures>,
-    /// The blocks that were served since and are not freed, if they are to be known one by one.
+    /// The blocks that were served while the watch was on and are not freed yet. `None` if the watch does not note
+    /// blocks.
     left: RefCell<Option<BlockSet>>,
 }
 
-/// A watch that is on; it goes off when this is dropped.
+/// A watch that is on. Dropping this switches it off.
 pub(crate) struct WatchGuard<'w> {
     watch: &'w Watch,
 }
 
-/// The watch over the calling thread's requests, if there is one.
+/// The topmost watch over the calling thread's requests, if there is one.
 pub(crate) fn watched<'w>() -> Option<&'w Watch> {
     tls::detour().map(Watch::of)
 }
@@ -50,35 +52,36 @@ impl Watch {
         Self { detour: Detour::new(), seen: Cell::new(WatchFigures::default()), left: RefCell::new(None) }
     }
 
-    /// One that knows the blocks that are left.
+    /// A watch that also notes the blocks that are not freed.
     pub(crate) fn of_blocks() -> Self {
         Self { left: RefCell::new(Some(BlockSet::new())), ..Self::new() }
     }
 
     /// The watch that a detour in a row of fronts is part of.
     fn of<'w>(detour: NonNull<Detour>) -> &'w Self {
-        // SAFETY: Detour invariant 2, and the pointer in the row was made from one to the whole watch.
+        // SAFETY: Detour invariant 2; and the pointer in the row was made from one to the whole watch.
         unsafe { detour.cast::<Self>().as_ref() }
     }
 
     /// Watches the calling thread's requests until the result is dropped.
     pub(crate) fn watch(&self) -> WatchGuard<'_> {
-        // SAFETY: the first field of a watch, which the result borrows until it ends the detour. A watch goes on once.
+        // SAFETY: the detour is the first field of a watch, which the result borrows until it ends the detour. A watch
+        // is switched on only once.
         unsafe { tls::begin_detour(NonNull::from(self).cast()) };
         WatchGuard { watch: self }
     }
 
-    /// Blocks that were served while it was on, and that its thread has not freed; only of
-    /// [`of_blocks`](Self::of_blocks).
+    /// The blocks that were served while the watch was on, and that its thread has not freed. `None` unless the watch
+    /// was made by [`of_blocks`](Self::of_blocks).
     pub(crate) fn into_left(self) -> Option<BlockSet> {
         self.left.into_inner()
     }
 
-    /// Notes a change in each watch of this thread that knows blocks, this one and those below.
+    /// Notes a change in each watch of this thread that notes blocks: this watch and those below.
     fn note_blocks(&self, note: impl Fn(&mut BlockSet)) {
-        // SAFETY: Watch invariant 1: only a watch in the row of the calling thread's fronts is told of its requests.
+        // SAFETY: Watch invariant 1: this watch gets a note, so its detour is in the calling thread's row of fronts.
         for watch in iter::successors(Some(self), |watch| unsafe { watch.detour.next() }.map(Self::of)) {
-            // A signal handler that allocates in the middle of a note is left out.
+            // The set is in use if a signal handler allocates in the middle of a note. Such a request is not noted.
             if let Ok(mut left) = watch.left.try_borrow_mut() {
                 left.as_mut().map(&note);
             }
@@ -89,7 +92,7 @@ impl Watch {
         self.seen.get()
     }
 
-    /// A request of `requested` bytes was served by a block that counts as `bytes`.
+    /// Notes that a request of `requested` bytes was served by a block that counts as `bytes`.
     pub(crate) fn allocated(&self, block: *mut u8, requested: usize, bytes: usize) {
         let mut seen = self.seen.get();
         seen.requested_bytes = seen.requested_bytes.wrapping_add(requested as u64);
@@ -99,7 +102,7 @@ impl Watch {
         self.note_blocks(|left| left.insert(block));
     }
 
-    /// A block that counts as `bytes` was freed.
+    /// Notes that a block that counts as `bytes` was freed.
     pub(crate) fn freed(&self, block: *mut u8, bytes: usize) {
         let mut seen = self.seen.get();
         seen.change(-1, -(bytes as i64));
@@ -107,10 +110,10 @@ impl Watch {
         self.note_blocks(|left| left.remove(block));
     }
 
-    /// The backend resized a block, from one that counts as `from` bytes to one that counts as `to`.
+    /// Notes that the backend resized a block that counted as `from` bytes and now counts as `to`. It may have moved.
     pub(crate) fn moved(&self, (old, new): (*mut u8, *mut u8), requested: usize, from: usize, to: usize) {
         self.resized(requested, from, to);
-        // One that was served before it began is none of its own.
+        // A block that was served before the watch began is not in its set, and does not come in.
         self.note_blocks(|left| {
             if left.has(Address::from(old.addr())) {
                 left.remove(old);
@@ -119,7 +122,7 @@ impl Watch {
         });
     }
 
-    /// A block was resized where it is, from one that counts as `from` bytes to one that counts as `to`.
+    /// Notes that a block was resized where it is: it counted as `from` bytes and now counts as `to`.
     pub(crate) fn resized(&self, requested: usize, from: usize, to: usize) {
         let mut seen = self.seen.get();
         seen.requested_bytes = seen.requested_bytes.wrapping_add(requested as u64);
@@ -128,7 +131,7 @@ impl Watch {
         self.seen.set(seen);
     }
 
-    /// Adds what an inner watch has seen, which began when this one saw its last request.
+    /// Adds the figures of an inner watch. While that one was on, this watch got no figures.
     pub(crate) fn add(&self, inner: &WatchFigures) {
         let mut seen = self.seen.get();
         seen.requested_bytes = seen.requested_bytes.wrapping_add(inner.requested_bytes);

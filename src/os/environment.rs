@@ -1,11 +1,12 @@
-//! What the environment of the process says.
+//! The environment variables of the process.
 
 use core::ffi::CStr;
 
-/// The value of an environment variable, as the C library has it now. Nobody may change the environment meanwhile.
+/// Returns the value of an environment variable, as the C library has it now. No thread may change the environment
+/// while the caller uses the value.
 ///
-/// `None` if the process has rights that its caller may lack (set-user-ID): what the caller wrote there must not have
-/// it write files.
+/// `None` if the variable is not set, or if the process has rights that its caller may lack (set-user-ID): such a
+/// caller must not make it write files.
 pub(crate) fn environment(name: &CStr) -> Option<&'static [u8]> {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     // SAFETY: no preconditions.
@@ -18,6 +19,7 @@ pub(crate) fn environment(name: &CStr) -> Option<&'static [u8]> {
     }
     // SAFETY: the name ends in a zero byte.
     let value = unsafe { libc::getenv(name.as_ptr()) };
-    // SAFETY: a value that is not null ends in a zero byte; it is read at the end of the process, or at its start.
+    // SAFETY: a value that is not null ends in a zero byte. It is read when the allocator starts or the process ends,
+    // and no thread changes the environment then.
     (!value.is_null()).then(|| unsafe { CStr::from_ptr(value) }.to_bytes())
 }

@@ -1,7 +1,7 @@
 //! The loader's entry for a function that runs when the process ends.
 
-/// Defines a static with this name, which makes the loader call `$function` after the functions that the program gave
-/// to `atexit`, if the process ends by `exit` or a return from `main`.
+/// Defines the static `$name`, which makes the loader call `$function` when the process ends by `exit` or by a return
+/// from `main`. The call comes after the functions that the program gave to `atexit`.
 macro_rules! exit_entry {
     ($name:ident, $function:path) => {
         #[used]

@@ -1,4 +1,5 @@
-//! Arrays in mappings of their own: the finder may not ask the allocator that it looks at.
+//! Growing arrays in mappings of their own, for code that must not allocate. The leak finder is such code: it must not
+//! use the allocator that it examines.
 
 use super::memory::{open, page_bytes, reserve, unreserve};
 use core::ops::{Deref, DerefMut};
@@ -23,34 +24,34 @@ impl<T: Copy> MappedSlice<T> {
         Self { start: NonNull::dangling(), length: 0, bytes: 0 }
     }
 
-    /// Room for as many as fit into `bytes`. `None` without memory.
+    /// Returns an empty array with room for the values that fit into `bytes`. `None` if there is no memory.
     fn map(bytes: usize) -> Option<Self> {
         let bytes = bytes.max(1).checked_next_multiple_of(page_bytes())?;
         let start = reserve(bytes)?;
         // SAFETY: just reserved.
         if !unsafe { open(start, bytes) } {
-            // SAFETY: just reserved, and nobody uses it.
+            // SAFETY: just reserved, and not used yet.
             unsafe { unreserve(start, bytes) };
             return None;
         }
         Some(Self { start: start.cast(), length: 0, bytes })
     }
 
-    /// An empty array with room for so many. `None` without memory.
+    /// Returns an empty array with room for `values` values. `None` if there is no memory.
     pub(crate) fn with_room(values: usize) -> Option<Self> {
         Self::map(values.checked_mul(size_of::<T>())?)
     }
 
-    /// Adds a value. `None`, and nothing done, without memory.
+    /// Adds a value. `None` if there is no memory; the array is unchanged then.
     pub(crate) fn push(&mut self, value: T) -> Option<()> {
         if (self.length + 1) * size_of::<T>() > self.bytes {
             let mut larger = Self::map(self.bytes.max(32 * 1024).checked_mul(2)?)?;
-            // SAFETY: so many are there, and the new mapping has room for more.
+            // SAFETY: the array has `length` values, and the new mapping has room for more.
             unsafe { ptr::copy_nonoverlapping(self.start.as_ptr(), larger.start.as_ptr(), self.length) };
             larger.length = self.length;
             *self = larger;
         }
-        // SAFETY: there is room for one more, as was just seen to.
+        // SAFETY: the mapping has room for one more value. If it was full, a larger one has just replaced it.
         let place = unsafe { self.start.add(self.length) };
         // SAFETY: inside the mapping, which is this array's alone.
         unsafe { place.write(value) };
@@ -64,7 +65,7 @@ impl<T: Copy> MappedSlice<T> {
         Some(value)
     }
 
-    /// Where it lies.
+    /// Start and end of the array's mapping.
     pub(crate) fn range(&self) -> (usize, usize) {
         let start = self.start.addr().get();
         (start, start + self.bytes)
@@ -72,7 +73,7 @@ impl<T: Copy> MappedSlice<T> {
 }
 
 impl MappedSlice<u64> {
-    /// So many zeros. `None` without memory.
+    /// Returns an array of `length` zeros. `None` if there is no memory.
     pub(crate) fn zeros(length: usize) -> Option<Self> {
         let mut zeros = Self::map(length.checked_mul(size_of::<u64>())?)?;
         zeros.length = length;
@@ -84,7 +85,8 @@ impl<T> Deref for MappedSlice<T> {
     type Target = [T];
 
     fn deref(&self) -> &[T] {
-        // SAFETY: so many have been written, or are zeros of a type that may be zero; dangling only if there are none.
+        // SAFETY: `length` values have been written, or are zeros of type `u64`. The pointer dangles only while
+        // `length` is 0.
         unsafe { core::slice::from_raw_parts(self.start.as_ptr(), self.length) }
     }
 }
@@ -99,7 +101,7 @@ impl<T> DerefMut for MappedSlice<T> {
 impl<T> Drop for MappedSlice<T> {
     fn drop(&mut self) {
         if self.bytes > 0 {
-            // SAFETY: mapped by `map`, and nobody uses it any more.
+            // SAFETY: mapped by `map`, and only this array used it.
             unsafe { unreserve(self.start.cast(), self.bytes) };
         }
     }

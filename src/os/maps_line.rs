@@ -4,19 +4,19 @@
 pub(crate) struct MapsLine<'l> {
     pub(crate) start: usize,
     pub(crate) end: usize,
-    /// `r`, `w`, `x`, and `p` for private or `s` for shared; `-` for each that is not there.
+    /// Four letters: `r`, `w` and `x`, or `-` for each right that is missing; then `p` for private or `s` for shared.
     pub(crate) rights: &'l [u8],
-    /// Where in the file it begins.
+    /// Offset in the mapped file at which the mapping begins.
     #[cfg_attr(not(feature = "profile"), allow(dead_code, reason = "profiles list it"))]
     pub(crate) offset: usize,
-    /// `0` for anonymous memory.
+    /// Inode of the mapped file; `0` for anonymous memory.
     pub(crate) inode: &'l [u8],
-    /// A path, or a name in brackets; empty if it has none.
+    /// A path, or a name in brackets; empty if the mapping has no name.
     pub(crate) name: &'l [u8],
 }
 
 impl<'l> MapsLine<'l> {
-    /// Takes a line apart. `None` if it is no such line.
+    /// Parses a line. `None` if it has another form.
     pub(crate) fn parse(line: &'l [u8]) -> Option<Self> {
         let mut fields = line.splitn(6, |byte| *byte == b' ');
         let number = |digits: &[u8]| usize::from_str_radix(core::str::from_utf8(digits).ok()?, 16).ok();
@@ -28,7 +28,7 @@ impl<'l> MapsLine<'l> {
         Some(Self { start, end, rights, offset: number(offset)?, inode, name })
     }
 
-    /// Whether the right at a position is this one.
+    /// Whether the letter at `position` of the rights is `right`.
     pub(crate) fn has(&self, position: usize, right: u8) -> bool {
         self.rights.get(position) == Some(&right)
     }

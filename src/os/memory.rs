@@ -1,12 +1,14 @@
 //! Address ranges: reserved without memory behind them, then opened for use step by step.
 //!
-//! Reserving costs no memory: `PROT_NONE` and `MAP_NORESERVE`. Opening is an `mprotect`; the kernel adds pages as they
-//! are touched. A failure leaves `errno` as it was, since a free may be what led here.
+//! Reserving costs no memory: `PROT_NONE` and `MAP_NORESERVE`. Opening is an `mprotect`; the kernel adds pages when
+//! they are first touched. A failure leaves `errno` as it was, because these functions may run inside a free, which
+//! must not change it.
 
 use core::ffi::c_void;
 use core::ptr::NonNull;
 
-/// Bytes of a page of the system: 4, 16 or 64 KiB. Asked at run time, since one binary runs on kernels of each kind.
+/// Bytes of a system page: 4, 16 or 64 KiB. Asked at run time, because one binary may run on kernels with different
+/// page sizes.
 pub(crate) fn page_bytes() -> usize {
     // SAFETY: sysconf has no preconditions.
     let bytes = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
@@ -37,14 +39,15 @@ pub(crate) fn address_space_limit() -> Option<usize> {
         }
         usize::try_from(limit.rlim_cur).ok()
     }
-    // It has no such limit.
+    // OpenBSD has no such limit.
     #[cfg(target_os = "openbsd")]
     None
 }
 
-/// Reserves `bytes` of addresses, a multiple of the system page, without memory behind them.
+/// Reserves `bytes` of addresses, a multiple of the system page, without memory behind them. `None` if the system
+/// refuses.
 pub(crate) fn reserve(bytes: usize) -> Option<NonNull<u8>> {
-    // FreeBSD promises no memory for what cannot be used, and has no such flag.
+    // FreeBSD commits no memory to a mapping without rights, and has no flag `MAP_NORESERVE`.
     #[cfg(any(target_os = "freebsd", target_os = "dragonfly"))]
     let flags = libc::MAP_PRIVATE | libc::MAP_ANON;
     #[cfg(not(any(target_os = "freebsd", target_os = "dragonfly")))]
@@ -75,7 +78,7 @@ pub(crate) unsafe fn open(start: NonNull<u8>, bytes: usize) -> bool {
     unsafe { libc::mprotect(start.as_ptr().cast::<c_void>(), bytes, libc::PROT_READ | libc::PROT_WRITE) == 0 }
 }
 
-/// Makes a page-aligned range that is not open readable: zeros, which take no memory. The system may refuse.
+/// Makes a page-aligned range that is not open readable. It reads as zero and takes no memory. The system may refuse.
 ///
 /// # Safety
 /// * The range lies in what [`reserve`] returned, and [`open`] has not opened any of it.
@@ -85,8 +88,8 @@ pub(crate) unsafe fn let_read(start: NonNull<u8>, bytes: usize) {
     unsafe { libc::mprotect(start.as_ptr().cast::<c_void>(), bytes, libc::PROT_READ) };
 }
 
-/// Asks for huge pages in a page-aligned range, or for none even where the system would use them: sparse tables would
-/// otherwise take 2 MiB for each byte touched. A hint; changes no content.
+/// Asks for huge pages in a page-aligned range, or forbids them there. Sparse tables forbid them: where the system uses
+/// huge pages by default, each byte touched would take 2 MiB. A hint, which changes no content.
 ///
 /// # Safety
 /// * The range lies in what [`reserve`] returned.
@@ -102,7 +105,7 @@ pub(crate) unsafe fn prefer_huge_pages(start: NonNull<u8>, bytes: usize, are_wan
     let _ = (start, bytes, are_wanted);
 }
 
-/// Puts `errno` back when dropped: programs read it after they have dropped something.
+/// Restores `errno` when dropped. Programs read `errno` after they have dropped values, so a free must not change it.
 pub(crate) struct KeepErrno(i32);
 
 impl KeepErrno {
@@ -119,8 +122,8 @@ impl Drop for KeepErrno {
     }
 }
 
-/// Room for a word that is zero in each child of a fork until it is set there; a child that shares the memory shares
-/// the word. `None` where the system has no such thing.
+/// Returns memory for a word that is zero in each child of a fork until the child sets it. A child that shares its
+/// parent's memory shares the word. `None` where the system cannot do this.
 pub(crate) fn word_wiped_on_fork() -> Option<NonNull<u8>> {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     {
@@ -129,7 +132,8 @@ pub(crate) fn word_wiped_on_fork() -> Option<NonNull<u8>> {
         let start = reserve(page)?;
         // SAFETY: just reserved; the advice changes no content.
         let advise = |advice| unsafe { libc::madvise(start.as_ptr().cast(), page, advice) == 0 };
-        // An emulator may accept any advice, and do nothing about it.
+        // An emulator may accept any advice and ignore it. Such an emulator also accepts the advice -1, which does not
+        // exist.
         // SAFETY: just reserved.
         if !advise(-1) && advise(libc::MADV_WIPEONFORK) && unsafe { open(start, page) } {
             return Some(start);
@@ -170,38 +174,39 @@ fn errno_location() -> *mut i32 {
     }
 }
 
-/// Gives the memory behind a page-aligned range back; the range stays open and reads as zero. Returns the bytes that
-/// were in memory.
+/// Gives the memory of a page-aligned range back to the system; the range stays open. On Linux and Android it reads as
+/// zero afterwards; elsewhere the old content may stay for a while. Returns the bytes that were in memory, or 0 if the
+/// system refuses.
 ///
 /// # Safety
-/// * The range lies in what [`reserve`] returned and is open, and nobody uses what it holds.
+/// * The range lies in what [`reserve`] returned and is open, and its content is no longer needed.
 pub(crate) unsafe fn release(start: NonNull<u8>, bytes: usize) -> usize {
     let _errno = KeepErrno::new();
-    // Pages in the swap are not among them, but have something to give back too.
+    // Pages in the swap are not counted, but they are given back, too.
     let before = resident_bytes(start, bytes);
     #[cfg(any(target_os = "linux", target_os = "android"))]
     let advice = libc::MADV_DONTNEED;
     #[cfg(not(any(target_os = "linux", target_os = "android")))]
     let advice = libc::MADV_FREE;
-    // SAFETY: the caller promises that nobody needs the content.
+    // SAFETY: the caller promises that the content is no longer needed.
     let status = unsafe { libc::madvise(start.as_ptr().cast::<c_void>(), bytes, advice) };
     if status == 0 { before } else { 0 }
 }
 
-/// Empties pages of somebody else's memory: they read as zero then, unless others share them. False if that is not
-/// possible.
+/// Gives back the memory of pages that the library did not reserve, such as those of a large block. They read as zero
+/// afterwards, unless the mapping is shared. False if that is not possible.
 ///
 /// # Safety
-/// * The range is whole pages that are mapped, and nobody uses what it holds.
+/// * The range is whole pages that are mapped, and its content is no longer needed.
 pub(crate) unsafe fn give_back(start: *mut u8, bytes: usize) -> bool {
     let _errno = KeepErrno::new();
-    // Elsewhere the old content may stay for a while.
-    // SAFETY: the caller promises that nobody needs the content.
+    // On other systems the old content may stay for a while.
+    // SAFETY: the caller promises that the content is no longer needed.
     cfg!(any(target_os = "linux", target_os = "android"))
         && unsafe { libc::madvise(start.cast::<c_void>(), bytes, libc::MADV_DONTNEED) } == 0
 }
 
-/// Asks the C library to give back what it can of malloc's free memory. Whether it did.
+/// Asks the C library to give malloc's free memory back to the system. Returns whether it gave any back.
 pub(crate) fn trim_backend() -> bool {
     let _errno = KeepErrno::new();
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
@@ -213,7 +218,7 @@ pub(crate) fn trim_backend() -> bool {
 
 /// Bytes of a page-aligned range that are in memory now; 0 where the system does not say.
 pub(crate) fn resident_bytes(start: NonNull<u8>, bytes: usize) -> usize {
-    /// Pages asked about at once.
+    /// Pages that one call asks about.
     const AT_ONCE: usize = 1024;
     let _errno = KeepErrno::new();
     let page = page_bytes();
@@ -222,7 +227,7 @@ pub(crate) fn resident_bytes(start: NonNull<u8>, bytes: usize) -> usize {
     for first in (0..bytes).step_by(AT_ONCE * page) {
         let part = (bytes - first).min(AT_ONCE * page);
         let from = start.as_ptr().wrapping_add(first).cast::<c_void>();
-        // SAFETY: a question about addresses changes nothing; there is room for an answer for each page.
+        // SAFETY: the call changes nothing at these addresses; `answer` has a byte for each page.
         let status = unsafe { libc::mincore(from, part, answer.as_mut_ptr().cast()) };
         if status == 0 {
             // The other bits are reserved, or have other meanings.

@@ -1,4 +1,5 @@
-//! What the library asks of the operating system and the processor. All knowledge of platforms is in this folder.
+//! The interface to the operating system and the processor. The library's system calls are in this folder, and most
+//! code that depends on the platform.
 
 pub(crate) mod memory;
 pub(crate) mod mapped;

@@ -14,7 +14,7 @@ impl Output {
         Self { descriptor: libc::STDERR_FILENO, is_ours: false }
     }
 
-    /// A new file, or an old one made empty; `None` if that cannot be.
+    /// Creates a file, or empties an old one. `None` if that fails.
     pub(crate) fn create(path: &CStr) -> Option<Self> {
         let flags = libc::O_WRONLY | libc::O_CREAT | libc::O_TRUNC | libc::O_CLOEXEC;
         // SAFETY: the path ends in a zero byte.
@@ -22,7 +22,7 @@ impl Output {
         (descriptor >= 0).then_some(Self { descriptor, is_ours: true })
     }
 
-    /// Writes all of it, if it can be.
+    /// Writes the whole text, unless an error stops it.
     pub(crate) fn write(&self, text: &[u8]) {
         let mut rest = text;
         while !rest.is_empty() {
@@ -47,7 +47,7 @@ impl Drop for Output {
     }
 }
 
-/// Collects short pieces of text into few writes.
+/// A buffer that joins short pieces of text into few writes.
 pub(crate) struct BufferedOutput {
     output: Output,
     bytes: [u8; 1024],
@@ -59,7 +59,7 @@ impl BufferedOutput {
         Self { output, bytes: [0; 1024], length: 0 }
     }
 
-    /// Writes what was collected.
+    /// Writes the text in the buffer.
     pub(crate) fn flush(&mut self) {
         self.output.write(&self.bytes[..self.length]);
         self.length = 0;
@@ -79,7 +79,7 @@ impl core::fmt::Write for BufferedOutput {
     }
 }
 
-/// Writes to standard error without allocating or locking. A failure cannot be reported, so it is not.
+/// Writes to standard error without allocating or locking. A failure is ignored, since it cannot be reported.
 pub(crate) fn write_stderr(text: &[u8]) {
     let _errno = KeepErrno::new();
     Output::stderr().write(text);

@@ -6,39 +6,41 @@ use core::ffi::c_void;
 
 /// A key whose destructor runs at the exit of each thread that armed it.
 ///
-/// The destructors of pthread keys run after those of Rust's thread-locals where the C library knows thread-exit
-/// functions (glibc, macOS), and among them elsewhere (musl), in at least four rounds while one of them arms its key
-/// again; not for the main thread when `main` returns.
+/// The destructors of pthread keys run in at least four rounds, as long as one of them arms its key again. Where the C
+/// library knows thread-exit functions (glibc, macOS), they run after the destructors of Rust's thread-locals;
+/// elsewhere (musl) they run among those. They do not run for the main thread when `main` returns.
 #[derive(Clone, Copy)]
 pub(crate) struct ThreadExitKey(libc::pthread_key_t);
 
 impl ThreadExitKey {
-    /// `None` if the process has no key left.
+    /// Makes a key. `None` if the process has no key left.
     pub(crate) fn new(destructor: unsafe extern "C" fn(*mut c_void)) -> Option<Self> {
-        // A destructor must not be unloaded.
+        // The destructor's code must stay loaded.
         super::loaded::name_entry();
         let mut key = 0;
-        // SAFETY: `key` is a valid place for the answer; the destructor has the type that is asked for.
+        // SAFETY: `key` is a valid place for the answer; the destructor has the type that the call asks for.
         let status = unsafe { libc::pthread_key_create(&raw mut key, Some(destructor)) };
         (status == 0).then_some(Self(key))
     }
 
-    /// Has the destructor called with `value`, not null, at the exit of this thread. False if there is no memory for
-    /// it.
+    /// Arms the key: its destructor is called with `value`, which is not null, at the exit of this thread. False if
+    /// there is no memory for that.
     pub(crate) fn arm(self, value: *mut c_void) -> bool {
         // SAFETY: the key was made by `new` and is never deleted.
         unsafe { libc::pthread_setspecific(self.0, value) == 0 }
     }
 }
 
-/// Sleeps for 50 microseconds, so that threads of any priority may run. Keeps `errno`, and is no cancellation point.
+/// Lets other threads run for a moment. On Linux and Android it sleeps for 50 microseconds, so that threads of any
+/// priority may run; elsewhere it only yields. Keeps `errno`, and is no cancellation point.
 pub(crate) fn nap() {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     {
         let _errno = KeepErrno::new();
         let moment = libc::timespec { tv_sec: 0, tv_nsec: 50_000 };
-        // The C library's function would be a place where `pthread_cancel` ends the thread, in the middle of a request.
-        // SAFETY: `moment` is readable; what is left of it is not asked for.
+        // The C library's function is a cancellation point: `pthread_cancel` could end the thread in the middle of a
+        // request.
+        // SAFETY: `moment` is readable; the null pointer says that the remaining time is not wanted.
         unsafe { libc::syscall(libc::SYS_nanosleep, &raw const moment, core::ptr::null_mut::<libc::timespec>()) };
     }
     #[cfg(not(any(target_os = "linux", target_os = "android")))]
@@ -48,20 +50,20 @@ pub(crate) fn nap() {
     }
 }
 
-/// Number of this process; another one in the child of a fork.
+/// Number of this process. The child of a fork has another one.
 pub(crate) fn process_id() -> u32 {
     // SAFETY: no preconditions.
     unsafe { libc::getpid() }.unsigned_abs()
 }
 
-/// As [`abort`], whatever handler the program has for the signal.
+/// Ends the process with `SIGABRT`, without a call of the program's handler for it.
 pub(crate) fn abort_without_handler() -> ! {
     // SAFETY: no preconditions.
     unsafe { libc::signal(libc::SIGABRT, libc::SIG_DFL) };
     abort()
 }
 
-/// Ends the process with `SIGABRT`.
+/// Ends the process with `SIGABRT`. If the program has a handler for it, the handler runs first.
 pub(crate) fn abort() -> ! {
     // SAFETY: no preconditions.
     unsafe { libc::abort() }

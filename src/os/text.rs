@@ -1,4 +1,4 @@
-//! Text that is put together without allocating.
+//! Text that is built without allocating.
 
 use core::fmt;
 

@@ -1,11 +1,11 @@
-//! Whether valgrind's memcheck executes this process: then malloc has to serve everything, for memcheck knows its
-//! blocks.
+//! Whether valgrind's memcheck executes this process. If it does, the backend serves every request, because memcheck
+//! knows only the blocks of malloc.
 //!
-//! Asked by a *client request* (valgrind.h): instructions that do nothing on a processor, and which valgrind takes for
-//! a call of its tool. Valgrind promises that they stay as they are.
+//! The question is a *client request* (valgrind.h): instructions that do nothing on a processor, and that valgrind
+//! takes as a call of its tool. Valgrind promises that these instructions stay the same.
 
-/// Memcheck's request for what it knows of some bytes (memcheck.h). No other tool answers it, so callgrind, which
-/// counts instructions, sees the pools.
+/// Memcheck's request for its knowledge of some bytes (`VALGRIND_GET_VBITS` in memcheck.h). No other tool answers it.
+/// So callgrind, which counts instructions, sees the pools.
 #[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
 const GET_VBITS: usize = 0x4D43_0008;
 
@@ -16,7 +16,7 @@ pub(crate) fn is_memcheck() -> bool {
     let request = [GET_VBITS, (&raw const byte).expose_provenance(), (&raw mut bits).expose_provenance(), 1, 0, 0];
     let mut answer = 0_usize;
     #[cfg(target_arch = "x86_64")]
-    // SAFETY: 128 bits of rotation leave rdi as it was. Memcheck writes `bits` and the answer, nobody else anything.
+    // SAFETY: the rotations add up to 128 bits and leave rdi as it was. Only memcheck writes `bits` and the answer.
     unsafe {
         core::arch::asm!(
             "rol rdi, 3", "rol rdi, 13", "rol rdi, 61", "rol rdi, 51",
@@ -40,7 +40,7 @@ pub(crate) fn is_memcheck() -> bool {
     answer == 1
 }
 
-/// Whether memcheck executes this process; here nobody knows how to ask.
+/// Whether memcheck executes this process. Always false here: there is no code to ask memcheck on this platform.
 #[cfg(not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))))]
 pub(crate) fn is_memcheck() -> bool {
     false

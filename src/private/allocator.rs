@@ -1,8 +1,8 @@
-//! Private heaps as allocators of collections.
+//! Private heaps as allocators of collections: references to them implement `Allocator`.
 //!
-//! The trait is that of the crate `allocator-api2`, which `hashbrown`, `bumpalo` and others use on stable compilers;
-//! with `--cfg poolmalloc_nightly` it is the standard library's, which that crate hands on with its own feature
-//! `nightly`.
+//! `Allocator` is the trait of the crate `allocator-api2`, which `hashbrown`, `bumpalo` and others use on stable
+//! compilers. With `--cfg poolmalloc_nightly` it is the trait of the standard library, which `allocator-api2`
+//! re-exports with its feature `nightly`.
 
 #[cfg(all(feature = "allocator-api2", not(poolmalloc_nightly)))]
 use allocator_api2::alloc::{AllocError, Allocator};
@@ -12,8 +12,8 @@ use std::alloc::{AllocError, Allocator};
 #[cfg(any(feature = "allocator-api2", poolmalloc_nightly))]
 macro_rules! allocator {
     ($heap:ty) => {
-        // SAFETY: a block stays where it is until it is given back or the heap is dropped or reset, which cannot be
-        // while this reference or a copy of it is in use; and every copy is of the same heap.
+        // SAFETY: a block stays valid until it is freed or the heap is dropped or reset. Neither drop nor reset is
+        // possible while a copy of this reference is in use, and all copies are of the same heap.
         unsafe impl Allocator for &$heap {
             #[inline]
             fn allocate(&self, layout: Layout) -> Result<NonNull<[u8]>, AllocError> {
@@ -46,8 +46,7 @@ macro_rules! allocator {
     };
 }
 
-/// Collections in a heap borrow it, and stay on its thread. What must not compile:
-///
+/// Collections in a private heap borrow it, and stay on its thread:
 /// ```
 /// use allocator_api2::{boxed::Box, vec::Vec};
 ///
@@ -59,6 +58,7 @@ macro_rules! allocator {
 /// drop(boxed);
 /// assert_eq!(heap.stats().small.live_blocks + heap.stats().large.live_blocks, 0);
 /// ```
+/// A collection does not outlive its heap or a `reset`. This does not compile:
 /// ```compile_fail,E0505
 /// let heap = poolmalloc::PrivateHeap::new();
 /// let boxed = allocator_api2::boxed::Box::new_in(1, &heap);
@@ -77,7 +77,7 @@ macro_rules! allocator {
 ///     allocator_api2::boxed::Box::leak(allocator_api2::boxed::Box::new_in(1, &heap))
 /// };
 /// ```
-/// A box of a heap would be freed by the other thread:
+/// A box of a `PrivateHeap` does not go to another thread, which would free it. This does not compile:
 /// ```compile_fail,E0277
 /// let heap = poolmalloc::PrivateHeap::new();
 /// let boxed = allocator_api2::boxed::Box::new_in(1, &heap);
@@ -85,7 +85,7 @@ macro_rules! allocator {
 ///     scope.spawn(move || println!("{boxed}"));
 /// });
 /// ```
-/// One of a shared heap may be:
+/// A box of a `SharedPrivateHeap` may be freed by another thread:
 /// ```
 /// let heap = poolmalloc::SharedPrivateHeap::new();
 /// let boxed = allocator_api2::boxed::Box::new_in(1, &heap);
@@ -94,7 +94,7 @@ macro_rules! allocator {
 /// });
 /// assert_eq!(heap.stats().small.live_blocks, 0);
 /// ```
-/// Collections of two kinds of heaps, or of a heap and the process, do not mix:
+/// Collections of a `PrivateHeap`, a `SharedPrivateHeap` and the global allocator do not mix. This does not compile:
 /// ```compile_fail,E0308
 /// let (heap, shared) = (poolmalloc::PrivateHeap::new(), poolmalloc::SharedPrivateHeap::new());
 /// let mut numbers = allocator_api2::vec::Vec::<i32, _>::new_in(&heap);
@@ -113,7 +113,7 @@ mod implementation {
     use core::alloc::Layout;
     use core::ptr::NonNull;
 
-    /// As many bytes as were asked for, though the block may have more.
+    /// The requested bytes of a block, which may have more.
     #[inline]
     fn slice(block: Option<NonNull<u8>>, layout: Layout) -> Result<NonNull<[u8]>, AllocError> {
         block.map(|block| NonNull::slice_from_raw_parts(block, layout.size())).ok_or(AllocError)

@@ -1,12 +1,12 @@
-//! Blocks of the backend that belong to a private heap: each has a header before it, by which they are linked, so that
-//! all of them can be freed at once.
+//! Blocks of the backend that belong to a private heap. Each has a header before it. The headers form a list, so that
+//! all blocks can be freed at once.
 //!
 //! ```text
 //!   backend's block │ padding │ header │ block
-//!                                       ^ aligned as asked for
+//!                                       ^ aligned as requested
 //! ```
-//! Large invariant 1: every header on the list is that of a live block of the backend, as the header says. The list is
-//! used by the owner of the heap alone.
+//! Large invariant 1: each header on the list belongs to a live block of the backend and has its layout. Only the owner
+//! of the heap uses the list.
 
 use crate::check::{Misuse, misuse};
 use crate::large::{LARGE, forget_large};
@@ -15,33 +15,33 @@ use crate::sync::{AtomicU64, Ordering};
 use core::alloc::Layout;
 use core::cell::Cell;
 use core::ptr::{self, NonNull};
-use static_assertions::const_assert_eq;
+use static_assertions::assert_eq_size;
 use std::alloc::{GlobalAlloc, System};
 
-/// Lists of private heaps' large blocks that there have been.
+/// Number of lists of large blocks made so far in this process.
 static LARGE_LISTS: AtomicU64 = AtomicU64::new(0);
 
-/// What is known of a block. As aligned as the system's blocks are.
+/// The header of a block. Aligned to 16 bytes, as blocks of the system's malloc are.
 #[repr(C, align(16))]
 struct LargeHeader {
     next: *mut LargeHeader,
     previous: *mut LargeHeader,
-    /// The list that the block is on.
+    /// Number of the list that the block is on; 0 once it is off the list.
     list: u64,
-    /// What was asked for.
+    /// The block's layout as requested.
     layout: Layout,
 }
 
-const_assert_eq!(size_of::<LargeHeader>(), 48);
+assert_eq_size!(LargeHeader, [u8; 48]);
 
-/// The layout of the backend's block for a request, and where the request's block lies in it.
+/// The layout of the backend's block for a request, and the offset in it of the block that the request gets.
 fn whole(layout: Layout) -> Option<(Layout, usize)> {
-    // The header lies right before the block, and the padding before it: the sum is the same.
+    // `extend` puts the padding behind the header. Here it lies before the header: the offset of the block is the same.
     Layout::new::<LargeHeader>().extend(layout).ok()
 }
 
-/// Whether blocks are noted for the leak finder. The debug mode takes what is noted for its own: there they are part of
-/// the roots.
+/// Whether blocks are noted in the index for the leak finder. In debug mode they are not, since the debug layer takes
+/// every block in the index for one of its own. They count as roots there.
 pub(super) fn is_indexed() -> bool {
     LARGE.is_armed() && !MODE.get().is_debug()
 }
@@ -56,14 +56,14 @@ fn block_of(header: *mut LargeHeader) -> *mut u8 {
     header.wrapping_add(1).cast()
 }
 
-/// The blocks of one heap.
+/// The list of one private heap's large blocks.
 pub(super) struct LargeBlocks {
     first: Cell<*mut LargeHeader>,
     /// Number of this list: no other has it, and none is 0.
     number: u64,
 }
 
-/// How many blocks, and how many bytes of them as requested.
+/// The blocks that were freed, and their bytes as requested.
 #[derive(Default)]
 pub(super) struct FreedBlocks {
     pub(super) blocks: usize,
@@ -72,12 +72,12 @@ pub(super) struct FreedBlocks {
 
 impl LargeBlocks {
     pub(super) fn new() -> Self {
-        // Relaxed: each number is handed out once, and nothing else hangs on it.
+        // Relaxed: each number is handed out once, and it orders nothing else.
         let number = LARGE_LISTS.fetch_add(1, Ordering::Relaxed) + 1;
         Self { first: Cell::new(ptr::null_mut()), number }
     }
 
-    /// A block of the backend; null if there is no memory.
+    /// Allocates a block of the backend and puts it on the list; null if there is no memory.
     pub(super) fn alloc(&self, layout: Layout, serve: unsafe fn(&System, Layout) -> *mut u8) -> *mut u8 {
         let Some((whole, offset)) = whole(layout) else { return ptr::null_mut() };
         // SAFETY: the layout has the size of a header at least.
@@ -87,19 +87,19 @@ impl LargeBlocks {
         }
         let block = base.wrapping_add(offset);
         let header = block.wrapping_sub(size_of::<LargeHeader>()).cast::<LargeHeader>();
-        // SAFETY: inside the block that was just served, and aligned: its base is to 16 bytes and so is the offset.
+        // SAFETY: the header lies inside the backend's block, and is aligned: `base` and `offset` are multiples of 16.
         unsafe {
             header.write(LargeHeader { next: ptr::null_mut(), previous: ptr::null_mut(), list: self.number, layout })
         };
         self.link(header);
         if is_indexed() && layout.size() > 0 {
-            // Without memory it is part of the roots.
+            // Without memory for the index, the block is not noted and counts as a root.
             let _ = LARGE.insert(block, layout.size());
         }
         block
     }
 
-    /// Puts a block first.
+    /// Puts a block at the start of the list.
     fn link(&self, header: *mut LargeHeader) {
         let next = self.first.replace(header);
         // SAFETY: Large invariant 1: the caller's block is live; so for the next line.
@@ -112,7 +112,10 @@ impl LargeBlocks {
         }
     }
 
-    /// Takes a block off the list. One of a list that was given up stays where it is: nobody reads that one.
+    /// Takes a block off the list and returns its layout.
+    ///
+    /// Aborts if the block is on another list, unless `may_be_of_others`. Then that list was given up: no code reads it
+    /// any more, and the block stays on it.
     fn unlink(&self, header: *mut LargeHeader, may_be_of_others: bool) -> Layout {
         // SAFETY: Large invariant 1: the caller gives a live block.
         let LargeHeader { next, previous, list, layout } = unsafe { header.read() };
@@ -132,28 +135,30 @@ impl LargeBlocks {
             // SAFETY: Large invariant 1.
             unsafe { (*next).previous = previous };
         }
-        // So that it is seen to be on no list if it is freed again before the backend has overwritten it.
+        // No list has the number 0. So a second free of the block is seen above if the backend has not overwritten it
+        // yet.
         // SAFETY: as above.
         unsafe { (*header).list = 0 };
         layout
     }
 
-    /// Gives a block back to the backend, and says how many bytes had been asked for.
+    /// Gives a block back to the backend. Returns its bytes as requested.
     ///
     /// # Safety
-    /// * The block is a live one of this list, or of one given up if `may_be_of_others`, and nobody uses it any more.
+    /// * The block is live and not used after this call.
+    /// * It is on this list or, if `may_be_of_others`, on a list that was given up.
     pub(super) unsafe fn free(&self, block: NonNull<u8>, may_be_of_others: bool) -> usize {
         let header = header_of(block);
         let layout = self.unlink(header, may_be_of_others);
-        // SAFETY: unlinked, and the caller gives it up.
+        // SAFETY: the block is off the list, and the caller gives it up.
         unsafe { give_back(header, layout) };
         layout.size()
     }
 
-    /// Gives all blocks back to the backend.
+    /// Gives all blocks on the list back to the backend.
     ///
     /// # Safety
-    /// * Nobody uses any of them any more.
+    /// * None of the blocks is used any more.
     pub(super) unsafe fn free_all(&self) -> FreedBlocks {
         let mut freed = FreedBlocks::default();
         let mut next = self.first.replace(ptr::null_mut());
@@ -162,18 +167,19 @@ impl LargeBlocks {
             let header = unsafe { next.read() };
             freed.blocks += 1;
             freed.bytes += header.layout.size();
-            // SAFETY: the list is given up, and the caller promises the rest.
+            // SAFETY: the list is empty by now, and the caller promises that the block is not used.
             unsafe { give_back(next, header.layout) };
             next = header.next;
         }
         freed
     }
 
-    /// The block resized by the backend, at the same alignment; null, and nothing done, if there is no memory.
+    /// Resizes a block by the backend's `realloc`, at the same alignment, and puts it on this list. Returns null if
+    /// there is no memory; the block then stays as large as it was.
     ///
     /// # Safety
-    /// * As for `free`, if the result is not null.
-    /// * `new` has the alignment that the block was asked for with.
+    /// * As for `free`. If the result is null, the block may still be used.
+    /// * `new` has the alignment of the block's layout.
     pub(super) unsafe fn resize(&self, block: NonNull<u8>, new: Layout, may_be_of_others: bool) -> *mut u8 {
         let header = header_of(block);
         // SAFETY: Large invariant 1.
@@ -183,11 +189,12 @@ impl LargeBlocks {
         };
         let base = block.as_ptr().wrapping_sub(offset);
         self.unlink(header, may_be_of_others);
-        // SAFETY: the backend's block, with the layout that it was asked for; the size is not 0.
+        // SAFETY: this is the backend's block and its layout; the size is not 0.
         let moved = unsafe { System.realloc(base, old_whole, new_whole.size()) };
         let (base, layout) = if moved.is_null() { (base, old) } else { (moved, new) };
         let header = base.wrapping_add(offset - size_of::<LargeHeader>()).cast::<LargeHeader>();
-        // SAFETY: where the header was, or where it has been moved; so for the next line.
+        // SAFETY: the header is here: the backend's `realloc` has moved it with the block or left it. So for the next
+        // line.
         unsafe { (*header).layout = layout };
         // SAFETY: as above.
         unsafe { (*header).list = self.number };
@@ -199,7 +206,7 @@ impl LargeBlocks {
 /// Gives a block back to the backend.
 ///
 /// # Safety
-/// * The header is that of a live block on no list, which was asked for with `layout` and which nobody uses any more.
+/// * The header is that of a live block with this layout. No list in use has it, and the block is not used any more.
 unsafe fn give_back(header: *mut LargeHeader, layout: Layout) {
     let block = block_of(header);
     if is_indexed() {
@@ -207,6 +214,6 @@ unsafe fn give_back(header: *mut LargeHeader, layout: Layout) {
         unsafe { forget_large(block) };
     }
     let Some((whole, offset)) = whole(layout) else { return };
-    // SAFETY: as it was served.
+    // SAFETY: the backend served this block with this layout.
     unsafe { System.dealloc(block.wrapping_sub(offset), whole) };
 }

@@ -1,4 +1,4 @@
-//! What a private heap's handle does, for whoever owns the heap at the moment.
+//! The core of a private heap's handle: serves, resizes and frees blocks for the heap's owner, without a lock.
 
 use super::large::{LargeBlocks, is_indexed};
 use crate::at_exit::name_exit_entry;
@@ -11,45 +11,46 @@ use core::alloc::Layout;
 use core::ptr::{self, NonNull};
 use std::alloc::{GlobalAlloc, System};
 
-/// A private heap.
+/// A private heap: the heap that serves its small blocks, and the list of its large ones.
 ///
-/// Private invariant 1: who has a reference to this owns the heap behind `front` (Heap invariant 1), if that is a
-/// heap's: the handle took it, and no other handle or thread has it. The type is not `Sync`.
-/// Private invariant 2: every block that was handed out and not given back is one of that heap or on the list of large
-/// ones; no block is used any more when the whole is dropped or reset.
+/// Private invariant 1: if `front` is the front of a heap, a thread with a reference to this `PrivateCore` owns that
+/// heap (Heap invariant 1). The handle took the heap, and no other handle or thread has it. The type is not `Sync`.
+/// Private invariant 2: every live block is one of that heap or on the list of large blocks; if `is_lost`, it may be of
+/// the heap or list that was given up. No block is used any more when the `PrivateCore` is dropped or reset.
 pub(super) struct PrivateCore {
     front: NonNull<Front>,
     large: LargeBlocks,
     name: Name,
-    /// What was served without a heap.
+    /// Counts of the backend's blocks while there is no heap to count in.
     unpooled: LargeCounters,
-    /// The copy of the memory that it was made in.
+    /// The generation of the process in which the `PrivateCore` was made: a child of a fork has another one.
     generation: u32,
-    /// Whether a fork has come in the middle of a change: then blocks may be of a heap that was given up.
+    /// Whether the heap was given up, since a fork came in the middle of a change. Blocks may be of that heap then.
     is_lost: bool,
 }
 
-// SAFETY: Private invariant 1: the heap goes with the handle; whoever moves that to another thread orders what the last
-// owner wrote before what the next one does.
+// SAFETY: Private invariant 1: the heap goes with the handle. The move of the handle to another thread orders the
+// writes of the last owner before those of the next.
 unsafe impl Send for PrivateCore {}
 
-/// The front that finds no pools.
+/// The front without a heap: every request takes its slow path.
 fn no_heap() -> NonNull<Front> {
     NonNull::from(&NO_HEAP)
 }
 
-/// The front of a heap that serves by its magazines.
+/// The front of this heap that serves from its magazines, and not its sampling front.
 fn front_of(heap: NonNull<Heap>) -> NonNull<Front> {
     NonNull::new(Heap::front_of(heap, false).cast_mut()).unwrap_or_else(no_heap)
 }
 
 impl PrivateCore {
-    /// With a heap of its own if there is one to be had.
+    /// Makes a private heap. It has pools if the process has a heap for it and is not in a bypass mode.
     pub(super) fn new(name: Name) -> Self {
         name_exit_entry();
         let mut heap = SHARED.take_private(name);
         if MODE.get().is_bypass() {
-            // The backend is to serve all, or the debug layer, which says of every block of a pool what it is.
+            // In these modes either the backend serves all requests, or the debug layer expects a header of its own in
+            // every live block of a pool. Blocks of a private heap have none.
             heap.take().into_iter().for_each(|heap| SHARED.give_private(heap));
         }
         Self {
@@ -62,7 +63,8 @@ impl PrivateCore {
         }
     }
 
-    /// Forgets the heap and its large blocks, which a fork has left half-changed. From here on the backend serves all.
+    /// Forgets the heap and its large blocks, which a fork has left half-changed. From now on the backend serves all
+    /// requests.
     pub(super) fn give_up(&mut self) {
         self.front = no_heap();
         self.large = LargeBlocks::new();
@@ -70,7 +72,7 @@ impl PrivateCore {
         self.is_lost = true;
     }
 
-    /// As if this were a copy that a fork has made.
+    /// Makes the heap look as in the child of a fork, made before the fork.
     #[cfg(test)]
     pub(super) fn pretend_to_be_copied(&mut self) {
         self.generation = self.generation.wrapping_add(1);
@@ -90,7 +92,7 @@ impl PrivateCore {
         self.front
     }
 
-    /// Whether there are pools.
+    /// Whether the private heap has pools.
     #[inline]
     pub(super) fn has_pools(&self) -> bool {
         self.front().has_heap()
@@ -100,13 +102,13 @@ impl PrivateCore {
         if !self.has_pools() {
             return None;
         }
-        // SAFETY: it has pools, so it is the front of a heap, made by `front_of`.
+        // SAFETY: this is the front of a heap, made by `front_of`.
         let heap = unsafe { Heap::of_front(self.front.as_ptr()) };
         // SAFETY: Private invariant 1.
         Some(unsafe { heap.owned() })
     }
 
-    /// A block; null if there is no memory.
+    /// Allocates a block; null if there is no memory.
     #[inline(always)]
     pub(super) fn alloc(&self, layout: Layout) -> *mut u8 {
         let bytes = block_bytes(layout.size(), layout.align());
@@ -120,7 +122,7 @@ impl PrivateCore {
         block
     }
 
-    /// As [`alloc`](Self::alloc), with zeros.
+    /// Allocates a block that is filled with zeros; null if there is no memory.
     #[inline]
     pub(super) fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         if block_bytes(layout.size(), layout.align()) > SMALL_MAX {
@@ -134,10 +136,10 @@ impl PrivateCore {
         block
     }
 
-    /// Gives a block back.
+    /// Frees a block.
     ///
     /// # Safety
-    /// * The block is a live one of this heap, asked for with `layout`, and nobody uses it any more.
+    /// * The block is a live one of this heap with this layout, and is not used after this call.
     #[inline(always)]
     pub(super) unsafe fn dealloc(&self, block: NonNull<u8>, layout: Layout) {
         let front = self.front();
@@ -152,11 +154,11 @@ impl PrivateCore {
         unsafe { self.dealloc_slow(block, layout) }
     }
 
-    /// The block with another layout, what it held copied as far as there is room; null, and nothing done, if there is
-    /// no memory.
+    /// Resizes a block to `new`, in place or by a move. The content is kept up to the smaller of both sizes. Returns
+    /// null if there is no memory; the block then stays as it is.
     ///
     /// # Safety
-    /// * As for `dealloc` of a block asked for with `old`, if the result is not null.
+    /// * As for `dealloc` of a block with the layout `old`. If the result is null, the block may still be used.
     #[inline]
     pub(super) unsafe fn resize(&self, block: NonNull<u8>, old: Layout, new: Layout) -> *mut u8 {
         let front = self.front();
@@ -174,7 +176,7 @@ impl PrivateCore {
     #[inline(never)]
     fn alloc_slow(&self, layout: Layout) -> *mut u8 {
         if layout.size() == 0 {
-            // Takes no memory.
+            // A request of 0 bytes takes no memory.
             return ptr::without_provenance_mut(layout.align());
         }
         let class = SizeClass::of_block(block_bytes(layout.size(), layout.align()));
@@ -204,12 +206,13 @@ impl PrivateCore {
         if let Some((offset, tag)) = SHARED.locate(block.as_ptr().addr()) {
             return match self.heap() {
                 Some(heap) => heap.free_private(&SHARED, block.as_ptr(), offset),
-                // Of the heap that was given up. It waits there for ever.
+                // The block is of the heap that was given up, and is never served again.
                 None if self.is_lost => {}
                 None => refuse(block.as_ptr(), tag),
             };
         }
-        // SAFETY: not in the region, so on the list of large ones, and the caller gives it up.
+        // SAFETY: the block is not in the region, so it is a large one: on the list, or on one that was given up if
+        // `is_lost`. The caller gives it up.
         let bytes = unsafe { self.large.free(block, self.is_lost) };
         self.count(|large, add| {
             add(&large.frees, 1);
@@ -223,7 +226,8 @@ impl PrivateCore {
         let is_pooled = |block: *mut u8| SHARED.locate(block.addr()).is_some();
         let is_kept_large = old.size() > 0 && new.size() > 0 && block_bytes(new.size(), new.align()) > SMALL_MAX;
         if is_kept_large && old.align() == new.align() && !is_pooled(block.as_ptr()) && !is_indexed() {
-            // SAFETY: the caller's promises; not in the region, so on the list.
+            // SAFETY: the caller's promises; the block is not in the region, so it is a large one, as in
+            // `dealloc_slow`.
             let moved = unsafe { self.large.resize(block, new, self.is_lost) };
             if !moved.is_null() {
                 self.count(|large, add| {
@@ -243,11 +247,11 @@ impl PrivateCore {
                 self.count(|large, add| add(&large.moved, 1));
             }
         };
-        // SAFETY: both are blocks of at least so many bytes, and distinct; of 0 bytes nothing is copied.
+        // SAFETY: both are distinct blocks of at least the smaller size; if that is 0, nothing is copied.
         unsafe { moved(block.as_ptr(), to, old.size().min(new.size()), free) }
     }
 
-    /// Counts what goes to the backend.
+    /// Changes the counts of the backend's blocks: in the heap or, without one, here and in the process's counters.
     fn count(&self, change: impl Fn(&LargeCounters, fn(&Counter, usize))) {
         match self.heap() {
             Some(heap) => change(&heap.large, Counter::add),
@@ -258,10 +262,10 @@ impl PrivateCore {
         }
     }
 
-    /// Frees every block.
+    /// Frees all blocks.
     ///
     /// # Safety
-    /// * Nobody uses a block of this heap any more.
+    /// * No block of this heap is used any more.
     pub(super) unsafe fn free_all(&mut self) {
         // SAFETY: the caller's promise.
         let freed = unsafe { self.large.free_all() };
@@ -275,7 +279,7 @@ impl PrivateCore {
         }
     }
 
-    /// Gives memory that holds no block back to the system.
+    /// Gives the memory of pools without a block back to the system, and wholly free arenas to all threads.
     pub(super) fn release_unused(&self) -> ReleaseStats {
         let Some(heap) = self.heap() else { return ReleaseStats::default() };
         ReleaseStats::of_pools(heap.release(&SHARED))
@@ -296,16 +300,16 @@ impl Drop for PrivateCore {
     }
 }
 
-/// Puts a value into the block, if there was memory for it.
+/// Puts a value into a block and returns a reference to it. If `block` is `None`, calls `handle_alloc_error`.
 ///
 /// # Safety
-/// * It is a block for a `T`, nobody else has it, and it lives for `'a`.
+/// * The block fits a `T`, no other code has it, and it lives for `'a`.
 #[inline(always)]
 pub(super) unsafe fn put<'a, T>(block: Option<NonNull<u8>>, value: T) -> &'a mut T {
     let Some(block) = block else { std::alloc::handle_alloc_error(Layout::new::<T>()) };
     let place = block.cast::<T>();
     // SAFETY: the caller's promises.
     unsafe { place.write(value) };
-    // SAFETY: the caller's promises, and just written.
+    // SAFETY: the caller's promises, and the value was just written.
     unsafe { &mut *place.as_ptr() }
 }

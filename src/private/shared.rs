@@ -9,19 +9,21 @@ use core::alloc::Layout;
 use core::fmt::{self, Debug, Formatter};
 use core::ptr::NonNull;
 
-/// A [`PrivateHeap`](crate::PrivateHeap) that any thread may allocate from and free to.
+/// A private heap for many threads: any thread may allocate from it and free to it.
 ///
-/// Allocations take a lock, which is the heap's own. So does a free, if the lock is free at that moment; else the block
-/// is posted as a remote free of the process's allocator is, with one atomic operation or two, and the heap collects it
-/// before it takes more memory: no small free ever waits. Blocks over 256 bytes need the lock.
+/// An allocation waits for the heap's own lock. A free takes the lock if no other thread holds it. Else it posts the
+/// block as a remote free, as the process's allocator does, with two or three atomic operations. The heap collects such
+/// blocks before it takes more memory. So the free of a block from a pool never waits. The free of a block from the
+/// system's malloc waits for the lock: these are the blocks over 256 bytes, and small ones that were served when there
+/// was no memory for pools.
 ///
-/// It is `Sync`, so a `Box<T, &SharedPrivateHeap>` or a `Vec<T, &SharedPrivateHeap>` may go to another thread if `T`
-/// may, and free there. What the handle cannot do while a block is in use is the same as for
-/// [`PrivateHeap`](crate::PrivateHeap): to be dropped or [`reset`](Self::reset).
+/// The heap is `Sync`, so a `Box<T, &SharedPrivateHeap>` or a `Vec<T, &SharedPrivateHeap>` may go to another thread if
+/// `T` is `Send`, and free its block there. While a block is in use, the heap cannot be dropped or
+/// [`reset`](Self::reset), as a [`PrivateHeap`](crate::PrivateHeap) cannot.
 ///
-/// In the child of a `fork` it can be used, too. Only if another thread was in the middle of a call at that moment, the
-/// child loses what the heap had in pools: those blocks stay usable, but are never reused, and from then on the
-/// system's malloc serves the heap's requests there.
+/// The child of a `fork` can use the heap, too. If another thread held the lock at that moment, the child loses the
+/// blocks that the heap had. They stay usable, but neither a drop nor a `reset` frees them, and the blocks of pools are
+/// never served again. From then on the system's malloc serves all requests of the heap in that child.
 ///
 /// # Examples
 /// ```
@@ -50,13 +52,13 @@ use core::ptr::NonNull;
 /// heap.reset();
 /// println!("{value}");
 /// ```
-/// Nor on a thread that may outlive the heap:
+/// A block does not go to a thread that may outlive the heap:
 /// ```compile_fail,E0597
 /// let heap = poolmalloc::SharedPrivateHeap::new();
 /// let value: &mut i32 = heap.make(1);
 /// std::thread::spawn(move || *value += 1);
 /// ```
-/// What is not `Send` stays on its thread:
+/// A value that is not `Send` stays on its thread:
 /// ```compile_fail,E0277
 /// let heap = poolmalloc::SharedPrivateHeap::new();
 /// let value = heap.make(std::rc::Rc::new(1));
@@ -66,20 +68,21 @@ use core::ptr::NonNull;
 /// ```
 pub struct SharedPrivateHeap {
     name: Name,
-    /// That of `private`, for who frees without the lock. Changes once at most, in the child of a fork.
+    /// The front of `private`, for a free without the lock. Changes at most once, in the child of a fork.
     front: WatchedPtr<Front>,
     private: LockCell<PrivateCore>,
 }
 
 impl SharedPrivateHeap {
-    /// A heap without a name. Where there are no pools for it, it is as [`PrivateHeap::new`](crate::PrivateHeap::new)
-    /// says.
+    /// Makes a shared private heap without a name. In some processes it has no pools: see
+    /// [`PrivateHeap::new`](crate::PrivateHeap::new).
     #[must_use]
     pub fn new() -> Self {
         Self::named("")
     }
 
-    /// A heap with a name, under which [`stats`](crate::stats()) lists it. Heaps of one name are listed together.
+    /// Makes a shared private heap with a name. [`stats`](crate::stats()) lists it under that name, together with all
+    /// other private heaps of the name.
     #[must_use]
     pub fn named(name: &str) -> Self {
         let name = Name::new(name);
@@ -87,20 +90,22 @@ impl SharedPrivateHeap {
         Self { name, front: WatchedPtr::new(private.front_pointer().as_ptr()), private: LockCell::new(private) }
     }
 
-    /// As [`named`](Self::named), but `None` where there are no pools for it.
+    /// Makes a shared private heap with a name if it can have pools. Returns `None` where [`named`](Self::named) would
+    /// return a heap without pools.
     #[must_use]
     pub fn try_new(name: &str) -> Option<Self> {
         let heap = Self::named(name);
         heap.front().has_heap().then_some(heap)
     }
 
-    /// The front; see the field.
+    /// The front; see the field. Needs no lock.
     fn front(&self) -> &Front {
         // SAFETY: a front without a heap is a static, and heaps are never unmapped.
         unsafe { &*self.front.get() }
     }
 
-    /// Waits for the lock. In the child of a fork the heap is given up if another thread was just using it.
+    /// Waits for the lock and takes it. In the child of a fork, gives the heap up if another thread held the lock at
+    /// the fork.
     fn hold(&self) -> LockCellGuard<'_, PrivateCore> {
         self.private.hold(|private| {
             private.give_up();
@@ -108,16 +113,17 @@ impl SharedPrivateHeap {
         })
     }
 
-    /// The name.
+    /// The name; empty if the heap has none.
     #[must_use]
     pub fn name(&self) -> &str {
         self.name.as_str()
     }
 
-    /// As [`PrivateHeap::make`](crate::PrivateHeap::make).
+    /// Puts a value into a block of its own and returns a reference to it. The heap does not drop the value: see
+    /// [`PrivateHeap::make`](crate::PrivateHeap::make).
     ///
     /// # Panics
-    /// As `Box::new` does when there is no memory.
+    /// If there is no memory, `std::alloc::handle_alloc_error` is called, as by `Box::new`.
     #[expect(clippy::mut_from_ref, reason = "each call returns another block")]
     #[inline]
     pub fn make<T>(&self, value: T) -> &mut T {
@@ -125,34 +131,36 @@ impl SharedPrivateHeap {
         unsafe { put(self.alloc(Layout::new::<T>()), value) }
     }
 
-    /// As [`PrivateHeap::alloc`](crate::PrivateHeap::alloc).
+    /// Allocates a block, under the lock; `None` if there is no memory. Its content is not initialized. See
+    /// [`PrivateHeap::alloc`](crate::PrivateHeap::alloc).
     #[must_use]
     pub fn alloc(&self, layout: Layout) -> Option<NonNull<u8>> {
         NonNull::new(self.hold().alloc(layout))
     }
 
-    /// As [`PrivateHeap::alloc_zeroed`](crate::PrivateHeap::alloc_zeroed).
+    /// Allocates a block that is filled with zeros, under the lock; `None` if there is no memory.
     #[must_use]
     pub fn alloc_zeroed(&self, layout: Layout) -> Option<NonNull<u8>> {
         NonNull::new(self.hold().alloc_zeroed(layout))
     }
 
-    /// As [`PrivateHeap::dealloc`](crate::PrivateHeap::dealloc), on any thread.
+    /// Frees a block, on any thread. If the lock is taken, a block from a pool is posted as a remote free, so that its
+    /// free never waits. A wrong free aborts as in [`PrivateHeap::dealloc`](crate::PrivateHeap::dealloc).
     ///
     /// # Safety
     /// * As for [`PrivateHeap::dealloc`](crate::PrivateHeap::dealloc).
     pub unsafe fn dealloc(&self, block: NonNull<u8>, layout: Layout) {
-        // A post without the lock touches only atomics (Heap invariant 1), and has ended when a `&mut` to the whole is
-        // had: it borrows the heap.
+        // A post without the lock touches only atomics (Heap invariant 1). It borrows the heap, so it has ended before
+        // any code has a `&mut` to the heap.
         let held = if let Some(held) = self.private.try_hold() {
             held
         } else {
-            // Once: in the child of a fork another thread may take the lock over meanwhile, and give the heap up.
+            // Read once: in the child of a fork, another thread may take the lock over meanwhile and give the heap up.
             let pointer = self.front.get().cast_const();
             // SAFETY: a front without a heap is a static, and heaps are never unmapped.
             let front = unsafe { &*pointer };
             if let Some(offset) = front.offset_of(block.as_ptr().addr()) {
-                // SAFETY: it has found the block, so it is a heap's.
+                // SAFETY: the front found the block in its region, so it is the front of a heap, made by `front_of`.
                 let heap = unsafe { Heap::of_front(pointer) };
                 return heap.post_private(block.as_ptr(), offset);
             }
@@ -162,7 +170,9 @@ impl SharedPrivateHeap {
         unsafe { held.dealloc(block, layout) }
     }
 
-    /// As [`PrivateHeap::realloc`](crate::PrivateHeap::realloc), on any thread.
+    /// Resizes a block, on any thread and under the lock, and returns the new block, which may be the same one. Returns
+    /// `None` if there is no memory; the old block is unchanged then. See
+    /// [`PrivateHeap::realloc`](crate::PrivateHeap::realloc).
     ///
     /// # Safety
     /// * As for [`PrivateHeap::realloc`](crate::PrivateHeap::realloc).
@@ -172,20 +182,24 @@ impl SharedPrivateHeap {
         NonNull::new(unsafe { self.hold().resize(block, old, new) })
     }
 
-    /// As [`PrivateHeap::reset`](crate::PrivateHeap::reset).
+    /// Frees all blocks at once. The heap's arenas become free for all threads, and the heap is empty and usable.
+    ///
+    /// No destructor of a value in the blocks runs.
     pub fn reset(&mut self) {
-        // A lock that a fork has copied is seen here too.
+        // `get_mut` does not look at the lock. If a fork copied the lock from its holder, `hold` gives the heap up.
         drop(self.hold());
-        // SAFETY: whoever uses a block borrows the heap, or has promised not to use it by now (`dealloc`).
+        // SAFETY: each reference into a block borrows the heap. The users of blocks from `alloc` have given them up by
+        // now, as `PrivateHeap::dealloc` demands.
         unsafe { self.private.get_mut().free_all() };
     }
 
-    /// As [`PrivateHeap::release_unused`](crate::PrivateHeap::release_unused).
+    /// Gives the memory of pools without a block back to the system, under the lock, and says how much. See
+    /// [`PrivateHeap::release_unused`](crate::PrivateHeap::release_unused).
     pub fn release_unused(&self) -> ReleaseStats {
         self.hold().release_unused()
     }
 
-    /// What this heap holds, and has done since it was made.
+    /// The statistics of this heap: what it holds now, and its counts since it was made.
     #[must_use]
     pub fn stats(&self) -> PrivateHeapReport {
         self.hold().stats()
@@ -194,7 +208,8 @@ impl SharedPrivateHeap {
 
 impl Drop for SharedPrivateHeap {
     fn drop(&mut self) {
-        // As in `reset`; what is left is dropped with the field.
+        // As in `reset`: gives up a heap that a fork left half-changed. The field `private` frees the blocks when it is
+        // dropped.
         drop(self.hold());
     }
 }
@@ -223,17 +238,17 @@ mod tests {
         (0..500).map(|_| heap.alloc(LAYOUT).unwrap()).collect()
     }
 
-    /// The heap's part for its owner, and the words of its blocks.
+    /// The heap behind the handle, and for each block the index of its word in the remote map.
     fn words<'h>(heap: &'h SharedPrivateHeap, blocks: &[NonNull<u8>]) -> (&'h Heap, Vec<u32>) {
-        // SAFETY: the heap has pools, so this is a heap's front.
+        // SAFETY: the heap has pools, so this is the front of a heap, made by `front_of`.
         let pooled = unsafe { Heap::of_front(heap.front.get()) };
         let offset = |block: &NonNull<u8>| pooled.region.offset_of(block.addr().get()).unwrap();
         (pooled, blocks.iter().map(|block| Heap::word_and_bit(offset(block)).0).collect())
     }
 
-    /// Whether the tests do not run in a mode in which private heaps have none.
+    /// Whether private heaps have pools in the mode in which the tests run.
     fn has_pools() -> bool {
-        // The mode is chosen when the first heap is asked for.
+        // The first request for a heap chooses the mode.
         crate::process::tls::heap_or_make();
         !crate::process::MODE.get().is_bypass()
     }
@@ -275,7 +290,7 @@ mod tests {
         let blocks = blocks(&heap);
         let (pooled, words) = words(&heap, &blocks);
         let (region, word) = (pooled.region, words[0]);
-        // As a thread leaves it that has set its bit and was not copied: nothing is queued.
+        // A thread set its bit, and a fork did not copy that thread: in the child the word is not queued.
         let class = crate::geometry::SizeClass::of_block(48);
         pooled.class(class).remote_frees.add_shared(1);
         let offset = region.offset_of(blocks[0].addr().get()).unwrap();
@@ -291,12 +306,12 @@ mod tests {
         let heap = SharedPrivateHeap::new();
         let large = Layout::new::<[u64; 100]>();
         let (small, before) = (blocks(&heap), heap.alloc(large).unwrap());
-        // Held by a thread that a fork has not copied.
+        // Leaves the lock as in the child of a fork that did not copy the lock's holder.
         heap.private.leave_behind(current_generation().wrapping_add(1));
         let after = blocks(&heap);
         assert_eq!((heap.stats().large.live_blocks, heap.stats().small.allocations), (500, 0));
         for block in small.into_iter().chain(after) {
-            // SAFETY: live and unused, as is the next one.
+            // SAFETY: the block is live and not used any more; so for the next one.
             unsafe { heap.dealloc(block, LAYOUT) };
         }
         // SAFETY: as above.

@@ -25,11 +25,11 @@ impl Detour {
         Self { front: Front::detour(), below: Cell::new(core::ptr::null()) }
     }
 
-    /// The detour that a front of a thread's row belongs to; `None` if it is the thread's own. The result has the
-    /// provenance of `front`.
+    /// The detour that a front of a thread's row belongs to; `None` if that front is the thread's own. The result has
+    /// the provenance of `front`.
     ///
     /// # Safety
-    /// * The front lives (TLS invariant 1), as do those below it (Detour invariant 1).
+    /// * The front is alive (TLS invariant 1), and all fronts below it are (Detour invariant 1).
     pub(super) unsafe fn of_front(front: *const Front) -> Option<NonNull<Self>> {
         // SAFETY: the caller's promise.
         let is_detour = unsafe { &*front }.is_detour();
@@ -40,7 +40,7 @@ impl Detour {
     /// The detour right below this one, if there is one.
     ///
     /// # Safety
-    /// * This one is in the calling thread's row of fronts.
+    /// * This detour is in the calling thread's row of fronts.
     pub(crate) unsafe fn next(&self) -> Option<NonNull<Self>> {
         // SAFETY: Detour invariant 1.
         unsafe { Self::of_front(self.below()) }

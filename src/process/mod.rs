@@ -1,4 +1,4 @@
-//! What there is once in a process: its mode, its pools, and each thread's way to its heap. The process starts in
+//! The things that a process has once: its mode and its pools. And each thread's way to its heap. The process starts in
 //! `startup`.
 
 pub(crate) mod mode;

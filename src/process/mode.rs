@@ -3,13 +3,13 @@
 
 use core::sync::atomic::{AtomicU8, Ordering};
 
-/// What serves the requests of the process.
+/// The part of the allocator that serves the requests of the process.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
 pub(crate) enum Mode {
     /// Pools, and the backend for large blocks.
     Pools,
-    /// The backend alone; heaps only count.
+    /// The backend alone. Heaps hold no blocks, and only keep the counts.
     Backend,
     /// The debug layer, and below it pools, and the backend for large blocks.
     Debug,
@@ -34,8 +34,8 @@ impl Mode {
 /// The mode of the process.
 ///
 /// Mode invariant 1: it is written once, under the lock of the shared pools, before any thread gets a heap or is
-/// refused one. Relaxed: a thread that has asked for a heap has taken that lock since, or has seen the refusal
-/// (ordering S of `Once`).
+/// refused one. Relaxed: only threads that have asked for a heap read it. Each of them has taken that lock after the
+/// write, or has seen that there is no region (ordering S of `Once`).
 pub(crate) struct ChosenMode(AtomicU8);
 
 impl ChosenMode {

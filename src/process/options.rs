@@ -17,7 +17,7 @@ pub(crate) enum HugePages {
     Beyond(usize),
 }
 
-/// Reads `POOLMALLOC_HUGE_PAGES`. An unknown value is warned about and ignored.
+/// Reads `POOLMALLOC_HUGE_PAGES`. Warns about an unknown value, and ignores it.
 fn huge_pages() -> HugePages {
     huge_pages_of(os::environment(c"POOLMALLOC_HUGE_PAGES")).unwrap_or_else(|| {
         os::write_stderr(
@@ -27,7 +27,7 @@ fn huge_pages() -> HugePages {
     })
 }
 
-/// What the environment asks for.
+/// The options that the environment gives.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Options {
     pub(crate) huge_pages: HugePages,
@@ -48,7 +48,7 @@ pub(crate) struct Options {
 const USUAL_MEAN_BYTES: u64 = 512 * 1024;
 
 impl Options {
-    /// Reads the environment. Unknown parts are warned about and ignored. Called once, so each warning comes once.
+    /// Reads the environment. Warns about unknown parts, and ignores them. Called once, so each warning comes once.
     pub(crate) fn read() -> Self {
         let words = words();
         let is_file_wanted = os::environment(c"POOLMALLOC_PROFILE").is_some_and(|path| !path.is_empty());
@@ -64,7 +64,7 @@ impl Options {
     }
 }
 
-/// Whether requests can be sampled: not in debug mode, nor in a build without the feature `profile`. Warns if not.
+/// Whether requests can be sampled. Warns if they cannot: in debug mode, or in a build without the feature `profile`.
 fn can_sample(words: &OptionWords) -> bool {
     if words.debug {
         os::write_stderr(b"poolmalloc: in debug mode no request is sampled, and there is no profile\n");
@@ -98,12 +98,12 @@ struct OptionWords {
     debug: bool,
     /// Frames of a backtrace.
     backtrace: Option<u8>,
-    /// Mean bytes from sample to sample.
+    /// Mean bytes between samples.
     sample: Option<u64>,
 }
 
 impl OptionWords {
-    /// The mode of the process that they choose.
+    /// The mode of the process that these words choose.
     fn mode(&self) -> Mode {
         match (self.debug, self.malloc) {
             (false, false) => Mode::Pools,
@@ -114,7 +114,7 @@ impl OptionWords {
     }
 }
 
-/// Reads `POOLMALLOC`. Unknown words are warned about and ignored.
+/// Reads `POOLMALLOC`. Warns about unknown words, and ignores them.
 fn words() -> OptionWords {
     let (words, is_known) = words_of(os::environment(c"POOLMALLOC").unwrap_or(b""));
     if !is_known {
@@ -156,12 +156,12 @@ fn number<T: FromStr>(digits: &[u8]) -> Option<T> {
     is_number.then(|| core::str::from_utf8(digits).ok()?.parse().ok()).flatten()
 }
 
-/// A number of frames, if it is not more than a backtrace can have.
+/// A number of frames, if it is not 0 and not more than a backtrace can have.
 fn frames(digits: &[u8]) -> Option<u8> {
     number(digits).filter(|frames| (1..=MOST_FRAMES).contains(&usize::from(*frames)))
 }
 
-/// The choice that a value stands for; `None` if the value is unknown.
+/// The part of the region that a value asks for; `None` if the value is unknown.
 fn huge_pages_of(value: Option<&[u8]>) -> Option<HugePages> {
     let mib = match value {
         None | Some(b"") => return Some(HugePages::Unset),
@@ -170,7 +170,7 @@ fn huge_pages_of(value: Option<&[u8]>) -> Option<HugePages> {
         Some(b"always") => 0,
         Some(digits) => number(digits)?,
     };
-    // A number that does not fit lies beyond the end of every region: no huge pages are asked for.
+    // A number that does not fit lies beyond the end of every region, so no part of the region is in huge pages.
     let bytes = usize::checked_mul(mib, 1 << 20).and_then(|bytes| bytes.checked_next_multiple_of(REGION_ALIGN));
     Some(bytes.map_or(HugePages::Unset, |bytes| HugePages::Beyond(bytes.max(REGION_ALIGN))))
 }

@@ -1,4 +1,4 @@
-//! Parked heaps: those of ended threads, and private heaps without a handle. The next thread or handle takes them over.
+//! Parked heaps: those of ended threads, and private heaps without a handle. The next thread or handle takes one over.
 
 use crate::heap::Heap;
 use crate::sync::{Queue, Stack, StackLinks};
@@ -38,12 +38,12 @@ impl ParkedHeaps {
         Self { unsettled: Stack::new(), settled: Queue::new(), idle_private: Stack::new() }
     }
 
-    /// How many heaps of ended threads there are.
+    /// Number of heaps of ended threads.
     pub(super) fn of_threads(&self) -> usize {
         self.unsettled.length() + self.settled.length()
     }
 
-    /// How many of them have settled.
+    /// Number of heaps of ended threads that have settled.
     pub(super) fn settled(&self) -> usize {
         self.settled.length()
     }
@@ -53,13 +53,13 @@ impl ParkedHeaps {
         self.unsettled.push(&ParkedNext, heap);
     }
 
-    /// Takes a heap for a new thread: the last one parked that has not settled, since its blocks are most likely in the
-    /// processor's cache; else a settled one.
+    /// Takes a heap for a new thread. First choice is the unsettled heap that was parked last, since its blocks are
+    /// most likely in the processor's cache; else a settled one.
     pub(super) fn unpark(&mut self) -> Option<NonNull<Heap>> {
         self.take_unsettled().or_else(|| self.take_settled())
     }
 
-    /// Takes the last heap parked that has not settled.
+    /// Takes the unsettled heap that was parked last.
     pub(super) fn take_unsettled(&mut self) -> Option<NonNull<Heap>> {
         self.unsettled.pop(&ParkedNext)
     }
@@ -100,7 +100,8 @@ impl ParkedHeaps {
         self.idle_private.pop(&ParkedNext)
     }
 
-    /// Compares each list with its length; together they have at most `most` heaps. An error says what is wrong.
+    /// Compares each list with its count. An error says what is wrong; it is one too if the lists have more than `most`
+    /// heaps together.
     pub(super) fn check(&self, most: usize) -> Result<(), &'static str> {
         let lists = [
             (self.unsettled.top(), self.unsettled.length()),

@@ -1,15 +1,16 @@
-//! Whether requests are sampled for a profile, and how far the samples lie apart.
+//! Whether requests are sampled for a profile, and how many bytes lie between samples.
 
 use crate::large::LARGE;
 use crate::traces::TRACES;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-/// Whether samples are taken, and the mean of the bytes between two.
+/// Whether samples are taken, and the mean of the bytes between two of them.
 pub(crate) struct SamplingState {
     /// Counts starts and stops: odd while samples are taken. `Release` and `Acquire`: a thread that sees a turn sees
     /// its mean.
     turn: AtomicU32,
-    /// Relaxed: a thread may see the mean of a later turn first. It begins that turn at a later look.
+    /// Relaxed: a thread may see the mean of the next turn before it sees that turn. It reads the mean again as soon as
+    /// it does.
     mean: AtomicU64,
 }
 
@@ -35,10 +36,10 @@ impl SamplingState {
     /// Begins a new turn. Nothing allocates here.
     pub(crate) fn start(&self, mean_bytes: u64) {
         LARGE.use_it();
-        // The empty backtrace stands for those that find no room. If there is no memory even for it, their samples are
-        // lost.
+        // A sample whose backtrace finds no room gets the empty backtrace. If there is no memory even for that one,
+        // such samples are lost.
         TRACES.insert(&[]);
-        // More than any process allocates.
+        // The upper bound is more than any process allocates.
         self.mean.store(mean_bytes.clamp(1, 1 << 56), Ordering::Relaxed);
         self.turn_to(|turn| if is_sampling(turn) { turn.wrapping_add(2) } else { turn.wrapping_add(1) });
     }
@@ -49,7 +50,7 @@ impl SamplingState {
     }
 
     fn turn_to(&self, next: impl Fn(u32) -> u32) {
-        // The closure always has a next turn, so this never fails.
+        // This never fails, since the closure always returns a turn.
         let _ = self.turn.fetch_update(Ordering::Release, Ordering::Relaxed, |turn| Some(next(turn)));
     }
 }

@@ -1,5 +1,5 @@
-//! The slow halves of small requests, and the counts of large ones. The global allocator and the debug layer come here;
-//! private heaps do not.
+//! Functions that the global allocator and the debug layer share: frees of blocks of the region, the slow half of small
+//! allocations, the counts of large requests, and the copy to a moved block. Private heaps use only the last of them.
 
 use super::tls::{Entry, SHARED};
 use crate::geometry::SizeClass;
@@ -23,7 +23,7 @@ pub(crate) fn dealloc_small(front: &Front, offset: usize, block: *mut u8) {
 #[cold]
 #[inline(never)]
 fn dealloc_slow(block: *mut u8) {
-    // Only a front with a heap finds a block in the region.
+    // A front without a heap finds no block in the region, and then the fast path does not come here.
     let Some(offset) = tls::front().offset_of(block.addr()) else { return };
     if let Some(heap) = tls::heap_if_any() {
         heap.free(&SHARED, block, offset);
@@ -37,12 +37,12 @@ pub(crate) fn free_to_pool(block: *mut u8) {
             heap.free(&SHARED, block, offset);
         }
     } else if let Some((offset, _)) = SHARED.locate(block.addr()) {
-        // Without memory for the stragglers' heap no heap can take the block: it stays live.
+        // If there is no memory for the stragglers' heap, no heap can take the block: it stays live.
         SHARED.with_stragglers(|heap| heap.free(&SHARED, block, offset));
     }
 }
 
-/// A block of `bytes`, at most 256, when the loaded magazine is empty. Null if the pools cannot serve it.
+/// Returns a block of `bytes`, at most 256, when the loaded magazine is empty; null if the pools cannot serve it.
 #[cold]
 #[inline(never)]
 pub(crate) fn alloc_from_pools(bytes: usize) -> *mut u8 {
@@ -57,8 +57,8 @@ pub(crate) fn alloc_from_pools(bytes: usize) -> *mut u8 {
     }
 }
 
-/// Counts a request to the backend. A thread with a heap counts in that, as its only writer; others count in shared
-/// counters.
+/// Counts a request to the backend. A thread with a heap uses its heap's counters, which it alone writes. Other threads
+/// use shared counters.
 #[inline]
 pub(crate) fn count_large(change: impl Fn(&LargeCounters, fn(&Counter, usize))) {
     match tls::heap_or_make() {

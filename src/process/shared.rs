@@ -1,5 +1,9 @@
-//! What all heaps share: the region, the arenas that nobody owns, the heaps without a thread. One lock guards it; a
-//! running program takes it once for each new arena (256 KiB) and at the start and end of each thread.
+//! The pools that all threads share: the region, the arenas without an owner, the heaps without a thread. One lock
+//! guards them.
+//!
+//! A thread takes the lock when it starts and ends, a few times for each new arena (256 KiB), and for new magazines. A
+//! request of a thread without a heap takes it too. Private heaps take it when they come and go. Statistics, releases
+//! and checks take it.
 
 use super::options::HugePages;
 use super::startup::RegionSetup;
@@ -16,7 +20,7 @@ use core::ffi::c_void;
 use core::ops::Range;
 use core::ptr::NonNull;
 
-/// Why a thread gets no heap.
+/// The reason why a thread gets no heap.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum NoHeap {
     /// There is no region, hence no pools.
@@ -28,7 +32,7 @@ pub(crate) enum NoHeap {
 
 /// A set of pools that any number of threads share.
 pub(crate) struct SharedState {
-    /// Shared invariant 1: only the holder of its lock touches it.
+    /// Shared invariant 1: only the holder of its lock touches the state.
     state: LockCell<State>,
     /// Decided once, under the lock of `state`. Refused under memcheck, and if there is no memory for a region and its
     /// first heap. Then the backend serves every request.
@@ -49,11 +53,13 @@ pub(crate) struct SharedState {
 
 /// The figures of the shared pools, for the statistics.
 pub(crate) struct Census {
-    /// Heaps of running threads, and of ended ones.
+    /// Heaps of running threads.
     pub(crate) heaps_in_use: usize,
+    /// Heaps of ended threads.
     pub(crate) heaps_parked: usize,
-    /// Arenas carved from the region, and those of them without an owner.
+    /// Arenas carved from the region.
     pub(crate) arenas: usize,
+    /// Arenas on the shared list.
     pub(crate) free_arenas: usize,
     pub(crate) reserved_bytes: usize,
     pub(crate) open_bytes: usize,
@@ -68,7 +74,7 @@ pub(crate) struct Census {
 impl Census {
     /// All heaps, private ones too.
     pub(crate) fn heaps(&self) -> impl Iterator<Item = &'static Heap> {
-        // SAFETY: so many are open, for ever; only their atomics are read, and what never changes.
+        // SAFETY: these places are open, for ever. The caller reads only the heaps' atomics and constant fields.
         self.places.clone().filter_map(|index| unsafe { Heap::in_place(self.region.heap(index)) })
     }
 
@@ -80,8 +86,8 @@ impl Census {
 }
 
 impl SharedState {
-    /// Pools that begin when the first heap is asked for: `prepare` runs then. `on_thread_exit` is called at the end of
-    /// each thread that has a heap, with the value that it armed the key with.
+    /// Pools that start at the first request for a heap. That request runs `prepare`. `on_thread_exit` is called at the
+    /// end of each thread that has armed the key, with the value that the thread passed to [`arm`](Self::arm).
     pub(crate) const fn new(prepare: fn() -> RegionSetup, on_thread_exit: unsafe extern "C" fn(*mut c_void)) -> Self {
         Self {
             state: LockCell::new(State::new()),
@@ -96,9 +102,10 @@ impl SharedState {
 
     /// Locks the state and runs `body` with it. `body` must not lock it again.
     ///
-    /// No lock is held across a fork. A fork handler that took the lock would run before the handlers of libraries that
-    /// registered earlier, and those may wait for a thread that waits for the lock. So the state in a child may be
-    /// half-changed by another thread of the parent. The first thread that locks it there mends it.
+    /// No lock is held across a fork, since that could deadlock: a fork handler that took the lock would run before the
+    /// handlers of libraries that registered earlier; one of those may wait for a thread, and that thread for the lock.
+    /// So the state in a child may be half-changed by another thread of the parent. The first thread of the child that
+    /// locks the state mends it.
     fn with_state<R>(&self, body: impl FnOnce(&mut State) -> R) -> R {
         let mut state = self.state.hold(|state| state.give_up_lists(self.region()));
         let generation = state.generation();
@@ -112,8 +119,8 @@ impl SharedState {
         self.stragglers.hold(|()| self.with_state(give_up))
     }
 
-    /// A heap for a thread: a parked one if there is one, else a new one. The thread then has to [`arm`](Self::arm) the
-    /// key, so a process without a key gives no heap.
+    /// Takes a heap for a thread: a parked one if there is one, else a new one. The thread then has to
+    /// [`arm`](Self::arm) the key, so in a process without a key no thread gets a heap.
     pub(crate) fn take_heap(&self) -> Result<NonNull<Heap>, NoHeap> {
         if matches!(self.region.see(), Decision::Refused) {
             return Err(NoHeap::NoRegion);
@@ -128,7 +135,7 @@ impl SharedState {
         })
     }
 
-    /// An empty heap for a handle of the program; `None` if there are no pools, or no memory or place for it.
+    /// Takes an empty heap for a handle of the program; `None` if there are no pools, or no memory or place for it.
     pub(crate) fn take_private(&self, name: Name) -> Option<NonNull<Heap>> {
         if matches!(self.region.see(), Decision::Refused) {
             return None;
@@ -151,7 +158,7 @@ impl SharedState {
         self.with_state(|state| state.parked.park_private(heap));
     }
 
-    /// The region, reserved now if this is the first time.
+    /// The region; reserved now if this is the first call. `None` if there are no pools.
     fn started(&self, state: &mut State) -> Option<&Region> {
         let make = || {
             // Memcheck knows the blocks of malloc only, so the backend serves all requests.
@@ -159,10 +166,10 @@ impl SharedState {
                 return None;
             }
             let RegionSetup { region_bytes, huge_pages } = (self.prepare)();
-            // Late frees need the stragglers' heap. Without memory for it there are no pools at all.
+            // Late frees need the stragglers' heap. If there is no memory for it, there are no pools at all.
             let region = Region::reserve(region_bytes, size_of::<Heap>())?;
             if !region.open_heaps(0, 1) {
-                // SAFETY: nobody else has seen it.
+                // SAFETY: no other thread has seen this region.
                 unsafe { region.unreserve() };
                 return None;
             }
@@ -172,11 +179,11 @@ impl SharedState {
                 HugePages::Never => region.prefer_small_pages(),
                 HugePages::Beyond(small) => region.prefer_huge_pages(small),
             }
-            // SAFETY: the lock, which whoever has the state holds (Shared invariant 1).
+            // SAFETY: Shared invariant 1: the caller has the state, so it holds the lock.
             unsafe { self.key.decide(|| ThreadExitKey::new(self.on_thread_exit)) };
             Some(region)
         };
-        // SAFETY: the lock, which whoever has the state holds (Shared invariant 1).
+        // SAFETY: Shared invariant 1: the caller has the state, so it holds the lock.
         unsafe { self.region.decide(make) }
     }
 
@@ -186,7 +193,7 @@ impl SharedState {
     }
 
     /// Arms the key: its destructor runs with `value` when the calling thread ends, and once more if the destructor
-    /// itself arms it. False if that fails.
+    /// itself arms the key. Returns false if that fails.
     pub(crate) fn arm(&self, value: *mut c_void) -> bool {
         self.key.value().is_some_and(|key| key.arm(value))
     }
@@ -196,7 +203,7 @@ impl SharedState {
         self.with_state(|state| state.parked.park(heap));
     }
 
-    /// Settles one parked heap that may have cached blocks or free arenas to give up, if there is one.
+    /// Settles one parked heap, if there is one that may have cached blocks or free arenas to give up.
     fn settle_one(&self) {
         let Some(heap) = self.with_state(|state| state.parked.take_worthwhile()) else { return };
         // SAFETY: Heap invariant 1: taken off the list.
@@ -225,14 +232,15 @@ impl SharedState {
         Some((offset, region.tag(PoolId::of_offset(offset))))
     }
 
-    /// The figures as they are now; `None` without a region.
+    /// The figures as they are now; `None` if there is no region.
     pub(crate) fn census(&self) -> Option<Census> {
         self.with_state(|state| {
             let region = *self.region()?;
             let heaps_parked = state.parked.of_threads();
             let others = heaps_parked + state.straggler_places + state.private_places;
             let tables = region.open_tables(state.open, state.heaps, state.magazines_open);
-            // The reserved place may be written for the first time once the lock is free.
+            // As long as no heap is in the reserved place, leave that place out: once the lock is free, a thread may
+            // make the heap while the caller looks.
             let is_reserved_place_made = state.stragglers.is_some() || state.is_reserved_place_lost;
             Some(Census {
                 heaps_in_use: state.heaps.saturating_sub(others),
@@ -250,20 +258,22 @@ impl SharedState {
         })
     }
 
-    /// Whether the region was ever asked for, by a thread or for a private heap.
+    /// Whether a thread or a private heap has ever asked for the region.
     pub(crate) fn is_in_use(&self) -> bool {
         !matches!(self.region.see(), Decision::New)
     }
 
-    /// The region, and how many of its arenas are in use.
+    /// The region, and the number of its arenas that are carved.
     pub(crate) fn arenas_in_use(&self) -> Option<(Region, usize)> {
         self.region().map(|region| (*region, self.with_state(|state| state.carved)))
     }
 
-    /// Gives memory without blocks back to the system: that of `own`, the calling thread's heap, of parked heaps, and
-    /// of arenas without an owner. Returns the bytes that were in memory: those of pools, and those of arenas.
+    /// Gives memory without blocks back to the system: pools of `own` (the calling thread's heap), of parked heaps and
+    /// of the stragglers' heap, and the arenas without an owner. Returns the bytes that were in memory: those of pools,
+    /// and those of arenas.
     pub(crate) fn release(&self, own: Option<OwnedHeap<'_>>) -> (usize, usize) {
-        // First these heaps give up all cached blocks, since each may have some of the others.
+        // All of them flush their magazines before any gives memory back, since a magazine may hold blocks of another
+        // heap.
         if let Some(own) = own {
             own.give_up_cached();
         }
@@ -276,7 +286,8 @@ impl SharedState {
         (pool_bytes, self.release_free_arenas())
     }
 
-    /// Runs `body` with each parked heap. One at a time is off its list, so that a new thread finds the others.
+    /// Runs `body` with each parked heap. Only one heap at a time is off its list, so that a new thread finds the
+    /// others.
     fn for_parked(&self, mut body: impl FnMut(OwnedHeap<'_>)) {
         let mut each = |heap: NonNull<Heap>| {
             // SAFETY: Heap invariant 1: taken off the list.
@@ -312,8 +323,8 @@ impl SharedState {
         bytes
     }
 
-    /// Runs `body` with a view of the shared pools, with the state and the stragglers' heap locked. `None` if there is
-    /// no region. `own` is the calling thread's heap. `body` must not allocate.
+    /// Runs `body` with a view of the shared pools, while the state and the stragglers' heap are locked. `None` if
+    /// there is no region. `own` is the calling thread's heap. `body` must not allocate.
     pub(crate) fn with_view<'a, R>(&self, own: Option<OwnedHeap<'a>>, body: impl FnOnce(&View<'a>) -> R) -> Option<R> {
         let _quiet = self.hold_stragglers();
         self.with_state(|state| {
@@ -329,7 +340,7 @@ impl Supply for SharedState {
         if let Some(arena) = self.with_state(|state| state.free_arenas.pop(region)) {
             return Some(arena);
         }
-        // Parked heaps may have free arenas: they are asked before the region grows.
+        // A parked heap may have free arenas. One is settled before the region grows.
         self.settle_one();
         self.with_state(|state| state.take_arena(region))
     }
@@ -344,10 +355,10 @@ impl Supply for SharedState {
     }
 }
 
-/// What tests do to pools of their own.
+/// Changes that tests make to pools of their own.
 #[cfg(test)]
 impl SharedState {
-    /// As if the system had refused a region.
+    /// Decides that there is no region, as if the system had refused one.
     pub(crate) fn refuse_region(&self) {
         self.with_state(|_| {
             // SAFETY: the lock (Shared invariant 1).
@@ -360,7 +371,7 @@ impl SharedState {
         (self.state.try_hold().is_none(), self.stragglers.try_hold().is_none())
     }
 
-    /// As if the process had no key left.
+    /// Decides that there is no key, as if the process had none left.
     pub(crate) fn refuse_key(&self) {
         self.with_state(|_| {
             // SAFETY: the lock (Shared invariant 1).
@@ -374,13 +385,13 @@ impl SharedState {
         self.state.leave_behind(u32::MAX);
     }
 
-    /// Leaves the lock of the stragglers' heap so.
+    /// Leaves the lock of the stragglers' heap as a fork does if another thread of the parent held it.
     pub(crate) fn leave_stragglers_behind(&self) {
         self.with_state(|state| state.generation = u32::MAX);
         self.stragglers.leave_behind(u32::MAX);
     }
 
-    /// As if no thread had needed the stragglers' heap.
+    /// Forgets the stragglers' heap, as if no thread had needed it.
     pub(crate) fn forget_stragglers(&self) {
         self.with_state(|state| state.stragglers = None);
     }

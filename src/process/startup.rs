@@ -1,15 +1,15 @@
-//! The start of the process, as the library sees it: what happens once, before the first block is served.
+//! The start of the process, as the library sees it: the steps that run once, before the first block is served.
 //!
 //! ```text
 //!   the first request for a heap: take_heap, take_private or with_stragglers
 //!     └► SharedState::started, under the lock of the shared pools; the following runs once:
 //!          ├► is this memcheck? Then there are no pools, and no options
-//!          ├► prepare            reads the environment, chooses the mode, begins what was asked for
+//!          ├► prepare            reads the environment, chooses the mode, arms the finder, starts sampling
 //!          ├► Region::reserve    and the place of the stragglers' heap; then huge pages
 //!          └► the key whose destructor runs at the end of each thread
 //! ```
-//! [`SharedState`](super::shared::SharedState) calls [`prepare`]. Everything else *reads* what was decided here:
-//! [`MODE`] and [`options`].
+//! [`SharedState`](super::shared::SharedState) calls [`prepare`]. All other code only *reads* the decisions: [`MODE`]
+//! and [`options`].
 
 use super::mode::MODE;
 use super::options::{HugePages, Options};
@@ -22,10 +22,10 @@ use crate::sync::{Lock, Once};
 /// The options. Decided once, by the holder of [`START`].
 static OPTIONS: Once<Options> = Once::new();
 
-/// Held by [`prepare`]. Under it sampling takes the lock of the backtraces.
+/// Held by [`prepare`]. The start of sampling takes the lock of the backtraces under it.
 static START: Lock = Lock::new();
 
-/// What the region is reserved with.
+/// Size and huge pages of the region that is to be reserved.
 pub(crate) struct RegionSetup {
     /// Bytes to reserve.
     pub(crate) region_bytes: usize,
@@ -33,14 +33,13 @@ pub(crate) struct RegionSetup {
     pub(crate) huge_pages: HugePages,
 }
 
-/// The options that the environment gave. `None` before the process has started, and under memcheck, where it never
-/// starts.
+/// The options that the environment gave. `None` before [`prepare`] has run; under memcheck it never runs.
 pub(crate) fn options() -> Option<&'static Options> {
     OPTIONS.value()
 }
 
-/// Reads the environment, chooses the mode, and begins what the options ask for. Runs once, before the region is
-/// reserved; once more in a child if the fork came in the middle.
+/// Reads the environment, chooses the mode, arms the leak finder and starts sampling if the options ask for it. Runs
+/// once, before the region is reserved; once more in a child if the fork came in the middle.
 pub(crate) fn prepare() -> RegionSetup {
     let region_bytes = Region::bytes_wanted();
     let _guard = START.lock();

@@ -8,23 +8,22 @@ use crate::region::{ArenaId, HeapKind, NONE, Region, Slot};
 use crate::sync::{Ordering, Stack, StackLinks};
 use core::ptr::NonNull;
 use core::sync::atomic::compiler_fence;
-use static_assertions::const_assert_eq;
 
-/// Arenas opened in the first step: 2 MiB of addresses. Later steps are multiples of it, so that huge pages are opened
-/// as a whole; smaller only if the system refuses.
+/// Arenas opened in the first step: 2 MiB of addresses. Later steps are multiples of this number, so that huge pages
+/// are opened as a whole. A step is smaller only if the system refuses more.
 const FIRST_STEP: usize = 8;
 
-/// Most arenas opened in one step: 64 MiB. A system without overcommit has to promise that memory.
+/// Most arenas opened in one step: 64 MiB. A system without overcommit has to promise all the memory that is opened.
 const LARGEST_STEP: usize = 256;
 
-/// How many requests for memory are not passed on to the system after it has refused one. Without memory each small
-/// request would otherwise cost several system calls.
+/// Number of requests for memory that are not passed on to the system after it has refused one. Otherwise each small
+/// request would cost several system calls as long as there is no memory.
 const WAIT_AFTER_REFUSAL: u32 = 63;
 
 /// Magazines that a heap gets at once: those of one 4 KiB page.
 const MAGAZINES_AT_ONCE: usize = 4;
 
-const_assert_eq!(MAGAZINES_AT_ONCE * size_of::<Magazine>(), 4096);
+const _: () = assert!(MAGAZINES_AT_ONCE * size_of::<Magazine>() == 4096, "they fill one page of 4 KiB");
 
 /// The state that the lock guards.
 pub(super) struct State {
@@ -32,11 +31,12 @@ pub(super) struct State {
     pub(super) carved: usize,
     /// Arenas whose memory is open.
     pub(super) open: usize,
-    /// How many requests for memory are still refused without asking the system.
+    /// Number of requests for memory that are still to be refused without asking the system.
     wait: u32,
     /// The shared list: wholly free arenas without an owner.
     pub(super) free_arenas: Stack<ArenaId>,
-    /// Heaps whose memory is open. The first place is reserved for the stragglers' heap, so that it never lacks room.
+    /// Heaps whose memory is open. The first place is reserved for the stragglers' heap, so that there is always room
+    /// for that heap.
     pub(super) heaps: usize,
     pub(super) parked: ParkedHeaps,
     /// Places of private heaps among `heaps`.
@@ -45,16 +45,18 @@ pub(super) struct State {
     pub(super) generation: u32,
     /// Heaps that were made before the fork that made this process; 0 if no fork did.
     heaps_before_fork: usize,
+    /// Magazines given to heaps so far.
     magazines: usize,
+    /// Magazines whose memory is open.
     pub(super) magazines_open: usize,
     pub(super) stragglers: Option<NonNull<Heap>>,
-    /// Whether a fork has left the heap in the reserved place half-changed. The place is not used any more then.
+    /// Whether a fork has left the heap in the reserved place half-changed. Then the place is not used any more.
     pub(super) is_reserved_place_lost: bool,
     /// Places of stragglers' heaps among `heaps`: the reserved one, and those made after one was lost.
     pub(super) straggler_places: usize,
 }
 
-// SAFETY: it points to heaps, which are never unmapped, and which any thread may own (Heap invariant 1).
+// SAFETY: the pointers are to heaps, which are never unmapped, and which any thread may own (Heap invariant 1).
 unsafe impl Send for State {}
 
 impl State {
@@ -77,8 +79,8 @@ impl State {
         }
     }
 
-    /// Notes the generation of the thread that has taken the lock. If it is a new one, all heaps were made before the
-    /// fork.
+    /// Notes the generation of the thread that has taken the lock. A new generation means that a fork has made this
+    /// process, and that all heaps so far were made before that fork.
     pub(super) fn note_generation(&mut self, generation: u32) {
         if self.generation != generation {
             (self.generation, self.heaps_before_fork) = (generation, self.heaps);
@@ -101,11 +103,11 @@ impl State {
         }
     }
 
-    /// Gives up what another thread may have left half-changed: the lists, and arenas, magazines and heaps that are
-    /// open but not in use. Blocks stay where they are, and are freed as before.
+    /// Mends the state after a fork. Gives up all that another thread may have left half-changed: the lists, and the
+    /// arenas, magazines and heaps that are open but not in use. Blocks stay where they are, and are freed as before.
     pub(super) fn give_up_lists(&mut self, region: Option<&Region>) {
         let Some(region) = region else {
-            // The other thread was starting the pools: this process starts them anew.
+            // The fork came while another thread was starting the pools. This process starts them anew.
             (self.heaps, self.straggler_places, self.private_places) = (0, 0, 0);
             return;
         };
@@ -114,19 +116,19 @@ impl State {
         self.carved = self.open;
         self.magazines = self.magazines_open;
         if self.stragglers.is_none() && !self.is_reserved_place_lost && self.heaps > 0 {
-            // SAFETY: the place has been open since the start, and whoever was making a heap in it is gone.
+            // SAFETY: the place has been open since the start, and a thread that was making a heap in it is gone.
             unsafe { Heap::clear(region.heap(0)) };
         }
         if self.heaps < region.max_heaps() && region.open_heaps(self.heaps, self.heaps + 1) {
-            // SAFETY: the place is open, and whoever was making a heap in it is gone.
+            // SAFETY: the place is open, and a thread that was making a heap in it is gone.
             unsafe { Heap::clear(region.heap(self.heaps)) };
             self.heaps += 1;
         }
     }
 
-    /// A new heap; `None` without a place or memory for it.
+    /// Makes a new heap; `None` if there is no place or no memory for it.
     pub(super) fn make_heap(&mut self, region: &Region, kind: HeapKind) -> Option<NonNull<Heap>> {
-        // Half of the places are for threads, since the place of a private heap never serves a thread.
+        // Private heaps get at most half of the places, since the place of a private heap never serves a thread.
         let is_for_threads = kind == HeapKind::Private && self.private_places >= region.max_heaps() / 2;
         if is_for_threads
             || self.heaps == region.max_heaps()
@@ -136,7 +138,7 @@ impl State {
         }
         // SAFETY: just opened, and the index grows with each heap.
         let heap = unsafe { Heap::create(region, self.heaps, kind) };
-        // A fork must not copy the count without the heap.
+        // The heap first: a fork in between must not copy a count that is ahead of the heaps.
         compiler_fence(Ordering::Release);
         self.heaps += 1;
         self.private_places += usize::from(kind == HeapKind::Private);
@@ -170,8 +172,8 @@ impl State {
         Some(ArenaId(self.carved as u32 - 1))
     }
 
-    /// Runs `open`, which asks the system for memory, unless the system has refused some lately. False if no memory
-    /// came.
+    /// Runs `open`, which asks the system for memory, unless the system has refused some lately. Returns whether there
+    /// is more memory now.
     fn ask(&mut self, open: impl FnOnce(&mut Self) -> bool) -> bool {
         if self.wait > 0 {
             self.wait -= 1;
@@ -184,7 +186,8 @@ impl State {
         is_open
     }
 
-    /// Opens more arenas: an eighth more than there are, within bounds; fewer if the system refuses so many.
+    /// Opens more arenas: an eighth of those that are open, within bounds; fewer if the system refuses. Returns false
+    /// if it opened none.
     fn open_more(&mut self, region: &Region) -> bool {
         let room = region.max_arenas() - self.open;
         let mut step = (self.open / 8).clamp(FIRST_STEP, LARGEST_STEP).next_multiple_of(FIRST_STEP).min(room);
@@ -198,7 +201,7 @@ impl State {
         false
     }
 
-    /// Calls `each` with the tops of new magazines; not at all if there is no memory for them.
+    /// Calls `each` with the top of each new magazine; not at all if there is no memory for them.
     pub(super) fn take_magazines(&mut self, region: &Region, each: &mut dyn FnMut(*mut Slot)) {
         let end = (self.magazines + MAGAZINES_AT_ONCE).min(region.max_magazines());
         if end > self.magazines_open {

@@ -1,27 +1,31 @@
-//! The thread's heap: one pointer without a destructor, and a pthread key that tells of the thread's end.
+//! The thread's heap: a thread-local pointer to a front, without a destructor, and a pthread key that learns of the
+//! thread's end.
 //!
-//! | the front is | when | allocations and frees |
+//! | the thread | its front | allocations and frees |
 //! | --- | --- | --- |
-//! | `NO_HEAP` | until the thread needs a heap | take the slow path, which takes a heap |
-//! | a heap's | until the key's second round | are served by the heap |
-//! | a heap's sampling front | instead, while its requests are sampled | the same, except that allocations take the slow path |
-//! | a [`Detour`]'s | instead, while the thread's requests are watched | take the slow path, which finds the heap below |
-//! | `BYPASS`, and the heap beside it | instead, in a process whose [`Mode`](super::mode::Mode) says so | take the slow path |
-//! | `ENDED` | after that, for late destructors | share the stragglers' heap under a lock |
+//! | has no heap yet | `NO_HEAP` | take the slow path, which takes a heap if it can |
+//! | has a heap | the heap's | are served by the heap |
+//! | has a heap and is sampled | the heap's sampling front | the same; allocations take the slow path |
+//! | is watched | a [`Detour`]'s | take the slow path, which finds the heap below |
+//! | has a heap, in a [mode](super::mode::Mode) other than pools | `BYPASS`, beside the heap | take the slow path |
+//! | has given its heap back, and runs late destructors | `ENDED` | share the stragglers' heap under a lock |
 //!
 //! There are three ways to the calling thread's heap:
 //!
-//! | way | gives | costs | who may use it |
-//! | --- | --- | --- | --- |
-//! | [`front`] | the front that the fast paths read, with or without a heap | one load | the fast paths, and code that asks whether the front has a heap |
-//! | [`heap_if_any`] | the heap, if the thread has one | one more test; walks detours | code that reads, gives back or samples: statistics, release, checks, searches, slow frees, profiles |
-//! | [`heap_or_make`] | what serves the thread; a thread without a heap takes one | as above; a lock the first time | code that serves a request or counts one |
+//! * [`front`] returns the front that the fast paths read, with or without a heap. It costs one load. It is for the
+//!   fast paths, and for code that asks whether the front has a heap.
+//! * [`heap_if_any`] returns the heap, if the thread has one. It costs one more test, and walks detours. It is for code
+//!   that reads, gives back or samples: statistics, release, checks, searches, slow frees, profiles.
+//! * [`heap_or_make`] returns the [`Entry`] that serves the thread. A thread without a heap takes one now. It costs the
+//!   same, and a lock the first time. It is for code that serves or counts a request.
 //!
-//! A thread whose very first request comes in the third or fourth round of key destructors ends before the second round
-//! of its key. Its heap is never given back. No portable call reports such a moment.
+//! At a thread's end the C library calls the destructors of keys, in several rounds, usually four. The second call of
+//! this key's destructor ([`thread_exit`]) gives the heap back. A thread whose very first request comes in the third or
+//! fourth round may end before that call. Then its heap is never given back. No portable call reports such a moment.
 //!
-//! A `thread_local!` with a destructor would be gone too early. Destructors registered before it still free blocks
-//! after it; each such free would take a heap that is never given back.
+//! A `thread_local!` with a destructor could not replace the key: it would be destroyed too early. Destructors that
+//! were registered before it run after it, and still free blocks. Each such free would take a heap that is never given
+//! back.
 
 use super::detour::Detour;
 use super::mode::MODE;
@@ -35,7 +39,8 @@ use core::cell::Cell;
 use core::ffi::c_void;
 use core::ptr::{self, NonNull};
 
-/// The pools that every [`PoolMalloc`](crate::PoolMalloc) serves from. It stands here because it needs [`thread_exit`].
+/// The pools that serve every [`PoolMalloc`](crate::PoolMalloc). The static stands here because it needs
+/// [`thread_exit`].
 pub(crate) static SHARED: SharedState = SharedState::new(startup::prepare, thread_exit);
 
 /// The front of a thread before it takes a heap. Never written.
@@ -44,11 +49,11 @@ pub(crate) static NO_HEAP: Front = Front::without_heap();
 /// The front of all threads with a heap, in a mode in which every request takes the slow path. Never written.
 static BYPASS: Front = Front::bypass();
 
-/// The front of a thread that has given its heap back and only runs late destructors. It takes no heap any more. Never
-/// written.
+/// The front of a thread that has given its heap back and only runs late destructors. Such a thread takes no heap any
+/// more. Never written.
 static ENDED: Front = Front::without_heap();
 
-/// How many threads have asked for their number.
+/// Number of threads that have asked for their number.
 static THREADS: AtomicU64 = AtomicU64::new(0);
 
 thread_local! {
@@ -74,7 +79,7 @@ pub(crate) fn front() -> &'static Front {
     unsafe { &*front }
 }
 
-/// A number of the calling thread, which no other thread ever gets. The first thread that asks gets 1.
+/// Number of the calling thread. No other thread ever gets the same. The first thread that asks gets 1.
 #[inline]
 pub(crate) fn thread_number() -> usize {
     // The cell has no destructor, so this never fails or allocates.
@@ -93,7 +98,7 @@ fn number_thread() -> usize {
     number
 }
 
-/// A number that no other running thread has.
+/// A number for the calling thread that no other running thread has. A later thread may get it again.
 pub(crate) fn mark() -> usize {
     FRONT.with(|front| (&raw const *front).addr())
 }
@@ -105,7 +110,7 @@ pub(crate) fn detour() -> Option<NonNull<Detour>> {
 
 /// The detour that a front of this thread's row belongs to; `None` if the front is the thread's own.
 fn detour_of(front: *const Front) -> Option<NonNull<Detour>> {
-    // SAFETY: TLS invariant 1, and Detour invariant 1 for those below.
+    // SAFETY: TLS invariant 1, and Detour invariant 1 for the fronts below the topmost.
     unsafe { Detour::of_front(front) }
 }
 
@@ -115,22 +120,25 @@ fn below(detour: NonNull<Detour>) -> *const Front {
     unsafe { detour.as_ref() }.below()
 }
 
-/// Puts a detour in front of the calling thread's heap.
+/// Puts a detour on top of the calling thread's row of fronts.
 ///
 /// # Safety
-/// * It is not in use, and lives until [`end_detour`] has taken it out, or until the calling thread has ended.
-/// * It is the first field of a watch for which the pointer may be used (Detour invariant 2).
+/// * The detour is not in use. It lives until [`end_detour`] has taken it out, or until the calling thread has ended.
+/// * The detour is the first field of a watch (Detour invariant 2), and the pointer was made from one to that whole
+///   watch.
 pub(crate) unsafe fn begin_detour(detour: NonNull<Detour>) {
     // SAFETY: the caller's promise.
     unsafe { detour.as_ref() }.set_below(FRONT.with(Cell::get));
     FRONT.set(detour.as_ptr().cast());
 }
 
-/// Takes a detour out of the calling thread's row. Returns whether it was the topmost. Does nothing if it is not in the
-/// row: then it began on another thread, or this thread has given its heap back, and its row with it.
+/// Takes a detour out of the calling thread's row. Returns whether it was the topmost.
+///
+/// Does nothing if the detour is not in the row: either it began on another thread, or this thread has given up its row
+/// together with its heap.
 pub(crate) fn end_detour(detour: &Detour) -> bool {
     let (own, mut above) = (ptr::from_ref(detour).cast::<Front>(), FRONT.with(Cell::get));
-    // A coroutine may be dropped in the middle, when another detour has begun above its own: that one stays.
+    // Detours may end in any order: a coroutine may be dropped in the middle of its own. The detours above it stay.
     while let (false, Some(other)) = (ptr::eq(above, own), detour_of(above)) {
         if ptr::eq(below(other), own) {
             // SAFETY: Detour invariant 1: it is in the row.
@@ -146,11 +154,11 @@ pub(crate) fn end_detour(detour: &Detour) -> bool {
     is_topmost
 }
 
-/// What serves a thread's small requests.
+/// The source of a thread's small blocks.
 pub(crate) enum Entry {
-    /// Its own heap.
+    /// The thread's own heap.
     Heap(OwnedHeap<'static>),
-    /// The heap that threads without one share.
+    /// The stragglers' heap, which threads without a heap share.
     Stragglers,
     /// The backend, since there is no region.
     NoRegion,
@@ -172,7 +180,7 @@ pub(crate) fn heap_if_any() -> Option<OwnedHeap<'static>> {
     heap_in(FRONT.with(Cell::get)).or_else(heap_below)
 }
 
-/// What serves the calling thread. A thread without a heap takes one now, if it can.
+/// The entry that serves the calling thread. A thread without a heap takes one now, if it can.
 #[inline]
 pub(crate) fn heap_or_make() -> Entry {
     match heap_in(FRONT.with(Cell::get)) {
@@ -184,11 +192,11 @@ pub(crate) fn heap_or_make() -> Entry {
 /// The heap that a front of this thread's row belongs to; `None` if that front has no heap.
 #[inline]
 fn heap_in(front: *const Front) -> Option<OwnedHeap<'static>> {
-    // SAFETY: TLS invariant 1, and Detour invariant 1 for those below.
+    // SAFETY: TLS invariant 1, and Detour invariant 1 for the fronts below the topmost.
     if !unsafe { &*front }.has_heap() {
         return None;
     }
-    // SAFETY: TLS invariant 1: it was made from a pointer to the whole heap.
+    // SAFETY: TLS invariant 1: the pointer was made from one to the whole heap.
     let heap = unsafe { Heap::of_front(front) };
     // SAFETY: TLS invariant 1.
     Some(unsafe { heap.owned() })
@@ -196,7 +204,7 @@ fn heap_in(front: *const Front) -> Option<OwnedHeap<'static>> {
 
 /// The heap beside a front of this thread's row; `None` unless that front is `BYPASS`.
 fn heap_beside(front: *const Front) -> Option<OwnedHeap<'static>> {
-    // SAFETY: TLS invariant 1, and Detour invariant 1 for those below.
+    // SAFETY: TLS invariant 1, and Detour invariant 1 for the fronts below the topmost.
     if !unsafe { &*front }.is_bypass() {
         return None;
     }
@@ -206,7 +214,8 @@ fn heap_beside(front: *const Front) -> Option<OwnedHeap<'static>> {
     Some(unsafe { heap.owned() })
 }
 
-/// Makes a heap that this thread has just taken its own: as its front, or beside `BYPASS` if the mode asks for that.
+/// Gives the calling thread a heap that it has just taken: the heap's front becomes the thread's. If the mode asks for
+/// it, the thread's front becomes `BYPASS`, with the heap beside it.
 fn set_heap(heap: NonNull<Heap>, is_sampling: bool) {
     if MODE.get().is_bypass() {
         BESIDE.set(heap.as_ptr());
@@ -216,7 +225,7 @@ fn set_heap(heap: NonNull<Heap>, is_sampling: bool) {
     }
 }
 
-/// The heap of the calling thread, when its topmost front has none: below its detours, or beside `BYPASS`.
+/// The heap of the calling thread, when its topmost front has none. The heap is below the detours, or beside `BYPASS`.
 #[cold]
 #[inline(never)]
 fn heap_below() -> Option<OwnedHeap<'static>> {
@@ -233,7 +242,7 @@ fn lowest_front() -> *const Front {
     front
 }
 
-/// [`heap_or_make`], for a thread whose topmost front has no heap.
+/// The slow half of [`heap_or_make`]: the topmost front has no heap. Finds the heap below it, or takes one.
 #[cold]
 #[inline(never)]
 fn make() -> Entry {
@@ -250,7 +259,8 @@ fn make() -> Entry {
             // SAFETY: Heap invariant 1: just taken.
             let owned = unsafe { Heap::owned_at(heap) };
             owned.begin_thread();
-            // Before the key is armed: that may make the C library allocate, which may come back here.
+            // Set the heap before arming the key: arming may make the C library allocate, and such a request finds the
+            // heap here.
             set_heap(heap, begin_turn(owned));
             if SHARED.arm(heap.as_ptr().cast()) {
                 return Entry::Heap(owned);
@@ -265,9 +275,9 @@ fn make() -> Entry {
     }
 }
 
-/// Whether requests of the calling thread, whose heap this is, are sampled.
+/// Whether requests of the calling thread are sampled. `heap` is its heap.
 ///
-/// Here the thread notices that sampling has started or stopped, and changes its front. No other thread changes it.
+/// Here the thread notices that sampling has started or stopped, and changes its front. No other thread changes that.
 #[cfg(feature = "profile")]
 #[inline]
 pub(crate) fn is_sampled(heap: OwnedHeap<'_>) -> bool {
@@ -301,8 +311,7 @@ fn take_notice(heap: OwnedHeap<'_>) {
     }
 }
 
-/// Tells the heap of the calling thread which turn of sampling it is. Returns whether requests are sampled in that
-/// turn.
+/// Begins the current turn of sampling in the calling thread's heap. Returns whether requests are sampled in that turn.
 fn begin_turn(heap: OwnedHeap<'_>) -> bool {
     #[cfg(feature = "profile")]
     {
@@ -319,19 +328,21 @@ fn begin_turn(heap: OwnedHeap<'_>) -> bool {
 
 /// Ends the calling thread's ownership of its heap.
 fn leave(heap: NonNull<Heap>) {
-    // SAFETY: TLS invariants 1 and 2; behind the next two lines only this function knows.
+    // SAFETY: TLS invariants 1 and 2: this thread owns the heap. After the next two lines no other code of this thread
+    // finds it.
     let owned = unsafe { Heap::owned_at(heap) };
     FRONT.set(&raw const ENDED);
     BESIDE.set(ptr::null());
-    // The magazines stay as they are, for the next thread. If some heap needs an arena first, this one is settled.
+    // The magazines keep their blocks, for the thread that takes the heap over. If another heap needs an arena before
+    // that, this one may be settled.
     owned.post_all();
     SHARED.park(heap);
 }
 
-/// The key's destructor. In its first round it only arms the key again, so that the destructors of other keys still
-/// find the heap; on some systems Rust's thread-locals are such keys. In its second round it gives the heap back.
+/// The key's destructor. Its first call only arms the key again, so that the destructors of other keys still find the
+/// heap; on some systems Rust's thread-locals are such keys. Its second call gives the heap back.
 unsafe extern "C" fn thread_exit(value: *mut c_void) {
-    // The lowest bit of the value is the round, since a heap's address is even.
+    // The lowest bit of the value is set in the second call. A heap's address is even.
     let Some(heap) = NonNull::new(value.map_addr(|address| address & !1).cast::<Heap>()) else {
         return;
     };
@@ -352,8 +363,8 @@ mod tests {
         let three = [Detour::new(), Detour::new(), Detour::new()];
         let as_front = |detour: &Detour| ptr::from_ref(detour).cast::<Front>();
         for order in [[0, 1, 2], [2, 1, 0], [1, 0, 2], [0, 2, 1], [1, 2, 0], [2, 0, 1]] {
-            // SAFETY: not in use, and ended below; no request comes to this thread meanwhile that would ask for its
-            // watch.
+            // SAFETY: the detours are not in use, and are ended below. They are part of no watch, but no code asks for
+            // one: this thread makes no request meanwhile.
             three.iter().for_each(|detour| unsafe { begin_detour(NonNull::from(detour)) });
             let mut on = [true; 3];
             for number in order {

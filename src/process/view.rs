@@ -17,7 +17,7 @@ pub(crate) struct View<'a> {
     pub(crate) magazines: usize,
     /// The first arena of the shared list, else [`NONE`](crate::region::NONE).
     pub(crate) free_arenas: u32,
-    /// Arenas on the shared list, as counted.
+    /// Arenas on the shared list, by its count.
     pub(crate) free_arena_count: usize,
     /// An error if a list of parked heaps is not as long as its count.
     pub(crate) parked_lists: Result<(), &'static str>,
@@ -33,7 +33,7 @@ impl View<'_> {
         if index >= self.heaps || self.is_beyond_us(index) {
             return None;
         }
-        // SAFETY: so many are open, for ever; only atomics are read, and what never changes.
+        // SAFETY: `heaps` places are open, for ever. The caller reads only the heap's atomics and constant fields.
         unsafe { Heap::in_place(self.region.heap(index)) }
     }
 

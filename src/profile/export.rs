@@ -49,7 +49,7 @@ impl Measure {
 }
 
 impl Profile {
-    /// Writes the profile for pprof and what reads its files: compressed, with the names of functions, files and lines.
+    /// Writes the profile in pprof's format: compressed, with the names of functions, files and lines.
     ///
     /// The first call in a process reads the program's debug information, which may take seconds and much memory.
     ///
@@ -65,8 +65,9 @@ impl Profile {
         out.flush()
     }
 
-    /// Writes one of the figures as collapsed stacks: a line for each, `main;caller;function 1234`, as flame graphs are
-    /// drawn from. A `;` in a function's name becomes a `:`.
+    /// Writes one of the figures as collapsed stacks, from which tools draw flame graphs.
+    ///
+    /// Each stack is a line like `main;caller;function 1234`. A `;` in a function's name becomes a `:`.
     ///
     /// The first call in a process reads the program's debug information, which may take seconds and much memory.
     ///
@@ -97,9 +98,9 @@ impl Profile {
     }
 }
 
-/// Runs `body`, none of whose requests are sampled, with what finds names. Nothing of the program runs inside.
+/// Runs `body` with the lookup of names. The requests of `body` are not sampled. No code of the program runs inside.
 fn named<R>(body: impl FnOnce(&mut SourceLines<'_>) -> R) -> io::Result<R> {
-    // Only a signal handler could come in between.
+    // This fails only in a signal handler that interrupts a backtrace of this thread.
     let quiet = Quiet::begin().ok_or_else(|| io::Error::other("this thread is in the middle of a backtrace"))?;
     Ok(body(&mut SourceLines::new(&quiet)))
 }
@@ -203,20 +204,22 @@ mod proto {
     }
 }
 
-/// Puts the message together. What it lists once is known by its place.
+/// Builds the message. It lists each text, function and location once, and the rest names them by number.
 #[derive(Default)]
 struct Builder {
     message: proto::ProfileMessage,
+    /// The place of each text in the table of texts.
     texts: BTreeMap<String, i64>,
+    /// The number of each function, by the places of its name and its file.
     functions: BTreeMap<(i64, i64), u64>,
-    /// 0 for an address that lies in no function of the program.
+    /// The number of each address; 0 if only functions of the allocator are there.
     locations: BTreeMap<usize, u64>,
 }
 
 impl Builder {
     fn build(profile: &Profile, lines: &mut SourceLines<'_>) -> proto::ProfileMessage {
         let mut builder = Self::default();
-        // The format demands that it is the first.
+        // The format demands that the empty text comes first in the table of texts.
         builder.text("");
         for (_, name, unit) in Measure::ALL {
             let value_type = proto::ValueTypeMessage { r#type: builder.text(name), unit: builder.text(unit) };
@@ -238,7 +241,7 @@ impl Builder {
         builder.message
     }
 
-    /// The place of a text in the table.
+    /// The place of a text in the table of texts. Adds the text if it is new.
     fn text(&mut self, text: &str) -> i64 {
         if let Some(place) = self.texts.get(text) {
             return *place;
@@ -256,7 +259,7 @@ impl Builder {
         let line: Vec<_> = lines.of(address).to_vec().iter().map(|line| self.line(line)).collect();
         let id = if line.is_empty() { 0 } else { self.message.location.len() as u64 + 1 };
         if id != 0 {
-            // An address inside the call.
+            // The return address lies right behind the call, and the address one byte before it inside the call.
             let address = address as u64 - 1;
             let is_in =
                 |mapping: &&proto::MappingMessage| (mapping.memory_start..mapping.memory_limit).contains(&address);
@@ -277,7 +280,7 @@ impl Builder {
         proto::LineMessage { function_id, line: line.line.into() }
     }
 
-    /// Adds what the kernel says of the code that is loaded, where it says so.
+    /// Adds the mappings of loaded code, as the kernel lists them. None where there is no such list.
     fn add_mappings(&mut self) {
         let maps = fs::read_to_string("/proc/self/maps").unwrap_or_default();
         for line in maps.lines() {
@@ -300,14 +303,14 @@ impl Builder {
     }
 }
 
-/// A line of `/proc/self/maps` and its path, if it is of code in a file.
+/// Parses a line of `/proc/self/maps`. Returns it and its path if it is a mapping of code from a file.
 fn code(line: &str) -> Option<(MapsLine<'_>, &str)> {
     let line = MapsLine::parse(line.as_bytes())?;
     let path = core::str::from_utf8(line.name).ok()?;
     (line.has(2, b'x') && path.starts_with('/')).then_some((line, path))
 }
 
-/// The id that the linker gave a file, in hexadecimal digits.
+/// The build id that the linker gave a file, in hexadecimal digits.
 fn build_id(path: &str) -> Option<String> {
     let cache = ReadCache::new(File::open(path).ok()?);
     let elf = ElfFile64::<Endianness, _>::parse(&cache).ok()?;

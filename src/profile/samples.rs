@@ -1,4 +1,4 @@
-//! Samples: which requests are noted, and what was noted so far.
+//! Samples: starting and stopping them, noting a sampled request, and the profile of all samples so far.
 
 use crate::heap::OwnedHeap;
 use crate::large::{LARGE, Sample};
@@ -14,15 +14,16 @@ const FRAMES: usize = 64;
 
 /// Whether requests can be sampled in this process: not in debug mode.
 fn is_possible() -> bool {
-    // Whoever is first there has the environment read.
+    // The first request for a heap reads the environment, which chooses the mode.
     tls::heap_or_make();
     !MODE.get().is_debug()
 }
 
-/// Has requests sampled from now on, `mean_bytes` apart on average; 1, or 0, for every request.
+/// Starts sampling requests, with `mean_bytes` from sample to sample on average. With 1, or 0, every request is
+/// sampled.
 ///
-/// If they are already, only the mean changes. What was counted before goes on: figures are of all that was sampled
-/// since the program began. 512 KiB is usual, and cheap. In debug mode it does nothing.
+/// A mean of 512 KiB is usual, and cheap. If sampling is on already, only the mean changes. A start does not reset the
+/// profile: its figures are of all samples since the program began. In debug mode this does nothing.
 pub fn start(mean_bytes: u64) {
     if is_possible() {
         SAMPLING.start(mean_bytes);
@@ -30,59 +31,59 @@ pub fn start(mean_bytes: u64) {
     }
 }
 
-/// Has no requests sampled any more. Those sampled before stay in the profile, and go from what is in use when they are
-/// freed.
+/// Stops sampling requests. Earlier samples stay in the profile, whose figures in use still go down when sampled blocks
+/// are freed.
 pub fn stop() {
     SAMPLING.stop();
     take_notice();
 }
 
-/// Has the calling thread begin or stop to have its requests sampled.
+/// Makes the calling thread notice a start or stop at once.
 fn take_notice() {
     if let Some(heap) = tls::heap_or_make().heap() {
         tls::is_sampled(heap);
     }
 }
 
-/// What was sampled so far. See [`snapshot`].
+/// A profile: all samples so far, by place. [`snapshot`] makes one.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Profile {
-    /// One for each backtrace, in no order that means anything.
+    /// One entry for each backtrace, in no particular order.
     pub sites: Vec<Site>,
-    /// Mean bytes from sample to sample, as last set.
+    /// Mean bytes from sample to sample, as set last.
     pub mean_bytes: u64,
-    /// When it was made.
+    /// The time at which the profile was made.
     pub time: SystemTime,
 }
 
-/// A place that allocates, with all that led there. The figures are estimates, rounded.
+/// A place that allocates, and the calls that led there. The figures are estimates, rounded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Site {
-    /// Addresses of code, the innermost first: where each function goes on when the one before it returns. Empty for
-    /// all whose backtrace is not known.
+    /// Return addresses, the innermost first: each is where a function goes on when its callee returns. Empty in the
+    /// one site that stands for all requests without a known backtrace.
     pub backtrace: Vec<usize>,
     /// Requests served. Only grows.
     pub alloc_objects: u64,
-    /// Bytes asked for in them. Only grows.
+    /// Bytes requested in them. Only grows.
     pub alloc_space: u64,
-    /// Blocks that are live.
+    /// Blocks that are live. Goes up and down.
     pub inuse_objects: u64,
-    /// Bytes asked for that are live.
+    /// Bytes requested in live blocks. Goes up and down.
     pub inuse_space: u64,
 }
 
-/// What was sampled so far: by place, what was allocated in all, and what of it is live.
+/// Returns the profile so far: for each place, how much was allocated there in all, and how much of that is live.
 ///
-/// As of one moment, which lies between the call and the return. It allocates, and what it allocates is not sampled.
+/// The profile is of one moment between the call and the return. This allocates; its own requests are not sampled.
 ///
 /// # Panics
-/// If there is no memory for it.
+/// If there is no memory for the profile.
 #[must_use]
 pub fn snapshot() -> Profile {
     let _quiet = Quiet::begin();
-    // Taken down without the allocator, which the lock forbids.
+    // Copied to memory that the system maps: the holder of the lock must not use the allocator (Index invariant 1).
     let mut counts = MappedSlice::new();
     let live = {
         let held = LARGE.hold();
@@ -109,10 +110,10 @@ pub fn snapshot() -> Profile {
     Profile { sites: counts.iter().map(site).collect(), mean_bytes: SAMPLING.mean_bytes(), time: SystemTime::now() }
 }
 
-/// The backtrace of a request of so many bytes that is due, and what it stands for. `None` if it is one of the
-/// profiler's own.
+/// Makes the sample of a request of `bytes` that is due: its backtrace, empty if it is not known, and its weight.
 ///
-/// The caller holds no lock.
+/// `None` for a request of 0 bytes, for one of the profiler's own, and if there is no memory even for the empty
+/// backtrace. The caller holds no lock.
 #[cold]
 #[inline(never)]
 pub(crate) fn sample(heap: OwnedHeap<'_>, bytes: usize) -> Option<Sample> {

@@ -3,7 +3,7 @@
 use crate::traces::{Quiet, SYMBOLS};
 use std::collections::BTreeMap;
 
-/// A function that an address lies in, and where in the source.
+/// A function that an address lies in, and its place in the source.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct SourceLine {
     pub(super) function: String,
@@ -13,7 +13,7 @@ pub(super) struct SourceLine {
     pub(super) line: u32,
 }
 
-/// What is known of addresses, each looked up once.
+/// The functions at addresses. Each address is looked up once.
 pub(super) struct SourceLines<'q> {
     quiet: &'q Quiet,
     known: BTreeMap<usize, Vec<SourceLine>>,
@@ -24,15 +24,17 @@ impl<'q> SourceLines<'q> {
         Self { quiet, known: BTreeMap::new() }
     }
 
-    /// The functions that an address of a backtrace lies in, the innermost of those that were inlined first, without
-    /// the allocator's own. An address of which nothing is known is told as its number.
+    /// Returns the functions that an address of a backtrace lies in, without the allocator's own.
+    ///
+    /// There are several if functions were inlined: the innermost comes first. A function without a known name is named
+    /// by the address.
     pub(super) fn of(&mut self, address: usize) -> &[SourceLine] {
         self.known.entry(address).or_insert_with(|| {
             let mut lines = Vec::new();
             SYMBOLS.of(self.quiet, address, &mut |symbol| {
                 let name = symbol.name();
                 lines.push(SourceLine {
-                    // Without the hash.
+                    // `#` leaves the hash out.
                     function: name.map_or_else(|| format!("{address:#x}"), |name| format!("{name:#}")),
                     file: symbol.filename().map_or_else(String::new, |file| file.to_string_lossy().into_owned()),
                     line: symbol.lineno().unwrap_or(0),
@@ -47,23 +49,23 @@ impl<'q> SourceLines<'q> {
     }
 }
 
-/// The folder of the allocator's outermost functions, as debug information knows it: it begins as the path of this file
-/// does.
+/// The folder of the allocator's outermost functions, `global`, as debug information spells it.
+///
+/// Its path begins like the path of this file, which the compiler spells in the same way.
 fn door() -> String {
     let root = file!().strip_suffix("profile/symbols.rs").unwrap_or_default();
     format!("{root}global")
 }
 
-/// Whether a file lies in that folder. Debug information has the path below the folder of the build, or the whole.
+/// Whether a file lies in that folder. Its path may be the one from the folder of the build on, or the whole path.
 fn is_at_door(file: &str) -> bool {
     file.rsplit_once('/').is_some_and(|(folder, _)| folder.ends_with(&door()))
 }
 
 impl SourceLine {
-    /// Whether this is part of the allocator, or of what the compiler puts between it and the program.
+    /// Whether this function is the allocator's, or one that the compiler puts between the allocator and the program.
     ///
-    /// Where there is debug information for lines only, functions that were inlined have short names: then the file
-    /// tells.
+    /// If the debug information is for lines only, functions that were inlined have short names. Then the file decides.
     fn is_allocators(&self) -> bool {
         let last = self.function.rsplit("::").next().unwrap_or(&self.function);
         let is_between = ["__rust_alloc", "__rust_realloc", "__rg_"].iter().any(|start| last.starts_with(start));
@@ -78,7 +80,7 @@ impl SourceLine {
 mod tests {
     use super::*;
 
-    /// Backtraces of requests begin in the folder that is named here.
+    /// `door` names the folder in which the backtraces of requests begin.
     #[test]
     fn the_door_is_where_it_is_said_to_be() {
         assert!(door().ends_with("src/global"), "{}", door());

@@ -1,7 +1,7 @@
 //! Arenas: which of their pools are free, and a heap's arenas in the order in which it uses them.
 //!
-//! A heap takes a pool from the fullest arena that has one, as CPython does, so that the emptiest ones may become
-//! wholly free. The drawback: it takes one list for every possible number of free pools.
+//! A heap takes each pool from the fullest arena that has a free one, as CPython does. So the emptiest arenas may
+//! become wholly free. The drawback: a heap needs one list for every possible number of free pools.
 
 use super::ids::{ArenaId, PoolId};
 use super::list;
@@ -14,9 +14,9 @@ use crate::sync::{WatchedU32, WatchedU64};
 pub(crate) struct Arenas {
     /// `first[n]`: the first arena with `n` free pools.
     first: [WatchedU32; POOLS_PER_ARENA + 1],
-    /// Bit `n - 1` is set if there is one.
+    /// Bit `n - 1` is set if there is an arena with `n` free pools.
     nonempty: WatchedU64,
-    /// How many there are.
+    /// Number of arenas.
     count: WatchedU32,
 }
 
@@ -29,14 +29,14 @@ impl Arenas {
         }
     }
 
-    /// Adds a wholly free arena that nobody else owns.
+    /// Adds a wholly free arena that no other heap owns.
     pub(crate) fn add(&self, region: &Region, arena: ArenaId) {
         region.arena_record(arena).set_wholly_free();
         self.link(region, arena, POOLS_PER_ARENA);
         self.count.set(self.count.get() + 1);
     }
 
-    /// Takes the lowest free pool of the fullest arena that has one.
+    /// Takes the lowest free pool of the fullest arena that has a free pool.
     pub(crate) fn take_pool(&self, region: &Region) -> Option<PoolId> {
         if self.nonempty.get() == 0 {
             return None;
@@ -80,7 +80,8 @@ impl Arenas {
         Some(ArenaId(arena))
     }
 
-    /// Has every arena wholly free, once `clear` has made it so; it is called with those that are not.
+    /// Makes every arena wholly free. Calls `clear` first with each arena that is not: `clear` must take the blocks and
+    /// the class of its pools away.
     pub(crate) fn clear_all(&self, region: &Region, clear: impl Fn(ArenaId)) {
         for free in 0..POOLS_PER_ARENA {
             while self.first[free].get() != NONE {
@@ -93,12 +94,12 @@ impl Arenas {
         }
     }
 
-    /// How many arenas the heap has.
+    /// Number of arenas of the heap.
     pub(crate) fn count(&self) -> usize {
         self.count.get() as usize
     }
 
-    /// Gives the memory of free pools back to the system. Returns the bytes that were in memory.
+    /// Gives the memory of free pools back to the system. Returns the bytes of it that were in memory.
     ///
     /// # Safety
     /// * The caller owns the arenas.
@@ -122,7 +123,8 @@ impl Arenas {
         bytes
     }
 
-    /// The first arena with `free` free pools, else [`NONE`], and whether the heap believes that there is one.
+    /// The first arena with `free` free pools, else [`NONE`]; and whether `nonempty` says that there is one. `nonempty`
+    /// has no bit for 0.
     pub(crate) fn with_free(&self, free: usize) -> (u32, bool) {
         let first = self.first[free].get();
         (first, if free == 0 { first != NONE } else { self.nonempty.get() & mark(free) != 0 })
@@ -141,7 +143,7 @@ impl Arenas {
     }
 }
 
-/// The bit that says that there is an arena with so many free pools; none for those without.
+/// The bit of `nonempty` for arenas with `free` free pools; 0 for arenas without free pools.
 fn mark(free: usize) -> u64 {
     if free == 0 { 0 } else { 1 << (free - 1) }
 }
@@ -159,12 +161,12 @@ mod tests {
         for arena in 0..3 {
             arenas.add(&region, ArenaId(arena));
         }
-        // The last one added is in use first, and stays in use until it is full.
+        // The arena that was added last serves first, until it is full.
         let pools: Vec<_> = (0..64).map(|_| arenas.take_pool(&region).unwrap()).collect();
         assert_eq!(pools, (0..64).map(|n| ArenaId(2).pool(n)).collect::<Vec<_>>());
         let second: Vec<_> = (0..10).map(|_| arenas.take_pool(&region).unwrap()).collect();
         assert!(second.iter().all(|pool| pool.arena() == second[0].arena()));
-        // One free pool in the full arena makes it the fullest that has one.
+        // With one free pool, the arena that was full is the fullest that can serve.
         arenas.put_pool(&region, pools[5]);
         arenas.put_pool(&region, pools[3]);
         assert_eq!(arenas.take_pool(&region), Some(pools[3]));
@@ -180,12 +182,12 @@ mod tests {
             let arenas = Arenas::new();
             (0..3).for_each(|arena| arenas.add(&region, ArenaId(arena)));
             while arenas.take_pool(&region).is_some() {}
-            // With one free pool each they are on one list: 2, 1, 0.
+            // Each has one free pool, so they are on one list: 2, 1, 0.
             (0..3).for_each(|arena| arenas.put_pool(&region, ArenaId(arena).pool(7)));
             more.iter().for_each(|&arena| arenas.put_pool(&region, ArenaId(arena).pool(8)));
             (0..taken).map_while(|_| Some(arenas.take_pool(&region)?.arena().0)).collect()
         };
-        // The middle one leaves; and then the last.
+        // The middle arena leaves the list, then the last one.
         assert_eq!(order(&[1], 5), [2, 0, 1, 1]);
         assert_eq!(order(&[1, 0], 6), [2, 0, 0, 1, 1]);
     }

@@ -1,22 +1,22 @@
 //! How the reservation is divided into tables.
 
 use crate::check::check;
-use crate::geometry::{ARENA_BYTES, POOL_BYTES, WORD_BYTES, WORDS_PER_POOL};
+use crate::geometry::{ARENA_BYTES, WORD_BYTES};
 use crate::os;
 use crate::sync::WatchedPtr;
 use core::ptr::NonNull;
-use static_assertions::{const_assert, const_assert_eq};
 
 /// Alignment of the region: that of a huge page, so that huge pages can be used where they pay.
 pub(crate) const REGION_ALIGN: usize = 2 * 1024 * 1024;
 
-/// Least region worth having: four arenas.
+/// Smallest region that is worth reserving: four arenas.
 pub(crate) const REGION_MIN: usize = 4 * ARENA_BYTES;
 
-/// Largest region: pools and words of the maps have 32-bit indices, of which the largest marks an end.
+/// Largest region. Pools and words of the maps have 32-bit indices, and the largest index marks the end of a list.
 pub(crate) const REGION_MAX: usize = 1 << 40;
 
-/// Bytes of the region for each heap that there may be. A heap's own pages are few, so this bounds threads, not memory.
+/// Bytes of the region for each place in the table of heaps. The ratio limits the number of heaps, and so of threads.
+/// It hardly limits memory, since a heap itself takes few pages.
 pub(super) const BYTES_PER_HEAP: usize = 512 * 1024;
 
 /// Bytes of a magazine, and its alignment.
@@ -25,23 +25,20 @@ pub(crate) const MAGAZINE_BYTES: usize = 1024;
 /// A place for the address of a block, in a magazine.
 pub(crate) type Slot = WatchedPtr<u8>;
 
-/// Bytes of the region for each magazine that there may be.
+/// Bytes of the region for each place in the table of magazines.
 pub(super) const BYTES_PER_MAGAZINE: usize = 16 * 1024;
 
-const_assert!(REGION_MAX / WORD_BYTES <= u32::MAX as usize);
-
-const_assert!(REGION_ALIGN % ARENA_BYTES == 0);
-
-const_assert_eq!(WORDS_PER_POOL * WORD_BYTES, POOL_BYTES);
+const _: () = assert!(REGION_MAX / WORD_BYTES <= u32::MAX as usize, "the index of a word fits into 32 bits");
+const _: () = assert!(REGION_ALIGN % ARENA_BYTES == 0, "a region is aligned for arenas too");
 
 /// A dense table.
 pub(super) struct RegionTable<T> {
     pub(super) start: NonNull<T>,
-    /// How many entries there are.
+    /// Number of entries.
     pub(super) entries: usize,
 }
 
-// By hand: a derive would ask it of `T`, of which a table only points to.
+// Not derived: a derive would require `T: Clone`, although the table only points to its entries.
 impl<T> Clone for RegionTable<T> {
     fn clone(&self) -> Self {
         *self
@@ -54,7 +51,8 @@ impl<T> RegionTable<T> {
     #[inline(always)]
     pub(super) fn entry(&self, index: usize) -> NonNull<T> {
         debug_assert!(index < self.entries);
-        // SAFETY: every index comes from an offset into the region, which has `entries` of them.
+        // SAFETY: the table has `entries` entries, and every index is below that: it comes from an offset in the
+        // region, or it is the number of a magazine.
         unsafe { self.start.add(index) }
     }
 
@@ -63,12 +61,13 @@ impl<T> RegionTable<T> {
         (entries * size_of::<T>()).next_multiple_of(page)
     }
 
-    /// Where the first `entries`, which are open, lie, and their bytes in whole system pages.
+    /// Address and bytes of the first `entries`, which are open. The bytes are whole system pages.
     pub(super) fn opened(&self, entries: usize, page: usize) -> (NonNull<u8>, usize) {
         (self.start.cast(), Self::prefix(entries, page))
     }
 
-    /// Opens the entries `from..to`; those before are open. False if the system refuses.
+    /// Opens the entries `from..to`. The entries before `from` must be open already. Returns false if the system
+    /// refuses.
     pub(super) fn open(&self, from: usize, to: usize, page: usize) -> bool {
         check!(to <= self.entries, "a table was opened beyond its end");
         let (start, end) = (Self::prefix(from, page), Self::prefix(to, page));
@@ -83,14 +82,14 @@ impl<T> RegionTable<T> {
 #[derive(Clone, Copy)]
 pub(super) struct OpaqueTable {
     start: NonNull<u8>,
-    /// How many entries there are. This and the next fit into one word, since each heap has a copy: there are at most
-    /// [`MOST_HEAPS`](super::tag::MOST_HEAPS) entries, of a few KiB.
+    /// Number of entries: at most [`MOST_HEAPS`](super::tag::MOST_HEAPS), of a few KiB each. So this field and the next
+    /// fit into one word, which keeps the copy in each heap small.
     entries: u32,
     entry_bytes: u32,
 }
 
 impl OpaqueTable {
-    /// How many entries there are.
+    /// Number of entries.
     pub(super) fn entries(&self) -> usize {
         self.entries as usize
     }
@@ -99,20 +98,22 @@ impl OpaqueTable {
         self.start
     }
 
-    /// The entry of this index, as the type whose size the table was made for. Inlined, that size is a constant.
+    /// The entry with this index. `T` must have the size that the table was made for. After inlining that size is a
+    /// constant.
     #[inline(always)]
     pub(super) fn entry<T>(&self, index: usize) -> NonNull<T> {
         debug_assert!(size_of::<T>() == self.entry_bytes as usize && index < self.entries());
-        // SAFETY: every index is that of a heap, of which there are no more than entries.
+        // SAFETY: the index is that of a heap, and no more heaps are made than the table has entries.
         unsafe { self.start.cast::<T>().add(index) }
     }
 
-    /// Where the first `entries`, which are open, lie, and their bytes in whole system pages.
+    /// Address and bytes of the first `entries`, which are open. The bytes are whole system pages.
     pub(super) fn opened(&self, entries: usize, page: usize) -> (NonNull<u8>, usize) {
         self.memory().opened(self.bytes(entries), page)
     }
 
-    /// Opens the entries `from..to`; those before are open. False if the system refuses.
+    /// Opens the entries `from..to`. The entries before `from` must be open already. Returns false if the system
+    /// refuses.
     pub(super) fn open(&self, from: usize, to: usize, page: usize) -> bool {
         self.memory().open(self.bytes(from), self.bytes(to), page)
     }
@@ -146,7 +147,7 @@ impl Layouter {
         RegionTable { start: start.cast(), entries }
     }
 
-    /// A table whose entries have so many bytes each.
+    /// A table of entries with `entry_bytes` bytes each.
     pub(super) fn opaque(&mut self, entries: usize, entry_bytes: usize) -> OpaqueTable {
         let RegionTable { start, .. } = self.table(entries * entry_bytes);
         OpaqueTable { start, entries: entries as u32, entry_bytes: entry_bytes as u32 }

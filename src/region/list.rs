@@ -7,8 +7,8 @@ pub(crate) const NONE: u32 = u32::MAX;
 
 /// A record's place on a list.
 ///
-/// List invariant 1: the owner of the list alone writes it and the links of what is on it.
-/// List invariant 2: a record is on one list at most, and the next one's `previous` leads back to it.
+/// List invariant 1: only the owner of a list writes its first number and the links of the records on it.
+/// List invariant 2: a record is on one list at most. The `previous` of the next record on the list names this record.
 pub(crate) struct ListLinks {
     pub(crate) previous: WatchedU32,
     pub(crate) next: WatchedU32,

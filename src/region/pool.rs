@@ -4,7 +4,7 @@
 //! | --- | --- | --- | --- |
 //! | free | it has no class | none; a bit of its arena's record | a heap takes it for a class |
 //! | taken | no block of it is in the free map | none | a block is flushed or collected |
-//! | listed | some of its blocks are in the free map | its class's list | its last free block is taken, or it is found wholly free |
+//! | listed | some blocks are in the free map | its class's list | its last free block is taken, or all are free |
 
 use super::ids::PoolId;
 use super::layout::Slot;
@@ -17,7 +17,8 @@ use crate::geometry::{CLASS_STEP, POOL_BYTES, SizeClass, WORD_BYTES, WORDS_PER_P
 use crate::sync::{Ordering, WatchedU32};
 use core::ptr;
 
-/// The pools of one class that have blocks in the free map, the one that had none most recently first.
+/// List of the pools of one class that have blocks in the free map. A pool goes to the front when it gets its first
+/// block there.
 pub(crate) struct PoolList {
     first: WatchedU32,
 }
@@ -47,7 +48,7 @@ impl PoolList {
         list::link(&self.first, pool.0, |number| &region.pool_record(PoolId(number)).links);
     }
 
-    /// Forgets all pools: the caller gives them up.
+    /// Forgets all pools. The caller gives them up.
     pub(crate) fn clear(&self) {
         self.first.set(NONE);
     }
@@ -62,7 +63,7 @@ impl PoolList {
 }
 
 /// Takes up to `wanted` blocks of a pool out of the free map, lowest address first, and writes them to the slots from
-/// `first` upwards. Returns how many, and whether the pool has none left.
+/// `first` upwards. Returns the number taken, and whether the pool has none left.
 ///
 /// # Safety
 /// * The caller owns the pool.
@@ -86,14 +87,15 @@ pub(crate) unsafe fn take_blocks(region: &Region, pool: PoolId, first: *mut Slot
             continue;
         }
         let start = region.block(pool.0 as usize * POOL_BYTES + position * WORD_BYTES);
-        // Relaxed: whether a correct program's block waits as a remote free does not change while it is in the free
-        // map.
+        // Relaxed: in a correct program a block in the free map cannot become a remote free, so there is nothing to
+        // order.
         let twice = bits & waiting.load(Ordering::Relaxed);
         if twice != 0 {
             freed_twice(start.addr() + twice.trailing_zeros() as usize * CLASS_STEP, class);
         }
         if bits == mask && left(top) >= class.most_blocks_of_word() {
-            // All of them: no bit has to be looked for but the first and the last.
+            // All blocks of the word fit into the slots. They lie one block size apart, so it is enough to find the
+            // first and the last bit.
             let mut block = start.wrapping_add(bits.trailing_zeros() as usize * CLASS_STEP);
             let last = start.wrapping_add((63 - bits.leading_zeros()) as usize * CLASS_STEP);
             while block <= last {
@@ -121,7 +123,7 @@ fn freed_twice(address: usize, class: SizeClass) -> ! {
     misuse(&Misuse::DoubleFree { address, block_bytes: class.bytes() })
 }
 
-/// Makes the blocks of a taken pool from number `from` on free in the map.
+/// Puts the blocks of a taken pool into the free map, from the block with number `from` to the last.
 pub(crate) fn free_blocks_from(region: &Region, pool: PoolId, from: usize) {
     let class = region.pool_record(pool).class();
     let first_bit = from * class.bytes() / CLASS_STEP;
@@ -138,7 +140,8 @@ pub(crate) fn is_wholly_free(region: &Region, pool: PoolId) -> bool {
     (pool.first_word()..).zip(mask).all(|(index, &mask)| region.free_word(index).get() == mask)
 }
 
-/// Makes a wholly free pool, on no list, a free one again.
+/// Empties the words of a wholly free pool in the free map and takes its class away: its state is `Free` then. The pool
+/// must be on no list.
 pub(crate) fn give_up(region: &Region, pool: PoolId) {
     for position in 0..WORDS_PER_POOL as u32 {
         region.free_word(pool.first_word() + position).set(0);

@@ -1,10 +1,10 @@
-//! Records: what is known of each pool and each arena. They lie in tables beside the arenas.
+//! Records: the metadata of pools and of arenas. They lie in tables beside the arenas.
 
 use super::list::ListLinks;
 use crate::geometry::{CLASSES, SizeClass};
 use crate::sync::{WatchedU8, WatchedU32, WatchedU64};
 
-/// Where a pool stands; all zero means free, as fresh memory is.
+/// State of a pool. `Free` is zero, so a record in fresh memory says that its pool is free.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
 pub(crate) enum PoolState {
@@ -13,13 +13,13 @@ pub(crate) enum PoolState {
     Listed,
 }
 
-/// What is known of a pool; Region invariant 2 says whose it is.
+/// Metadata of a pool. Region invariant 2 names its owner.
 ///
 /// Pool invariant 1: a bit of the pool's words in the free map is set only where a block of its class begins.
-/// Pool invariant 2: the state is `Listed` exactly if one of those bits is set, and then the pool is on its class's
-/// list.
+/// Pool invariant 2: the state is `Listed` exactly if at least one of those bits is set. The pool is then on the list
+/// of its class.
 pub(crate) struct PoolRecord {
-    /// Its place on its class's list.
+    /// Place on the list of its class.
     pub(super) links: ListLinks,
     class: WatchedU8,
     state: WatchedU8,
@@ -38,7 +38,7 @@ impl PoolRecord {
         }
     }
 
-    /// The class, if what is written there is one.
+    /// The class. `None` if the byte in the record is not the index of a class.
     pub(crate) fn known_class(&self) -> Option<SizeClass> {
         let index = self.class.get() as usize;
         (index < CLASSES).then(|| SizeClass::new(index))
@@ -53,12 +53,12 @@ impl PoolRecord {
         self.state.set(state as u8);
     }
 
-    /// The pool, with no block in the free map, loses its class.
+    /// Marks the pool as free: it has no class any more. None of its blocks may be in the free map.
     pub(crate) fn give_up(&self) {
         self.set_state(PoolState::Free);
     }
 
-    /// The pool becomes one of this class, with no block in the free map.
+    /// Gives a free pool this class. None of its blocks is in the free map.
     pub(crate) fn take(&self, class: SizeClass) {
         debug_assert_eq!(self.state(), PoolState::Free);
         self.class.set(class.index() as u8);
@@ -66,29 +66,30 @@ impl PoolRecord {
     }
 }
 
-/// What is known of an arena; Region invariant 2 says whose it is.
+/// Metadata of an arena. Region invariant 2 names its owner.
 ///
-/// Arena invariant 1: a bit of `free_pools` is set exactly for the pools that have no class.
+/// Arena invariant 1: bit `n` of `free_pools` is set exactly if pool `n` of the arena has no class.
 /// Arena invariant 2: an arena owned by a heap is on that heap's list for the number of its free pools; a shared one is
 /// wholly free and on the shared list.
 pub(crate) struct ArenaRecord {
     pub(super) free_pools: WatchedU64,
-    /// Its place on its heap's list, or on the shared one.
+    /// Place on its heap's list. The shared list is a stack and uses `next` alone.
     pub(super) links: ListLinks,
 }
 
 impl ArenaRecord {
-    /// The arena is new, or comes from the shared list: all its pools are free.
+    /// Marks all pools as free: the arena is new, comes from the shared list, or was just emptied.
     pub(crate) fn set_wholly_free(&self) {
         self.free_pools.set(u64::MAX);
     }
 
-    /// The arena behind this one on its list. That of the shared list is for the holder of the shared lock.
+    /// Number of the next arena on its list, else [`NONE`](super::list::NONE). For an arena on the shared list, only
+    /// the holder of the shared lock may use it.
     pub(crate) fn next(&self) -> &WatchedU32 {
         &self.links.next
     }
 
-    /// A bit for each pool without a class.
+    /// One bit for each pool, set if the pool has no class.
     pub(crate) fn free_pools(&self) -> u64 {
         self.free_pools.get()
     }

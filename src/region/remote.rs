@@ -14,23 +14,24 @@
 //! ```
 //!
 //! # Why nothing is lost, queued twice, or taken too early
-//! Remote invariant 1: a word is not zero exactly while one post of it is under way to its owner's list, or on it, or
-//! in what the owner has taken off it and not collected yet. The word itself is the mark "on the list": there is no
-//! second flag that could disagree with it, and no end mark that could be mistaken for "not on a list".
-//! Remote invariant 2: only the owner empties a word, and only after taking it from the list. So between P and Q of a
-//! word its blocks stay uncollected, hence their pool is not wholly free, hence neither pool nor owner can change under
-//! the thread that is about to queue it.
-//! Remote invariant 3: the link of a word, plain memory, belongs to the thread that found the word zero, from P to Q;
-//! to the owner from T to C.
+//! Remote invariant 1: a word is not zero exactly while it is queued once: a thread is about to put it on its owner's
+//! list, or it is on the list, or the owner has taken it off and not collected it yet. The word itself is the mark "on
+//! the list": there is no second flag that could disagree with it, and no end mark that could be mistaken for "not on a
+//! list".
+//! Remote invariant 2: only the owner empties a word, and only after taking it from the list. So the blocks of a word
+//! stay uncollected between P and Q, and their pool is not wholly free. So neither the pool nor its owner changes
+//! before the thread has queued the word.
+//! Remote invariant 3: the link of a word is plain memory. From P to Q it belongs to the thread that found the word
+//! zero; from T to C it belongs to the owner.
 //!
 //! # Ordering
 //! * **P** (post): the `fetch_or` is `AcqRel`. Release publishes what the freeing thread last did with the blocks, and
-//!   pairs with C. Acquire pairs with the C that left the zero it found: that owner's read of the link comes before
-//!   this thread's write to it.
+//!   pairs with C. Acquire pairs with the C that left the word zero: the owner's read of the link comes before this
+//!   thread's write to it.
 //! * **Q** (queue): the compare-exchange of the head is `Release` and publishes the link; it pairs with T. Its failure
 //!   and the load before it are `Relaxed`: a head is only written into a link, never followed by this thread.
 //! * **T** (take): the swap is `Acquire` and pairs with the Q of every word on the list (a compare-exchange continues
-//!   the release sequence of those below it). Take-all by one swap, so there is no ABA.
+//!   the release sequence of those below it). One swap takes the whole list, so there is no ABA.
 //! * **C** (collect): the swap is `AcqRel`. Acquire pairs with each P that set a bit; Release pairs with the next P.
 
 use crate::sync::{AtomicU32, AtomicU64, Exclusive, Ordering};
@@ -42,15 +43,15 @@ pub(crate) const END: u32 = u32::MAX;
 pub(crate) trait RemoteMap {
     /// The bits of blocks freed by other threads and not yet collected.
     fn word(&self, index: u32) -> &AtomicU64;
-    /// The next word on the pending list that this one is on.
+    /// Index of the next word on the pending list that this word is on.
     fn link(&self, index: u32) -> &Exclusive;
 }
 
-/// A post found a block that was already waiting as a remote free: the bits that were set before.
+/// Error: some blocks were waiting as remote frees already, or were combined already. Holds their bits.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct AlreadyFree(pub(crate) u64);
 
-/// Words with remote frees for one heap.
+/// List of the words with remote frees for one heap.
 pub(crate) struct PendingList {
     head: AtomicU32,
 }
@@ -60,12 +61,13 @@ impl PendingList {
         Self { head: AtomicU32::new(END) }
     }
 
-    /// Whether no word is on the list now. A hint for others than the owner.
+    /// Whether no word is on the list now. For threads other than the owner this is only a hint.
     pub(crate) fn is_empty(&self) -> bool {
         self.first() == END
     }
 
-    /// The word queued last, else [`END`]. A hint too. Relaxed: nothing is read on its strength.
+    /// Index of the word queued last, else [`END`]. A hint too. Relaxed: the check of the heap follows the links from
+    /// here, and it is exact only while other threads are quiet.
     pub(crate) fn first(&self) -> u32 {
         self.head.load(Ordering::Relaxed)
     }
@@ -83,8 +85,9 @@ impl PendingList {
         }
     }
 
-    /// Hands words posted to this heap, each with its bits, to `collect`: `most` of them, or all. Only the owner may
-    /// call this. What it has taken off the list but not handed on is kept in `taken`, [`END`] at first.
+    /// Calls `collect` with the index and the bits of each word that was posted to this heap, up to `most` words. Only
+    /// the owner may call this. `taken` keeps the words that are off the list and not collected yet, for the next call.
+    /// It is [`END`] at first.
     pub(crate) fn collect(
         &self,
         map: &impl RemoteMap,
@@ -101,7 +104,7 @@ impl PendingList {
             if index == END {
                 return;
             }
-            // Before C, after which the link is a poster's.
+            // The link is read before C. After C it may belong to a thread that posts.
             // SAFETY: Remote invariant 3: the word was on the list, and T made the link visible.
             *taken = unsafe { map.link(index).get() };
             // Ordering C.
@@ -111,8 +114,8 @@ impl PendingList {
     }
 }
 
-/// Gives the blocks of `bits` in word `index` back to their owner, whose pending list `owner` returns; it is asked only
-/// if the word has to be queued.
+/// Gives the blocks of `bits` in word `index` back to their owner. `owner` returns the pending list of that heap. It is
+/// called only if the word has to be queued.
 ///
 /// # Errors
 /// [`AlreadyFree`] if one of the blocks was waiting already: a double free. The other bits are posted all the same.
@@ -130,7 +133,7 @@ pub(crate) fn post<'a>(
     if before & bits == 0 { Ok(()) } else { Err(AlreadyFree(before & bits)) }
 }
 
-/// Frees of neighbouring blocks that one thread has not posted yet, so that they share one atomic operation.
+/// Frees of blocks in one word that one thread has not posted yet. One atomic operation will post all of them.
 #[derive(Clone, Copy)]
 pub(crate) struct CombinedFrees {
     pub(crate) index: u32,
@@ -138,10 +141,11 @@ pub(crate) struct CombinedFrees {
 }
 
 impl CombinedFrees {
-    /// Nothing combined.
+    /// No frees.
     pub(crate) const NONE: Self = Self { index: END, bits: 0 };
 
-    /// Adds the block of `bit` in word `index`. Returns what must be posted now because the words differ.
+    /// Adds the block of `bit` in word `index`. If earlier frees are in another word, returns those: they must be
+    /// posted now.
     ///
     /// # Errors
     /// [`AlreadyFree`] if that block is combined already: a double free.
@@ -157,7 +161,7 @@ impl CombinedFrees {
         Ok((before.index != END).then_some(before))
     }
 
-    /// Takes what is combined, if anything.
+    /// Takes the combined frees, if there are any.
     pub(crate) fn take(&mut self) -> Option<Self> {
         let before = core::mem::replace(self, Self::NONE);
         (before.index != END).then_some(before)

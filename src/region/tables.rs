@@ -1,18 +1,20 @@
-//! The region: one reserved range of addresses that all arenas are carved from, and the dense tables beside it that
-//! say everything about them.
+//! The region: one reserved range of addresses that all arenas are carved from. Dense tables beside it hold the
+//! metadata of arenas, pools and blocks.
 //!
 //! ```text
 //! reservation | heaps | magazines | arenas' records | pools' records | tags | links | remote map | free map | region
 //! ```
-//! Each table has one entry for so many bytes of the region, so every entry is found by a shift of a block's offset:
-//! no header lies in the region, no pointer to one in a block. All of it is reserved without rights; arenas are opened
-//! from the front in growing steps, and each table as far as the open arenas need it.
+//! Each table from the records to the free map has one entry for a fixed number of bytes of the region. So a shift of a
+//! block's offset finds the entry: the region holds no headers, and blocks hold no pointers to headers. The whole
+//! reservation begins without access rights. Arenas are opened from the front, in growing steps, and these tables as
+//! far as the open arenas need them. The tables of heaps and magazines are indexed by number, and opened as heaps and
+//! magazines are made.
 //!
-//! Region invariant 1: the tables' entries for arenas below the carved count are open, zero at first. All other tags
-//! can be read too, and are zero, that of a free pool: so a fast path needs no test for a free of a pointer that nobody
-//! has.
-//! Region invariant 2: entries of the free map, the records of pools and the record of an arena belong to the heap that
-//! owns the arena, or to the holder of the shared lock while the arena is on the shared list.
+//! Region invariant 1: the table entries of all arenas that were carved are open, and were zero at first. All other
+//! tags can be read too, and are zero, which is the tag of a free pool. So a fast path needs no test for a wrong
+//! pointer into the rest of the region.
+//! Region invariant 2: the free map's words of an arena, the records of its pools and its own record belong to the heap
+//! that owns the arena. While the arena is on the shared list, they belong to the holder of the shared lock.
 //! Region invariant 3: a tag changes only while its pool holds no live and no waiting block.
 
 use super::ids::{ArenaId, PoolId};
@@ -27,20 +29,20 @@ use crate::geometry::{ARENA_BYTES, POOL_BYTES, POOLS_PER_ARENA, WORD_BYTES, WORD
 use crate::os;
 use crate::sync::{AtomicU32, AtomicU64, Exclusive, Ordering, WatchedU64};
 use core::ptr::NonNull;
-use static_assertions::const_assert_eq;
 
-/// Room for a magazine.
+/// Memory of a magazine.
 #[repr(C, align(1024))]
 struct MagazineRoom([u8; MAGAZINE_BYTES]);
 
-const_assert_eq!(align_of::<MagazineRoom>(), MAGAZINE_BYTES);
+const _: () = assert!(align_of::<MagazineRoom>() == MAGAZINE_BYTES, "a magazine is aligned to its size");
 
-/// Where everything is. A plain value: each heap has a copy, so that the slow paths read nothing shared.
+/// Addresses of the region and its tables. A plain value: each heap has a copy, so that the slow paths read nothing
+/// shared.
 #[derive(Clone, Copy)]
 pub(crate) struct Region {
     blocks: RegionTable<u8>,
     /// [`Tag`]s. Relaxed everywhere: a tag changes only while its pool has no live and no waiting block (Region
-    /// invariant 3), and who has a block got it from a thread that had set or seen the tag before.
+    /// invariant 3). The thread that has a block got it from a thread that had set or seen the tag before.
     tags: RegionTable<AtomicU32>,
     free_map: RegionTable<WatchedU64>,
     remote_map: RegionTable<AtomicU64>,
@@ -52,14 +54,16 @@ pub(crate) struct Region {
     page: usize,
 }
 
-// SAFETY: a plain value. It only says where the tables are; who may use which entry, Region invariants 1 and 2 say.
+// SAFETY: a plain value, which only holds the addresses of the tables. Region invariants 1 and 2 say which thread may
+// use which entry.
 unsafe impl Send for Region {}
 // SAFETY: as above.
 unsafe impl Sync for Region {}
 
 impl Region {
-    /// Reserves a region of `bytes`, a power of two; if that is refused, of half as much, and so on down to
-    /// [`REGION_MIN`]. `None` if even that is refused. A heap takes `heap_bytes`.
+    /// Reserves a region of `bytes`, rounded up to a power of two between [`REGION_MIN`] and [`REGION_MAX`]. If the
+    /// system refuses, tries half as much, and so on down to [`REGION_MIN`]. `None` if the system refuses that too.
+    /// `heap_bytes` is the size of a heap.
     pub(crate) fn reserve(bytes: usize, heap_bytes: usize) -> Option<Self> {
         let page = os::page_bytes();
         let mut bytes = bytes.next_power_of_two().clamp(REGION_MIN, REGION_MAX);
@@ -74,16 +78,18 @@ impl Region {
         }
     }
 
-    /// The size to ask for: the machine's memory, and with its tables no more than a quarter of the process's limit on
-    /// addresses, which the program needs for its large blocks, threads and files.
+    /// Bytes of the region to ask for: the memory of the machine (64 GiB if the system does not say), at most
+    /// [`REGION_MAX`], rounded up to a power of two. If the process has a limit on its addresses, region and tables
+    /// take a quarter of it at most. The program needs the rest for large blocks, threads and files.
     pub(crate) fn bytes_wanted() -> usize {
         if cfg!(test) {
-            // Some unit tests limit the addresses of their process, in which the others have such a region.
+            // Some unit tests limit the addresses of their process, which the regions of other tests share.
             return 1 << 30;
         }
         let memory = os::physical_memory().unwrap_or(64 << 30).min(REGION_MAX).next_power_of_two();
         match os::address_space_limit() {
-            // The tables take a tenth more, so a fifth for the region.
+            // The tables add about an eighth of the region's bytes. So a region of a fifth of the limit stays below a
+            // quarter.
             Some(limit) => memory.min(1 << (limit / 5).max(1).ilog2()),
             None => memory,
         }
@@ -108,26 +114,26 @@ impl Region {
             // SAFETY: behind everything that is used.
             unsafe { os::unreserve(end, REGION_ALIGN - slack) };
         }
-        // The tables are sparse, and a small program uses less than one huge page of the region.
-        // SAFETY: within the reservation, the region being no smaller than its minimum.
+        // No huge pages here: the tables are sparse, and a small program uses less than one huge page of the region.
+        // SAFETY: within the reservation, which holds the tables and the whole region.
         unsafe { os::prefer_huge_pages(start, tables + bytes.min(REGION_ALIGN), false) };
         let (mut region, _) = Self::layout(Some(start), bytes, heap_bytes, page);
         // SAFETY: the tables take at most `tables` bytes.
         region.blocks.start = unsafe { start.add(tables) };
         let tags = RegionTable::<AtomicU32>::prefix(region.tags.entries, page);
-        // Only a broken program notices if this is refused.
-        // SAFETY: the table lies in the reservation, and nothing of it is open yet.
+        // If the system refuses this, only a program that frees a wrong pointer notices.
+        // SAFETY: the table lies in the reservation, and none of it is open yet.
         unsafe { os::let_read(region.tags.start.cast(), tags) };
         Some(region)
     }
 
-    /// Asks for no huge pages at all.
+    /// Asks for no huge pages in the whole region.
     pub(crate) fn prefer_small_pages(&self) {
         // SAFETY: the region.
         unsafe { os::prefer_huge_pages(self.blocks.start, self.blocks.entries, false) };
     }
 
-    /// Asks for huge pages for what lies beyond the first `small` bytes, a multiple of [`REGION_ALIGN`].
+    /// Asks for huge pages in the region behind its first `small` bytes. `small` is a multiple of [`REGION_ALIGN`].
     pub(crate) fn prefer_huge_pages(&self, small: usize) {
         if let Some(bytes) = self.blocks.entries.checked_sub(small) {
             // SAFETY: within the region.
@@ -137,10 +143,10 @@ impl Region {
         }
     }
 
-    /// Gives all of it back to the system.
+    /// Gives the whole reservation back to the system.
     ///
     /// # Safety
-    /// * Nobody uses it any more.
+    /// * No thread uses the region or its tables any more.
     pub(crate) unsafe fn unreserve(self) {
         // The heaps' table comes first, the blocks last.
         let start = self.heaps.start();
@@ -149,12 +155,13 @@ impl Region {
         unsafe { os::unreserve(start, bytes) };
     }
 
-    /// All that is reserved, tables and blocks: where it begins and ends.
+    /// Start and end address of the whole reservation, tables and blocks.
     pub(crate) fn reservation(&self) -> (usize, usize) {
         (self.heaps.start().addr().get(), self.blocks.start.addr().get() + self.blocks.entries)
     }
 
-    /// Places the tables for a region of `bytes`; returns the bytes that they take.
+    /// Places the tables for a region of `bytes`, whose blocks are not placed yet. Also returns the bytes of the
+    /// tables.
     fn layout(reservation: Option<NonNull<u8>>, bytes: usize, heap_bytes: usize, page: usize) -> (Self, usize) {
         let pools = bytes / POOL_BYTES;
         let words = bytes / WORD_BYTES;
@@ -179,12 +186,12 @@ impl Region {
         self.blocks.entries
     }
 
-    /// Where the region begins.
+    /// Start of the region.
     pub(crate) fn base(&self) -> NonNull<u8> {
         self.blocks.start
     }
 
-    /// The tags, for a fast path.
+    /// Start of the tags, for a fast path.
     pub(crate) fn tags(&self) -> NonNull<AtomicU32> {
         self.tags.start
     }
@@ -201,8 +208,9 @@ impl Region {
         self.magazines.entries
     }
 
-    /// Opens arenas `from..to` and what the tables say of them; those before are open. False if the system refuses;
-    /// what has been opened by then does no harm and is opened again the next time.
+    /// Opens the arenas `from..to` and their table entries. The arenas before `from` must be open already. Returns
+    /// false if the system refuses. What this call opened before the refusal does no harm, and the next call opens it
+    /// again.
     pub(crate) fn open_arenas(&self, from: usize, to: usize) -> bool {
         let pools = (from * POOLS_PER_ARENA, to * POOLS_PER_ARENA);
         let words = (pools.0 * WORDS_PER_POOL, pools.1 * WORDS_PER_POOL);
@@ -215,18 +223,20 @@ impl Region {
             && self.blocks.open(from * ARENA_BYTES, to * ARENA_BYTES, self.page)
     }
 
-    /// Opens the memory of the heaps `from..to`; those before are open.
+    /// Opens the memory of the heaps `from..to`. The heaps before `from` must be open already. Returns false if the
+    /// system refuses.
     pub(crate) fn open_heaps(&self, from: usize, to: usize) -> bool {
         self.heaps.open(from, to, self.page)
     }
 
-    /// Opens the memory of the magazines `from..to`; those before are open.
+    /// Opens the memory of the magazines `from..to`. The magazines before `from` must be open already. Returns false if
+    /// the system refuses.
     pub(crate) fn open_magazines(&self, from: usize, to: usize) -> bool {
         self.magazines.open(from, to, self.page)
     }
 
-    /// The opened parts of the tables when so many `arenas`, `heaps` and `magazines` are open: where each begins, and
-    /// its bytes.
+    /// Start and bytes of the open part of each table. The parameters are the numbers of open arenas, heaps and
+    /// magazines.
     pub(crate) fn open_tables(&self, arenas: usize, heaps: usize, magazines: usize) -> [(NonNull<u8>, usize); 8] {
         let pools = arenas * POOLS_PER_ARENA;
         let words = pools * WORDS_PER_POOL;
@@ -242,8 +252,8 @@ impl Region {
         ]
     }
 
-    /// Gives the memory of a run of `pools` back to the system, as far as they are whole system pages. Returns the
-    /// bytes that were in memory.
+    /// Gives the memory of a run of `pools` back to the system: the whole system pages in it. Returns the bytes of
+    /// these pages that were in memory.
     ///
     /// # Safety
     /// * The caller owns the pools, and they have no class.
@@ -253,11 +263,12 @@ impl Region {
         if start >= end {
             return 0;
         }
-        // SAFETY: inside the region, and the pools are in use, hence open; nobody has a block of them.
+        // SAFETY: inside the region, in a carved arena, hence open. The pools have no class, so no thread has a block
+        // of them.
         unsafe { os::release(self.blocks.entry(start), end - start) }
     }
 
-    /// Bytes of the first `arenas` arenas.
+    /// Start and bytes of the first `arenas` arenas.
     pub(crate) fn open_blocks(&self, arenas: usize) -> (NonNull<u8>, usize) {
         (self.blocks.start, arenas * ARENA_BYTES)
     }
@@ -277,7 +288,7 @@ impl Region {
 
     #[inline]
     fn tag_word(&self, pool: PoolId) -> &AtomicU32 {
-        // SAFETY: Region invariant 1: every tag can be read, and they are atomics.
+        // SAFETY: Region invariant 1: every tag can be read; tags are atomics.
         unsafe { self.tags.entry(pool.0 as usize).as_ref() }
     }
 
@@ -295,55 +306,57 @@ impl Region {
         self.tag_word(pool).store(tag.bits(), Ordering::Relaxed);
     }
 
-    /// A word of the free map. Region invariant 2 says whose it is.
+    /// A word of the free map. Region invariant 2 names its owner.
     #[inline]
     pub(crate) fn free_word(&self, index: u32) -> &WatchedU64 {
         // SAFETY: Region invariants 1 and 2.
         unsafe { self.free_map.entry(index as usize).as_ref() }
     }
 
-    /// A pool's words of the free map. Region invariant 2 says whose they are.
+    /// A pool's words of the free map. Region invariant 2 names their owner.
     #[inline]
     pub(crate) fn free_words(&self, pool: PoolId) -> &[WatchedU64; WORDS_PER_POOL] {
-        // SAFETY: Region invariants 1 and 2; a pool's words lie one behind the other.
+        // SAFETY: Region invariants 1 and 2; the words of a pool are contiguous.
         unsafe { self.free_map.entry(pool.first_word() as usize).cast().as_ref() }
     }
 
     /// A pool's words of the remote map.
     #[inline]
     pub(crate) fn remote_words(&self, pool: PoolId) -> &[AtomicU64; WORDS_PER_POOL] {
-        // SAFETY: Region invariant 1; the words are atomics, and a pool's lie one behind the other.
+        // SAFETY: Region invariant 1; the words are atomics, and those of a pool are contiguous.
         unsafe { self.remote_map.entry(pool.first_word() as usize).cast().as_ref() }
     }
 
-    /// What is known of a pool. Region invariant 2 says whose it is.
+    /// The record of a pool. Region invariant 2 names its owner.
     #[inline]
     pub(crate) fn pool_record(&self, pool: PoolId) -> &PoolRecord {
         // SAFETY: Region invariants 1 and 2.
         unsafe { self.pools.entry(pool.0 as usize).as_ref() }
     }
 
-    /// What is known of an arena. Region invariant 2 says whose it is.
+    /// The record of an arena. Region invariant 2 names its owner.
     #[inline]
     pub(crate) fn arena_record(&self, arena: ArenaId) -> &ArenaRecord {
         // SAFETY: Region invariants 1 and 2.
         unsafe { self.arenas.entry(arena.0 as usize).as_ref() }
     }
 
-    /// The memory of a heap, open if its index is below the number made. `T` has the bytes that
-    /// [`reserve`](Self::reserve) was given.
+    /// The memory of the heap with this index, open if [`open_heaps`](Self::open_heaps) has opened that index. `T` must
+    /// have the `heap_bytes` that [`reserve`](Self::reserve) got.
     #[inline]
     pub(crate) fn heap<T>(&self, index: usize) -> NonNull<T> {
         self.heaps.entry(index)
     }
 
-    /// Number of the magazine that an address, a multiple of 8, lies in.
+    /// Number of the magazine that has a slot at this address. `None` if the address lies outside the table of
+    /// magazines, or is not a multiple of 8.
     pub(crate) fn magazine_of(&self, address: usize) -> Option<usize> {
         let number = address.wrapping_sub(self.magazines.start.addr().get()) / MAGAZINE_BYTES;
         (number < self.magazines.entries && address % size_of::<Slot>() == 0).then_some(number)
     }
 
-    /// The top of an empty magazine, open if its index is below the number made.
+    /// The first slot of the magazine with this index, open if [`open_magazines`](Self::open_magazines) has opened that
+    /// index.
     pub(crate) fn magazine(&self, index: usize) -> *mut Slot {
         self.magazines.entry(index).as_ptr().cast()
     }
@@ -358,7 +371,7 @@ impl RemoteMap for Region {
 
     #[inline]
     fn link(&self, index: u32) -> &Exclusive {
-        // SAFETY: Region invariant 1; who uses it is settled by Remote invariant 3.
+        // SAFETY: Region invariant 1; Remote invariant 3 says which thread may use the link.
         unsafe { self.links.entry(index as usize).as_ref() }
     }
 }
@@ -380,7 +393,7 @@ mod tests {
                 let word = pool.first_word() + 7;
                 assert_eq!(region.free_word(word).get(), 0);
                 assert_eq!(region.word(word).load(Ordering::Relaxed), 0);
-                // SAFETY: nobody else knows the region.
+                // SAFETY: no other thread knows the region.
                 assert_eq!(unsafe { region.link(word).get() }, 0);
                 assert_eq!(region.tag(pool), Tag::FREE);
                 assert_eq!(pool.arena().0 as usize, arena);

@@ -1,36 +1,37 @@
-//! Tags: what a free needs to know of a pool, in four bytes of a dense table.
+//! Tags: all that a free needs to know of a pool, in four bytes of a dense table.
 //!
 //! ```text
 //!   bit 31    bits 10 to 30 (with the feature `profile`, 11 to 30)   bits 0 to 9 (0 to 10)
-//!   private   number of the owning heap, plus 1                      where the class's head lies among the heads, in bytes
+//!   private   number of the owning heap, plus 1                      offset of the class's head, in bytes
 //! ```
-//! The lowest part is 0 for no class only, so a free pool's tag is 0 as a whole.
+//! A *head* is what the front of a heap has for one class: the top of the loaded magazine, and the number of frees. The
+//! heads lie one behind the other, and the first serves no class. So only a pool without a class has 0 in the lowest
+//! part, and its tag is 0 as a whole.
 
 use crate::geometry::{CLASS_STEP, CLASSES, SizeClass};
-use static_assertions::{const_assert, const_assert_eq};
 
-/// Bits of a tag below the number of the owning heap. One more with sampling, for [`SAMPLING`].
+/// Bits of a tag below the number of the owning heap. The feature `profile` adds one, for [`SAMPLING`].
 const HEAD_BITS: u32 = if cfg!(feature = "profile") { 11 } else { 10 };
 
-/// Bytes from a heap's sampling front to its front, and the bit by which their owners differ.
+/// Bytes from a heap's sampling front to its front; also the bit in which the owners of the two fronts differ. The
+/// sampling front takes the place of the front while requests are sampled.
 pub(crate) const SAMPLING: usize = 1 << 10;
 
-/// Set in the owner of a private heap, and so in the tags of its pools: by it a free by the global allocator knows such
-/// a block.
+/// The bit that marks the owner of a private heap, and so the tags of its pools. A free by the global allocator sees by
+/// this bit that it must refuse the block.
 const PRIVATE: u32 = 1 << 31;
 
 /// Most heaps that a tag can name.
 pub(crate) const MOST_HEAPS: usize = (1 << (31 - HEAD_BITS)) - 1;
 
-/// Bytes from one head to the next. A block's head lies `block bytes * HEAD_BYTES / CLASS_STEP` behind the first.
+/// Bytes of a head. The head for a block lies `block bytes * HEAD_BYTES / CLASS_STEP` bytes behind the first head.
 pub(crate) const HEAD_BYTES: usize = 16;
 
-const_assert!(HEAD_BYTES * CLASSES < 1 << HEAD_BITS);
-// No tag of a pool has that bit.
-const_assert!(HEAD_BYTES * CLASSES < SAMPLING);
-const_assert!((MOST_HEAPS << HEAD_BITS) < PRIVATE as usize);
-// The highest bit is the sign, see `is_free_or_private`.
-const_assert_eq!(PRIVATE, i32::MIN as u32);
+const _: () = assert!(HEAD_BYTES * CLASSES < 1 << HEAD_BITS, "the place of the last head fits below the owner");
+// So with the feature `profile` no tag has this bit.
+const _: () = assert!(HEAD_BYTES * CLASSES < SAMPLING, "no offset of a head reaches the bit of a sampling front");
+const _: () = assert!((MOST_HEAPS << HEAD_BITS) < PRIVATE as usize, "no number of a heap reaches the private bit");
+const _: () = assert!(PRIVATE == i32::MIN as u32, "`is_free_or_private` looks at the sign");
 
 /// Size class and owner of a pool.
 ///
@@ -40,12 +41,12 @@ const_assert_eq!(PRIVATE, i32::MIN as u32);
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Tag(u32);
 
-/// Whose a heap is.
+/// Kind of a heap: of threads, or of a handle.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum HeapKind {
-    /// One thread's at a time.
+    /// It belongs to one thread at a time.
     Threads,
-    /// The program's own, by a handle: [`private`](crate::private).
+    /// It belongs to a handle of the program: [`private`](crate::private).
     Private,
 }
 
@@ -59,7 +60,7 @@ pub(crate) const fn owner(index: usize, kind: HeapKind) -> usize {
     (index + 1) << HEAD_BITS | private
 }
 
-/// Whether an owner is that of the heap with this index, of either kind.
+/// Whether `owner` names the heap with this index, whatever the kind of the heap.
 pub(crate) const fn is_owner_of(owner: usize, index: usize) -> bool {
     owner & !(PRIVATE as usize) == (index + 1) << HEAD_BITS
 }
@@ -74,7 +75,7 @@ impl Tag {
         Self((owner | ((class.index() + 1) * HEAD_BYTES)) as u32)
     }
 
-    /// The tag that these bits of the table are.
+    /// The tag with these bits, as they stand in the table.
     #[inline(always)]
     pub(crate) const fn of_bits(bits: u32) -> Self {
         Self(bits)
@@ -91,26 +92,28 @@ impl Tag {
         self.0 == Self::FREE.0
     }
 
-    /// Whether the pool is a private heap's.
+    /// Whether a private heap owns the pool.
     #[inline(always)]
     pub(crate) fn is_private(self) -> bool {
         self.0 & PRIVATE != 0
     }
 
-    /// Whether frees to this pool must be refused: it has no class, or is a private heap's. One signed comparison.
+    /// Whether frees to this pool must be refused: it has no class, or a private heap owns it. One signed comparison.
     #[inline(always)]
     pub(crate) fn is_free_or_private(self) -> bool {
         self.0 as i32 <= 0
     }
 
-    /// Where the class's head lies among the heads of the heap with this [`owner`], in bytes, if it owns the pool.
+    /// Offset of the class's head from the first head of a front, in bytes, if the heap with this [`owner`] owns the
+    /// pool. For the owner of a sampling front the offset is [`SAMPLING`] larger, which leads to the head in the heap's
+    /// front.
     #[inline(always)]
     pub(crate) fn head_for(self, owner: usize) -> Option<usize> {
         let head = self.0 as usize ^ owner;
         (head < 1 << HEAD_BITS).then_some(head)
     }
 
-    /// Index of the heap that owns the pool. For [`FREE`](Self::FREE) it is one that no heap has.
+    /// Index of the heap that owns the pool. For [`FREE`](Self::FREE) it is an index that no heap has.
     pub(crate) fn heap(self) -> usize {
         (((self.0 & !PRIVATE) >> HEAD_BITS) as usize).wrapping_sub(1)
     }
@@ -121,12 +124,12 @@ impl Tag {
         (self.0 as usize % (1 << HEAD_BITS)) / (HEAD_BYTES / CLASS_STEP)
     }
 
-    /// Class of the pool, which is not free.
+    /// Class of the pool, which must have one.
     pub(crate) fn class(self) -> SizeClass {
         SizeClass::of_block(self.block_bytes())
     }
 
-    /// Whether this is the tag of pools of a class that the heap with this index owns, of either kind.
+    /// Whether the pool has this class and the heap with this index owns it, whatever the kind of the heap.
     pub(crate) fn is_of(self, index: usize, class: SizeClass) -> bool {
         (self.0 & !PRIVATE) as usize == owner(index, HeapKind::Threads) | ((class.index() + 1) * HEAD_BYTES)
     }

@@ -18,13 +18,13 @@ pub(crate) struct Exclusive(WatchedU32);
 
 impl Exclusive {
     /// # Safety
-    /// * Every write to it happened before, and no other thread writes it meanwhile.
+    /// * Every write to it happened before this call, and no other thread writes it during the call.
     pub(crate) unsafe fn get(&self) -> u32 {
         self.0.get()
     }
 
     /// # Safety
-    /// * Every other use of it happened before, and no other thread uses it meanwhile.
+    /// * Every other use of it happened before this call, and no other thread uses it during the call.
     pub(crate) unsafe fn set(&self, value: u32) {
         self.0.set(value);
     }
@@ -44,15 +44,15 @@ impl<T> PlainCell<T> {
     }
 
     /// # Safety
-    /// * Every write to it happened before, and no thread writes it while the result lives.
+    /// * Every write to it happened before this call, and no thread writes it while the result lives.
     pub(crate) unsafe fn get(&self) -> &T {
         // SAFETY: the caller's promise.
         unsafe { &*self.0.get() }
     }
 
     /// # Safety
-    /// * Every other use of it happened before, and no other thread, reference or pointer uses it while the result
-    ///   lives.
+    /// * Every other use of it happened before this call, and no other thread, reference or pointer uses it while the
+    ///   result lives.
     #[expect(clippy::mut_from_ref, reason = "the caller promises that there is no other reference")]
     pub(crate) unsafe fn get_mut(&self) -> &mut T {
         // SAFETY: the caller's promise.
@@ -60,7 +60,7 @@ impl<T> PlainCell<T> {
     }
 
     /// # Safety
-    /// * Every other use of it happened before, and no other thread uses it meanwhile.
+    /// * Every other use of it happened before this call, and no other thread uses it during the call.
     pub(crate) unsafe fn set(&self, value: T) {
         // SAFETY: the caller's promise.
         unsafe { *self.0.get() = value }

@@ -17,7 +17,7 @@ struct Generation {
     /// Points to the word that is wiped, or to `count` if the system has no such page. Null before the first call.
     /// `Release` and `Acquire`: a thread that finds the page finds it mapped.
     word: AtomicPtr<AtomicU32>,
-    /// Number of numbers given out, in this process and its ancestors.
+    /// The last number given out, in this process and its ancestors; 0 at first.
     count: AtomicU32,
 }
 

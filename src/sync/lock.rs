@@ -1,7 +1,7 @@
 //! A lock that the child of a fork takes over from a holder that is gone.
 //!
-//! The most important one is the lock of the shared pools. Heaps take it at rare moments, such as to open arenas and at
-//! the start and end of a thread. No code of the program runs under it.
+//! The most important lock of this kind is that of the shared pools. Heaps take it at rare moments, for example to open
+//! arenas, and at the start and end of a thread. No code of the program runs under it.
 //!
 //! The library takes no lock before a fork. So a fork copies each lock as it is, even if another thread holds it at
 //! that moment. The word of the lock is the generation of its holder, a number that differs in each copy of the memory.
@@ -37,12 +37,12 @@ impl Lock {
         Self { word }
     }
 
-    /// Waits until the lock is free and takes it for a thread of `generation`, which is never 0.
+    /// Waits until the lock is free and takes it for a thread of the generation that `generation` returns.
     ///
-    /// `generation` is called again after each wait, because a signal handler may fork and this loop may continue in
-    /// the child. The wait spins first, then yields the processor, then sleeps: the holder may be a thread that runs
-    /// only when this one does not. A holder of another generation does not exist in this process: the lock is taken
-    /// from it.
+    /// `generation` never returns 0. It is called again after each wait, because a signal handler may fork and this
+    /// loop may continue in the child. The wait spins first, then yields the processor, then sleeps: the holder may be
+    /// a thread that runs only when this one does not. A holder of another generation does not exist in this process:
+    /// the lock is taken from it.
     pub(crate) fn lock_as(&self, generation: impl Fn() -> u32) -> Guard<'_> {
         let backoff = Backoff::new();
         let (mut generation, ask) = (generation(), generation);

@@ -34,8 +34,9 @@ impl<T> LockCell<T> {
         Self { lock, value }
     }
 
-    /// Waits for the lock and takes it for a thread of `generation`. As in [`Lock::lock_as`], `generation` is called
-    /// again after each wait. `mend` is called once if a fork may have copied the value half-changed, else not at all.
+    /// Waits for the lock and takes it for a thread of the generation that `generation` returns. As in
+    /// [`Lock::lock_as`], `generation` is called again after each wait. `mend` is called once if a fork may have copied
+    /// the value half-changed, else not at all.
     pub(crate) fn hold_as(&self, generation: impl Fn() -> u32, mend: impl FnOnce(&mut T)) -> LockCellGuard<'_, T> {
         let mut held = LockCellGuard { value: &self.value, guard: self.lock.lock_as(generation) };
         if held.guard.is_inherited {

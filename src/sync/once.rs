@@ -7,8 +7,8 @@
 //!   NEW ──► READY     the value is there
 //!      └──► REFUSED   there is none, and never will be
 //! ```
-//! Once invariant 1: the phase leaves `NEW` once, by the holder of the lock, and never changes again.
-//! Once invariant 2: the value is written while the phase is `NEW`, by the holder of the lock, and never again.
+//! Once invariant 1: only the holder of the lock changes the phase, and only from `NEW`. So it changes at most once.
+//! Once invariant 2: only the holder of the lock writes the value, and only while the phase is `NEW`.
 //!
 //! # Ordering
 //! * **D** (decide): the store of the phase is `Release` and publishes the value.
@@ -27,9 +27,9 @@ pub(crate) struct Once<T> {
     value: PlainCell<Option<T>>,
 }
 
-/// How far the decision has come, as a thread sees it.
+/// State of the decision, as a thread sees it.
 pub(crate) enum Decision<'a, T> {
-    /// It is not decided, as far as this thread can see.
+    /// The value is not decided, as far as this thread can see.
     New,
     /// The value.
     Ready(&'a T),

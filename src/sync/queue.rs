@@ -5,7 +5,7 @@
 
 use super::stack::StackLinks;
 
-/// Things in the order in which they came.
+/// A queue of things: the first one pushed is popped first.
 pub(crate) struct Queue<T> {
     first: Option<T>,
     last: Option<T>,

@@ -5,7 +5,7 @@
 //! order in which they first ask for a number. So few threads begin at the same thing, and a thread seldom finds a lock
 //! taken. In the child of a fork `find` skips a lock whose holder is gone, and `each` takes it over.
 //!
-//! Shard invariant 1: only the holder of its lock changes a thing.
+//! Shard invariant 1: a thing is changed only by the holder of its lock.
 //!
 //! # Ordering
 //! The locks order everything except `is_worth`, which runs without the lock. It may read only atomics, and its answer
@@ -32,9 +32,9 @@ impl<S, const N: usize> Shards<S, N> {
         Self { shards: core::array::from_fn(shard) }
     }
 
-    /// Tries the things in turn, from `number` on, and returns the first result of `act`. Locks each thing for a thread
-    /// of `generation` before it calls `act`. Skips things that are not worth it, and things whose lock is taken. Never
-    /// waits.
+    /// Tries the things in turn, from `number` on, and returns the first `Some` that `act` returns. Locks each thing
+    /// for a thread of `generation` before it calls `act`. Skips things that are not worth it, and things whose lock
+    /// is taken. Never waits.
     #[inline]
     pub(crate) fn find<R>(
         &self,

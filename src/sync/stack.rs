@@ -13,7 +13,7 @@ pub(crate) trait StackLinks<T> {
     fn set_below(&self, thing: T, below: Option<T>);
 }
 
-/// Things in the reverse order in which they came.
+/// A stack of things: the last one pushed is popped first.
 pub(crate) struct Stack<T> {
     top: Option<T>,
     length: usize,

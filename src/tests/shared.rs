@@ -1,4 +1,4 @@
-//! What heaps share, in a region of four arenas.
+//! Tests of the data that heaps share, in a region of four arenas.
 
 use crate::figures::Stats;
 use crate::geometry::{CLASS_STEP, POOL_BYTES, SizeClass};
@@ -15,12 +15,12 @@ use core::ptr::NonNull;
 
 unsafe extern "C" fn nothing(_: *mut c_void) {}
 
-/// A region of 1 MiB.
+/// Setup of a region of 1 MiB.
 fn small() -> RegionSetup {
     RegionSetup { region_bytes: 1 << 20, huge_pages: HugePages::Unset }
 }
 
-/// Pools in a region of 1 MiB: four arenas, 256 pools.
+/// Shared pools in a region of 1 MiB: four arenas, 256 pools.
 pub(crate) fn shared() -> &'static SharedState {
     Box::leak(Box::new(SharedState::new(small, nothing)))
 }
@@ -31,7 +31,7 @@ pub(crate) fn heap(shared: &SharedState) -> (NonNull<Heap>, OwnedHeap<'static>) 
     (heap, unsafe { Heap::owned_at(heap) })
 }
 
-/// Allocates until nothing is left, or `most` blocks.
+/// Allocates `most` blocks, or as many as there is memory for.
 pub(crate) fn allocate(shared: &SharedState, heap: OwnedHeap<'_>, bytes: usize, most: usize) -> Vec<*mut u8> {
     let class = SizeClass::of_block(bytes);
     let next = || {
@@ -64,7 +64,7 @@ fn a_region_can_be_used_to_its_last_pool_and_again_by_another_class() {
     for bytes in [256, 8, 104, 48] {
         let blocks = allocate(shared, heap, bytes, usize::MAX);
         let class = SizeClass::of_block(bytes);
-        // What magazines of other classes still hold keeps a few of the 256 pools.
+        // Blocks in the magazines of other classes keep a few of the 256 pools in use.
         let pools = blocks.len() / class.blocks_per_pool();
         assert!(pools > 200 && pools <= 256, "{pools} pools of {bytes}");
         let mut addresses: Vec<_> = blocks.iter().map(|block| block.addr()).collect();
@@ -100,7 +100,8 @@ fn a_parked_heap_gives_its_arenas_to_who_needs_them() {
     let shared = shared();
     let (ended, heap_of_ended) = heap(shared);
     let (_, other) = heap(shared);
-    // Everything is the first heap's; what is freed before it ends, and after.
+    // The first heap gets all arenas. One half of its blocks is freed before its thread ends, the other half after
+    // that.
     let blocks = allocate(shared, heap_of_ended, 64, usize::MAX);
     assert!(allocate(shared, other, 64, 1).is_empty());
     let (early, late) = blocks.split_at(blocks.len() / 2);
@@ -120,7 +121,7 @@ fn a_parked_heap_gives_its_arenas_to_who_needs_them() {
 
 const BYTES: usize = 48;
 
-/// Two heaps, and many live blocks of the first.
+/// Returns two heaps, and many live blocks of the first.
 fn owner_and_other(shared: &'static SharedState) -> (OwnedHeap<'static>, OwnedHeap<'static>, Vec<*mut u8>) {
     let ((_, owner), (_, other)) = (heap(shared), heap(shared));
     (owner, other, allocate(shared, owner, BYTES, 2000))
@@ -132,7 +133,7 @@ fn blocks_that_go_round_need_no_post() {
     let (owner, other, blocks) = owner_and_other(shared);
     let class = SizeClass::of_block(BYTES);
     let mut given = blocks[..100].to_vec();
-    // Each frees what the other gave, and gives as much back.
+    // Each heap frees the blocks that the other gave, and gives as many back.
     for _ in 0..100 {
         for (frees, gives) in [(other, owner), (owner, other)] {
             free(shared, frees, &given[..50]);
@@ -144,7 +145,7 @@ fn blocks_that_go_round_need_no_post() {
     let of_both = |count: fn(&ClassState) -> u64| count(owner.class(class)) + count(other.class(class));
     let (remote_frees, adopted) = (of_both(|state| state.remote_frees.value()), of_both(|state| state.adopted.value()));
     assert!(remote_frees > 2000 && adopted * 4 > remote_frees * 3, "{adopted} of {remote_frees}");
-    // What is the owner's goes back when the other heap has no more use for it.
+    // The blocks of the owner go back to it when the other heap has no more use for them.
     free(shared, other, &given);
     other.settle(shared);
     owner.collect(usize::MAX);
@@ -158,7 +159,7 @@ fn a_thread_comes_back_to_its_own_blocks() {
     let class = SizeClass::of_block(BYTES);
     let remote_frees = || other.class(class).remote_frees.value();
     free(shared, other, &blocks[..30]);
-    // When its first few blocks are gone it goes on with the foreign ones.
+    // When the heap's first few own blocks are gone, it goes on with the foreign ones.
     while other.class(class).adopted.value() == 0 {
         assert_eq!(allocate(shared, other, BYTES, 1).len(), 1);
     }
@@ -193,7 +194,8 @@ fn a_thread_that_only_frees_keeps_few_of_others_blocks() {
     assert_eq!(consistent(shared).small.waiting_blocks, 0);
 }
 
-/// Two of others' blocks are freed for each one allocated, so that the heap is never empty and never flushes.
+/// Two blocks of another heap are freed for each block that is allocated, so that the heap is never empty and never
+/// flushes.
 #[test]
 fn what_is_known_of_others_blocks_stays_bounded() {
     let shared = shared();
@@ -217,7 +219,7 @@ fn what_is_known_of_others_blocks_stays_bounded() {
     consistent(shared);
 }
 
-/// All blocks are free, and all are cached by heaps of ended threads that do not own them: one release finds all.
+/// All blocks are free, and all are cached by heaps of ended threads that do not own them. One release finds all.
 #[test]
 fn one_release_finds_what_ended_threads_hold_of_each_other() {
     let shared = shared();
@@ -237,7 +239,7 @@ fn one_release_finds_what_ended_threads_hold_of_each_other() {
     assert_eq!((stats.arenas.free, stats.arenas.open), (4, 4), "{released:?}");
 }
 
-/// When the region is used up, few blocks of others are better than none.
+/// When the region is used up, a heap serves even the few blocks that it holds of another heap.
 #[test]
 fn the_last_blocks_are_those_of_others() {
     let shared = shared();
@@ -258,7 +260,7 @@ fn adopted_blocks_may_stand_in_any_magazine() {
     let shared = shared();
     let (owner, other, blocks) = owner_and_other(shared);
     let class = SizeClass::of_block(BYTES);
-    // A loaded and a previous magazine, both empty.
+    // The heap has a loaded and a previous magazine, both empty.
     let own = allocate(shared, other, BYTES, 3000);
     free(shared, other, &own[..200]);
     let held = allocate(shared, other, BYTES, other.cached_blocks(class));
@@ -269,7 +271,7 @@ fn adopted_blocks_may_stand_in_any_magazine() {
     assert_eq!(other.class(class).adopted.value(), 127);
     assert_eq!(count(other.class(class).previous(), class), 127);
     assert_eq!(other.class(class).cached_foreign(), 127);
-    // On to the depot, and out of it to their owner.
+    // The adopted blocks move on to the depot, and from there to their owner.
     free(shared, other, &own[200..]);
     free(shared, other, &held);
     assert_eq!(other.class(class).cached_foreign(), 0);
@@ -295,7 +297,7 @@ fn stragglers_share_a_heap_that_caches_nothing() {
     let stats = consistent(shared);
     assert_eq!(stats.small.live_blocks, 0);
     assert_eq!((stats.small.frees, stats.small.remote_frees), (510, 10));
-    // The other heap's own magazine, and the ten that wait for it.
+    // Ten blocks wait for the other heap. The blocks in its own magazine do not count as waiting.
     assert_eq!(stats.small.waiting_blocks, 10);
     assert_eq!((stats.heaps.in_use, stats.heaps.parked), (1, 0));
     other.collect(usize::MAX);
@@ -340,11 +342,11 @@ fn a_heap_that_others_free_to_all_the_time_does_not_hide_the_rest() {
     let blocks = allocate(shared, heap_of_rich, 256, usize::MAX);
     shared.park(rich);
     shared.park(busy);
-    // Both settle, with nothing to give yet.
+    // Both parked heaps settle, and have no arena to give up yet.
     assert!(shared.take_arena().is_none() && shared.take_arena().is_none());
     free(shared, other, &blocks);
     other.post_all();
-    // The first stays, or its arena would be the one that is found.
+    // The first block stays live. Otherwise the busy heap's arena would become free and would be found.
     for block in &trickle[1..] {
         free(shared, other, &[*block]);
         other.post_all();
@@ -362,7 +364,7 @@ fn a_request_finds_its_blocks_behind_those_of_other_classes() {
     let (_, other) = heap(shared);
     let wanted = allocate(shared, owner, 64, 64);
     let rest = allocate(shared, owner, 256, usize::MAX);
-    // Last freed, first collected: the blocks of 64 bytes lie behind all others.
+    // The blocks that are freed last are collected first, so the blocks of 64 bytes come after all others.
     free(shared, other, &wanted);
     other.post_all();
     free(shared, other, &rest);
@@ -397,7 +399,7 @@ fn a_stragglers_heap_that_a_fork_left_is_replaced_and_its_blocks_stay() {
     shared.leave_stragglers_behind();
     alloc();
     assert_eq!(stats_of(shared).small.live_blocks, 501);
-    // A second fork, before and after there is another one.
+    // A second fork, at a moment without a stragglers' heap, although one was made after the first fork.
     shared.forget_stragglers();
     shared.leave_state_behind();
     assert_eq!(stats_of(shared).small.live_blocks, 501);

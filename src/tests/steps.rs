@@ -1,9 +1,9 @@
-//! The slow paths, instruction by instruction: wherever a thread is stopped, none of its blocks looks leaked.
+//! Single-steps the slow paths: no block of a thread looks leaked, at whatever instruction the thread is stopped.
 //!
 //! A thread runs slow operations with the processor's trap flag set. When a block or a magazine has changed places, the
-//! handler of the trap waits, and another thread searches for leaks: a magazine that changes places must be in one of
-//! them at any moment, and a block that is on its way in a register or on the stack, or the heap's mark that blocks are
-//! under way must be set.
+//! trap's handler waits, and another thread searches for leaks. Two things must be true after each instruction. A
+//! magazine that changes places is in one of its places. And for a block on its way, a register or the stack has its
+//! address, or the heap is marked as one with blocks under way.
 
 use crate::geometry::SizeClass;
 use crate::global::PoolMalloc;
@@ -20,30 +20,32 @@ use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::process::Command;
 use std::{env, thread};
 
-/// Of few blocks to a magazine, and used by no other test.
+/// A layout whose magazines hold few blocks, and which no other test uses.
 const LAYOUT: Layout = match Layout::from_size_align(232, 8) {
     Ok(layout) => layout,
     Err(_) => panic!(),
 };
-/// More than magazines and depot hold: the oldest are flushed. Fewer than an arena has room for.
+/// Number of the thread's own blocks: more than magazines and depot hold, so that the oldest are flushed, and fewer
+/// than an arena has room for.
 const BLOCKS: usize = 500;
-/// Blocks of the other thread, enough to be adopted twice.
+/// Number of blocks of the other thread: enough to be adopted twice.
 const FOREIGN: usize = 160;
 
-/// Searches asked for, and made.
+/// Numbers of the searches that were asked for and that were made.
 static ASKED: AtomicU32 = AtomicU32::new(0);
 static MADE: AtomicU32 = AtomicU32::new(0);
 static STEPS: AtomicU64 = AtomicU64::new(0);
 static IS_OVER: AtomicBool = AtomicBool::new(false);
 
-/// Where the heap's magazines are, and how full: it changes when one changes places, or a block comes or goes.
+/// Tops of the heap's magazines, and the length of the depot. They change when a magazine changes places, and when a
+/// block comes or goes.
 #[derive(PartialEq, Clone, Copy)]
 struct Places([usize; 24], usize);
 
 const NOWHERE: Places = Places([0; 24], 0);
 
 thread_local! {
-    /// The heap of the thread, and what it was like at the last search.
+    /// The heap of the thread, and its places at the last search.
     static STEPPED: Cell<Option<(*const Heap, Places)>> = const { Cell::new(None) };
     /// A bit for each state of the heap in which a slow operation has been stepped through.
     static SEEN: Cell<u128> = const { Cell::new(0) };
@@ -64,7 +66,8 @@ fn futex(word: &AtomicU32, operation: c_int, value: u32) {
     unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), operation, value, ptr::null::<libc::timespec>()) };
 }
 
-/// Behind each instruction. Waits until the other thread has searched, if there is something new.
+/// The trap's handler, which runs after each instruction. If the places have changed, it waits until the other thread
+/// has searched.
 extern "C" fn step(_: c_int) {
     STEPS.fetch_add(1, Ordering::Relaxed);
     let Some((heap, before)) = STEPPED.get() else { return };
@@ -72,7 +75,7 @@ extern "C" fn step(_: c_int) {
     let heap = unsafe { &*heap };
     let now = places(heap);
     if heap.is_moving() {
-        // So there is a search when they have arrived.
+        // The places are forgotten, so that there is a search when the blocks have arrived.
         STEPPED.set(Some((heap, NOWHERE)));
         return;
     }
@@ -104,7 +107,7 @@ fn run<T>(is_slow: bool, operation: impl FnOnce() -> T) -> T {
     result
 }
 
-/// Whether an operation is slow, in a state of the heap that has not been stepped through yet.
+/// Whether an operation is slow, and the heap in a state in which no such operation has been stepped through yet.
 fn is_new(is_alloc: bool, is_slow: bool) -> bool {
     let Some((heap, _)) = STEPPED.get() else { return false };
     // SAFETY: heaps are never unmapped.
@@ -136,22 +139,22 @@ fn free_own(place: &mut *mut u8) {
     free(place, is_new(false, count(top, class()) == capacity(class())));
 }
 
-/// What the stepped thread does: every slow path of magazines.
+/// The body of the stepped thread: takes every slow path of magazines.
 fn stepped(foreign: &mut [*mut u8; FOREIGN]) {
     let mut own = [ptr::null_mut(); BLOCKS];
     own.fill_with(alloc);
     own[1..].iter_mut().for_each(free_own);
-    // Its arena stays its own from here on, since it holds the first block. Where it takes a lock, for which a search
-    // would wait, nothing changes places.
+    // The heap keeps its arena from here on, because the first block stays live. While the thread holds a lock, for
+    // which a search would wait, no block and no magazine changes places.
     let heap: *const Heap = &*tls::heap_if_any().expect("a heap");
     STEPPED.set(Some((heap, NOWHERE)));
-    // Fills; frees to previous, depot, and pools; then all of them again.
+    // Fills the magazines; frees to the previous magazine, the depot and the pools; then allocates from all of these.
     own[1..].fill_with(alloc);
     own[1..].iter_mut().for_each(free_own);
     own[1..].fill_with(alloc);
     own[1..100].iter_mut().for_each(free_own);
-    // Foreign ones go back when their magazine is full. The last are adopted as soon as nothing else is cached, and
-    // then a full magazine of them, too.
+    // A full foreign magazine is posted. The last foreign blocks are adopted as soon as nothing else is cached; after
+    // that a full foreign magazine is adopted, too.
     let mut more = [ptr::null_mut(); FOREIGN];
     let (first, second) = foreign.split_at_mut(FOREIGN / 2);
     first.iter_mut().for_each(|place| free(place, true));
@@ -162,7 +165,7 @@ fn stepped(foreign: &mut [*mut u8; FOREIGN]) {
     free_own(&mut own[0]);
 }
 
-/// Says that the thread is over, also when it panics.
+/// Reports the end of the thread when it is dropped, also after a panic.
 struct TellEnd;
 
 impl Drop for TellEnd {
@@ -173,13 +176,14 @@ impl Drop for TellEnd {
     }
 }
 
-/// Starts the thread with blocks of this one, to which nothing here leads afterwards.
+/// Starts the stepped thread and gives it blocks of the calling thread. Nothing in the calling thread leads to them
+/// afterwards.
 #[inline(never)]
 fn start() -> thread::JoinHandle<()> {
     let mut foreign = [ptr::null_mut(); FOREIGN];
     // SAFETY: not of zero size.
     foreign.fill_with(|| unsafe { PoolMalloc::new().alloc(LAYOUT) });
-    // Hidden, since the closure lies in a block.
+    // The addresses are hidden, because the closure lies in a block and would lead to them.
     let hidden = foreign.map(|block| !block.expose_provenance());
     thread::spawn(move || {
         let _end = TellEnd;
@@ -187,7 +191,7 @@ fn start() -> thread::JoinHandle<()> {
     })
 }
 
-/// In a process of its own, since a search stops the other tests and looks at what they have.
+/// Runs in a process of its own, since a search stops the other tests and looks at their blocks.
 #[test]
 fn no_block_looks_leaked_at_any_instruction() {
     if env::var_os("POOLMALLOC_TEST_STEPS").is_some() {

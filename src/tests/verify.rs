@@ -1,4 +1,4 @@
-//! A heap in all states passes, and each damage is found and named.
+//! Tests of the check of the heap: a heap in all states passes, and each damage is found and named.
 
 use crate::geometry::{POOLS_PER_ARENA, SizeClass};
 use crate::heap::magazine::{self, absent, capacity};
@@ -10,7 +10,8 @@ use crate::region::{END, NONE, PoolId, PoolState, RemoteMap, Tag};
 use crate::sync::{Ordering, WatchedU8};
 use crate::tests::shared::{allocate, free, heap, shared};
 
-/// Two heaps with blocks live, cached, free, held by the other heap and waiting, and an arena that nobody owns.
+/// Two heaps whose blocks are in all states: live, cached, free, in the other heap's foreign magazine, and waiting as
+/// remote frees. There is also an arena that no heap owns.
 struct Scene {
     shared: &'static SharedState,
     owner: OwnedHeap<'static>,
@@ -30,18 +31,18 @@ impl Scene {
         let shared = shared();
         let (_, owner) = heap(shared);
         let (_, other) = heap(shared);
-        // Enough for previous magazine, depot and free map.
+        // Enough blocks for the previous magazine, the depot and the free map.
         let mut live = allocate(shared, owner, BYTES, 3000);
         let freed: Vec<_> = live.drain(..2000).collect();
         free(shared, owner, &freed);
-        // Some words that wait: settling posts what is in the foreign magazine.
+        // Some words with remote frees: `settle` below posts the blocks of the foreign magazine.
         let remote: Vec<_> = live.drain(..40).collect();
         free(shared, other, &remote);
-        // A whole arena comes back.
+        // A whole arena becomes free, and `settle` gives it up.
         let large = allocate(shared, other, 256, 16 * POOLS_PER_ARENA * 2);
         free(shared, other, &large);
         other.settle(shared);
-        // Some blocks that stay in it.
+        // These blocks stay in the foreign magazine.
         let remote: Vec<_> = live.drain(..40).collect();
         free(shared, other, &remote);
         let scene = Self { shared, owner, other, live };
@@ -61,7 +62,8 @@ impl Scene {
         state.remote_frees.subtract(1);
     }
 
-    /// Fails unless the check finds something whose text begins so; or finds nothing, if the text is empty.
+    /// Fails unless the check finds a violation whose text begins with `text`. If `text` is empty, fails unless the
+    /// check finds none.
     #[track_caller]
     fn assert_finds(&self, text: &str) {
         match check_of(self.shared, None) {
@@ -143,7 +145,7 @@ fn damage_to_tags_and_records_is_found() {
         region.set_tag(pool, wrong);
         scene.assert_finds(text);
     }
-    // Not the first of its arena, which decides whose the arena is.
+    // Not the first pool of its arena, which decides the owner of the arena.
     assert!(pool.position() > 0);
     region.set_tag(pool, scene.other.front.tag(class()));
     scene.assert_finds("two heaps own pools of an arena");
@@ -229,7 +231,7 @@ fn damage_to_the_foreign_magazine_is_found() {
     scene.assert_finds("a magazine holds a block of another heap or class");
     newest.set(block);
     scene.assert_finds("");
-    // The last block freed by another thread, freed once more by a third.
+    // A third thread frees the newest block of the foreign magazine again.
     let (_, third) = heap(scene.shared);
     free(scene.shared, third, &[block]);
     scene.assert_finds("two threads have freed a block");
@@ -250,18 +252,18 @@ fn adopted_blocks_are_where_they_may_be() {
     state.cached_foreign.set(0);
     scene.assert_finds("a magazine holds a block of another heap or class");
     state.cached_foreign.set(held as u32);
-    // Another thread has freed one of them too.
+    // A third thread frees one of the adopted blocks.
     let (_, third) = heap(scene.shared);
     // SAFETY: the slot of a magazine in use.
     let newest = unsafe { (*scene.other.head(class()).top()).get() };
     free(scene.shared, third, &[newest]);
     scene.assert_finds("two threads have freed a block");
-    // And so has its owner, once the third thread's is out of the way.
+    // The owner frees the block, too, after the free of the third thread has been undone.
     scene.allocate_from_foreign(third);
     free(scene.shared, scene.owner, &[newest]);
     scene.assert_finds("two threads have freed a block");
     allocate(scene.shared, scene.owner, BYTES, 1);
-    // Flushed, they go to their owner.
+    // `settle` flushes the adopted blocks, and they go to their owner.
     let waiting = stats_of(scene.shared).classes[class().index()].waiting_blocks;
     scene.other.settle(scene.shared);
     scene.assert_finds("");
@@ -284,7 +286,7 @@ fn a_damaged_top_of_a_later_heap_is_not_followed() {
     scene.assert_finds("");
 }
 
-/// More heaps hold blocks of others than the check has room for at a time.
+/// More heaps hold blocks of other heaps than the check has room for at a time.
 #[test]
 fn blocks_between_many_heaps_are_found() {
     let scene = Scene::new();
@@ -307,7 +309,7 @@ fn damage_to_lists_is_found() {
     let scene = Scene::new();
     let region = &scene.owner.region;
     let first = scene.owner.partial(class()).first().unwrap();
-    // Unlinked by hand: the state says that it is on no list, the map that it should be.
+    // The pool is unlinked by hand. Its state says that it is on no list, but its free map says that it belongs on one.
     scene.owner.partial(class()).unlink(region, first);
     scene.assert_finds("Pool invariant 2");
     scene.owner.partial(class()).link(region, first);
@@ -316,7 +318,7 @@ fn damage_to_lists_is_found() {
     let waiting = region.word(word).swap(0, Ordering::Relaxed);
     scene.assert_finds("Remote invariant 1");
     region.word(word).store(waiting, Ordering::Relaxed);
-    // SAFETY: nobody else uses the list.
+    // SAFETY: nothing else uses the list.
     let link = unsafe { region.link(word).get() };
     // SAFETY: as above.
     unsafe { region.link(word).set(word) };
@@ -346,7 +348,7 @@ fn a_pool_on_the_wrong_list_is_found() {
     scene.owner.partial(small).unlink(region, pool);
     scene.other.partial(small).link(region, pool);
     scene.assert_finds("");
-    // Damaged by a write past the end of something: the class that the record names.
+    // The class in the record is damaged, as by a write past the end of something.
     let record = (&raw const *region.pool_record(pool)).cast::<WatchedU8>();
     // SAFETY: a byte of the record, which this test owns.
     let class = unsafe { &*record.wrapping_add(8) };

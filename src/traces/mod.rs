@@ -1,20 +1,20 @@
-//! Backtraces: taken inside the allocator, kept once each, and told with the names of their functions.
+//! Backtraces: taken inside the allocator, stored once each, and printed with the names of their functions.
 //!
 //! Without the cargo feature `backtrace` there are none.
 //!
 //! # What holds inside the allocator
-//! * **No recursion.** While a thread takes or tells a backtrace (`Quiet`), its own requests are served without one.
-//!   The unwinder, libgcc's or LLVM's, asks malloc at most, never this allocator; finding the names asks for much
-//!   memory.
-//! * **No lock of the allocator** is held meanwhile: the caller must hold none. The unwinder may wait for the dynamic
-//!   loader's: glibc before 2.35, and musl, find the code's tables by `dl_iterate_phdr`. A thread inside `dlopen` that
-//!   allocates is no danger, since those locks may be taken again by their holder; nor is another one, since the loader
-//!   waits for no thread. glibc since 2.35 with libgcc since 12 takes no lock at all (`_dl_find_object`).
-//! * **Forks.** The store's lock is one of `lock`, which the child of a fork takes over; nothing of the store is ever
-//!   half-changed. A child that was forked while another thread held the loader's lock (older C libraries) waits for
-//!   ever at its first backtrace, as it does at its first panic with one. A child that was forked while another thread
-//!   told a backtrace tells numbers in place of names.
-//! * **Signals.** A handler may not take one, as it may not allocate.
+//! * **No recursion.** While a thread takes or prints a backtrace (`Quiet`), its own requests get no backtrace. The
+//!   unwinder, that of libgcc or LLVM, asks malloc at most, never this allocator. The search for the names of functions
+//!   asks for much memory.
+//! * **No lock of the allocator** is held by the caller, since the unwinder may wait for a lock of the dynamic loader:
+//!   glibc before 2.35, and musl, find the tables of the code by `dl_iterate_phdr`. A thread that allocates inside
+//!   `dlopen` is no danger: the holder of such a lock may take it again. Another thread inside `dlopen` is no danger:
+//!   the loader waits for no thread. glibc since 2.35 with libgcc since 12 takes no lock at all (`_dl_find_object`).
+//! * **Forks.** The child of a fork takes over the lock of the store ([`Lock`](crate::sync::Lock)), and no fork finds
+//!   the store half-changed. If another thread held the loader's lock at the fork (older C libraries), the child waits
+//!   forever at its first backtrace, as it does at its first panic that prints one. If another thread was looking up
+//!   names at the fork, the child prints addresses in place of names.
+//! * **Signals.** A signal handler may not take a backtrace, as it may not allocate.
 
 pub(crate) mod id;
 #[cfg(not(feature = "backtrace"))]

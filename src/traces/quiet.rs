@@ -1,4 +1,4 @@
-//! A thread that is busy with backtraces: its own requests are served without one.
+//! The mark of a thread that is busy with backtraces: its own requests get no backtrace.
 
 use core::cell::Cell;
 use core::marker::PhantomData;
@@ -14,13 +14,13 @@ pub(crate) fn is_busy() -> bool {
     IS_BUSY.get()
 }
 
-/// This thread is busy with backtraces until this is dropped: its requests are served without.
+/// Proof that this thread is busy with backtraces. Until it is dropped, the requests of the thread get no backtrace.
 pub(crate) struct Quiet {
     _not_send: PhantomData<*mut ()>,
 }
 
 impl Quiet {
-    /// `None` if it is busy already.
+    /// Marks this thread as busy. `None` if the thread is busy already.
     pub(crate) fn begin() -> Option<Self> {
         if IS_BUSY.replace(true) {
             return None;

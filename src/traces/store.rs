@@ -1,18 +1,19 @@
 //! The store of backtraces: each is kept once.
 //!
 //! ```text
-//!   buckets, 4 bytes each | records: next and length and hash, 8 bytes | counts, of the profiler | addresses of code | ...
+//!   buckets, 4 bytes each | records: next and length and hash, 8 bytes | counts (profiler) | addresses of code | ...
 //! ```
-//! Memory of its own, reserved at the first backtrace, opened in steps, bounded, never given back.
+//! The store has memory of its own: reserved at the first backtrace, opened in steps, bounded, never given back.
 //!
-//! Trace store invariant 1: the holder of the lock alone writes.
-//! Trace store invariant 2: a record is never changed once a bucket leads to it, but for its counts.
+//! Trace store invariant 1: only the holder of the lock writes, except for the counts.
+//! Trace store invariant 2: a record is never changed once a bucket leads to it, except for its counts.
 //! Trace store invariant 3: words are counted as used before they are written, so that a fork in between leaves at most
 //! a gap.
 //!
 //! # Ordering
-//! * **P** (publish): the store to a bucket is `Release`, as is that of the start of the memory.
-//! * **F** (find): the load of either is `Acquire` and pairs with P: who finds a record sees it whole.
+//! * **P** (publish): the store to a bucket is `Release`; the store of the memory's start is `Release` too.
+//! * **F** (find): the load of a bucket, or of the start, is `Acquire` and pairs with P: a thread that finds a record
+//!   sees all of it.
 
 use super::id::{MOST_FRAMES, TraceId};
 use crate::os;
@@ -21,36 +22,36 @@ use core::ptr::{self, NonNull};
 #[cfg(feature = "profile")]
 use core::sync::atomic::AtomicU64;
 use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
-use static_assertions::const_assert;
 
-/// Addresses of the store: so many bytes of backtraces are kept, and no more.
+/// Bytes of addresses reserved for the store. When they are full, no new backtrace is kept.
 const STORE_BYTES: usize = 64 << 20;
-/// A power of two.
+/// Number of buckets, a power of two.
 const BUCKETS: usize = 1 << 16;
 const BUCKETS_BYTES: usize = BUCKETS * size_of::<AtomicU32>();
-/// Opened at once, a multiple of the system's pages.
+/// Bytes that are opened in one step, a multiple of the system page.
 const STEP_BYTES: usize = 1 << 20;
 const WORDS: usize = (STORE_BYTES - BUCKETS_BYTES) / size_of::<u64>();
 
-/// Words of a record between its first and the addresses.
+/// Words of the counts in a record. They lie between its first word and its addresses.
 const COUNTS: usize = if cfg!(feature = "profile") { 2 } else { 0 };
 
-const_assert!(BUCKETS.is_power_of_two() && STORE_BYTES % STEP_BYTES == 0);
-// Numbers fit, and a length fits into a byte.
-const_assert!(WORDS < u32::MAX as usize && MOST_FRAMES < 1 << 8);
+const _: () = assert!(BUCKETS.is_power_of_two(), "a hash finds its bucket without a division");
+const _: () = assert!(STORE_BYTES % STEP_BYTES == 0, "the store grows by whole steps");
+const _: () = assert!(WORDS < u32::MAX as usize, "the number of a record fits into 32 bits");
+const _: () = assert!(MOST_FRAMES < 1 << 8, "the length of a backtrace fits into a byte");
 
 /// The backtraces seen so far.
 pub(crate) struct TraceStore {
     lock: Lock,
     /// Null until there is memory. Orderings P and F.
     start: AtomicPtr<AtomicU32>,
-    /// Words of records (Trace store invariant 3). Relaxed: under the lock.
+    /// Words that records take (Trace store invariant 3). Relaxed: used under the lock.
     used: AtomicUsize,
-    /// Bytes that are open. Relaxed: under the lock.
+    /// Bytes that are open. Relaxed: used under the lock.
     open: AtomicUsize,
 }
 
-/// The backtraces.
+/// The backtraces of the process.
 pub(crate) static TRACES: TraceStore = TraceStore::new();
 
 /// The store's memory, whose buckets are open.
@@ -61,9 +62,9 @@ struct StoreMemory {
 
 impl StoreMemory {
     fn bucket(&self, hash: u64) -> &'static AtomicU32 {
-        // SAFETY: there are so many buckets.
+        // SAFETY: the index is below the number of buckets, which lie at the start of the memory.
         let bucket = unsafe { self.start.add(hash as usize % BUCKETS) };
-        // SAFETY: they are open, for ever, and were zero at first.
+        // SAFETY: the buckets are open forever, and were zero at first.
         unsafe { bucket.as_ref() }
     }
 
@@ -73,8 +74,8 @@ impl StoreMemory {
         unsafe { self.start.cast::<u64>().add(BUCKETS / 2 + word) }
     }
 
-    /// The first word of a record: the number of the next one in its low half, what tells records apart in its high
-    /// one.
+    /// The first word of a record. Its low half is the number of the next record of the bucket, or 0; its high half is
+    /// the [`mark`].
     fn head(&self, id: TraceId) -> u64 {
         // SAFETY: Trace store invariant 2.
         unsafe { self.word(id.get() as usize - 1).read() }
@@ -83,13 +84,13 @@ impl StoreMemory {
     fn frames(&self, id: TraceId) -> &'static [usize] {
         let length = (self.head(id) >> 32) as usize % (1 << 8);
         let first = self.word(id.get() as usize + COUNTS);
-        // SAFETY: Trace store invariant 2: so many words follow the first and the counts.
+        // SAFETY: Trace store invariant 2: `length` words follow the first word and the counts.
         unsafe { core::slice::from_raw_parts(first.as_ptr().cast(), length) }
     }
 
     #[cfg(feature = "profile")]
     fn counts(&self, id: TraceId) -> [&'static AtomicU64; COUNTS] {
-        // SAFETY: they follow the first word, were zero at first, and are used as atomics only.
+        // SAFETY: the counts follow the first word, were zero at first, and are used as atomics only.
         core::array::from_fn(|number| unsafe { self.word(id.get() as usize + number).cast().as_ref() })
     }
 
@@ -107,7 +108,7 @@ impl StoreMemory {
     }
 }
 
-/// What a record's first word holds above the number of the next: part of the hash, and the length.
+/// The high half of a record's first word: part of the hash, and the length.
 fn mark(hash: u64, frames: &[usize]) -> u64 {
     hash >> 40 << 8 | frames.len() as u64
 }
@@ -133,13 +134,14 @@ impl TraceStore {
         NonNull::new(self.start.load(Ordering::Acquire)).map(|start| StoreMemory { start })
     }
 
-    /// The number of this backtrace, which is kept now if it is new. `None` if there is no more room.
+    /// The number of this backtrace. A new one is put into the store. `None` if the store has no room or memory for it.
     pub(crate) fn insert(&self, frames: &[usize]) -> Option<TraceId> {
         let hash = hash(frames);
         if let Some(id) = self.memory().and_then(|memory| memory.find(hash, frames)) {
             return Some(id);
         }
-        // In a child of a fork nothing has to be mended if another thread held it (Trace store invariants 2 and 3).
+        // Nothing has to be mended if a fork copied the lock while another thread held it (Trace store invariants 2 and
+        // 3).
         let _guard = self.lock.lock();
         let memory = self.memory().or_else(|| self.map())?;
         if let Some(id) = memory.find(hash, frames) {
@@ -153,7 +155,7 @@ impl TraceStore {
         self.used.store(end, Ordering::Relaxed);
         let bucket = memory.bucket(hash);
         let next = u64::from(bucket.load(Ordering::Relaxed));
-        // SAFETY: open, and nobody else's (Trace store invariant 1).
+        // SAFETY: open, and this thread holds the lock (Trace store invariant 1).
         unsafe { memory.word(first).write(mark(hash, frames) << 32 | next) };
         for (word, frame) in (first + 1 + COUNTS..).zip(frames) {
             // SAFETY: as above.
@@ -165,14 +167,14 @@ impl TraceStore {
         TraceId::new(id)
     }
 
-    /// Reserves the memory, with the buckets open.
+    /// Reserves the memory and opens the buckets. `None` if the system refuses.
     #[cold]
     fn map(&self) -> Option<StoreMemory> {
         let start = os::reserve(STORE_BYTES)?;
         let memory = StoreMemory { start: start.cast() };
         self.open.store(0, Ordering::Relaxed);
         if !self.open(memory, BUCKETS_BYTES) {
-            // SAFETY: just reserved, and nobody uses it.
+            // SAFETY: just reserved, and no thread uses it.
             unsafe { os::unreserve(start, STORE_BYTES) };
             return None;
         }
@@ -181,7 +183,7 @@ impl TraceStore {
         Some(memory)
     }
 
-    /// Sees to it that so many bytes are open.
+    /// Opens the first `bytes` bytes, as far as they are not open. Returns false if the system refuses.
     fn open(&self, memory: StoreMemory, bytes: usize) -> bool {
         let open = self.open.load(Ordering::Relaxed);
         if bytes <= open {
@@ -190,7 +192,7 @@ impl TraceStore {
         // SAFETY: the end of what is open lies inside the reservation.
         let end = unsafe { memory.start.cast::<u8>().add(open) };
         let step = bytes.next_multiple_of(STEP_BYTES) - open;
-        // SAFETY: inside the reservation, since that is a multiple of the step.
+        // SAFETY: inside the reservation, whose size is a multiple of the step.
         let is_open = unsafe { os::open(end, step) };
         if is_open {
             self.open.store(open + step, Ordering::Relaxed);
@@ -198,19 +200,20 @@ impl TraceStore {
         is_open
     }
 
-    /// Adds to what was counted of a backtrace: objects and bytes. The caller holds the lock that all who call this
-    /// hold.
+    /// Adds objects and bytes to the counts of a backtrace. The caller holds the lock that guards the counts: that of
+    /// the index of large blocks.
     #[cfg(feature = "profile")]
     pub(crate) fn count(&self, id: TraceId, objects: f64, bytes: f64) {
         let Some(memory) = self.memory() else { return };
         for (count, more) in memory.counts(id).into_iter().zip([objects, bytes]) {
-            // Relaxed: who reads them holds that lock too.
+            // Relaxed: readers hold the same lock.
             let sum = f64::from_bits(count.load(Ordering::Relaxed)) + more;
             count.store(sum.to_bits(), Ordering::Relaxed);
         }
     }
 
-    /// Tells each backtrace with what was counted of it. The caller holds the lock of those who [`count`](Self::count).
+    /// Calls `each` with the number, objects and bytes of each backtrace that was counted. Stops and returns `None` if
+    /// `each` does. The caller holds the lock that [`count`](Self::count) names.
     #[cfg(feature = "profile")]
     pub(crate) fn each_count(&self, mut each: impl FnMut(TraceId, f64, f64) -> Option<()>) -> Option<()> {
         let Some(memory) = self.memory() else { return Some(()) };

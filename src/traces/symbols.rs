@@ -11,13 +11,15 @@ use core::sync::atomic::{AtomicBool, Ordering};
 /// The search for the names of functions.
 pub(crate) static SYMBOLS: Symbols = Symbols::new();
 
-/// Whoever looks for names waits for whoever does so already.
+/// The search for names, one thread at a time.
 ///
-/// The library that finds them has a lock of its own, which a fork would leave held in the child. So this one is taken
-/// around it. A program that uses that library itself may still fork in the middle of that.
+/// The library that finds the names has a lock of its own, and a fork could leave that lock held in the child. So this
+/// lock is taken around each call of the library, and the child sees by it that it must not call. A program that uses
+/// the library itself may still fork during its own call.
 pub(crate) struct Symbols {
     lock: Lock,
-    /// A fork came in the middle. Relaxed: under the lock.
+    /// Whether a fork came during a call of the library. The library is not called any more then. Relaxed: used under
+    /// the lock.
     is_broken: AtomicBool,
 }
 
@@ -26,26 +28,27 @@ impl Symbols {
         Self { lock: Lock::new(), is_broken: AtomicBool::new(false) }
     }
 
-    /// Tells the functions that a frame's address lies in: the innermost of those that were inlined first. None if
-    /// nobody knows.
+    /// Calls `each` with the functions at the address of a frame: the innermost inlined function first, then those that
+    /// it was inlined into. Does not call `each` if the functions are not known.
     ///
-    /// The caller is [`Quiet`], so that what the search keeps for the next one belongs to no place of the program.
+    /// The caller is [`Quiet`]: the search keeps memory for the next search, and that memory must not count for a place
+    /// of the program.
     pub(crate) fn of(&self, _: &Quiet, address: usize, each: &mut dyn FnMut(&backtrace::Symbol)) {
         let guard = self.lock.lock();
         if guard.is_inherited {
             self.is_broken.store(true, Ordering::Relaxed);
         }
         if !self.is_broken.load(Ordering::Relaxed) {
-            // It looks one byte before the address, which lies behind the call.
+            // `resolve` looks one byte before the address, which lies behind the call.
             backtrace::resolve(ptr::without_provenance_mut(address), |symbol| each(symbol));
         }
     }
 }
 
-/// Writes a backtrace as the standard library does: a function a line, and below it the place in the source, if it is
-/// known.
+/// Writes a backtrace as the standard library does: one line for each function, and below it the place in the source,
+/// if it is known. A frame whose functions are not known is written as its address.
 ///
-/// Allocates. A failure of `out` ends it.
+/// Allocates. Stops at the first error of `out`.
 pub(crate) fn write_symbols(id: TraceId, out: &mut dyn Write) -> core::fmt::Result {
     let quiet = Quiet::begin();
     for (number, address) in frames(id).iter().enumerate() {
@@ -67,7 +70,7 @@ pub(crate) fn write_symbols(id: TraceId, out: &mut dyn Write) -> core::fmt::Resu
     Ok(())
 }
 
-/// The number is that of the frame, for its first line.
+/// Writes one function. `number` is the number of the frame; it is there for the first function of the frame.
 fn write_symbol(symbol: &backtrace::Symbol, number: Option<usize>, out: &mut dyn Write) -> core::fmt::Result {
     match number {
         Some(number) => write!(out, "{number:>4}: ")?,

@@ -1,4 +1,4 @@
-//! A value in a block of a typed pool.
+//! `HomeBox`: a value in a block of a typed pool.
 
 use core::borrow::{Borrow, BorrowMut};
 use core::cmp::Ordering;
@@ -8,61 +8,63 @@ use core::mem::ManuallyDrop;
 use core::ops::{Deref, DerefMut};
 use core::ptr::{self, NonNull};
 
-/// How a box knows its pool: it borrows it, or has a share of it (`Rc<TypedPool>`, `Arc<SyncTypedPool>`).
+/// The way in which a box knows its pool: by a borrow, or by a share (`Rc<TypedPool>`, `Arc<SyncTypedPool>`).
 ///
 /// # Safety
-/// Implemented by nobody else.
+/// Only this crate may implement it.
 pub unsafe trait Home<T> {
-    /// Ends the use of the block's value and takes the block back.
+    /// Takes a block back, with the value that it holds: the pool drops the value or keeps it.
     ///
     /// # Safety
-    /// * The block is a live one of this pool, holds a value, and the caller gives it up.
+    /// * The block is a live one of this pool and holds a value. The caller gives it up.
     #[doc(hidden)]
     unsafe fn take_back(&self, block: NonNull<T>);
 
-    /// Takes a block back whose value has been moved out.
+    /// Takes a block back after its value has been moved out.
     ///
     /// # Safety
-    /// * The block is a live one of this pool, and the caller gives it up.
+    /// * The block is a live one of this pool. The caller gives it up.
     #[doc(hidden)]
     unsafe fn take_back_empty(&self, block: NonNull<T>);
 }
 
-/// A value in a block of a typed pool, owned as by a `Box`. Dropped, it gives the block back.
+/// A value in a block of a typed pool. The box owns the value as a `Box` does. When the box is dropped, the block goes
+/// back to the pool.
 ///
 /// [`TypedBox`](crate::TypedBox), [`RcTypedBox`](crate::RcTypedBox), [`SyncTypedBox`](crate::SyncTypedBox) and
-/// [`ArcTypedBox`](crate::ArcTypedBox) are names for it with each way to know the pool.
-/// [`SyncTypedPool`](crate::SyncTypedPool)'s cross threads if the value may; a [`TypedPool`](crate::TypedPool)'s do
-/// not, but any thread may look at the value of one if it is `Sync`.
+/// [`ArcTypedBox`](crate::ArcTypedBox) are names for this type, one for each way to know the pool. Boxes of a
+/// [`SyncTypedPool`](crate::SyncTypedPool) may go to another thread if the value is `Send`. Boxes of a
+/// [`TypedPool`](crate::TypedPool) may not, but any thread may look at the value through a reference if it is `Sync`.
 ///
-/// Forgetting one leaks its block and its value, and nothing else.
+/// Forgetting a box leaks its block and its value and, if the box has a share of the pool, that share: the pool is then
+/// never freed.
 pub struct HomeBox<T, H: Home<T>> {
-    /// Box invariant 1: a live block of the pool that holds a value and that nobody else has.
+    /// Box invariant 1: a live block of the pool that holds a value. No other code has it.
     block: NonNull<T>,
-    /// Box invariant 2: used by who owns the box or has `&mut` to it, never by a `&`.
+    /// Box invariant 2: only the owner of the box, or a `&mut` to it, uses `home`; a `&` never does.
     home: H,
 }
 
-// SAFETY: Box invariant 1: the value goes along, and so does the home.
+// SAFETY: Box invariant 1: the value and the home, which are `Send`, go with the box.
 unsafe impl<T: Send, H: Home<T> + Send> Send for HomeBox<T, H> {}
 
-// SAFETY: Box invariant 1: a `&` of the box is one of the value, and Box invariant 2.
+// SAFETY: Box invariant 1: a `&` of the box leads to a `&` of the value. Box invariant 2: it does not lead to the home.
 unsafe impl<T: Sync, H: Home<T>> Sync for HomeBox<T, H> {}
 
 impl<T, H: Home<T>> HomeBox<T, H> {
     /// # Safety
-    /// * The block is a live one of the pool, holds a value, and nobody else has it.
+    /// * The block is a live one of the pool and holds a value. No other code has it.
     #[inline(always)]
     pub(super) unsafe fn new(block: NonNull<T>, home: H) -> Self {
         Self { block, home }
     }
 
-    /// Moves the value out; the block goes back to the pool.
+    /// Moves the value out of the box. The block goes back to the pool; a pool that reuses values frees it.
     #[inline]
     #[must_use]
     pub fn into_inner(this: Self) -> T {
         let this = ManuallyDrop::new(this);
-        // SAFETY: Box invariant 1; the box is not used for it any more.
+        // SAFETY: Box invariant 1; the box does not use the value any more.
         let value = unsafe { this.block.read() };
         // SAFETY: the box is not used any more.
         let home = unsafe { ptr::read(&raw const this.home) };
@@ -71,8 +73,8 @@ impl<T, H: Home<T>> HomeBox<T, H> {
         value
     }
 
-    /// Gives the value up to whoever has the reference. Its block never comes back to the pool, and stays when the pool
-    /// is dropped.
+    /// Returns a reference to the value and gives the box up. The block never comes back to the pool, and stays valid
+    /// when the pool is dropped.
     #[inline]
     #[must_use]
     pub fn leak<'a>(this: Self) -> &'a mut T
@@ -80,9 +82,9 @@ impl<T, H: Home<T>> HomeBox<T, H> {
         T: 'a,
     {
         let this = ManuallyDrop::new(this);
-        // SAFETY: as above. A share of the pool is given back.
+        // SAFETY: the box is not used any more. If the home is a share of the pool, the drop gives it back.
         drop(unsafe { ptr::read(&raw const this.home) });
-        // SAFETY: Box invariant 1, and only a box frees a block that is not ready.
+        // SAFETY: Box invariant 1. Only its box gives a block back, and this box is gone.
         unsafe { &mut *this.block.as_ptr() }
     }
 }

@@ -1,4 +1,4 @@
-//! What becomes of a value when its box is dropped.
+//! The two kinds of typed pools: one drops the value of a dropped box, the other keeps it.
 
 use super::stock::{Shelves, Stock};
 use core::hash::Hash;
@@ -7,8 +7,9 @@ use core::mem::{forget, needs_drop};
 use core::ptr::{NonNull, drop_in_place};
 use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
 
-/// A value that can be used again, as CPython keeps the shells of lists: for a pool that
-/// [reuses](crate::TypedPool::reusing) values.
+/// A type whose values can be used again. A typed pool [reuses](crate::TypedPool::reusing) only such values.
+///
+/// CPython keeps the shells of lists in the same way.
 ///
 /// # Examples
 /// ```
@@ -37,10 +38,10 @@ use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
 /// assert!(again.body.is_empty() && again.body.capacity() >= 1000);
 /// ```
 pub trait Reusable {
-    /// Makes the value ready for its next use, as good as a new one. False if it is not worth keeping: then it is
-    /// dropped.
+    /// Makes the value as good as new, for its next use. Returns false if the value is not worth keeping: then the pool
+    /// drops it.
     ///
-    /// Called when a box is dropped. If it panics, the value is dropped, too.
+    /// The pool calls this when a box is dropped. If the call panics, the pool drops the value, too.
     fn reuse(&mut self) -> bool;
 }
 
@@ -57,17 +58,17 @@ macro_rules! cleared {
 }
 
 cleared! {
-    /// Cleared; the buffer stays.
+    /// Clears the collection; its buffer stays.
     <> String;
-    /// Cleared; the buffer stays.
+    /// Clears the collection; its buffer stays.
     <T> Vec<T>;
-    /// Cleared; the buffer stays.
+    /// Clears the collection; its buffer stays.
     <T> VecDeque<T>;
-    /// Cleared; the buffer stays.
+    /// Clears the collection; its buffer stays.
     <T> BinaryHeap<T>;
 }
 
-/// Cleared; the buffer stays.
+/// Clears the collection; its buffer stays.
 impl<K: Eq + Hash, V, S: core::hash::BuildHasher> Reusable for HashMap<K, V, S> {
     fn reuse(&mut self) -> bool {
         self.clear();
@@ -75,7 +76,7 @@ impl<K: Eq + Hash, V, S: core::hash::BuildHasher> Reusable for HashMap<K, V, S> 
     }
 }
 
-/// Cleared; the buffer stays.
+/// Clears the collection; its buffer stays.
 impl<T: Eq + Hash, S: core::hash::BuildHasher> Reusable for HashSet<T, S> {
     fn reuse(&mut self) -> bool {
         self.clear();
@@ -83,44 +84,44 @@ impl<T: Eq + Hash, S: core::hash::BuildHasher> Reusable for HashSet<T, S> {
     }
 }
 
-/// The kind of pool whose boxes drop their values, so that ready blocks hold nothing.
+/// The kind of typed pool that drops the value of a dropped box. Its ready blocks hold no values.
 #[derive(Debug, Clone, Copy)]
 pub enum Fresh {}
 
-/// The kind of pool that keeps the values of dropped boxes to hand them out again, as [`Reusable`] says.
+/// The kind of typed pool that keeps the values of dropped boxes and hands them out again. See [`Reusable`].
 #[derive(Debug, Clone, Copy)]
 pub enum Reuse {}
 
-/// What a pool does with the value of a box that is dropped: [`Fresh`] or [`Reuse`].
+/// The kind of a typed pool, [`Fresh`] or [`Reuse`]: what it does with the value of a dropped box.
 pub trait TypedKind<T>: Sealed {
-    /// Part of a pool, by which the compiler knows whether dropping it drops values.
+    /// Type of a field of the pool. By it the compiler knows whether dropping the pool drops values.
     #[doc(hidden)]
     type ValueOwner: New;
-    /// What drops the value in a ready block.
+    /// Drops the value in a ready block. `None` if ready blocks hold no values, or values that need no drop.
     #[doc(hidden)]
     const DROP_READY: Option<unsafe fn(*mut u8)>;
 
-    /// Ends the use of a box's value and gives its block back.
+    /// Drops a box's value or makes it ready, and gives its block back to the stock.
     ///
     /// # Safety
-    /// * The block is a live one of the stock, holds a value, and the caller gives it up.
+    /// * The block is a live one of the stock and holds a value. The caller gives it up.
     /// * The stock is of this kind, and of values of this type.
     #[doc(hidden)]
     unsafe fn retire<S: Shelves>(stock: &Stock<S>, block: NonNull<T>);
 
-    /// Gives a block back whose value has been moved out.
+    /// Gives a block back to the stock after its value has been moved out.
     #[doc(hidden)]
     fn give_empty<S: Shelves>(stock: &Stock<S>, block: NonNull<T>);
 }
 
-/// No other kinds than those of this file.
+/// Implemented by the kinds of this file only, so that there are no others.
 pub trait Sealed {}
 
 impl Sealed for Fresh {}
 
 impl Sealed for Reuse {}
 
-/// Gives a block back that holds nothing, however the block of code ends.
+/// Gives a block without a value back to its stock when dropped, also when a panic unwinds.
 pub(super) struct GiveBackOnDrop<'a, S: Shelves> {
     pub(super) stock: &'a Stock<S>,
     pub(super) block: NonNull<u8>,
@@ -152,12 +153,13 @@ impl<T> TypedKind<T> for Fresh {
     }
 }
 
-/// Drops values when the pool is dropped, as far as the compiler is concerned.
+/// Tells the compiler that dropping the pool drops values of this type.
 #[derive(Debug)]
 pub struct ValueOwner<T>(PhantomData<T>);
 
 impl<T> Drop for ValueOwner<T> {
-    /// The stock drops the values. That this is here makes them outlive the pool.
+    /// Does nothing, since the stock drops the values. Because of this `drop`, the compiler rejects a pool that
+    /// outlives what its values borrow.
     fn drop(&mut self) {}
 }
 
@@ -165,9 +167,9 @@ impl<T> ValueOwner<T> {
     const NEW: Self = Self(PhantomData);
 }
 
-/// Parts of pools of a kind.
+/// A type that the `ValueOwner` field of a pool can have.
 pub trait New {
-    /// The part.
+    /// The only value of the field.
     const NEW: Self;
 }
 
@@ -190,7 +192,7 @@ impl<T: Reusable> TypedKind<T> for Reuse {
 
     #[inline]
     unsafe fn retire<S: Shelves>(stock: &Stock<S>, mut block: NonNull<T>) {
-        /// Drops the value, if it is not worth keeping or in an undefined state after a panic.
+        /// Drops the value and frees the block, if the value is not worth keeping or `reuse` panicked.
         struct DropValueOnDrop<'a, S: Shelves, T>(&'a Stock<S>, NonNull<T>);
         impl<S: Shelves, T> Drop for DropValueOnDrop<'_, S, T> {
             fn drop(&mut self) {

@@ -13,23 +13,23 @@ use core::mem::forget;
 use core::ptr::NonNull;
 use std::rc::Rc;
 
-/// A pool of blocks for values of one type: when a box is dropped, its block is kept for the next value, up to a bound.
+/// A typed pool: it keeps the blocks of dropped boxes, up to a bound, for the next values of its type.
 ///
-/// Blocks come from the program's global allocator and go back to it when the list of ready blocks is full, by
-/// [`clear`](Self::clear), and when the pool is dropped. Taking one and giving it back costs less than half the
-/// instructions of a `Box` with this crate's allocator. Most programs need no pool: docs/typed-pools.md says when one
-/// pays.
+/// Blocks come from the program's global allocator. They go back to it when the list of ready blocks is full, when you
+/// call [`clear`](Self::clear), and when the pool is dropped. Taking a box and dropping it costs less than half the
+/// instructions of a `Box` with this crate's allocator. Most programs need no typed pool: docs/guide/typed-pools.md says when
+/// one pays.
 ///
-/// A pool of the kind [`Reuse`], which [`reusing`](Self::reusing) makes, keeps the *values* of dropped boxes, too.
+/// A typed pool of the kind [`Reuse`] keeps the *values* of dropped boxes, too. [`reusing`](Self::reusing) makes one.
 ///
 /// # What may cross threads
-/// The pool itself, while nothing borrows it, if `T` is `Send`. It is not `Sync`: one thread at a time takes blocks and
-/// gives them back, without a lock. So a [`TypedBox`] stays on the thread; [`SyncTypedPool`](crate::SyncTypedPool) is
-/// for many.
+/// The pool itself may move to another thread while nothing borrows it, if `T` is `Send`. It is not `Sync`: one thread
+/// at a time takes blocks and gives them back, without a lock. So a [`TypedBox`] stays on its thread.
+/// [`SyncTypedPool`](crate::SyncTypedPool) is for many threads.
 ///
-/// A box borrows its pool, which can be neither dropped nor moved meanwhile. [`get_owned`](Self::get_owned) makes one
-/// that has a share of the pool instead. Values may borrow the pool that their blocks come from, as the nodes of a tree
-/// do.
+/// A box borrows its pool, so the pool can be neither dropped nor moved meanwhile. A box from
+/// [`get_owned`](Self::get_owned) has a share of the pool instead. Values may borrow the pool that their blocks come
+/// from, as the nodes of a list do.
 ///
 /// # Examples
 /// ```
@@ -50,7 +50,7 @@ use std::rc::Rc;
 /// assert_eq!((nodes.len(), nodes.ready(), nodes.stats().hits), (0, 10, 0));
 /// # println!("{}", poolmalloc::stats());
 /// ```
-/// What would let a box outlive its pool does not compile:
+/// A box does not outlive its pool. These examples do not compile:
 /// ```compile_fail,E0505
 /// let pool = poolmalloc::TypedPool::new();
 /// let value = pool.get(1);
@@ -70,7 +70,7 @@ use std::rc::Rc;
 ///     pool.get(1)
 /// }
 /// ```
-/// Nor what would use it on two threads:
+/// Two threads do not use one pool at once, and a box stays on its thread. These examples do not compile either:
 /// ```compile_fail,E0277
 /// let pool = poolmalloc::TypedPool::new();
 /// std::thread::scope(|scope| {
@@ -93,7 +93,7 @@ use std::rc::Rc;
 /// let pool = poolmalloc::TypedPool::<std::rc::Rc<i32>>::new();
 /// std::thread::spawn(move || drop(pool));
 /// ```
-/// A pool has blocks of one type, and knows whether they hold values:
+/// A pool has blocks of one type, and the type of a box names the kind of its pool:
 /// ```compile_fail,E0308
 /// let pool = poolmalloc::TypedPool::new();
 /// let number = pool.get(1);
@@ -105,13 +105,13 @@ use std::rc::Rc;
 /// let pool = TypedPool::<String>::new().reusing();
 /// let fresh: TypedBox<'_, String> = pool.get_ready_or(String::new);
 /// ```
-/// Values that a pool keeps outlive it:
+/// A pool that keeps values must not outlive what they borrow:
 /// ```compile_fail,E0597
 /// let pool = poolmalloc::TypedPool::new().reusing();
 /// let word = String::from("word");
 /// pool.get_ready_or(Vec::new).push(&word);
 /// ```
-/// A value that is a share of it has to be `'static` or no longer than what it borrows:
+/// A box with a share of the pool must not outlive what its value borrows:
 /// ```compile_fail,E0597
 /// let pool = std::rc::Rc::new(poolmalloc::TypedPool::new());
 /// let value = {
@@ -123,12 +123,13 @@ use std::rc::Rc;
 pub struct TypedPool<T, K: TypedKind<T> = Fresh> {
     stock: OwnedStock<Shelf>,
     _owns: K::ValueOwner,
-    /// Neither `Send` nor `Sync` by itself. It takes and hands out values of exactly this type.
+    /// Makes the pool neither `Send` nor `Sync` by itself, and invariant in `T`: it takes and hands out values of
+    /// exactly this type.
     _values: PhantomData<*mut T>,
 }
 
-// SAFETY: nothing borrows a pool that is sent, so all its blocks are ready ones or leaked; values in them are sent
-// along.
+// SAFETY: nothing borrows a pool that is sent, so each of its blocks is ready or leaked. The values in ready blocks go
+// with the pool.
 unsafe impl<T: Send, K: TypedKind<T>> Send for TypedPool<T, K> {}
 
 impl<T, K: TypedKind<T>> TypedPool<T, K> {
@@ -147,7 +148,8 @@ methods!(TypedPool, inline(always), TypedBox, TypedPoolRef::new, RcTypedBox, Rc)
 
 home!(TypedPool: Rc<TypedPool<T, K>>);
 
-/// A pool that is borrowed. One look less than by a reference to it: its stock lies in a block of its own.
+/// A borrow of a typed pool, as a reference to its stock. The stock lies in a block of its own, so a reference to the
+/// pool would cost one more load.
 pub struct TypedPoolRef<'p, T, K: TypedKind<T>> {
     stock: &'p Stock<Shelf>,
     _pool: PhantomData<&'p TypedPool<T, K>>,
@@ -160,7 +162,7 @@ impl<'p, T, K: TypedKind<T>> TypedPoolRef<'p, T, K> {
     }
 }
 
-// SAFETY: a stock takes back what it handed out.
+// SAFETY: the stock that handed a block out takes it back.
 unsafe impl<T, K: TypedKind<T>> Home<T> for TypedPoolRef<'_, T, K> {
     #[inline(always)]
     unsafe fn take_back(&self, block: NonNull<T>) {
@@ -174,10 +176,10 @@ unsafe impl<T, K: TypedKind<T>> Home<T> for TypedPoolRef<'_, T, K> {
     }
 }
 
-/// A value in a block of a [`TypedPool`], which it borrows.
+/// A box with a value in a block of a [`TypedPool`]. It borrows the pool.
 pub type TypedBox<'p, T, K = Fresh> = HomeBox<T, TypedPoolRef<'p, T, K>>;
 
-/// A value in a block of a [`TypedPool`], of which it has a share.
+/// A box with a value in a block of a [`TypedPool`]. It has a share of the pool.
 ///
 /// # Examples
 /// ```

@@ -1,15 +1,18 @@
-//! The named typed pools of the process, for its statistics: a list that needs no memory of its own.
+//! The named typed pools of the process, for its statistics: a list that is linked through their entries and needs no
+//! memory of its own.
 //!
-//! Registry invariant 1: the list, and the links of the entries in it, are touched by the holder of the lock alone.
-//! Registry invariant 2: an entry is in the list from `add` to `remove`, and stays where it is meanwhile. Only one that
-//! was added in an earlier epoch is in no list: a fork has copied the list half-changed, and it was given up.
+//! If a fork copies the list half-changed, the child gives it up and begins an empty list, in the next *epoch*.
+//!
+//! Registry invariant 1: only the holder of the lock touches the list and the links of the entries in it.
+//! Registry invariant 2: an entry that was added in this epoch is in the list until `remove`, and does not move
+//! meanwhile. An entry of an earlier epoch is in no list.
 
 use crate::figures::{Name, TypedPoolFigures, TypedPoolStats};
 use crate::sync::LockCell;
 use core::cell::Cell;
 use core::ptr::{self, NonNull};
 
-/// Reads the figures of what was added.
+/// Reads the figures of a pool in the list.
 type FiguresFn = unsafe fn(NonNull<()>) -> TypedPoolFigures;
 
 /// A typed pool's place in the list.
@@ -18,7 +21,7 @@ pub(super) struct RegistryEntry {
     next: Cell<*const RegistryEntry>,
     previous: Cell<*const RegistryEntry>,
     pool: Cell<Option<(NonNull<()>, FiguresFn)>>,
-    /// That of the list when this was added; 0 if it was not.
+    /// The epoch in which the entry was added; 0 before `add` and after `remove`.
     epoch: Cell<u32>,
 }
 
@@ -33,7 +36,7 @@ impl RegistryEntry {
     }
 }
 
-/// The list.
+/// The list of named typed pools, with its lock.
 pub(crate) struct Registry {
     list: LockCell<RegistryList>,
 }
@@ -46,7 +49,7 @@ struct RegistryList {
     epoch: u32,
 }
 
-// SAFETY: entries stay where they are while they are in the list (Registry invariant 2), whichever thread has it.
+// SAFETY: entries do not move while they are in the list (Registry invariant 2), whichever thread has the lock.
 unsafe impl Send for RegistryList {}
 
 impl Registry {
@@ -54,7 +57,7 @@ impl Registry {
         Self { list: LockCell::new(RegistryList { first: ptr::null(), epoch: 1 }) }
     }
 
-    /// Runs `f` with the list. `f` does not come back here.
+    /// Runs `f` with the list, under the lock. `f` must not use the registry.
     fn with<R>(&self, f: impl FnOnce(&mut RegistryList) -> R) -> R {
         let give_up = |list: &mut RegistryList| {
             *list = RegistryList { first: ptr::null(), epoch: list.epoch.wrapping_add(1).max(1) }
@@ -65,8 +68,8 @@ impl Registry {
     /// Puts a pool into the list.
     ///
     /// # Safety
-    /// * The entry was not added before, and stays where it is until it is removed.
-    /// * `figures` may be called with `pool` until then, on any thread, and asks nothing of this list.
+    /// * The entry was never added before, and does not move until it is removed.
+    /// * Until then `figures` may be called with `pool` on any thread. It does not use the registry.
     pub(super) unsafe fn add(&self, entry: &RegistryEntry, pool: NonNull<()>, figures: FiguresFn) {
         self.with(|list| {
             entry.pool.set(Some((pool, figures)));
@@ -101,7 +104,7 @@ impl Registry {
         });
     }
 
-    /// What all pools in the list hold.
+    /// The figures of all pools in the list, in sum and by name.
     pub(crate) fn stats(&self) -> TypedPoolStats {
         self.with(|list| {
             let mut stats = TypedPoolStats::default();
@@ -109,7 +112,7 @@ impl Registry {
             // SAFETY: Registry invariant 2.
             while let Some(entry) = unsafe { next.as_ref() } {
                 if let Some((pool, figures)) = entry.pool.get() {
-                    // SAFETY: as `add` was promised.
+                    // SAFETY: the caller of `add` has promised it.
                     stats.add(entry.name, &unsafe { figures(pool) });
                 }
                 next = entry.next.get();

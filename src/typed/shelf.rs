@@ -1,18 +1,19 @@
-//! The ready blocks of a typed pool: a stack of pointers, whose room is its bound, with its top in a place of its own.
+//! A shelf of ready blocks of a typed pool: a bounded stack of pointers, and a field of its own for the topmost one.
 //!
 //! The block freed last has its own field. A get/drop loop then depends on one memory word instead of two (slot and
 //! stack top): half the time, measured.
 //!
-//! Shelf invariant 1: `base <= top <= end`. The slots from `base` on and below `top` hold ready blocks, each of them
-//! once; those above hold null, so that no word leads to a block that was handed out. So does the slot below `base`:
-//! that is how an empty stack is known. Until the first block comes all three point behind a slot that many share.
-//! Shelf invariant 2: `last` is the block that came last, or null. If there is room for none it is null, and `vacant`
-//! is no block and not null; else `vacant` is null.
-//! Shelf invariant 3: one thread at a time changes a shelf: whoever has the pool, or holds the lock beside the shelf.
-//! Others may read its figures.
+//! Shelf invariant 1: `base <= top <= end`. The slots from `base` up to `top` hold ready blocks, each block once. The
+//! slots from `top` up to `end` hold null, so that no word points to a block that was handed out. The slot below `base`
+//! holds null, too: by it `pop` sees that the stack is empty. A shelf without slots of its own has all three pointers
+//! right behind the static slot `NO_BLOCK`, which all such shelves share.
+//! Shelf invariant 2: `last` is null or the ready block that came last. If the shelf has room for no block, `last`
+//! stays null, and `vacant` is neither null nor a block. Else `vacant` is null.
+//! Shelf invariant 3: one thread at a time changes a shelf: the owner of the pool, or the holder of the lock beside the
+//! shelf. Other threads may read its figures.
 //!
-//! A block that is ready has the layout of the pool's values, is known to nobody else, and holds a value if the pool
-//! reuses values.
+//! A ready block has the layout of the pool's values. No other code knows it. It holds a value if the pool reuses
+//! values.
 
 use crate::sync::{Counter, WatchedPtr};
 use core::alloc::Layout;
@@ -22,34 +23,34 @@ use core::ptr;
 /// A ready block, or null.
 type ShelfSlot = *mut u8;
 
-/// A slot without a block, below an empty shelf. Never written.
+/// The slot below `base` of each shelf without slots of its own. Stays null: it is never written.
 static NO_BLOCK: WatchedPtr<u8> = WatchedPtr::null();
 
-/// Behind a slot that is null for ever and has none behind it.
+/// The place right behind `NO_BLOCK`: `base`, `top` and `end` of a shelf without slots of its own.
 #[inline]
 fn none() -> *mut ShelfSlot {
     (&raw const NO_BLOCK).cast_mut().wrapping_add(1).cast()
 }
 
-/// Ready blocks, the last that came first.
+/// A stack of ready blocks: the block that came last is taken first.
 pub(super) struct Shelf {
     last: WatchedPtr<u8>,
-    /// What `last` is if a block may be put there.
+    /// The value of `last` if a block may be put there.
     vacant: *mut u8,
     top: WatchedPtr<ShelfSlot>,
     base: WatchedPtr<ShelfSlot>,
     end: Cell<*mut ShelfSlot>,
-    /// Blocks that were put on it.
+    /// Number of blocks that were put on it so far.
     kept: Counter,
     /// Most blocks that it may hold.
     room: usize,
-    /// There was no memory for so many.
+    /// Whether there was no memory for the slots. Then they are not requested again before [`allow`](Self::allow).
     is_refused: Cell<bool>,
 }
 
 impl Shelf {
     pub(super) fn new(room: usize) -> Self {
-        // More slots than fit into memory would be no room at all.
+        // The slots of a much larger bound have no layout, and no memory holds them anyway.
         let room = room.min(isize::MAX as usize / size_of::<ShelfSlot>() / 2);
         let (kept, none) = (Counter::new(), none());
         let vacant = if room > 0 { ptr::null_mut() } else { ptr::dangling_mut() };
@@ -58,7 +59,7 @@ impl Shelf {
         Self { last: WatchedPtr::null(), vacant, top, base, end, kept, room, is_refused }
     }
 
-    /// Takes the block that came last; null if there is none.
+    /// Takes the block that came last; null if the shelf is empty.
     #[inline(always)]
     pub(super) fn pop(&self) -> *mut u8 {
         let last = self.last.get();
@@ -70,14 +71,14 @@ impl Shelf {
         // SAFETY: Shelf invariant 1: there is a slot below `base`.
         let block = unsafe { slot.read() };
         if !block.is_null() {
-            // SAFETY: Shelf invariant 1: it holds a block, so it is not the one below `base`.
+            // SAFETY: Shelf invariant 1: the slot holds a block, so it is not the slot below `base`.
             unsafe { slot.write(ptr::null_mut()) };
             self.top.set(slot);
         }
         block
     }
 
-    /// Puts a block on top. False, and nothing done, if there is no room, or no memory for it yet.
+    /// Puts a block on top. Returns false, and does nothing, if the shelf is full or has no slot for the block yet.
     #[inline(always)]
     pub(super) fn push(&self, block: *mut u8) -> bool {
         let last = self.last.get();
@@ -86,7 +87,7 @@ impl Shelf {
             if top == self.end.get() {
                 return false;
             }
-            // SAFETY: Shelf invariant 1: below `end`.
+            // SAFETY: Shelf invariant 1: `top` is below `end`, so it is a slot.
             unsafe { top.write(last) };
             self.top.set(top.wrapping_add(1));
         }
@@ -95,15 +96,15 @@ impl Shelf {
         true
     }
 
-    /// Makes room for the blocks if there is none yet. False if there was, if there may be none, or for want of memory;
-    /// then it is not asked for again, since each request that fails takes long.
+    /// Allocates the slots. Returns false, and changes nothing, if they are there already, if the bound is below 2, or
+    /// if there is no memory. After a lack of memory it does not try again, since each request that fails takes long.
     #[cold]
     pub(super) fn make_room(&self) -> bool {
         let Some(layout) = self.layout() else { return false };
         if self.room < 2 || self.base.get() != none() || self.is_refused.get() {
             return false;
         }
-        // SAFETY: its size is not 0.
+        // SAFETY: the size is not 0, since `room` is not.
         let slots = unsafe { std::alloc::alloc_zeroed(layout) }.cast::<ShelfSlot>();
         if !slots.is_null() {
             let base = slots.wrapping_add(1);
@@ -115,25 +116,25 @@ impl Shelf {
         !slots.is_null()
     }
 
-    /// Room may be asked for again, if there was no memory for it.
+    /// Lets [`make_room`](Self::make_room) try again after a lack of memory.
     pub(super) fn allow(&self) {
         self.is_refused.set(false);
     }
 
-    /// Blocks that are ready. For any thread.
+    /// Number of ready blocks. Any thread may call this.
     #[inline]
     pub(super) fn ready(&self) -> usize {
         let on_stack = self.top.get().addr().saturating_sub(self.base.get().addr()) / size_of::<ShelfSlot>();
         on_stack + usize::from(!self.last.get().is_null())
     }
 
-    /// Whether there is room for another block. For any thread.
+    /// Whether there is room for another block. Any thread may call this.
     #[inline]
     pub(super) fn has_room(&self) -> bool {
         self.ready() < self.room
     }
 
-    /// Blocks that were put on it so far. For any thread.
+    /// Number of blocks that were put on it so far. Any thread may call this.
     #[inline]
     pub(super) fn kept(&self) -> u64 {
         self.kept.value()
@@ -144,7 +145,7 @@ impl Shelf {
         self.room
     }
 
-    /// Forgets all that it had, for a shelf that may be half-changed.
+    /// Forgets all blocks and slots, which leak. For a shelf that a fork may have copied half-changed.
     pub(super) fn forget(&self) {
         self.last.set(ptr::null_mut());
         self.base.set(none());
@@ -152,19 +153,19 @@ impl Shelf {
         self.end.set(none());
     }
 
-    /// That of its slots; `None` if it is too large.
+    /// Layout of the slots; `None` if they are too large.
     fn layout(&self) -> Option<Layout> {
-        // One is for the slot below `base`, and one block lies in `last`.
+        // As many slots as blocks: one more for the slot below `base`, one less since one block lies in `last`.
         Layout::array::<ShelfSlot>(self.room).ok()
     }
 }
 
 impl Drop for Shelf {
-    /// Its blocks have been taken by now.
+    /// Frees the slots. The pool has taken all blocks by now.
     fn drop(&mut self) {
         let base = self.base.get();
         if let (false, Some(layout)) = (base == none(), self.layout()) {
-            // SAFETY: made by `make_room`, with this layout, and nobody uses it any more.
+            // SAFETY: `make_room` allocated the slots with this layout, and they are not used any more.
             unsafe { std::alloc::dealloc(base.wrapping_sub(1).cast(), layout) };
         }
     }
@@ -187,11 +188,11 @@ mod tests {
         assert_eq!((shelf.ready(), shelf.kept()), (3, 3));
         assert_eq!([(); 4].map(|()| shelf.pop().addr()), [3, 2, 1, 0]);
         assert_eq!((shelf.ready(), shelf.kept()), (0, 3));
-        // SAFETY: the shelf has room for two and one.
+        // SAFETY: a shelf with a bound of 3 has two slots from `base` on; the third block lies in `last`.
         let slots = unsafe { core::slice::from_raw_parts(shelf.base.get(), 2) };
         assert!(slots.iter().all(|slot| slot.is_null()));
         assert!(shelf.push(block(5)));
-        // Leaks the slots.
+        // This leaks the slots.
         shelf.forget();
         assert!(shelf.ready() == 0 && shelf.pop().is_null() && shelf.push(block(6)) && !shelf.push(block(7)));
     }

@@ -1,11 +1,11 @@
-//! What a typed pool has, whatever the type and however many threads: its shelves, and what is known of all its blocks.
+//! The stock of a typed pool: its shelves of ready blocks, and the counts of all its blocks.
 //!
-//! It lies in a block of its own that stays where it is, so that boxes and the process's statistics can find it, and
-//! knows no type: a pool without values needs none to be dropped, so values may borrow the pool that their blocks come
-//! from.
+//! The code is the same for all types of values, and for one thread or many. A stock lies in a block of its own that
+//! does not move, so that boxes and the process's statistics can find it. It does not name the type of the values. So
+//! the compiler sees no value in a pool that keeps none, and lets values borrow the pool that their blocks come from.
 //!
-//! Stock invariant 1: each block was made by [`make`](Stock::make), with the layout, and is on a shelf, with one box,
-//! leaked, or given back to the allocator. One on a shelf is as told in `shelf`.
+//! Stock invariant 1: each block was made by [`make`](Stock::make) with the stock's layout. It is on a shelf, or owned
+//! by one box, or leaked, or given back to the allocator. A block on a shelf is a ready block as `shelf` defines it.
 
 use super::registry::{RegistryEntry, TYPED};
 use super::shelf::Shelf;
@@ -15,19 +15,19 @@ use core::alloc::Layout;
 use core::ops::Deref;
 use core::ptr::NonNull;
 
-/// Where ready blocks lie.
+/// The shelves of a pool: one for one thread, or several with a lock each.
 pub trait Shelves: Sized {
     /// Whether several threads may change a pool at once.
     const IS_SHARED: bool;
-    /// Takes a ready block; null if there is none.
+    /// Takes a ready block; null if none is found.
     fn pop(&self) -> *mut u8;
-    /// Puts a block there. False, and nothing done, if there is no room.
+    /// Puts a block on a shelf. Returns false, and does nothing, if none with room is found.
     fn push(&self, block: *mut u8) -> bool;
-    /// Makes sure that there is room as far as there may be. False if nothing has changed.
+    /// Allocates the slots of a shelf that has none yet. Returns false if nothing has changed.
     fn make_room(&self) -> bool;
-    /// Calls `take` with ready blocks, until none is left of those that were there.
+    /// Takes as many blocks as each shelf has at first, and calls `take` with each. Lets `make_room` try again.
     fn take_all(&self, take: &mut dyn FnMut(*mut u8));
-    /// Blocks that are ready, that were put there so far, and that there may be.
+    /// Three figures: blocks ready now, blocks put on a shelf so far, and most blocks that the shelves may hold.
     fn figures(&self) -> [u64; 3];
 }
 
@@ -64,18 +64,19 @@ impl Shelves for Shelf {
     }
 }
 
-/// The shelves, and what is known of the blocks that were and are there.
+/// The shelves of a pool, and the counts of its blocks.
 pub struct Stock<S> {
     shelves: S,
     layout: Layout,
-    /// Drops the value in a ready block, if there is one.
+    /// Drops the value in a ready block; `None` if there is none or it needs no drop.
     drop_value: Option<unsafe fn(*mut u8)>,
-    /// Blocks made, and given back to the allocator.
+    /// Number of blocks made so far.
     made: Counter,
+    /// Number of blocks given back to the allocator so far.
     freed: Counter,
-    /// Blocks that came back and were not put on a shelf.
+    /// Number of blocks that came back so far and were not put on a shelf.
     passed: Counter,
-    /// Most blocks that there were.
+    /// Most live blocks at once so far; with several threads, most blocks, live or ready.
     most: AtomicU64,
     entry: RegistryEntry,
 }
@@ -95,7 +96,7 @@ impl<S: Shelves> Stock<S> {
         }
     }
 
-    /// Counts one, as the only writer or as one of many.
+    /// Adds 1 to a counter, as its only writer or as one of many.
     fn count(counter: &Counter) {
         if S::IS_SHARED {
             counter.add_shared(1);
@@ -104,7 +105,7 @@ impl<S: Shelves> Stock<S> {
         }
     }
 
-    /// A block that holds what ready ones hold, or, if there was none ready, one that was made now and holds nothing.
+    /// Takes a ready block or, if none is found, makes one. For pools whose ready blocks hold no values.
     #[inline(always)]
     pub(super) fn take(&self) -> NonNull<u8> {
         match NonNull::new(self.shelves.pop()) {
@@ -113,13 +114,13 @@ impl<S: Shelves> Stock<S> {
         }
     }
 
-    /// A ready block.
+    /// Takes a ready block, with the value in it if the pool reuses values; `None` if none is found.
     #[inline(always)]
     pub(super) fn take_ready(&self) -> Option<NonNull<u8>> {
         NonNull::new(self.shelves.pop())
     }
 
-    /// Makes a block that holds nothing.
+    /// Makes a block without a value. Calls `handle_alloc_error` if there is no memory.
     #[cold]
     #[inline(never)]
     pub(super) fn make(&self) -> NonNull<u8> {
@@ -131,10 +132,10 @@ impl<S: Shelves> Stock<S> {
         };
         let Some(block) = NonNull::new(block) else { std::alloc::handle_alloc_error(self.layout) };
         Self::count(&self.made);
-        // The frees first: what others make and free in between makes it too high, never less than nothing. Relaxed: a
-        // figure.
+        // `freed` is read before `made`: blocks that other threads make and free in between can only make the
+        // difference larger. Relaxed: these are figures for the statistics.
         let freed = self.freed.value();
-        // The maker of a value may have taken and dropped a box.
+        // Blocks may be ready by now: the closure that made the value may have taken a box of this pool and dropped it.
         let ready = if S::IS_SHARED { 0 } else { self.shelves.figures()[0] };
         let blocks = self.made.value().saturating_sub(freed + ready);
         if blocks > self.most.load(Ordering::Relaxed) {
@@ -143,7 +144,7 @@ impl<S: Shelves> Stock<S> {
         block
     }
 
-    /// Takes a block back that holds what ready ones hold.
+    /// Takes a block back and keeps it ready or, without room, frees it. The block holds a value if ready blocks do.
     #[inline(always)]
     pub(super) fn give(&self, block: NonNull<u8>) {
         if !self.shelves.push(block.as_ptr()) {
@@ -160,16 +161,16 @@ impl<S: Shelves> Stock<S> {
         }
     }
 
-    /// Takes a block back that holds nothing, though ready ones do.
+    /// Takes a block back that holds no value, though ready blocks do. So it is freed.
     #[cold]
     pub(super) fn give_empty(&self, block: NonNull<u8>) {
         Self::count(&self.passed);
         self.free(block.as_ptr());
     }
 
-    /// Frees a block that holds what ready ones hold.
+    /// Frees a block, and drops the value in it if ready blocks hold one.
     fn dispose(&self, block: *mut u8) {
-        /// Frees the block also if the value's destructor panics.
+        /// Frees the block when dropped, so also if the value's destructor panics.
         struct FreeOnDrop<'a, S: Shelves>(&'a Stock<S>, *mut u8);
         impl<S: Shelves> Drop for FreeOnDrop<'_, S> {
             fn drop(&mut self) {
@@ -178,7 +179,7 @@ impl<S: Shelves> Stock<S> {
         }
         let _free = FreeOnDrop(self, block);
         if let Some(drop_value) = self.drop_value {
-            // SAFETY: Stock invariant 1: the block holds a value, which nobody else has.
+            // SAFETY: Stock invariant 1: the block holds a value, which no other code has.
             unsafe { drop_value(block) };
         }
     }
@@ -191,8 +192,10 @@ impl<S: Shelves> Stock<S> {
         Self::count(&self.freed);
     }
 
-    /// Frees all ready blocks. If destructors of values panic, the first of them goes on after all are freed.
+    /// Frees all ready blocks. If the destructor of a value panics, the panic goes on after the other blocks are freed.
+    /// A second panic meanwhile aborts the process.
     pub(super) fn clear(&self) {
+        /// Goes on with the blocks that are left, if a panic unwinds.
         struct ClearOnDrop<'a, S: Shelves>(&'a Stock<S>);
         impl<S: Shelves> Drop for ClearOnDrop<'_, S> {
             fn drop(&mut self) {
@@ -208,7 +211,7 @@ impl<S: Shelves> Stock<S> {
         self.entry.name()
     }
 
-    /// For any thread; exact while no other uses the pool.
+    /// The figures of the pool. Any thread may call this. They are exact while no other thread uses the pool.
     pub(super) fn figures(&self) -> TypedPoolFigures {
         let [ready, kept, capacity] = self.shelves.figures();
         let (made, freed) = (self.made.value(), self.freed.value());
@@ -231,7 +234,7 @@ impl<S: Shelves> Stock<S> {
     }
 }
 
-/// A stock in its own block, and in the list of the process if it has a name.
+/// A stock in its own block. It is in the process's list of typed pools if it has a name.
 pub(super) struct OwnedStock<S: Shelves>(NonNull<Stock<S>>);
 
 impl<S: Shelves> OwnedStock<S> {
@@ -240,12 +243,12 @@ impl<S: Shelves> OwnedStock<S> {
         let owned = Self(stock);
         if !name.as_str().is_empty() {
             /// # Safety
-            /// * There is a stock.
+            /// * The pointer is to a stock that lives.
             unsafe fn figures<S: Shelves>(stock: NonNull<()>) -> TypedPoolFigures {
                 // SAFETY: the caller's promise.
                 unsafe { stock.cast::<Stock<S>>().as_ref() }.figures()
             }
-            // SAFETY: it stays where it is until it is removed, and its figures may be read by any thread.
+            // SAFETY: the entry is new, and does not move until `drop` removes it. Any thread may read the figures.
             unsafe { TYPED.add(&owned.entry, stock.cast(), figures::<S>) };
         }
         owned
@@ -257,7 +260,7 @@ impl<S: Shelves> Deref for OwnedStock<S> {
 
     #[inline(always)]
     fn deref(&self) -> &Stock<S> {
-        // SAFETY: made in `new`, and freed by no one but `drop`.
+        // SAFETY: `new` made the stock, and only `drop` frees it.
         unsafe { self.0.as_ref() }
     }
 }
@@ -265,7 +268,7 @@ impl<S: Shelves> Deref for OwnedStock<S> {
 impl<S: Shelves> Drop for OwnedStock<S> {
     fn drop(&mut self) {
         TYPED.remove(&self.entry);
-        // SAFETY: made from a box in `new`; nobody else knows it any more, since boxes borrow the pool or own a share
+        // SAFETY: `new` made it from a box. No typed box uses it any more, since each borrows the pool or has a share
         // of it.
         let stock = unsafe { Box::from_raw(self.0.as_ptr()) };
         stock.clear();

@@ -16,10 +16,10 @@ use core::mem::forget;
 use core::ptr::NonNull;
 use std::sync::Arc;
 
-/// Shelves of a pool: threads beyond that number share them.
+/// Number of shelves of a pool. More threads than that share shelves.
 const SHELVES: usize = 8;
 
-/// Shelves with a lock each.
+/// The shelves of a pool for many threads, each with a lock.
 pub(super) struct SharedShelves(Shards<Shelf, SHELVES>);
 
 impl SharedShelves {
@@ -57,7 +57,7 @@ impl Shelves for SharedShelves {
             shelf.allow();
             let left_here = left.unwrap_or(shelf.ready());
             let block = if left_here > 0 { shelf.pop() } else { core::ptr::null_mut() };
-            // What `take` runs may come back here.
+            // Unlocked first: `take` may run the destructor of a value, which may use this pool.
             drop(guard);
             if block.is_null() {
                 left = None;
@@ -76,15 +76,17 @@ impl Shelves for SharedShelves {
     }
 }
 
-/// A [`TypedPool`](super::pool::TypedPool) for many threads: boxes are taken and dropped on any.
+/// A typed pool for many threads: any thread may take boxes and drop them. See [`TypedPool`](super::pool::TypedPool).
 ///
-/// It has eight lists of ready blocks, each with a lock, and each thread uses one of them; if that one is empty, full
-/// or in use, it goes on to the next, and never waits. So taking a box and dropping it costs two locked instructions,
-/// and is slower than a `Box` with this crate's allocator, which needs none: this is for values that are worth
-/// [reusing](Self::reusing), and for figures by owner. docs/typed-pools.md has the measurements.
+/// The pool has eight lists of ready blocks, each with a lock. Each thread begins at one of them. If that list is empty
+/// (when a block is taken), full (when one comes back) or in use, the thread goes on to the next list. It never waits.
 ///
-/// In the child of a `fork` it can be used, too. A list that another thread was just using at that moment serves nobody
-/// there until [`clear`](Self::clear) is called, and its ready blocks are lost to the child.
+/// Taking a box and dropping it costs two locked instructions. A `Box` with this crate's allocator needs none, and is
+/// faster. So this pool is for values that are worth [reusing](Self::reusing), and for statistics by owner.
+/// docs/guide/typed-pools.md has the measurements.
+///
+/// The child of a `fork` can use the pool, too. If another thread was using a list at that moment, that list serves no
+/// thread of the child until [`clear`](Self::clear) is called, and its ready blocks are lost to the child.
 ///
 /// # Examples
 /// ```
@@ -113,7 +115,7 @@ impl Shelves for SharedShelves {
 /// let value = pool.get(1);
 /// std::thread::spawn(move || drop(value));
 /// ```
-/// What is not `Send` stays on its thread:
+/// A value that is not `Send` stays on its thread. A reference to a box stays there if the value is not `Sync`:
 /// ```compile_fail,E0277
 /// let pool = poolmalloc::SyncTypedPool::new();
 /// let value = pool.get(std::rc::Rc::new(1));
@@ -131,15 +133,16 @@ impl Shelves for SharedShelves {
 pub struct SyncTypedPool<T, K: TypedKind<T> = Fresh> {
     pub(super) stock: OwnedStock<SharedShelves>,
     _owns: K::ValueOwner,
-    /// Neither `Send` nor `Sync` by itself. It takes and hands out values of exactly this type.
+    /// Makes the pool neither `Send` nor `Sync` by itself, and invariant in `T`: it takes and hands out values of
+    /// exactly this type.
     _values: PhantomData<*mut T>,
 }
 
 // SAFETY: as for `TypedPool`.
 unsafe impl<T: Send, K: TypedKind<T>> Send for SyncTypedPool<T, K> {}
 
-// SAFETY: Shard invariant 1; the rest of the stock is atomic, or never changes. Values come from one thread and go to
-// another.
+// SAFETY: Shard invariant 1; the rest of the stock is atomic or never changes. A value may come from one thread and go
+// to another, so `T` is `Send`.
 unsafe impl<T: Send, K: TypedKind<T>> Sync for SyncTypedPool<T, K> {}
 
 impl<T, K: TypedKind<T>> SyncTypedPool<T, K> {
@@ -158,8 +161,8 @@ methods!(SyncTypedPool, inline, SyncTypedBox, identity, ArcTypedBox, Arc);
 
 home!(SyncTypedPool: &SyncTypedPool<T, K>, Arc<SyncTypedPool<T, K>>);
 
-/// A value in a block of a [`SyncTypedPool`], which it borrows.
+/// A box with a value in a block of a [`SyncTypedPool`]. It borrows the pool.
 pub type SyncTypedBox<'p, T, K = Fresh> = HomeBox<T, &'p SyncTypedPool<T, K>>;
 
-/// A value in a block of a [`SyncTypedPool`], of which it has a share.
+/// A box with a value in a block of a [`SyncTypedPool`]. It has a share of the pool.
 pub type ArcTypedBox<T, K = Fresh> = HomeBox<T, Arc<SyncTypedPool<T, K>>>;

@@ -8,7 +8,10 @@
 
 use std::hint::black_box;
 use std::io::{self, Write};
+use std::num::ParseIntError;
 use std::process::ExitCode;
+
+use clap::Parser;
 
 use crate::sample::Sample;
 use crate::workload::{Scale, Workload};
@@ -29,13 +32,7 @@ pub fn main_after(allocator: &str, begin: fn(&Workload) -> Result<(), String>) -
 }
 
 fn work(allocator: &str, report: Option<fn()>, begin: fn(&Workload) -> Result<(), String>) -> ExitCode {
-    let order = match Order::from_args(lexopt::Parser::from_env()) {
-        Ok(order) => order,
-        Err(error) => {
-            eprintln!("versus worker: {error}\nusage: WORKLOAD [--scale THOUSANDTHS] [--report]");
-            return ExitCode::from(2);
-        }
-    };
+    let order = Order::parse();
     if order.wants_report && report.is_none() {
         eprintln!("versus worker: {allocator} keeps no statistics to report");
         return ExitCode::from(2);
@@ -55,31 +52,26 @@ fn work(allocator: &str, report: Option<fn()>, begin: fn(&Workload) -> Result<()
     ExitCode::SUCCESS
 }
 
+/// Runs a workload under this program's allocator, and prints one JSON object.
+#[derive(Debug, Parser)]
 struct Order {
+    /// Name of the workload
+    #[arg(value_parser = workload)]
     workload: &'static Workload,
+    /// The share of the whole work
+    #[arg(long, value_name = "THOUSANDTHS", default_value = "1000", value_parser = scale)]
     scale: Scale,
+    /// Print the allocator's own statistics behind
+    #[arg(long = "report")]
     wants_report: bool,
 }
 
-impl Order {
-    fn from_args(mut args: lexopt::Parser) -> Result<Self, lexopt::Error> {
-        use lexopt::prelude::*;
+fn workload(name: &str) -> Result<&'static Workload, String> {
+    workloads::find(name).ok_or_else(|| format!("no workload is called {name:?}"))
+}
 
-        let (mut workload, mut scale, mut wants_report) = (None, Scale::FULL, false);
-        while let Some(arg) = args.next()? {
-            match arg {
-                Value(name) if workload.is_none() => {
-                    let name = name.string()?;
-                    workload = Some(workloads::find(&name).ok_or_else(|| format!("no workload is called {name:?}"))?);
-                }
-                Long("scale") => scale = Scale::thousandths(args.value()?.parse()?),
-                Long("report") => wants_report = true,
-                _ => return Err(arg.unexpected()),
-            }
-        }
-        let workload = workload.ok_or("the workload's name is missing")?;
-        Ok(Self { workload, scale, wants_report })
-    }
+fn scale(thousandths: &str) -> Result<Scale, ParseIntError> {
+    thousandths.parse().map(Scale::thousandths)
 }
 
 /// `before` are the resident bytes before the allocator began, if it had to.
@@ -112,8 +104,8 @@ fn print(sample: &Sample) -> io::Result<()> {
 mod tests {
     use super::*;
 
-    fn order(args: &[&str]) -> Result<Order, lexopt::Error> {
-        Order::from_args(lexopt::Parser::from_args(args))
+    fn order(args: &[&str]) -> Result<Order, clap::Error> {
+        Order::try_parse_from([&["worker"], args].concat())
     }
 
     #[test]
@@ -125,7 +117,7 @@ mod tests {
     #[test]
     fn wrong_arguments_are_refused() {
         for args in [&[][..], &["no such"], &["json", "syn"], &["json", "--scale"], &["json", "--scale", "-1"]] {
-            assert!(order(args).is_err(), "{args:?}");
+            assert_eq!(order(args).expect_err("bad arguments").exit_code(), 2, "{args:?}");
         }
     }
 }

@@ -7,22 +7,32 @@
 //! `cargo run --release -p poolmalloc-examples --bin heap_map -- docs/images/heap-map.svg`
 
 use anyhow::Context;
+use clap::Parser;
 use poolmalloc::{ArenaMap, PoolMalloc, PoolMap};
 use std::collections::BTreeSet;
 use std::fmt::{self, Write};
+use std::path::PathBuf;
 use std::sync::{Arc, Barrier, mpsc};
 use std::thread;
 
 #[global_allocator]
 static ALLOC: PoolMalloc = PoolMalloc::new();
 
+/// Draws the heap after a program of several phases.
+#[derive(Parser)]
+struct Options {
+    /// Where the picture goes
+    #[arg(value_name = "FILE.svg")]
+    path: PathBuf,
+}
+
 fn main() -> anyhow::Result<()> {
-    let path = std::env::args().nth(1).context("usage: heap_map FILE.svg")?;
+    let Options { path } = Options::parse();
     let arenas = arenas_after_a_workload();
     let mut picture = String::new();
     draw(&arenas, &mut picture)?;
-    std::fs::write(&path, picture).with_context(|| format!("writing {path}"))?;
-    println!("{path}: {} arenas", arenas.len());
+    std::fs::write(&path, picture).with_context(|| format!("writing {}", path.display()))?;
+    println!("{}: {} arenas", path.display(), arenas.len());
     Ok(())
 }
 

@@ -1,12 +1,12 @@
 //! Shows a running program's heap in the terminal: what it holds, how fast it allocates and frees, and each size class.
 //!
-//! Worker threads allocate in waves meanwhile, and hand blocks to each other, so that some are freed by another thread than
-//! their pool's owner. The view costs them nothing: it reads `poolmalloc::stats()` four times a second.
+//! Worker threads allocate in waves meanwhile, and hand blocks to each other, so that some are freed by another thread
+//! than their pool's owner. The view costs them nothing: it reads `poolmalloc::stats()` four times a second.
 //!
 //! `cargo run --release -p poolmalloc-examples --bin live`, and `q` to quit. With `--frames N` it needs no terminal: it
 //! draws N frames into memory and prints the last.
 
-use lexopt::{Arg, Parser, ValueExt};
+use clap::Parser;
 use poolmalloc::{Delta, PoolMalloc, Stats, stats};
 use ratatui::backend::TestBackend;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyModifiers};
@@ -25,22 +25,23 @@ static ALLOC: PoolMalloc = PoolMalloc::new();
 
 const BETWEEN_FRAMES: Duration = Duration::from_millis(250);
 
+/// Watches the heap of a busy program, which is this one; `q` quits.
+#[derive(Parser)]
+struct Options {
+    /// Draw so many frames into memory, and print the last
+    #[arg(long, value_name = "N")]
+    frames: Option<u32>,
+}
+
 fn main() -> anyhow::Result<()> {
-    let mut frames = None;
-    let mut arguments = Parser::from_env();
-    while let Some(argument) = arguments.next()? {
-        match argument {
-            Arg::Long("frames") => frames = Some(arguments.value()?.parse()?),
-            other => return Err(other.unexpected().into()),
-        }
-    }
+    let options = Options::parse();
 
     // Each worker sends to the next, the last to the first. They end with the process.
     let (senders, receivers): (Vec<_>, Vec<_>) = (0..3).map(|_| sync_channel(1000)).unzip();
     for (number, (sender, receiver)) in senders.into_iter().cycle().skip(1).zip(receivers).enumerate() {
         thread::spawn(move || work(number as u64, &sender, &receiver));
     }
-    match frames {
+    match options.frames {
         Some(frames) => show_in_memory(frames),
         None => show_in_terminal(),
     }

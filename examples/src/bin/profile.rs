@@ -1,13 +1,14 @@
 //! Indexes documents, and shows which places of the program allocated, and what is live of it: by samples.
 //!
-//! `cargo run --release -p poolmalloc-examples --bin profile` prints the five places with the most live bytes. With a path it writes a profile
-//! there: collapsed stacks of live bytes if the path ends in `.folded`, for a flame graph, else pprof's format. `--mean BYTES` are the
-//! mean bytes between samples. `--cost` prints what sampling costs this work and a pair of requests, each beside the same without.
-//! `--pairs N` makes N pairs of requests and no more, and `--index N` indexes N documents, for counts of instructions.
+//! `cargo run --release -p poolmalloc-examples --bin profile` prints the five places with the most live bytes. With a
+//! path it writes a profile there: collapsed stacks of live bytes if the path ends in `.folded`, for a flame graph,
+//! else pprof's format. `--mean BYTES` are the mean bytes between samples. `--cost` prints what sampling costs this
+//! work and a pair of requests, each beside the same without. `--pairs N` makes N pairs of requests and no more, and
+//! `--index N` indexes N documents, for counts of instructions.
 //!
 //! `docs/guide/profiling.md` draws the flame graph.
 
-use lexopt::{Arg, Parser, ValueExt};
+use clap::Parser;
 use poolmalloc::PoolMalloc;
 use poolmalloc::profile::{self, Measure, Profile};
 use std::collections::{BTreeMap, HashMap};
@@ -98,36 +99,47 @@ fn pairs(count: usize) {
     }
 }
 
+/// Indexes documents, and shows which places of the program allocated what is live of it.
+#[derive(Parser)]
+struct Options {
+    /// Where the profile goes: collapsed stacks if it ends in `.folded`, else pprof's format [default: the five places
+    /// with the most live bytes go to stdout]
+    path: Option<PathBuf>,
+    /// Mean bytes between samples
+    #[arg(long, value_name = "BYTES", default_value_t = 64 * 1024)]
+    mean: u64,
+    /// Print what sampling costs
+    #[arg(long)]
+    cost: bool,
+    /// Make so many pairs of requests and no more
+    #[arg(long, value_name = "N", conflicts_with_all = ["cost", "index"])]
+    pairs: Option<usize>,
+    /// Index so many documents and no more
+    #[arg(long, value_name = "N", conflicts_with = "cost")]
+    index: Option<usize>,
+}
+
 fn main() -> anyhow::Result<()> {
-    let (mut mean, mut path, mut measures) = (64 * 1024, None, false);
-    let mut arguments = Parser::from_env();
-    while let Some(argument) = arguments.next()? {
-        match argument {
-            Arg::Long("mean") => mean = arguments.value()?.parse()?,
-            Arg::Long("cost") => measures = true,
-            Arg::Long("pairs") => {
-                pairs(arguments.value()?.parse()?);
-                return Ok(());
-            }
-            Arg::Long("index") => {
-                drop(work(arguments.value()?.parse()?));
-                return Ok(());
-            }
-            Arg::Value(value) if path.is_none() => path = Some(PathBuf::from(value)),
-            other => return Err(other.unexpected().into()),
-        }
+    let options = Options::parse();
+    if let Some(count) = options.pairs {
+        pairs(count);
+        return Ok(());
     }
-    if measures {
+    if let Some(documents) = options.index {
+        drop(work(documents));
+        return Ok(());
+    }
+    if options.cost {
         measure_cost();
         return Ok(());
     }
 
-    profile::start(mean);
+    profile::start(options.mean);
     let index = work(DOCUMENTS);
     let profile = profile::snapshot();
     profile::stop();
     println!("{} documents, {} words, {} answers", index.titles.len(), index.words.len(), index.answers.len());
-    match path {
+    match options.path {
         Some(path) => write(&profile, &path)?,
         None => print_places(&profile)?,
     }

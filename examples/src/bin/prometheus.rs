@@ -1,32 +1,47 @@
-//! A web server whose heap Prometheus can watch: `/metrics` is the statistics, and `/work/N` gives them something to tell.
+//! A web server whose heap Prometheus can watch: `/metrics` is the statistics, and `/work/N` gives them something to
+//! tell.
 //!
 //! `cargo run --release -p poolmalloc-examples --bin prometheus`, then
 //! `curl http://127.0.0.1:9898/work/1000; curl http://127.0.0.1:9898/metrics`. Another address can be named:
-//! `prometheus 0.0.0.0:80`. With `--self-test` it takes any free port, asks itself for its metrics, checks them and ends.
+//! `prometheus 0.0.0.0:80`. With `--self-test` it takes any free port, asks for its metrics, checks them and ends.
 
-use anyhow::{Context, ensure};
+use anyhow::ensure;
 use axum::Router;
 use axum::extract::Path;
 use axum::http::header::{CONTENT_TYPE, HeaderName};
 use axum::routing::get;
+use clap::Parser;
+use minreq::Response;
+use nom_openmetrics::{MetricDescriptor, MetricType};
 use poolmalloc::PoolMalloc;
-use std::collections::{HashMap, HashSet};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use std::collections::HashMap;
+use std::iter;
+use std::net::SocketAddr;
+use tokio::net::TcpListener;
 
 #[global_allocator]
 static ALLOC: PoolMalloc = PoolMalloc::new();
 
+/// A web server whose heap Prometheus can watch.
+#[derive(Parser)]
+struct Options {
+    /// Where to listen
+    #[arg(default_value = "127.0.0.1:9898")]
+    address: String,
+    /// Take any free port, ask for the metrics, check them and end
+    #[arg(long, conflicts_with = "address")]
+    self_test: bool,
+}
+
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    match std::env::args().nth(1).as_deref() {
-        Some("--self-test") => self_test().await,
-        address => {
-            let listener = TcpListener::bind(address.unwrap_or("127.0.0.1:9898")).await?;
-            println!("http://{}/metrics", listener.local_addr()?);
-            Ok(axum::serve(listener, routes()).await?)
-        }
+    let options = Options::parse();
+    if options.self_test {
+        return self_test().await;
     }
+    let listener = TcpListener::bind(options.address).await?;
+    println!("http://{}/metrics", listener.local_addr()?);
+    Ok(axum::serve(listener, routes()).await?)
 }
 
 fn routes() -> Router {
@@ -55,45 +70,52 @@ async fn self_test() -> anyhow::Result<()> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
     tokio::spawn(async { axum::serve(listener, routes()).await });
-    let ask = async |path: &str| {
-        let mut stream = TcpStream::connect(address).await?;
-        stream.write_all(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes()).await?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await?;
-        let (head, body) = answer.split_once("\r\n\r\n").context("an answer has a head")?;
-        ensure!(head.starts_with("HTTP/1.0 200"), "{path}: {head}");
-        anyhow::Ok((head.to_string(), body.to_string()))
-    };
+    tokio::task::spawn_blocking(move || check(address)).await?
+}
 
-    let (head, first) = ask("/metrics").await?;
-    ensure!(head.contains("content-type: text/plain; version=0.0.4"), "{head}");
-    let before = samples(&first)?;
-    ensure!(ask("/work/1000").await?.1 == "100 different words\n", "the wrong work was done");
-    let (_, second) = ask("/metrics").await?;
-    let after = samples(&second)?;
+fn check(address: SocketAddr) -> anyhow::Result<()> {
+    let before = ask(address, "metrics")?;
+    let content = before.header("content-type");
+    ensure!(content == Some("text/plain; version=0.0.4"), "the content is {content:?}");
+    ensure!(ask(address, "work/1000")?.as_str()? == "100 different words\n", "the wrong work was done");
+    let (before, after) = (samples(before.as_str()?)?, samples(ask(address, "metrics")?.as_str()?)?);
 
-    for (sample, at_least) in [("poolmalloc_small_allocations_total", 1100.0), ("poolmalloc_small_frees_total", 1100.0)]
-    {
+    for sample in ["poolmalloc_small_allocations_total", "poolmalloc_small_frees_total"] {
         let made = after[sample] - before[sample];
-        ensure!(made >= at_least, "{sample} grew by {made} only");
+        ensure!(made >= 1100.0, "{sample} grew by {made} only");
     }
     ensure!(after["poolmalloc_region_resident_bytes"] > 0.0, "nothing is in memory");
     println!("{} metrics of {address} are well-formed and tell of the work", after.len());
     Ok(())
 }
 
-/// The samples of a page in the Prometheus text format, each of which must follow the line with its type.
-fn samples(text: &str) -> anyhow::Result<HashMap<&str, f64>> {
-    let (mut metrics, mut samples) = (HashSet::new(), HashMap::new());
-    for line in text.lines() {
-        if let Some(metric) = line.strip_prefix("# TYPE ") {
-            metrics.extend(metric.split(' ').next());
-        } else if !line.starts_with('#') {
-            let (sample, value) = line.rsplit_once(' ').with_context(|| line.to_string())?;
-            let metric = sample.split('{').next().unwrap_or_default();
-            ensure!(metrics.contains(metric), "{line}: has no type");
-            ensure!(samples.insert(sample, value.parse()?).is_none(), "{line}: occurs twice");
+fn ask(address: SocketAddr, path: &str) -> anyhow::Result<Response> {
+    let answer = minreq::get(format!("http://{address}/{path}")).send()?;
+    ensure!(answer.status_code == 200, "{path}: {} {}", answer.status_code, answer.reason_phrase);
+    Ok(answer)
+}
+
+/// The samples of a page in the Prometheus text format. Each must follow the line with its type, and occur once.
+fn samples(page: &str) -> anyhow::Result<HashMap<String, f64>> {
+    let (mut rest, mut samples) = (page, HashMap::new());
+    while let Ok((behind, family)) = nom_openmetrics::parser::family(rest) {
+        for sample in family.samples {
+            let name = sample.name();
+            let is_its_type = |line: &_| match line {
+                MetricDescriptor::Type { metric, r#type } => {
+                    *metric == name && matches!(r#type, MetricType::Counter | MetricType::Gauge)
+                }
+                _ => false,
+            };
+            ensure!(family.descriptors.iter().any(is_its_type), "{name}: has no type");
+            let labels = sample.labels().iter().map(|label| format!(" {}={}", label.name, label.value));
+            let key = iter::once(name.to_string()).chain(labels).collect();
+            ensure!(samples.insert(key, sample.number()).is_none(), "{sample:?}: occurs twice");
         }
+        rest = behind;
     }
+    // Behind the last sample there may be metrics that have none.
+    let line = rest.lines().find(|line| !line.starts_with('#'));
+    ensure!(line.is_none(), "{line:?}: is no sample");
     Ok(samples)
 }

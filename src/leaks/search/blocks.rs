@@ -1,4 +1,4 @@
-//! Which block an address lies in, and what is in it.
+//! The block that an address lies in, and the words of a block.
 
 use super::found::Node;
 use super::read::read_word;
@@ -9,7 +9,7 @@ use crate::geometry::{CLASS_STEP, POOL_BYTES, WORD_BYTES};
 use crate::region::PoolId;
 
 impl Scan<'_> {
-    /// The live block that an address lies in.
+    /// Returns the live block that an address lies in; `None` if it lies in none.
     pub(super) fn node_of(&self, address: usize) -> Option<Node> {
         let region = &self.view.region;
         let Some(offset) = region.offset_of(address) else { return self.large_of(address) };
@@ -25,28 +25,28 @@ impl Scan<'_> {
         let is_live = self.live[start / WORD_BYTES] >> (start / CLASS_STEP % 64) & 1 == 1;
         let node = is_live.then_some((start / CLASS_STEP) as Node)?;
         if self.is_debug {
-            // What lies around the program's bytes is no part of its block.
+            // The debug layer's bytes around the program's bytes are no part of the program's block.
             let (start, bytes) = self.block(node);
             return (address.wrapping_sub(start) < bytes.max(1)).then_some(node);
         }
         Some(node)
     }
 
-    /// What the debug layer says of the block of a pool at an offset; `None` without it.
+    /// The debug layer's answer about a pool's block at an offset of the region. `None` if the debug layer is off.
     pub(super) fn inside(&self, offset: usize) -> Option<PoolBlockState> {
         let region = &self.view.region;
         let bytes = || region.tag(PoolId::of_offset(offset)).block_bytes();
         self.is_debug.then(|| debug::inside(region.block(offset), offset, bytes()))
     }
 
-    /// What the debug mode knows of a block.
+    /// The debug layer's facts about a block. `None` if that layer is off or does not know the block.
     pub(super) fn facts(&self, node: Node) -> Option<BlockFacts> {
         if !self.is_debug {
             return None;
         }
         if node & LARGE_NODE != 0 {
             let start = self.large[(node & !LARGE_NODE) as usize].start;
-            // SAFETY: the index has it, and is held.
+            // SAFETY: the block is in the index, and its lock is held.
             return unsafe { debug::facts_of_large(core::ptr::with_exposed_provenance_mut(start)) };
         }
         match self.inside(node as usize * CLASS_STEP) {
@@ -65,7 +65,7 @@ impl Scan<'_> {
         (address - large.start < large.bytes).then_some(LARGE_NODE | number as u64)
     }
 
-    /// Where a block begins, and its bytes.
+    /// Returns the address of a block's first byte, and its bytes.
     pub(super) fn block(&self, node: Node) -> (usize, usize) {
         if node & LARGE_NODE != 0 {
             let large = self.large[(node & !LARGE_NODE) as usize];
@@ -84,7 +84,7 @@ impl Scan<'_> {
         let (start, bytes) = self.block(node);
         let (from, to) = (start.next_multiple_of(WORD), start + bytes);
         if node & LARGE_NODE != 0 {
-            // The program may have closed a page of it, or never touched one.
+            // The program may have made a page of it unreadable, or may never have touched one.
             return self.read_used(from, to, self.mapping_of(start), &mut each);
         }
         for address in (from..).step_by(WORD).take_while(|at| at + WORD <= to) {

@@ -13,15 +13,15 @@ use crate::sync::Lock;
 use crate::traces::Quiet;
 use std::time::Duration;
 
-/// Times that the others are let run on because a heap was in the middle of a change: at first for a moment, then for
-/// longer, some 300 ms in all, since its thread may have to wait for a processor. After that its blocks count as
-/// reached.
+/// Most times that the other threads are let run on because a heap was in the middle of a change. The pauses are short
+/// at first and grow, to some 300 ms in all, since the heap's thread may have to wait for a processor. After that the
+/// heap's blocks count as reached.
 const RETRIES: u32 = 32;
 
 /// Whether the search works here.
 pub(crate) const IS_SUPPORTED: bool = true;
 
-/// Held by the search: there is one at a time.
+/// The lock of the search: there is one search at a time.
 static FINDER: Lock = Lock::new();
 
 impl From<Refusal> for LeakError {
@@ -34,12 +34,13 @@ impl From<Refusal> for LeakError {
     }
 }
 
-/// Runs `read` while all other threads are stopped and all heaps can be looked at, then `tell` when they run again.
+/// Stops all other threads, runs `read`, lets them run on, and runs `tell` with the result. If a heap is in the middle
+/// of a change, it tries again before it runs `read`, up to [`RETRIES`] times.
 pub(super) fn look<T, R>(
     read: impl Fn(&mut Scan<'_>, &World) -> Result<T, Refusal>,
     tell: impl FnOnce(T) -> Result<R, LeakError>,
 ) -> Result<Box<R>, LeakError> {
-    // Before signals are blocked: whoever waits here can be stopped.
+    // Taken before signals are blocked, so that a thread that waits for the lock can be stopped.
     let _only_one = FINDER.lock();
     let told = world::on_own_stack(|caller| {
         let read_once = |is_last: bool| {
@@ -61,7 +62,7 @@ pub(super) fn look<T, R>(
             }
             tries += 1;
         };
-        // What the report takes belongs to no place of the program.
+        // The report's memory is served without backtraces, since no place in the program asked for it.
         #[cfg(feature = "profile")]
         let _quiet = Quiet::begin();
         tell(found).map(Box::new)
@@ -109,7 +110,8 @@ pub(crate) fn find() -> Result<LeakReport, LeakError> {
     report.map(|report| *report)
 }
 
-/// Searches as [`find`] does, and keeps these blocks and those in a cycle with one. The caller has cleared the stack.
+/// Searches as [`find`] does, and keeps in the report only `blocks` and the blocks of each cycle that has one of them.
+/// The caller has cleared the stack.
 #[inline(never)]
 pub(crate) fn find_among(blocks: &BlockSet) -> Result<LeakReport, LeakError> {
     clear_stack();

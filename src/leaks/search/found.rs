@@ -1,11 +1,11 @@
-//! What a scan finds: plain data, which the report is made of.
+//! Plain data that a scan finds, and from which the report is made.
 
 use crate::debug::BlockFacts;
 use crate::figures::Address;
 use std::time::Duration;
 
-/// A live block: its place in the region in steps of 8 bytes, or its number among the large ones. Ordered as addresses
-/// are within each kind.
+/// A live block: its offset in the region in steps of 8 bytes, or its number among the large ones. Within each kind,
+/// numbers are in the order of addresses.
 pub(super) type Node = u64;
 
 /// A block that nothing leads to.
@@ -13,10 +13,10 @@ pub(super) type Node = u64;
 pub(super) struct UnreachableBlock {
     pub(super) address: Address,
     pub(super) bytes: usize,
-    /// Its first two words: of an `Rc` or `Arc`, the counts. A pointer is told as 0: it would come into the report,
-    /// even where that says that there are no counts, and hold what it points to.
+    /// Its first two words: the counts, if it is an `Rc` or `Arc`. A pointer to a live block is stored as 0. Otherwise
+    /// it would get into the report's memory, even where the report has no counts, and hold that block.
     pub(super) words: [u64; 2],
-    /// What the debug mode knows of it.
+    /// The debug layer's facts about it.
     pub(super) facts: Option<BlockFacts>,
 }
 
@@ -29,17 +29,17 @@ pub(super) struct Edge {
     pub(super) is_to_start: bool,
 }
 
-/// What a scan has found.
+/// The sums of a scan.
 #[derive(Clone, Copy, Default)]
 pub(super) struct ScanSums {
     pub(super) live_blocks: u64,
     pub(super) live_bytes: u64,
     pub(super) root_bytes: u64,
-    /// Blocks that count as roots since nobody can say whether they are live.
+    /// Blocks that count as reached, because the scan cannot know whether they are live.
     pub(super) undecided_blocks: u64,
 }
 
-/// What the report says besides the leaked blocks.
+/// The report's facts besides the leaked blocks.
 pub(super) struct SearchFacts {
     pub(super) sums: ScanSums,
     pub(super) is_armed: bool,
@@ -48,7 +48,7 @@ pub(super) struct SearchFacts {
     pub(super) stopped_for: Duration,
 }
 
-/// Where a word lies that is scanned.
+/// The place of a word that is scanned.
 #[derive(Clone, Copy)]
 pub(super) enum ScanPlace {
     /// In the mapping with this number.

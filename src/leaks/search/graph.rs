@@ -1,15 +1,15 @@
 //! The strongly connected parts of a directed graph (R. Tarjan, "Depth-first search and linear graph algorithms",
-//! 1972), without recursion: a list of a million blocks is as deep as it is long.
+//! 1972). They are found without recursion, because a list of a million blocks is as deep as it is long.
 
 /// A graph as rows of targets.
 pub(super) struct Graph {
-    /// Where each node's targets begin; one more than there are nodes.
+    /// Position of each node's first target, followed by the number of all targets.
     starts: Vec<u32>,
     targets: Vec<u32>,
 }
 
 impl Graph {
-    /// From pairs of numbers below `nodes`, in any order.
+    /// Makes a graph from pairs of numbers below `nodes`, in any order.
     pub(super) fn new(nodes: usize, edges: impl Iterator<Item = (u32, u32)> + Clone) -> Self {
         let mut starts = vec![0; nodes + 1];
         edges.clone().for_each(|(from, _)| starts[from as usize + 1] += 1);
@@ -33,7 +33,8 @@ impl Graph {
         self.starts.len() - 1
     }
 
-    /// The number of each node's strongly connected part. A part that another leads to has a lower number.
+    /// Returns the number of each node's strongly connected part, and how many parts there are. If a part leads to
+    /// another one, that one has the lower number.
     pub(super) fn parts(&self) -> (Vec<u32>, usize) {
         const NEW: u32 = u32::MAX;
         let nodes = self.nodes();
@@ -52,7 +53,7 @@ impl Graph {
                     time += 1;
                     open.push(node);
                 } else {
-                    // Back from the target before.
+                    // The walk comes back from the target before `step`.
                     let target = self.targets(at)[step as usize - 1] as usize;
                     low[at] = low[at].min(low[target]);
                 }

@@ -1,4 +1,4 @@
-//! How blocks are leaked: which are in cycles, and which hold each other by their counts.
+//! Judges leaked blocks: which are in cycles, and which cycles hold themselves, by the counts.
 
 use super::found::{Edge, SearchFacts, UnreachableBlock};
 use super::graph::Graph;
@@ -47,7 +47,7 @@ impl LeakReport {
         report
     }
 
-    /// Leaves only these blocks, and those in a cycle with one of them.
+    /// Keeps only the blocks for which `is_kept` is true, and the blocks of each cycle that has one of them.
     pub(super) fn keep(&mut self, is_kept: impl Fn(Address) -> bool) {
         let is_kept: Vec<_> = self.blocks.iter().map(|block| is_kept(block.address)).collect();
         let has_kept = |cycle: &Cycle| cycle.blocks.iter().any(|block| is_kept[*block]);
@@ -91,7 +91,7 @@ impl LeakReport {
     }
 }
 
-/// The cycles, each with whether it is counted: the pointers to its blocks from inside of it are exactly their counts.
+/// Makes the cycles. A cycle is counted if the pointers from inside it are exactly the counts that its blocks have.
 fn judged(cycles: Vec<Vec<usize>>, blocks: &[LeakedBlock], leaked: &[UnreachableBlock], edges: &[Edge]) -> Vec<Cycle> {
     let is_inside = |edge: &&Edge| {
         let (from, to) = (blocks[edge.from as usize].kind, blocks[edge.to as usize].kind);
@@ -107,15 +107,16 @@ fn judged(cycles: Vec<Vec<usize>>, blocks: &[LeakedBlock], leaked: &[Unreachable
     cycles.into_iter().map(|members| Cycle { is_counted: is_counted(&members), blocks: members }).collect()
 }
 
-/// The new number of each that stays.
+/// Returns the new number of each item that stays, and `None` for the others.
 fn renumbered(stays: impl Iterator<Item = bool>) -> Vec<Option<usize>> {
     let mut next = 0..;
     stays.map(|stays| if stays { next.next() } else { None }).collect()
 }
 
-/// The kind of each block, and the members of each cycle.
+/// Returns the kind of each block, and the members of each cycle.
 ///
-/// A block alone is a cycle if `holds_itself` says so: other pointers of a block into itself keep nothing alive.
+/// A block that points to itself is a cycle of its own if `holds_itself` says so. Other pointers of a block into itself
+/// keep nothing alive.
 fn kinds(
     forth: &Graph,
     back: &Graph,
@@ -147,15 +148,15 @@ fn kinds(
     (kinds, cycles)
 }
 
-/// The counts of a block that so many pointers lead to, if they account for each of these.
+/// The counts of a block, if they account for exactly this number of `pointers` to it.
 fn counts(block: &UnreachableBlock, pointers: u64) -> Option<RcCounts> {
     let [strong, weak] = block.words;
     let is_exact = block.bytes >= 16 && strong > 0 && weak > 0 && strong.checked_add(weak - 1) == Some(pointers);
     is_exact.then_some(RcCounts { strong, weak })
 }
 
-/// Whether the first two words could be counts: if they are, and count more than is found, something else holds the
-/// block.
+/// Whether the first two words could be counts. If they are counts, and count more pointers than were found, something
+/// else holds the block.
 fn looks_counted(block: &UnreachableBlock) -> bool {
     /// More pointers than programs have to one thing.
     const MOST: u64 = 1 << 20;
@@ -203,8 +204,8 @@ mod tests {
     #[test]
     fn kinds_follow_from_who_points_to_whom() {
         use LeakKind::{Cycle, Direct, Indirect};
-        // 0 holds 1; 2 and 3 hold each other, and 4; 5 holds itself; 6 holds the cycle of 2 and 3; 7 and 8 point into
-        // themselves, and 0 to 8.
+        // 0 points to 1. 2 and 3 point to each other, 3 also to 4, and 6 to 2. 5 holds itself. 7 and 8 point into
+        // themselves, and 0 points to 8.
         let mut words = [[0, 0]; 9];
         words[5] = [1, 1];
         let edges = [(0, 1), (2, 3), (3, 2), (3, 4), (3, 4), (5, 5), (6, 2), (7, 7), (8, 8), (0, 8)];
@@ -225,7 +226,7 @@ mod tests {
     #[test]
     fn only_what_is_kept_is_left() {
         use LeakKind::{Cycle, Direct, Indirect};
-        // 0 and 1 hold each other; 2 holds 3, as does 4, which holds the cycle of 5 and 6; that holds 7.
+        // 0 and 1 point to each other. 2 and 4 point to 3. 4 also points to 5. 5 and 6 point to each other, and 6 to 7.
         let edges = [(0, 1), (1, 0), (2, 3), (4, 3), (4, 5), (5, 6), (6, 5), (6, 7)];
         let mut found = report(&[[0, 0]; 8], &edges);
         let kept = [2, 3, 6, 7].map(|number: usize| found.blocks[number].address);
@@ -258,10 +259,10 @@ mod tests {
         assert!(is_counted(&[[1, 1], [1, 1]], &[(0, 1), (1, 0)]));
         assert!(is_counted(&[[1, 1], [0, 0]], &[(0, 1), (1, 0)]));
         assert!(!is_counted(&[[3, 1], [0, 0]], &[(0, 1), (1, 0)]));
-        // One is held by what is not found; by a leaked block that is no part of it.
+        // Block 0 counts two pointers. One of them is not found, or comes from a leaked block outside of the cycle.
         assert!(!is_counted(&[[2, 1], [1, 1]], &[(0, 1), (1, 0)]));
         assert!(!is_counted(&[[2, 1], [1, 1], [0, 0]], &[(0, 1), (1, 0), (2, 0)]));
-        // A vector of pointers, or of large numbers, has no counts.
+        // The buffer of a vector of pointers or of large numbers has no counts.
         assert!(is_counted(&[[1, 1], [1 << 40, 7]], &[(0, 1), (1, 0)]));
     }
 

@@ -1,4 +1,4 @@
-//! Which blocks are live.
+//! Finds the live blocks.
 
 use super::found::Node;
 use super::scan::Scan;
@@ -9,7 +9,8 @@ use crate::region::{PoolId, RemoteMap, Slot};
 use crate::sync::Ordering;
 
 impl Scan<'_> {
-    /// Fills the live map. Blocks of heaps in the middle of a change count as live, and as reached.
+    /// Fills the live map and counts the live blocks. Blocks of heaps in the middle of a change count as live and as
+    /// reached.
     pub(super) fn find_live(&mut self) -> Option<()> {
         self.find_out_of_pools()?;
         self.leave_out_cached();
@@ -20,7 +21,8 @@ impl Scan<'_> {
         Some(())
     }
 
-    /// Blocks that are in neither map of their pool.
+    /// Enters the blocks that are in neither map of their pool into the live map. If their heap is in the middle of a
+    /// change, or may have been when the process was forked, they are marked as reached.
     fn find_out_of_pools(&mut self) -> Option<()> {
         let (view, region) = (self.view, self.view.region);
         for pool in (0..(view.carved * POOLS_PER_ARENA) as u32).map(PoolId) {
@@ -40,7 +42,8 @@ impl Scan<'_> {
         Some(())
     }
 
-    /// Blocks in magazines are not live. Where a heap is moving, others may have got what is in them.
+    /// Takes the blocks in magazines out of the live map. Leaves out the heaps in the middle of a change, since another
+    /// thread may already have got one of their magazines.
     fn leave_out_cached(&mut self) {
         let view = self.view;
         let heaps = (0..view.heaps).filter_map(|index| view.heap(index));
@@ -58,7 +61,8 @@ impl Scan<'_> {
         }
     }
 
-    /// Blocks that are under way, or in magazines of heaps that a fork has left, count as reached.
+    /// Marks blocks as reached that are on their way, or that are in magazines of other threads' heaps from before a
+    /// fork.
     fn mark_under_way(&mut self) -> Option<()> {
         let (view, region) = (self.view, self.view.region);
         if view.is_moving() {
@@ -67,7 +71,7 @@ impl Scan<'_> {
             }
         }
         for index in (0..view.heaps).filter(|index| view.is_beyond_us(*index)) {
-            // SAFETY: so many are open, for ever; only atomics are read, and what never changes.
+            // SAFETY: heaps below `view.heaps` stay open for ever. Only atomics are read, and fields that never change.
             let Some(heap) = (unsafe { Heap::in_place(region.heap(index)) }) else { continue };
             for top in SizeClass::all().flat_map(|class| heap.magazines(class)) {
                 if !is_absent(top) && view.is_magazine(top) {
@@ -78,7 +82,7 @@ impl Scan<'_> {
         Some(())
     }
 
-    /// Blocks in the quarantine of the debug mode are not live. Counts the others.
+    /// Takes the blocks in the debug layer's quarantine out of the live map. Counts the others.
     fn leave_out_quarantined(&mut self) {
         for word in 0..self.live.len() {
             let mut bits = self.live[word];
@@ -96,7 +100,7 @@ impl Scan<'_> {
         }
     }
 
-    /// Marks what any slot of a magazine points to, in use or not: blocks under way were in one.
+    /// Marks the blocks in all slots of a magazine, in use or not. A block on its way was in such a slot before.
     fn mark_slots(&mut self, first: *mut Slot) -> Option<()> {
         for block in magazine::held(first, SLOTS) {
             if let Some(node) = self.node_of(block.addr()) {

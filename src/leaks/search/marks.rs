@@ -4,7 +4,8 @@ use super::found::Node;
 use super::scan::{LARGE_NODE, Marks, Scan};
 
 impl Scan<'_> {
-    /// Marks a block, to be looked into. Returns whether it was not marked yet; `None` without memory.
+    /// Marks a block as reached, and queues it to be scanned. Returns whether it was not marked before; `None` if there
+    /// is no memory.
     pub(super) fn mark(&self, node: Node) -> Option<bool> {
         let mut marks = self.marks.borrow_mut();
         let Marks { small, large, work } = &mut *marks;

@@ -1,4 +1,4 @@
-//! Who points to a block, what a block points to, and all live blocks.
+//! The pointers to a block, the pointers from a block, and all live blocks.
 
 use super::finder::look;
 use super::found::{Node, ScanPlace};
@@ -9,7 +9,7 @@ use crate::leaks::error::LeakError;
 use crate::os::world::{MappingName, Refusal, World};
 use crate::os::{MappedSlice, world};
 
-/// The words that point into the block that an address lies in. The caller has cleared the stack.
+/// Returns the words that point into the block that contains the address `of`. The caller has cleared the stack.
 #[inline(never)]
 pub(crate) fn referrers(of: Address) -> Result<Vec<Referrer>, LeakError> {
     #[derive(Clone, Copy)]
@@ -55,7 +55,7 @@ pub(crate) fn referrers(of: Address) -> Result<Vec<Referrer>, LeakError> {
     found.map(|found| *found)
 }
 
-/// The live blocks that the block that an address lies in points to.
+/// Returns the live blocks to which the block that contains the address `of` points.
 pub(crate) fn referents(of: Address) -> Result<Vec<LiveBlock>, LeakError> {
     let found = look(
         |scan, _| {
@@ -74,7 +74,7 @@ pub(crate) fn referents(of: Address) -> Result<Vec<LiveBlock>, LeakError> {
     found.map(|found| *found)
 }
 
-/// All live blocks, by size and then by address.
+/// Returns all live blocks, by size and then by address.
 pub(crate) fn live_blocks() -> Result<Vec<LiveBlock>, LeakError> {
     let found = look(
         |scan, _| {
@@ -97,7 +97,7 @@ fn live_block(scan: &Scan<'_>, node: Node) -> LiveBlock {
     LiveBlock { address: Address::from(start), bytes: bytes as u64, serial }
 }
 
-/// The thread whose stack lies in a mapping.
+/// Number of the thread whose stack lies in a mapping.
 fn thread_in(scan: &Scan<'_>, world: &World, mapping: usize) -> Option<u32> {
     let is_in = |address: usize| scan.mapping_of(address) == Some(mapping);
     let own = is_in(scan.caller_stack).then(world::this_thread);

@@ -1,4 +1,4 @@
-//! What the roots lead to, what is left, and who points to whom.
+//! Follows pointers: marks the blocks that the roots lead to, and finds the leaked blocks and the pointers to a block.
 
 use super::found::{Edge, Node, ScanPlace, UnreachableBlock};
 use super::scan::{Scan, WORD};
@@ -6,7 +6,7 @@ use crate::figures::Address;
 use crate::os::MappedSlice;
 
 impl Scan<'_> {
-    /// Marks all that the roots lead to.
+    /// Marks all blocks that the roots lead to. `None` if there is no memory.
     pub(super) fn mark_from_roots(&mut self) -> Option<()> {
         let mut is_whole = true;
         let mut look = |value: u64| {
@@ -30,7 +30,7 @@ impl Scan<'_> {
         is_whole.then_some(())
     }
 
-    /// The blocks that nothing leads to, and the pointers among them.
+    /// Returns the blocks that nothing leads to, and the pointers among them. `None` if there is no memory.
     pub(super) fn leaked(&self) -> Option<(MappedSlice<UnreachableBlock>, MappedSlice<Edge>)> {
         let (mut nodes, mut leaked, mut edges) = (MappedSlice::<Node>::new(), MappedSlice::new(), MappedSlice::new());
         self.each_live(|node| if self.is_marked(node) { Some(()) } else { nodes.push(node) })?;
@@ -46,7 +46,7 @@ impl Scan<'_> {
                     }
                     return;
                 };
-                // What a leaked block points to is leaked too, or reached from elsewhere.
+                // The target is leaked, too, or something else leads to it.
                 if let Ok(to) = nodes.binary_search(&target) {
                     let is_to_start = value as usize == self.block(target).0;
                     is_whole &= edges.push(Edge { from: from as u32, to: to as u32, is_to_start }).is_some();
@@ -58,7 +58,7 @@ impl Scan<'_> {
         Some((leaked, edges))
     }
 
-    /// Calls `each` with every word that points into a block, and where that lies.
+    /// Calls `each` with the place and the address of every word that points into a block.
     pub(super) fn each_pointer_to(&self, node: Node, mut each: impl FnMut(ScanPlace, usize)) -> Option<()> {
         self.each_root_word(|mapping, address, value| {
             if self.node_of(value as usize) == Some(node) {
@@ -75,7 +75,7 @@ impl Scan<'_> {
         })
     }
 
-    /// Calls `each` with every live block that a block points to, as often as it does.
+    /// Calls `each` with every live block that a block points to, once for each pointer.
     pub(super) fn each_pointer_from(&self, node: Node, mut each: impl FnMut(Node)) {
         self.words(node, |_, value| {
             if let Some(target) = self.node_of(value as usize) {

@@ -1,4 +1,4 @@
-//! Words of memory: of mappings that may have holes, and of live blocks.
+//! Reads words of memory: of mappings that may have holes, and of live blocks.
 
 use super::scan::{READ_AT_ONCE, Scan, WORD};
 use crate::sync::Ordering;
@@ -11,9 +11,10 @@ impl Scan<'_> {
         (address < self.mappings[number].end).then_some(number)
     }
 
-    /// Calls `each` with address and value of the words in a range of a mapping, but for pages that hold nothing.
+    /// Calls `each` with the address and the value of the words in a range of a mapping. Leaves out unused pages of a
+    /// large range.
     pub(super) fn read_used(&self, from: usize, to: usize, mapping: Option<usize>, each: &mut impl FnMut(usize, u64)) {
-        /// Below so many bytes, reading is less work than asking.
+        /// In a range below this size, reading is less work than asking which pages are used.
         const WORTH_ASKING: usize = 16 * 4096;
         if to.saturating_sub(from) < WORTH_ASKING {
             return self.read_words(from, to, each);
@@ -26,10 +27,10 @@ impl Scan<'_> {
         }
     }
 
-    /// Calls `each` with address and value of the words in a range, but for pages that cannot be read.
+    /// Calls `each` with the address and the value of the words in a range. Leaves out pages that cannot be read.
     fn read_words(&self, from: usize, to: usize, each: &mut impl FnMut(usize, u64)) {
-        /// So many at once are enough for most blocks. To clear room for all of the others takes longer than to read
-        /// these.
+        /// Words of a small buffer, which is enough for most blocks. It takes longer to clear a large buffer than to
+        /// read so few words.
         const FEW: usize = 512;
         if to.saturating_sub(from) <= FEW * WORD {
             self.read_words_by(&mut [0; FEW], (from, to), each);
@@ -38,7 +39,7 @@ impl Scan<'_> {
         }
     }
 
-    /// As [`read_words`](Self::read_words), as many at once as there is room for.
+    /// Reads words as [`read_words`](Self::read_words) does, by the given buffer.
     fn read_words_by(&self, words: &mut [u64], (from, to): (usize, usize), each: &mut impl FnMut(usize, u64)) {
         let mut at = from.next_multiple_of(WORD);
         while at + WORD <= to {
@@ -48,7 +49,7 @@ impl Scan<'_> {
                 each(address, *value);
             }
             if count == 0 {
-                // Closed, or beyond the end of a file: the next page may be readable.
+                // The page has no rights, or lies beyond the end of a file. The next page may be readable.
                 at = (at + 1).next_multiple_of(crate::os::page_bytes());
             } else {
                 at += count * WORD;
@@ -60,7 +61,7 @@ impl Scan<'_> {
 /// Reads a word of a live block.
 pub(super) fn read_word(address: usize) -> u64 {
     let word = core::ptr::with_exposed_provenance_mut(address);
-    // An atomic, since a thread that could not be stopped may write there: any value will do.
+    // An atomic, since a thread that could not be stopped may write there. Any value will do.
     // SAFETY: an aligned word inside a live block, which stays readable (Scan invariant 1).
     let word = unsafe { AtomicU64::from_ptr(word) };
     word.load(Ordering::Relaxed)

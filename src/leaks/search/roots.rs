@@ -1,4 +1,4 @@
-//! What is mapped and scanned: the roots, and the holes in them.
+//! The roots: mappings that are scanned, except for the holes in them.
 
 use super::scan::{LARGE_NODE, Scan};
 use crate::large::IndexGuard;
@@ -6,7 +6,7 @@ use crate::os::world;
 use crate::os::world::{Caller, Mapping, Stop, World};
 
 impl Scan<'_> {
-    /// Finds what of the mappings is no root.
+    /// Finds the holes, which are the parts of mappings that are no roots, and notes the stacks in use.
     pub(super) fn find_holes(&mut self, held: &IndexGuard<'_>, world: &World, caller: &Caller) -> Option<()> {
         for hole in
             [self.view.region.reservation(), held.range(), Stop::table_range(), caller.own, self.mappings.range()]
@@ -17,8 +17,8 @@ impl Scan<'_> {
             let large = self.large[number];
             self.holes.push((large.start, large.start + large.bytes))?;
         }
-        // A coroutine's stack, or one for signals, may be a block: what runs there holds it, though no word may lead to
-        // it.
+        // A block may be the stack of a coroutine, or a signal stack. The thread that runs on it holds it, even if no
+        // word leads to it.
         self.stacks.push(caller.stack)?;
         self.stacks.push(caller.signal_stack)?;
         world.threads().filter_map(|thread| thread.stack).try_for_each(|stack| self.stacks.push(stack))?;
@@ -35,17 +35,18 @@ impl Scan<'_> {
         Some(())
     }
 
-    /// Calls `each` with number of mapping, address and value of every word of the roots.
+    /// Calls `each` with every word of the roots: number of the mapping, address, and value.
     pub(super) fn each_root_word(&self, mut each: impl FnMut(usize, usize, u64)) {
         self.each_root_range(|number, from, to| {
             self.read_used(from, to, Some(number), &mut |address, value| each(number, address, value));
         });
     }
 
-    /// Whether a word of the C library's memory is glibc's pointer to what follows a large block, rather than one to
-    /// its last word: a chunk of malloc begins 8 bytes before the one in front of it ends.
+    /// Whether a word in the C library's memory is glibc's own pointer to the chunk behind a large block. Such a
+    /// pointer looks like one to the block's last word: a chunk of malloc begins 8 bytes before the block in front of
+    /// it ends.
     pub(super) fn is_mallocs_own(&self, mapping: usize, address: usize) -> bool {
-        /// Bytes before a block in its chunk.
+        /// Bytes of a chunk in front of its block.
         const HEADER: usize = 16;
         let Some(node) = self.large_of(address) else { return false };
         let large = self.large[(node & !LARGE_NODE) as usize];
@@ -62,7 +63,7 @@ impl Scan<'_> {
         name == b"[heap]" || name.windows(7).any(|part| part == b"libc.so") || (name.is_empty() && has_blocks())
     }
 
-    /// Calls `each` with the parts of the mappings that are roots.
+    /// Calls `each` with each part of a mapping that is a root: number of the mapping, start, and end.
     fn each_root_range(&self, mut each: impl FnMut(usize, usize, usize)) {
         let mut next_hole = 0;
         for (number, mapping) in self.mappings.iter().enumerate().filter(|(_, mapping)| mapping.is_root) {

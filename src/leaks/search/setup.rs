@@ -1,4 +1,4 @@
-//! How a scan begins.
+//! The setup of a scan.
 
 use super::found::ScanSums;
 use super::scan::{Marks, Scan};
@@ -10,14 +10,14 @@ use crate::process::{MODE, View};
 use core::cell::RefCell;
 
 impl<'a> Scan<'a> {
-    /// Notes what is mapped, and finds what is live.
+    /// Makes a scan: reads the mappings, and finds the holes in them and the live blocks.
     pub(super) fn new(
         view: &'a View<'a>,
         held: &IndexGuard<'_>,
         world: &World,
         caller: &Caller,
     ) -> Result<Self, Refusal> {
-        // The mappings first, so that none of what follows is among them.
+        // The mappings are read first, so that the memory that is mapped below is not among them.
         let mappings = read_mappings()?;
         let none = || Refusal::NoMemory;
         let large = held.sorted().ok_or_else(none)?;
@@ -45,15 +45,15 @@ impl<'a> Scan<'a> {
     }
 }
 
-/// The mappings, with none of what is mapped from here on among them.
+/// Returns the mappings. Of the memory that is mapped from here on, only the returned array is among them.
 fn read_mappings() -> Result<MappedSlice<Mapping>, Refusal> {
     let mut count = 0;
     world::each_mapping(|_| {
         count += 1;
         Some(())
     })?;
-    // Room for all at once, and for what this adds: an array that grows would be listed where it was, and what comes to
-    // lie there be taken for a root.
+    // The array has room for all mappings, and for those that it adds itself. If it grew, its old place would be in the
+    // list, and memory that is mapped there later would count as a root.
     let mut mappings = MappedSlice::with_room(count + 8).ok_or(Refusal::NoMemory)?;
     world::each_mapping(|mapping| mappings.push(mapping))?;
     Ok(mappings)

@@ -4,7 +4,7 @@ use super::scan::{READ_AT_ONCE, Scan, WORD};
 use crate::os::world;
 use crate::os::world::World;
 
-/// What the C library has noted of a thread's stack. With its guard, where it has made one.
+/// The C library's note of a thread's stack, with the bytes of the guard that the library made, if it made one.
 struct StackNote {
     start: usize,
     end: usize,
@@ -12,9 +12,9 @@ struct StackNote {
 }
 
 impl Scan<'_> {
-    /// Hides what lies below the stack pointer, down to where the thread's stack ends: as the kernel says of the first
-    /// thread's, and the C library of others. Of stacks that nobody knows all is scanned, and so where a stack for
-    /// signals is in use, which may lie in the middle of another.
+    /// Hides the unused part of a thread's stack: from the stack's start to the stack pointer. The mapping gives the
+    /// start for the first thread, the C library's note for other threads. If neither is known, the whole stack is
+    /// scanned. Callers leave out a thread that uses a signal stack, which may lie in the middle of another stack.
     pub(super) fn hide_unused_stack(&mut self, stack: usize, pointer: usize) -> Option<()> {
         let Some(number) = self.mapping_of(stack) else { return Some(()) };
         let mapping = self.mappings[number];
@@ -29,9 +29,9 @@ impl Scan<'_> {
         }
     }
 
-    /// Hides the stacks of threads that are gone, which the C library keeps for later ones.
+    /// Hides the stacks of ended threads, which the C library keeps for later threads.
     pub(super) fn hide_dead_stacks(&mut self, world: &World) -> Option<()> {
-        /// Words looked at together.
+        /// Number of words that are looked at together.
         const STEP: usize = 8;
         let Some(is_thread_pointer) = world::is_thread_pointer() else { return Some(()) };
         for number in 0..self.mappings.len() {
@@ -59,7 +59,8 @@ impl Scan<'_> {
                     }
                 }
             });
-            // Made by the C library, with its guard: memory that the program has lent it is the program's again.
+            // Only a stack that the C library made, with its guard. A stack in the program's own memory is the
+            // program's again.
             let is_own = |note: &StackNote| note.guard > 0 && note.start.checked_add(note.guard) == Some(mapping.start);
             if let Some(pointer) = pointer.filter(|pointer| self.stack_of(*pointer).is_some_and(|note| is_own(&note))) {
                 self.holes.push((mapping.start, pointer))?;
@@ -68,9 +69,9 @@ impl Scan<'_> {
         Some(())
     }
 
-    /// The stack that the C library notes in a thread's record.
+    /// The stack in the C library's data about a thread.
     fn stack_of(&self, pointer: usize) -> Option<StackNote> {
-        /// More than lies above a thread's record on its stack.
+        /// More bytes than lie above the thread pointer on any stack.
         const ABOVE: usize = 1024 * 1024;
         let (from, to) = world::thread_record(pointer);
         let mut words = [0; 512];
@@ -84,7 +85,7 @@ impl Scan<'_> {
         })
     }
 
-    /// Whether a mapping without rights lies right below.
+    /// Whether a mapping without rights lies right below this one.
     fn has_guard(&self, number: usize) -> bool {
         let below = number.checked_sub(1).map(|below| &self.mappings[below]);
         below.is_some_and(|below| below.is_closed && below.end == self.mappings[number].start)

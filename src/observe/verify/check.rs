@@ -1,13 +1,14 @@
-//! A walk over everything that the allocator knows, which holds each invariant against what is there.
+//! A walk over all pools, heaps and tables of the allocator. It checks each invariant.
 //!
 //! ```text
 //!   shared        the counts, the shared list of arenas, the lists of parked heaps
 //!   arenas        each pool's record, tag and words of the maps; which pools are free
 //!   heaps         front, magazines, partly used pools, arenas, pending list, spare magazines
-//!   sums          what the pools hold against what the heaps have counted
+//!   sums          blocks found in pools against the counts of the heaps
 //! ```
-//! It reads what other threads write only through atomics, follows no index or pointer that it has not looked at, and
-//! no list further than it can be long: while threads run it may be wrong, but not harmful.
+//! Other threads may change the data during the walk. So the walk reads such data only through atomics, checks each
+//! index and pointer before it follows it, and follows each list only as far as the list can be long. While other
+//! threads run, its result may be wrong, but it does no harm.
 
 use super::sums::HeapSums;
 use super::violation::{Violation, ViolationPlace, demand};
@@ -17,22 +18,25 @@ use crate::heap::OwnedHeap;
 use crate::process::{SHARED, SharedState, View, tls};
 use crate::region::{ArenaId, NONE};
 
-/// Checks the whole heap: walks the region, arenas, pools, their records, the magazines and all lists, and holds every
-/// invariant of the allocator, and its counts, against what is there.
+/// Checks the whole heap: walks the region, arenas, pools, their records, the magazines and all lists, and checks every
+/// invariant and every count of the allocator.
 ///
-/// Among what it verifies is the identity of CPython's `sys._debugmallocstats()`: for each class, the blocks found free
-/// in pools, those found in magazines or waiting as remote frees, and the live ones that [`stats()`](crate::stats())
-/// counts fill its pools; pools with a class, those without, and the ends lost to rounding fill the open arenas.
+/// One of its checks is the identity of CPython's `sys._debugmallocstats()`. For each class, three parts fill its
+/// pools: the blocks found free in pools, the blocks found in magazines or waiting as remote frees, and the live blocks
+/// that [`stats()`](crate::stats()) counts. Three parts fill the open arenas: pools with a class, pools without one,
+/// and the ends lost to rounding.
 ///
-/// It is exact while all other threads are quiet: neither allocate nor free, start nor end. While they run it may
-/// report a violation that is none; it does no harm. In the child of a `fork` it looks at the calling thread's heap and
-/// those made since: other threads' heaps may have been in the middle of a change. It never allocates. Its cost is that
-/// of reading the records of all open arenas and of all heaps, under the lock that guards new ones: meant for tests,
-/// for a quiet moment of a server, and for a program that has come to doubt its memory. It needs 40 KiB of stack, in an
-/// unoptimised build 80.
+/// The check is exact while all other threads are quiet: they neither allocate nor free, and none starts or ends. While
+/// other threads run, it may report a violation where there is none, but it does no harm. In the child of a `fork` it
+/// looks only at the calling thread's heap and at heaps made since the fork: other heaps may have been in the middle of
+/// a change.
+///
+/// It never allocates. It reads the records of all open arenas and of all heaps, under the lock that guards new ones.
+/// So it is meant for tests, for a quiet moment of a server, and for a program whose memory may be damaged. It needs 40
+/// KiB of stack, or 80 KiB in an unoptimized build.
 ///
 /// # Errors
-/// The first [`Violation`] found, in words.
+/// The first [`Violation`] found. Its text says what is wrong and where.
 ///
 /// # Examples
 /// ```
@@ -54,7 +58,7 @@ pub(crate) fn check_of(shared: &SharedState, own: Option<OwnedHeap<'_>>) -> Resu
 }
 
 impl View<'_> {
-    /// Walks everything.
+    /// Makes the whole walk.
     pub(crate) fn check(&self) -> Result<(), Violation> {
         self.check_counts()?;
         let mut sums = HeapSums::default();
@@ -83,7 +87,7 @@ impl View<'_> {
         process(self.magazines <= self.region.max_magazines(), "there are more magazines than places for them")
     }
 
-    /// Looks at the shared list of arenas; returns how many there are.
+    /// Checks the shared list of arenas. Returns the number of arenas on it.
     fn check_shared_arenas(&self) -> Result<usize, Violation> {
         let mut next = self.free_arenas;
         for found in 0..=self.free_arena_count {
@@ -108,7 +112,7 @@ impl View<'_> {
         Err(Violation::new("the shared list of arenas is longer than its count", ViolationPlace::Process))
     }
 
-    /// Holds what was found against what was counted.
+    /// Compares the sums of the walk with the counts of the heaps.
     fn check_sums(&self, sums: &HeapSums, shared_arenas: usize) -> Result<(), Violation> {
         let process = |holds, what| demand(holds, what, ViolationPlace::Process);
         let [listed, on_lists] = sums.listed_pools;
@@ -125,7 +129,7 @@ impl View<'_> {
             demand(taken == counted, "live, cached and free blocks do not fill the pools", place)?;
             let [waiting, counted] = sums.waiting;
             demand(waiting == counted, "the count of remote frees is not that of the blocks that wait", place)?;
-            // What is out of the pools and neither in a magazine nor waiting is live.
+            // A block that is out of its pool, in no magazine and not waiting is live.
             demand(sums.cached + waiting <= taken, "more blocks are cached than are out of their pools", place)?;
         }
         Ok(())

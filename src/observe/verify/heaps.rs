@@ -11,17 +11,18 @@ use crate::sync::Ordering;
 /// Most magazines of a class in a heap: the loaded one, the previous one, the foreign one and the depot's.
 const MAGAZINES: usize = 3 + magazine::DEPOT_SLOTS;
 
-/// Numbers of a class's magazines: the loaded one is the first, and those of the depot follow.
+/// Number of the previous magazine among a class's magazines. Number 0 is the loaded one.
 const PREVIOUS: usize = 1;
 
+/// Number of the foreign magazine. The magazines of the depot have the numbers behind it.
 const FOREIGN: usize = 2;
 
 const TWO_THREADS: &str = "two threads have freed a block: freed twice";
 
-/// Room for the blocks of a class's magazines, with some to spare: a power of two.
+/// Room for the blocks of all magazines of a class, and some more: a power of two.
 const ROOM: usize = (MAGAZINES * magazine::SLOTS).next_power_of_two();
 
-/// Blocks that were found in magazines, by their number in the region.
+/// The set of blocks that were found in magazines, by their number in the region.
 struct MagazineBlocks {
     /// Open addressing; 0 is a free place, another value a block's number plus 1.
     numbers: [usize; ROOM],
@@ -33,7 +34,7 @@ impl MagazineBlocks {
         Self { numbers: [0; ROOM], length: 0 }
     }
 
-    /// Where a block is, or would be.
+    /// The place of a block, or the free place where it would come.
     fn place(&self, number: usize) -> usize {
         let mut place = spread(number) % ROOM;
         while self.numbers[place] != 0 && self.numbers[place] != number + 1 {
@@ -46,8 +47,10 @@ impl MagazineBlocks {
         self.numbers[self.place(number)] != 0
     }
 
-    /// False if it is there already. If there is no more room, which only threads that go on can bring about, it is
-    /// left out: a search needs a free place to end at.
+    /// Adds a block. Returns false if it is there already.
+    ///
+    /// Leaves the block out if there is no more room, since a search needs a free place to end at. That can happen only
+    /// while other threads run.
     fn add(&mut self, number: usize) -> bool {
         let place = self.place(number);
         let is_new = self.numbers[place] == 0;
@@ -59,12 +62,13 @@ impl MagazineBlocks {
     }
 }
 
-/// Spreads the numbers of neighbours.
+/// A hash of a block's number, so that neighboring blocks get places far apart.
 fn spread(number: usize) -> usize {
     number.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40
 }
 
 impl View<'_> {
+    /// Checks one heap.
     pub(super) fn check_one_heap(&self, index: usize, heap: &Heap, sums: &mut HeapSums) -> Result<(), Violation> {
         let place = ViolationPlace::Heap { index };
         demand(heap.front.is_of(&self.region, index), "Front invariant 1: the front has changed", place)?;
@@ -81,8 +85,8 @@ impl View<'_> {
         self.check_spare(index, heap, sums)
     }
 
-    /// Magazines of a class: each block in them is there once and nowhere else; those of other heaps are where they may
-    /// be.
+    /// Checks the magazines of a class: each block in them is there once and nowhere else. Blocks of other heaps are
+    /// only in magazines that may hold them.
     fn check_magazines(
         &self,
         index: usize,
@@ -112,7 +116,7 @@ impl View<'_> {
                 "Depot invariant 1: a magazine in a depot is not full",
                 place,
             )?;
-            // SAFETY: a slot of a magazine in use, which are atomics and never unmapped.
+            // SAFETY: it is a slot of a magazine in use. Slots are atomics, and are never unmapped.
             let bottom = unsafe { (*magazine::bottom(top, class)).get() };
             demand(bottom.is_null(), "Magazine invariant 1: the slot at the bottom of a magazine is not null", place)?;
             sums.magazines += 1;
@@ -130,7 +134,8 @@ impl View<'_> {
         Ok(())
     }
 
-    /// A block in a magazine: it is one, and not free in its pool. Returns the index of the heap that owns the pool.
+    /// Checks a pointer in a magazine: it points to a block of this class that is neither free in its pool nor waiting.
+    /// Returns the index of the heap that owns the pool.
     fn check_cached_block(&self, block: *mut u8, class: SizeClass, place: ViolationPlace) -> Result<usize, Violation> {
         let Some(offset) = self.region.offset_of(block.addr()) else {
             return Err(Violation::new("a magazine holds what is no block", place));
@@ -151,7 +156,7 @@ impl View<'_> {
         Ok(owner)
     }
 
-    /// No block is in the magazines of two heaps.
+    /// Checks that no block is in the magazines of two heaps.
     pub(super) fn check_between_heaps(&self, class: SizeClass) -> Result<(), Violation> {
         let heaps = || (0..self.heaps).filter_map(|index| Some((index, self.heap(index)?)));
         let of_others = || {
@@ -163,7 +168,7 @@ impl View<'_> {
             let all = heaps().filter(move |(_, heap)| may_hold(heap));
             all.flat_map(move |(index, heap)| self.cached(heap, class).filter(move |block| is_foreign(index, *block)))
         };
-        // As many at a time as there is room for.
+        // Each round takes as many blocks as the set has room for.
         let parts = of_others().count().div_ceil(ROOM / 2);
         for part in 0..parts {
             let is_in_part = |block: &*mut u8| (spread(self.number(*block)) / ROOM) % parts == part;
@@ -182,8 +187,8 @@ impl View<'_> {
         Ok(())
     }
 
-    /// The blocks in a class's magazines, the foreign one included. What is none is left out: threads that go on may
-    /// have changed what has passed the checks.
+    /// The blocks in a class's magazines, the foreign one included. Pointers that are no blocks are left out: other
+    /// threads may have changed a magazine since it passed the checks.
     fn cached(&self, heap: &Heap, class: SizeClass) -> impl Iterator<Item = *mut u8> {
         let is_one =
             move |top: &*mut Slot| self.is_magazine(*top) && top.addr() <= magazine::bottom(*top, class).addr();
@@ -212,7 +217,7 @@ impl View<'_> {
         (!tag.is_free()).then(|| tag.heap())
     }
 
-    /// The class's list of partly used pools.
+    /// Checks the class's list of pools with free blocks.
     fn check_partial(&self, index: usize, heap: &Heap, class: SizeClass, sums: &mut HeapSums) -> Result<(), Violation> {
         let place = ViolationPlace::Class { heap: index, block_bytes: class.bytes() };
         let list = heap.partial(class);
@@ -238,7 +243,7 @@ impl View<'_> {
         Err(Violation::new("a class's list of pools does not end", place))
     }
 
-    /// The heap's arenas, by how many free pools they have.
+    /// Checks the heap's lists of arenas: one list for each number of free pools.
     fn check_arenas(&self, index: usize, heap: &Heap, sums: &mut HeapSums) -> Result<(), Violation> {
         let place = ViolationPlace::Heap { index };
         let mut arenas = 0;
@@ -269,7 +274,8 @@ impl View<'_> {
         demand(arenas == heap.arenas().count(), "the count of a heap's arenas is not that of its lists", place)
     }
 
-    /// Words with remote frees for the heap.
+    /// Checks the two lists of words with remote frees for the heap: the pending list, and the words already taken off
+    /// it.
     fn check_pending(&self, index: usize, heap: &Heap, sums: &mut HeapSums) -> Result<(), Violation> {
         let place = ViolationPlace::Heap { index };
         let words = self.carved * POOLS_PER_ARENA * WORDS_PER_POOL;
@@ -288,7 +294,7 @@ impl View<'_> {
         Ok(())
     }
 
-    /// Empty magazines, each linked to the next by its slot 0.
+    /// Checks the list of spare magazines. Each is linked to the next by its slot 0.
     fn check_spare(&self, index: usize, heap: &Heap, sums: &mut HeapSums) -> Result<(), Violation> {
         let place = ViolationPlace::Heap { index };
         let (mut next, mut length) = (heap.spare(), 0);
@@ -297,19 +303,20 @@ impl View<'_> {
             demand(length < self.magazines, "the list of spare magazines does not end", place)?;
             sums.magazines += 1;
             length += 1;
-            // SAFETY: a slot of a magazine in use, which are atomics and never unmapped.
+            // SAFETY: it is a slot of a magazine in use. Slots are atomics, and are never unmapped.
             next = unsafe { (*magazine::start(next)).get() }.cast();
         }
         Ok(())
     }
 }
 
-/// Adds what a heap has counted of a class.
+/// Adds the counts that a heap keeps of a class.
 fn count(heap: &Heap, class: SizeClass, sums: &mut HeapSums) {
     let state = heap.class(class);
     let sums = &mut sums.classes[class.index()];
     sums.pools[1] += state.pools.value() as usize;
-    // A sum may go below zero before all heaps are in: a block taken by one owner of a pool comes back to the next.
+    // A sum may be below zero, and wraps, until all heaps are added: one owner of a pool may have taken a block out,
+    // and the next owner got it back.
     let back = state.flushed.value().wrapping_add(state.collected.value());
     sums.taken[1] = sums.taken[1].wrapping_add(state.filled.value()).wrapping_sub(back);
     let gone = state.collected.value().wrapping_add(state.adopted.value());

@@ -1,4 +1,4 @@
-//! The check of the heap: what is there against every invariant and every count.
+//! The check of the heap: compares all of it with every invariant and every count.
 
 pub(crate) mod violation;
 pub(crate) mod sums;

@@ -1,4 +1,4 @@
-//! Arenas, and the pools in them: records, tags, and words of the two maps.
+//! Checks of arenas and the pools in them: records, tags, and words of the two maps.
 
 use super::sums::HeapSums;
 use super::violation::{Violation, ViolationPlace, demand};
@@ -8,7 +8,7 @@ use crate::region::{ArenaId, PoolId, PoolState, RemoteMap, Tag};
 use crate::sync::Ordering;
 
 impl View<'_> {
-    /// Looks at one arena in use.
+    /// Checks one arena in use.
     pub(super) fn check_arena(&self, arena: ArenaId, sums: &mut HeapSums) -> Result<(), Violation> {
         let free_pools = self.region.arena_record(arena).free_pools();
         let tags = || (0..POOLS_PER_ARENA as u32).map(|position| self.tag(arena.pool(position)));
@@ -89,7 +89,7 @@ impl View<'_> {
         ViolationPlace::Pool { address: self.region.block(pool.0 as usize * POOL_BYTES).addr() }
     }
 
-    /// Whether a heap owns a pool in use, as one of a class.
+    /// Whether a pool is in use, has this class, and belongs to this heap.
     pub(super) fn is_pool_of(&self, pool: PoolId, heap: usize, class: SizeClass) -> bool {
         (pool.0 as usize) < self.carved * POOLS_PER_ARENA && self.tag(pool).is_of(heap, class)
     }

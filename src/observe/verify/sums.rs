@@ -1,18 +1,17 @@
-//! What the check has found, and what the heaps have counted.
+//! The sums of the check: numbers found by the walk, and the counts to compare them with.
 
 use super::violation::ViolationPlace;
-use crate::geometry::{ARENA_BYTES, CLASSES, POOL_BYTES, POOLS_PER_ARENA};
+use crate::geometry::{ARENA_BYTES, CLASSES};
 use crate::process::View;
 use crate::region::ArenaId;
-use static_assertions::const_assert_eq;
 
-/// Sums of what has been found, and of what the heaps have counted.
+/// Sums over all heaps. A pair has two sums that must be equal: they come from two places.
 #[derive(Default)]
 pub(super) struct HeapSums {
     pub(super) classes: [ClassSums; CLASSES],
-    /// Pools that are on a class's list, by their state, and as found on the lists.
+    /// Pools with free blocks: by the free map, and by the classes' lists.
     pub(super) listed_pools: [usize; 2],
-    /// Words of the remote map that are not zero, and as found on pending lists.
+    /// Words with remote frees: by the remote map, and by the pending lists.
     pub(super) waiting_words: [usize; 2],
     /// Arenas found on heaps' lists.
     pub(super) listed_arenas: usize,
@@ -20,20 +19,18 @@ pub(super) struct HeapSums {
     pub(super) magazines: usize,
 }
 
-/// Sums of one class over all heaps.
+/// Sums of one class over all heaps. A pair has the number found, and the number that the heaps have counted.
 #[derive(Default, Clone, Copy)]
 pub(super) struct ClassSums {
-    /// Pools found, and as counted.
+    /// Pools of the class.
     pub(super) pools: [usize; 2],
-    /// Blocks out of their pools, by the free map, and as counted.
+    /// Blocks out of their pools. The first number comes from the free map.
     pub(super) taken: [u64; 2],
-    /// Blocks that wait as remote frees, by the remote map and the foreign magazines, and as counted.
+    /// Blocks that wait as remote frees. The first number comes from the remote map and the foreign magazines.
     pub(super) waiting: [u64; 2],
     /// Blocks found in magazines, without the foreign ones.
     pub(super) cached: u64,
 }
-
-const_assert_eq!(POOLS_PER_ARENA * POOL_BYTES, ARENA_BYTES);
 
 impl View<'_> {
     /// The place of an arena, for a violation.

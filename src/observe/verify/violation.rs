@@ -1,4 +1,4 @@
-//! What a check of the heap says when something is wrong.
+//! The error of the check of the heap.
 
 use core::error::Error;
 use core::fmt::{self, Display, Formatter};
@@ -18,7 +18,7 @@ pub struct Violation {
 /// Where a violation was seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ViolationPlace {
-    /// What all heaps share.
+    /// The part of the allocator that all heaps share.
     Process,
     /// The heap with this index.
     Heap { index: usize },

@@ -1,24 +1,24 @@
-//! What is mapped, as `/proc/self/maps` tells.
+//! The mappings of the process, as `/proc/self/maps` lists them.
 
 use super::proc_file::ProcFile;
 use super::refusal::Refusal;
 use crate::os::maps_line::MapsLine;
 
-/// One mapping that may hold pointers, or one without rights, which may be the guard of a stack.
+/// A mapping of the process, with the facts that the search for leaks needs.
 #[derive(Clone, Copy)]
 pub(crate) struct Mapping {
     pub(crate) start: usize,
     pub(crate) end: usize,
-    /// Whether it can be read, and is worth it.
+    /// Whether it can be read and may hold pointers.
     pub(crate) is_root: bool,
-    /// Whether it has no rights.
+    /// Whether it has no rights. It may be the guard of a stack then.
     pub(crate) is_closed: bool,
-    /// Whether pages without an entry in the page table hold nothing.
+    /// Whether it is private to the process. Its pages without an entry in the page table then hold nothing.
     pub(crate) is_private: bool,
     pub(crate) name: MappingName,
 }
 
-/// The end of a mapping's name: a path, or what the kernel says in brackets; empty for anonymous memory.
+/// The end of a mapping's name, at most 48 bytes: a path, or what the kernel says in brackets. Empty without a name.
 #[derive(Clone, Copy)]
 pub(crate) struct MappingName {
     bytes: [u8; 48],
@@ -38,17 +38,18 @@ impl MappingName {
     }
 }
 
-/// Calls `each` with each mapping, in the order of their addresses, until it returns `None`.
+/// Calls `each` with each mapping, in the order of their addresses. Ends with [`Refusal::NoMemory`] if `each` returns
+/// `None`.
 pub(crate) fn each_mapping(mut each: impl FnMut(Mapping) -> Option<()>) -> Result<(), Refusal> {
-    // When the first thread has ended, the process's own list is empty.
+    // When the first thread of the process has ended, `/proc/self/maps` is empty.
     if each_mapping_in(b"/proc/self/maps\0", &mut each)? || each_mapping_in(b"/proc/thread-self/maps\0", &mut each)? {
         return Ok(());
     }
     Err(Refusal::NoProc)
 }
 
-/// As [`each_mapping`], of this list. Returns whether there was one: some kernels refuse to open one that would be
-/// empty.
+/// Calls `each` with each mapping of the list at `path`. Returns whether there was a mapping: some kernels refuse to
+/// open a list that would be empty.
 fn each_mapping_in(path: &[u8], each: &mut impl FnMut(Mapping) -> Option<()>) -> Result<bool, Refusal> {
     let Some(file) = ProcFile::open(path) else { return Ok(false) };
     let mut text = [0_u8; 16 * 1024];
@@ -68,7 +69,8 @@ fn each_mapping_in(path: &[u8], each: &mut impl FnMut(Mapping) -> Option<()>) ->
         if length < text.len() {
             return Ok(found);
         }
-        // A line is no longer than the longest path and some numbers.
+        // A line takes the longest path and some numbers at most, so a full buffer without a line's end is no such
+        // list.
         if kept == length {
             return Err(Refusal::NoProc);
         }
@@ -77,14 +79,15 @@ fn each_mapping_in(path: &[u8], each: &mut impl FnMut(Mapping) -> Option<()>) ->
     }
 }
 
-/// The mapping of a line, and what of it may hold pointers.
+/// Parses a line, and decides whether the mapping may hold pointers. `None` if the line has another form.
 fn parsed(line: &[u8]) -> Option<Mapping> {
     let line = MapsLine::parse(line)?;
     let name = line.name;
     let is_private = line.has(3, b'p');
     let is_anonymous = line.inode == b"0";
     let is_kernels = name.starts_with(b"[v");
-    // Devices may not like to be read; a file that is mapped as it is holds no pointers, unless it is one in memory.
+    // A private mapping of a file is taken to hold pointers only if it is writable, a shared mapping only if its file
+    // is in memory. Another shared mapping may be a device, which may not tolerate being read.
     let in_memory = [&b"/dev/zero"[..], b"/dev/shm/", b"/memfd:", b"/SYSV", b"/anon_hugepage", b"[anon_shmem"];
     let is_in_memory = in_memory.iter().any(|prefix| name.starts_with(prefix));
     let is_worth_it = if is_private { is_anonymous || line.has(1, b'w') } else { is_in_memory };

@@ -1,21 +1,22 @@
-//! The memory of the process, read through `/proc/self/mem`: an address that is gone does not fault.
+//! The memory of the process, read through `/proc/self/mem`: a read of an address that is no longer mapped does not
+//! fault.
 
 use super::proc_file::ProcFile;
 use super::refusal::Refusal;
 use crate::os::memory::{KeepErrno, page_bytes};
-use static_assertions::const_assert_eq;
+use static_assertions::assert_eq_size;
 
-/// The process's own memory, as a file; with what the page tables say, where the kernel tells.
+/// The process's own memory as a file, and the page tables, where the kernel shows them.
 pub(crate) struct Memory {
     memory: ProcFile,
     pages: Option<ProcFile>,
     page: usize,
 }
 
-/// Page-table entries, or parts of a range, looked at at once.
+/// Most pages that are asked about at once. `PAGEMAP_SCAN` answers with a quarter as many parts at most.
 const PAGES_AT_ONCE: usize = 2048;
 
-/// What `PAGEMAP_SCAN` is asked (`linux/fs.h`, since Linux 6.7).
+/// The argument of `PAGEMAP_SCAN` (`linux/fs.h`, since Linux 6.7).
 #[repr(C)]
 #[derive(Default)]
 struct ScanQuestion {
@@ -23,7 +24,7 @@ struct ScanQuestion {
     flags: u64,
     start: u64,
     end: u64,
-    /// Where the kernel has stopped.
+    /// Address at which the kernel has stopped.
     walk_end: u64,
     parts: u64,
     parts_length: u64,
@@ -34,7 +35,7 @@ struct ScanQuestion {
     return_mask: u64,
 }
 
-/// What it answers: a part of the range, and what that is.
+/// A part of the answer to `PAGEMAP_SCAN`: a range, and its categories.
 #[repr(C)]
 #[derive(Clone, Copy, Default)]
 struct ScanPart {
@@ -43,10 +44,12 @@ struct ScanPart {
     categories: u64,
 }
 
-const_assert_eq!(size_of::<ScanQuestion>(), 96);
+// The kernel checks the size that the question states: 12 words of 8 bytes.
+assert_eq_size!(ScanQuestion, [u64; 12]);
 
 impl Memory {
-    /// Opens the files, and sees to it that memory can be read: where that is refused, no pointer would be found.
+    /// Opens the files, and tests that memory can be read: where the kernel refuses that, a search would find no
+    /// pointer.
     pub(crate) fn open() -> Result<Self, Refusal> {
         let known = core::hint::black_box(&0x706F_6F6C_6D61_6C6C_u64);
         let can_read = |memory: &ProcFile| {
@@ -58,17 +61,18 @@ impl Memory {
             Some(Self { memory, pages: ProcFile::open(pages), page: page_bytes() })
         };
         of([b"/proc/self/mem\0", b"/proc/self/pagemap\0"])
-            // When the first thread has ended, the process has no memory of its own there any more.
+            // When the first thread has ended, `/proc/self/mem` shows no memory any more.
             .or_else(|| of([b"/proc/thread-self/mem\0", b"/proc/thread-self/pagemap\0"]))
             .ok_or(Refusal::NoProc)
     }
 
-    /// Reads words from an address, a multiple of 8. Returns how many could be read.
+    /// Reads words from an address, a multiple of 8. Returns the number of words that could be read.
     pub(crate) fn read(&self, address: usize, to: &mut [u64]) -> usize {
         self.memory.words_at(address, to)
     }
 
-    /// Calls `each` with the parts of a range of private memory that hold something.
+    /// Calls `each` with the used parts of a range of private memory: pages that are in memory or in the swap, and
+    /// pages about which the kernel says nothing.
     pub(crate) fn each_used(&self, (mut at, end): (usize, usize), mut each: impl FnMut(usize, usize)) {
         while at < end {
             at = match self.scan((at, end), &mut each) {
@@ -78,7 +82,8 @@ impl Memory {
         }
     }
 
-    /// Asks the kernel for parts of a range. Returns up to where it told; `None` if it does not know the question.
+    /// Asks the kernel for the used parts of a range. Returns the address up to which it answered; `None` if it cannot
+    /// answer.
     fn scan(&self, (at, end): (usize, usize), each: &mut impl FnMut(usize, usize)) -> Option<usize> {
         /// `PAGE_IS_PRESENT` and `PAGE_IS_SWAPPED`.
         const USED: u64 = 1 << 3 | 1 << 4;
@@ -97,7 +102,7 @@ impl Memory {
             ..ScanQuestion::default()
         };
         let file = self.pages.as_ref()?.0;
-        // SAFETY: the question is one of this kind, and has room for as many parts as it says.
+        // SAFETY: the question has the form that the kernel expects, and room for the number of parts that it names.
         let count = unsafe { libc::syscall(libc::SYS_ioctl, file, PAGEMAP_SCAN, &raw mut question) };
         let parts = parts.get(..usize::try_from(count).ok()?)?;
         for part in parts {
@@ -109,7 +114,8 @@ impl Memory {
         Some(question.walk_end as usize).filter(|stop| *stop > at)
     }
 
-    /// Looks at some pages of a range, one by one; without the page tables all are in use. Returns up to where.
+    /// Calls `each` with the used parts of a range, by the page table, for [`PAGES_AT_ONCE`] pages at most. A page
+    /// without a readable entry counts as used. Returns the address up to which it looked.
     fn each_used_by_page(&self, (at, end): (usize, usize), each: &mut impl FnMut(usize, usize)) -> usize {
         /// Present in memory, or in the swap.
         const USED: u64 = 1 << 63 | 1 << 62;
@@ -121,10 +127,11 @@ impl Memory {
         self.each_run((at, end), wanted, of, each)
     }
 
-    /// As [`each_used`](Self::each_used), of memory that is shared: reading a page of it that nobody has touched would
-    /// make one. What this process has not mapped in yet may hold something too.
+    /// Calls `each` with the used parts of a range of shared memory: pages that are in memory, even if this process has
+    /// not mapped them yet, pages that its page table has in the swap, and pages about which the kernel says nothing.
+    /// Reading any other page would create it.
     pub(crate) fn each_used_shared(&self, (mut at, end): (usize, usize), mut each: impl FnMut(usize, usize)) {
-        /// In the first bit: whether the page is in memory.
+        /// The bit that says that the page is in memory.
         const RESIDENT: u8 = 1;
         while at < end {
             let first = at & !(self.page - 1);
@@ -132,9 +139,9 @@ impl Memory {
             let mut resident = [0_u8; PAGES_AT_ONCE];
             let start = core::ptr::without_provenance_mut(first);
             let _errno = KeepErrno::new();
-            // SAFETY: there is room for a byte for each page; nothing is written at the address.
+            // SAFETY: the answer has room for a byte for each page; the call writes nothing at the address.
             if unsafe { libc::mincore(start, wanted * self.page, resident.as_mut_ptr()) } == 0 {
-                // Those in the swap only the page table knows.
+                // `mincore` does not know pages in the swap; the page table does.
                 let stop = (first + wanted * self.page).min(end);
                 self.each_used((at, stop), |from, to| {
                     let pages = (from - first) / self.page..(to - first).div_ceil(self.page);
@@ -147,8 +154,8 @@ impl Memory {
         }
     }
 
-    /// Calls `each` with the runs of pages that are used, of so many from the first of a range on. Returns where they
-    /// end.
+    /// Calls `each` with the runs of used pages among the first `pages` pages of a range. Returns the end of these
+    /// pages.
     fn each_run(
         &self,
         (at, end): (usize, usize),
@@ -191,7 +198,7 @@ mod tests {
         assert_eq!(used, [(base + 2 * page, base + 3 * page)]);
         // SAFETY: ours, and unused from here on.
         unsafe { libc::munmap(start, 4096 * page) };
-        // Gone: what cannot be told is read, and then cannot.
+        // The mapping is gone. The kernel says nothing about its page, so the page counts as used.
         let mut used = Vec::new();
         memory.each_used_shared((base, base + page), |from, to| used.push((from, to)));
         assert_eq!(used, [(base, base + page)]);
@@ -214,7 +221,7 @@ mod tests {
         if memory.pages.is_some() {
             assert_eq!(used, third);
         }
-        // As on a kernel that cannot be asked for a range.
+        // As on a kernel without `PAGEMAP_SCAN`.
         let mut used = Vec::new();
         let mut at = base + 8;
         while at < base + 8 * page {

@@ -1,5 +1,5 @@
-//! The other threads of the process, stopped, and the memory of the process, read: for the search for leaks. On Linux
-//! on x86-64 and aarch64; other systems have none of it.
+//! Stops the other threads of the process and reads its memory, for the search for leaks. It exists on Linux on x86-64
+//! and aarch64 only.
 
 pub(crate) mod refusal;
 pub(crate) mod proc_file;

@@ -1,4 +1,4 @@
-//! Files of `/proc`, read by bare system calls: the C library's functions are places where a cancelled thread ends.
+//! Files of `/proc`, read by bare system calls, because the C library's functions are cancellation points.
 
 use crate::os::memory::{KeepErrno, last_error};
 use core::ffi::CStr;
@@ -12,13 +12,13 @@ impl ProcFile {
         let _errno = KeepErrno::new();
         let path = CStr::from_bytes_until_nul(path).ok()?;
         let flags = libc::O_RDONLY | libc::O_CLOEXEC;
-        // The C library's functions are places where a cancelled thread ends: here others would stay stopped.
+        // The C library's function is a cancellation point: a thread that ended here would leave the others stopped.
         // SAFETY: the path ends in a zero byte.
         let descriptor = unsafe { libc::syscall(libc::SYS_openat, libc::AT_FDCWD, path.as_ptr(), flags) };
         libc::c_int::try_from(descriptor).ok().filter(|descriptor| *descriptor >= 0).map(Self)
     }
 
-    /// Reads what comes next, as much as there is room for. Returns the bytes read.
+    /// Reads on in the file until `to` is full, the file ends or a read fails. Returns the bytes read.
     pub(super) fn read(&self, to: &mut [u8]) -> usize {
         let _errno = KeepErrno::new();
         let mut length = 0;
@@ -36,7 +36,7 @@ impl ProcFile {
         length
     }
 
-    /// Reads the directory's next entries. Returns the bytes read, 0 at its end.
+    /// Reads the next entries of the directory. Returns the bytes read; 0 at its end, or if that fails.
     pub(super) fn entries(&self, to: &mut [u64]) -> usize {
         let _errno = KeepErrno::new();
         // SAFETY: the buffer is valid for its length.
@@ -44,10 +44,10 @@ impl ProcFile {
         usize::try_from(count).unwrap_or(0)
     }
 
-    /// Reads words from an offset of the file, a multiple of 8. Returns how many.
+    /// Reads words from an offset of the file, a multiple of 8. Returns the number of words read.
     pub(super) fn words_at(&self, offset: usize, to: &mut [u64]) -> usize {
         let _errno = KeepErrno::new();
-        // SAFETY: the buffer is valid for its length, and any bytes are words.
+        // SAFETY: the buffer is valid for its length, and any bytes are valid words.
         let count = unsafe { libc::syscall(libc::SYS_pread64, self.0, to.as_mut_ptr(), size_of_val(to), offset) };
         usize::try_from(count).unwrap_or(0) / size_of::<u64>()
     }
@@ -61,7 +61,7 @@ impl Drop for ProcFile {
     }
 }
 
-/// A file of a thread, by the end of its path with a zero byte.
+/// Opens a file of a thread. `name` is the end of the file's path: a slash, the name, and a zero byte.
 pub(super) fn file_of(thread: u32, name: &[u8]) -> Option<ProcFile> {
     let mut path = [0; 40];
     let before = b"/proc/self/task/";

@@ -6,30 +6,31 @@ use core::ffi::c_void;
 use core::mem::MaybeUninit;
 use core::ptr;
 
-/// Bytes of the finder's own stack.
+/// Bytes of the leak finder's own stack.
 const STACK_BYTES: usize = 512 * 1024;
 
-/// Bytes above its first frame, which stay zero. Whoever takes a backtrace there looks for the caller's caller above
-/// that frame: a return address of 0 is where it ends, and what lies beyond the stack is not read.
+/// Bytes above the first frame, which stay zero. A backtrace that is taken on this stack looks there for the return
+/// address of the first frame's caller. It finds 0 and ends, so it does not read beyond the stack.
 const ABOVE_FIRST_FRAME: usize = 512;
 
-/// The calling thread's stack for signals.
+/// Returns the calling thread's signal stack, as the kernel describes it.
 fn signal_stack() -> libc::stack_t {
     let mut stack = MaybeUninit::<libc::stack_t>::zeroed();
-    // SAFETY: a question with room for the answer.
+    // SAFETY: the call only asks, and `stack` has room for the answer.
     unsafe { libc::sigaltstack(ptr::null(), stack.as_mut_ptr()) };
     // SAFETY: all zero is a legal value too.
     unsafe { stack.assume_init() }
 }
 
-/// Whether the calling thread runs on a stack for signals. In a frame of its own: what lies there is not scanned.
+/// Whether the calling thread runs on its signal stack. Never inlined, so that the answer lies in a frame that is not
+/// scanned.
 #[inline(never)]
 fn on_signal_stack() -> bool {
     signal_stack().ss_flags & libc::SS_ONSTACK != 0
 }
 
-/// Signals that are blocked for the calling thread until this is dropped: all, by the kernel's own call. The C
-/// library's leaves those open by which it ends a cancelled thread, and others would stay stopped.
+/// Blocks all signals for the calling thread until it is dropped, by the kernel's own call. The C library's function
+/// leaves open the signals by which it ends a canceled thread. A thread that ended here would leave the others stopped.
 struct SignalMask(u64);
 
 impl SignalMask {
@@ -37,11 +38,11 @@ impl SignalMask {
         Self(Self::set(u64::MAX))
     }
 
-    /// Returns what was blocked before.
+    /// Sets which signals are blocked. Returns those that were blocked before.
     fn set(signals: u64) -> u64 {
         let _errno = KeepErrno::new();
         let (how, mut before) = (libc::SIG_SETMASK, 0_u64);
-        // SAFETY: a set of the kernel's, of so many bytes, and room for another.
+        // SAFETY: the kernel reads one set of signals and writes another one, each of the size that is passed.
         unsafe { libc::syscall(libc::SYS_rt_sigprocmask, how, &raw const signals, &raw mut before, size_of::<u64>()) };
         before
     }
@@ -53,21 +54,21 @@ impl Drop for SignalMask {
     }
 }
 
-/// What the body of [`on_own_stack`] gets.
+/// Facts about the caller, for the body of [`on_own_stack`].
 pub(crate) struct Caller {
-    /// Where the caller's registers lie, and above them its stack.
+    /// Address of the caller's saved registers. The caller's stack goes on above them.
     pub(crate) stack: usize,
-    /// The stack that the body runs on.
+    /// Start and end of the stack that the body runs on.
     pub(crate) own: (usize, usize),
-    /// Where the caller's stack for signals begins, which only the kernel may know.
+    /// Start of the caller's signal stack. Perhaps only the kernel has a pointer to it.
     pub(crate) signal_stack: usize,
-    /// Whether the caller's is a stack for signals.
+    /// Whether the caller runs on its signal stack.
     pub(crate) on_signal_stack: bool,
 }
 
-/// Runs `body` on a stack of its own, with all signals blocked, and the caller's registers saved on the caller's stack:
-/// so nothing of what `body` does is left on that stack, and what it scans of it ends above its own frames. `None`
-/// without memory for the stack. `body` must not unwind.
+/// Runs `body` on a stack of its own, with all signals blocked and with the caller's registers saved on the caller's
+/// stack. So `body` leaves nothing on the caller's stack, and the part of that stack that it scans has none of its own
+/// frames. `None` if there is no memory for the stack. `body` must not unwind.
 #[inline(never)]
 pub(crate) fn on_own_stack<R>(body: impl FnOnce(&Caller) -> R) -> Option<R> {
     struct Call<F, R> {
@@ -81,7 +82,7 @@ pub(crate) fn on_own_stack<R>(body: impl FnOnce(&Caller) -> R) -> Option<R> {
         let call = unsafe { &mut *call.cast::<Call<F, R>>() };
         if let Some(body) = call.body.take() {
             let Call { own, on_signal_stack, .. } = *call;
-            // Asked here, so that no word of the caller's stack holds it.
+            // The kernel is asked here, so that no word of the caller's stack holds the answer.
             let signal_stack = signal_stack().ss_sp.addr();
             call.result = Some(body(&Caller { stack, own, signal_stack, on_signal_stack }));
         }
@@ -102,7 +103,8 @@ pub(crate) fn on_own_stack<R>(body: impl FnOnce(&Caller) -> R) -> Option<R> {
         let _blocked = SignalMask::new();
         let call = Call { body: Some(body), own, on_signal_stack: on_signal_stack(), result: None };
         let begin = begin_of(&call);
-        // At the low end of the new stack: room for an answer on the caller's would show what was there before.
+        // The call lies at the low end of the new stack. On the caller's stack, the room for its result would keep old
+        // content, which would be scanned.
         let place = bottom.cast();
         // SAFETY: fresh memory, aligned to a page, and larger than any call.
         unsafe { place.write(call) };
@@ -113,21 +115,21 @@ pub(crate) fn on_own_stack<R>(body: impl FnOnce(&Caller) -> R) -> Option<R> {
         // SAFETY: written above, and read once.
         result = unsafe { place.read() }.result;
     }
-    // SAFETY: nobody runs on it any more.
+    // SAFETY: no code runs on it any more.
     unsafe { unreserve(start, STACK_BYTES) };
     result
 }
 
-/// Clears the part of the stack where the frames of the next calls will lie. They are scanned down to where the finder
-/// changes to a stack of its own, since they keep registers of the caller's; what earlier calls left there would look
-/// held.
+/// Clears the part of the stack where the frames of the next calls will lie. The search scans these frames, because
+/// they keep registers of the caller, down to the point where it changes to a stack of its own. What earlier calls left
+/// there would make blocks look held.
 #[inline(always)]
 pub(crate) fn clear_stack() {
-    /// More than those frames take in a build without optimisation.
+    /// More than those frames take in a build without optimization.
     const WORDS: usize = 512;
-    // Downwards, so that a stack that is too small ends at its guard.
+    // The words are cleared downwards, so that the write hits the guard first if the stack is too small.
     #[cfg(target_arch = "x86_64")]
-    // SAFETY: nothing of this thread lies below its stack pointer, as the compiler sees to where a block may push.
+    // SAFETY: an `asm` block without `nostack` may push, so the compiler keeps nothing below the stack pointer.
     unsafe {
         asm!("2:", "mov qword ptr [rsp + 8*{0}], 0", "dec {0}", "cmp {0}, {1}", "jne 2b",
             inout(reg) -1_isize => _, in(reg) -(WORDS as isize));
@@ -140,11 +142,11 @@ pub(crate) fn clear_stack() {
     }
 }
 
-/// Saves the registers that a call keeps, and calls `begin(call, stack pointer)` on another stack.
+/// Saves the registers that a callee must preserve, and calls `begin(call, stack pointer)` on another stack.
 ///
 /// # Safety
-/// * `top` is the end of a stack that nobody uses, aligned to 16 bytes, with zeros above it; `begin` may be called with
-///   `call`, and does not unwind.
+/// * `top` is the end of a stack that is not in use. It is aligned to 16 bytes, and has zeros above it.
+/// * `begin` may be called with `call`, and does not unwind.
 #[inline(never)]
 unsafe fn switch(call: *mut c_void, top: *mut u8, begin: unsafe extern "C" fn(*mut c_void, usize)) {
     #[cfg(target_arch = "x86_64")]

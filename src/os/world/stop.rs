@@ -1,4 +1,4 @@
-//! A signal whose handler parks its thread until the round is over.
+//! Stops the other threads by a signal, whose handler waits until the round is over.
 //!
 //! ```text
 //!   finder                                     a thread
@@ -9,11 +9,11 @@
 //!      ... reads ...
 //!   E  round := even, futex wake           ──► handler returns
 //! ```
-//! A place that does not answer becomes `GIVEN_UP`; the handler that comes late then finds no question, and returns.
+//! The place of a thread that does not answer becomes `GIVEN_UP`. If its handler runs later, it finds no question and
+//! returns.
 //!
 //! # Ordering
-//! * **S** (stopped): the compare-exchange is `Release`: all that the thread did before is seen by whoever sees it
-//!   stopped.
+//! * **S** (stopped): the compare-exchange is `Release`. It publishes all that the thread did before it stopped.
 //! * **W** (wait): the load is `Acquire` and pairs with S.
 //! * **E** (end): the store is `Release` and pairs with the handler's `Acquire` load of the round.
 
@@ -30,41 +30,42 @@ use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicI32, AtomicPtr, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-/// What has become of a thread in a round: the two low bits of a place's state.
+/// States of a thread in a round, in the two low bits of its place's state: asked to stop, stopped, given up.
 const ASKED: u32 = 1;
 
 const STOPPED: u32 = 2;
 
 const GIVEN_UP: u32 = 3;
 
-/// How long a thread is waited for that has no processor, or that the kernel holds up in the middle of a system call.
+/// Longest wait for a thread that has no processor, or that the kernel holds up in the middle of a system call.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How long one is that sleeps in the kernel and takes no signal there: in `vfork`, as long as the child runs.
+/// Longest wait for a thread that sleeps in the kernel and takes no signal there. A thread in `vfork` sleeps like this
+/// as long as the child runs.
 const PATIENCE_IN_KERNEL: Duration = Duration::from_secs(2);
 
-/// Looks at threads that are all asleep and block the signal, after which it is not waited for them any more. The C
-/// library blocks signals for moments, when a thread begins or ends; such a thread may wait for one that has been
-/// stopped.
+/// Number of looks in a row that must find all remaining threads asleep with the signal blocked, before these threads
+/// are given up. The C library blocks signals for a moment when a thread begins or ends. Such a thread may be waiting
+/// for one that has stopped.
 const LOOKS_AT_SLEEPERS: u32 = 64;
 
-/// Times that the signal is sent once more to a thread that seems to have got none.
+/// Limit of the times that the signal is sent again to a thread. Beyond it the thread is given up.
 const TIMES_SENT_AGAIN: u32 = 8;
 
 /// Nanoseconds that a thread which blocks the signal may run before it is given up.
 const RUN_WITH_BLOCKED: u64 = 20_000_000;
 
-/// What stopped threads and the one that stops them share.
+/// The data that stopped threads share with the thread that stops them.
 ///
 /// Stop invariant 1: `round` is odd while threads are stopped; it only grows.
 /// Stop invariant 2: a table that `places` ever pointed to stays mapped, since a handler may still look at it.
-/// Stop invariant 3: only the holder of the finder's lock writes here, but for the states of places, of which a
-/// thread's handler writes its own.
+/// Stop invariant 3: only the holder of the finder's lock writes here, with two exceptions. Any thread may choose
+/// `signal`, and a thread's handler writes to the thread's own place.
 pub(crate) struct Stop {
     round: AtomicU32,
-    /// The first of the places; before them, in their memory, how many there are.
+    /// The first place of the table in use. The table's header in front of it holds the number of places.
     places: AtomicPtr<ThreadPlace>,
-    /// The signal; 0 for the usual one.
+    /// The chosen signal; 0 for the default.
     signal: AtomicI32,
     /// The signal for which the handler is installed; 0 for none.
     installed: AtomicI32,
@@ -81,30 +82,30 @@ impl Stop {
     }
 }
 
-/// What the threads that are stopped for it share with it.
+/// The one [`Stop`] of the process.
 pub(crate) static STOP: Stop = Stop::new();
 
-/// A thread that is stopped, or could not be.
+/// A thread that has stopped, or that could not be stopped.
 #[derive(Clone, Copy)]
 pub(crate) struct StoppedThread {
     pub(crate) thread: u32,
-    /// From where on its stack is in use; `None` if it could not be stopped.
+    /// Start of the used part of its stack; `None` if the thread could not be stopped.
     pub(crate) stack: Option<usize>,
     /// Its thread pointer, if it is stopped.
     pub(crate) pointer: usize,
-    /// Whether it was stopped on a stack for signals.
+    /// Whether it was on its signal stack when it was stopped.
     pub(crate) on_signal_stack: bool,
 }
 
-/// Proof that the other threads are stopped; they run on when it is dropped.
+/// Proof that the other threads are stopped, except those that were given up. The threads run on when it is dropped.
 pub(crate) struct World {
     table: ThreadPlaces,
-    /// When the first was asked.
+    /// When the first thread was asked to stop.
     since: Instant,
 }
 
 impl Stop {
-    /// The table that is in use now.
+    /// The table in use; `None` if there was no search yet.
     fn table(&self) -> Option<ThreadPlaces> {
         let places = NonNull::new(self.places.load(Ordering::Acquire))?;
         // SAFETY: `new_table` made it, and it stays mapped (Stop invariant 2).
@@ -119,35 +120,38 @@ impl Stop {
         }
     }
 
-    /// Chooses the signal.
+    /// Chooses the signal by which threads are stopped from now on.
     pub(crate) fn choose_signal(&self, signal: c_int) {
         self.signal.store(signal, Ordering::Relaxed);
     }
 
-    /// Has the handler called at the signal, from now on: it stays, since a thread may take a signal late.
+    /// Installs the handler for the signal, and returns the signal. The handler stays installed, since a thread may
+    /// take a signal late.
     fn install(&self) -> Result<c_int, Refusal> {
         let signal = self.signal();
         if self.installed.load(Ordering::Relaxed) == signal {
             return Ok(signal);
         }
         let mut before = MaybeUninit::<libc::sigaction>::zeroed();
-        // SAFETY: a question with room for the answer.
+        // SAFETY: the call only asks, and `before` has room for the answer.
         if unsafe { libc::sigaction(signal, ptr::null(), before.as_mut_ptr()) } != 0 {
             return Err(Refusal::SignalInUse(signal));
         }
         // SAFETY: all zero is a legal action, and the call has filled it in.
         let before = unsafe { before.assume_init() };
         let handler: extern "C" fn(c_int, *mut libc::siginfo_t, *mut c_void) = park;
-        // It is there already if this signal was chosen once before.
+        // The handler is installed already if this signal was chosen before.
         if before.sa_sigaction != libc::SIG_DFL && before.sa_sigaction != handler as usize {
             return Err(Refusal::SignalInUse(signal));
         }
         let mut action = before;
         action.sa_sigaction = handler as usize;
-        // On the thread's own stack: what the kernel saves there is found with it.
+        // Without `SA_ONSTACK` the handler runs on the stack in use. So the registers that the kernel saves there are
+        // found together with that stack.
         action.sa_flags = libc::SA_SIGINFO | libc::SA_RESTART;
-        // All. The C library's way leaves out those by which it cancels a thread, which would end one that is stopped.
-        // SAFETY: the set is the action's own, and each combination of bits is one.
+        // All signals are blocked in the handler. The C library's function would leave out those by which it cancels a
+        // thread, which would end a stopped thread.
+        // SAFETY: the set is the action's own, and each combination of bits is a valid set.
         unsafe { (&raw mut action.sa_mask).write_bytes(0xFF, 1) };
         // SAFETY: the handler has the type that `SA_SIGINFO` asks for, and calls only what a handler may.
         if unsafe { libc::sigaction(signal, &raw const action, ptr::null_mut()) } != 0 {
@@ -157,8 +161,8 @@ impl Stop {
         Ok(signal)
     }
 
-    /// Stops all other threads of the process. The caller holds the finder's lock, and those that stopped threads must
-    /// not hold; until the result is dropped it asks for no memory of malloc, and for no lock.
+    /// Stops all other threads of the process. The caller holds the finder's lock, and all locks that a stopped thread
+    /// must not hold. Until the result is dropped, the caller asks malloc for no memory and takes no lock.
     pub(crate) fn stop(&self) -> Result<World, Refusal> {
         let signal = self.install()?;
         let mut table = match self.table() {
@@ -186,29 +190,30 @@ impl Stop {
         Ok(table)
     }
 
-    /// Where the table of threads lies, which holds pointers to stacks only.
+    /// Start and end of the table of threads. The table holds addresses of stacks and thread pointers, but no pointers
+    /// of the program.
     pub(crate) fn table_range() -> (usize, usize) {
         STOP.table().map_or((0, 0), ThreadPlaces::range)
     }
 }
 
 impl World {
-    /// Asks each thread, waits for all, and looks again, until there is none that is new. A thread that is stopped
-    /// makes no other, so a look that begins when all are stopped and finds no new one has found all.
+    /// Asks each thread to stop, waits for all, and looks again until there is no new thread. A stopped thread starts
+    /// no other one. So a look that begins when all are stopped and finds no new thread has found all.
     ///
-    /// Where `/proc` belongs to another PID namespace the numbers in it are foreign, and no thread would be found by
-    /// them.
+    /// Refuses where `/proc` belongs to another PID namespace: its thread numbers are foreign, and the signal would
+    /// reach no thread by them.
     fn stop_all(&self, round: u32, signal: c_int) -> Result<(), Refusal> {
         let this_thread = this_thread();
         if !are_numbers_ours(this_thread) {
             return Err(Refusal::NoProc);
         }
         loop {
-            // Nothing that is known takes so long.
+            // No known situation takes that long.
             if self.since.elapsed() > 3 * PATIENCE {
                 return Err(Refusal::NoProc);
             }
-            // A thread that cannot be stopped may make new ones for ever.
+            // A thread that cannot be stopped may start new ones for ever. They are given up at once from here on.
             let is_late = self.since.elapsed() > PATIENCE_IN_KERNEL && !self.are_all_stopped();
             let (mut is_new, mut is_full) = (false, false);
             each_thread(|thread| {
@@ -222,7 +227,8 @@ impl World {
                 is_new = true;
                 place.ran.store(0, Ordering::Relaxed);
                 place.sent_again.store(0, Ordering::Relaxed);
-                // State before name, so that a handler which finds its name finds the question.
+                // The state is written before the number, so that a handler which finds its number finds the question,
+                // too.
                 place.state.store(state(round, if is_late { GIVEN_UP } else { ASKED }), Ordering::Relaxed);
                 place.thread.store(thread, Ordering::Release);
                 if !is_late {
@@ -251,7 +257,7 @@ impl World {
             let open = |place: &&ThreadPlace| place.state.load(Ordering::Acquire) == state(round, ASKED);
             for place in self.table.places().iter().filter(open) {
                 is_open = true;
-                // A look at a thread's file costs more than the thread needs to answer.
+                // A look at a thread's file takes more time than the thread needs to answer.
                 if is_look {
                     are_asleep &= self.look(place, round, signal, begin.elapsed(), looks_at_sleepers);
                 }
@@ -267,7 +273,8 @@ impl World {
         }
     }
 
-    /// Looks why a thread does not answer. Returns whether it sleeps, and blocks the signal.
+    /// Finds out why a thread does not answer, and gives it up if waiting is pointless. Returns whether it sleeps and
+    /// blocks the signal.
     fn look(&self, place: &ThreadPlace, round: u32, signal: c_int, waited: Duration, looks_at_sleepers: u32) -> bool {
         let thread = place.thread.load(Ordering::Relaxed);
         let give_up = || {
@@ -277,7 +284,7 @@ impl World {
         match signal_state(thread, signal) {
             SignalState::Ended => {
                 place.state.store(0, Ordering::Relaxed);
-                // The kernel may give its number to a new thread, which is to be asked then.
+                // The kernel may give its number to a new thread, which must be asked then.
                 place.thread.store(NO_THREAD, Ordering::Relaxed);
             }
             SignalState::Gone => place.state.store(0, Ordering::Relaxed),
@@ -302,7 +309,7 @@ impl World {
             }
             SignalState::InKernel if waited > PATIENCE_IN_KERNEL => give_up(),
             SignalState::NotSent => {
-                // Each that was sent is gone, and the handler was not called: the thread takes it by `sigwait`.
+                // A signal that was sent and is gone without a call of the handler was taken by `sigwait`.
                 let times = place.sent_again.load(Ordering::Relaxed) + u32::from(send(thread, signal));
                 place.sent_again.store(times, Ordering::Relaxed);
                 if times > TIMES_SENT_AGAIN {
@@ -317,7 +324,7 @@ impl World {
         false
     }
 
-    /// Each other thread, stopped or not.
+    /// Each other thread, stopped or given up.
     pub(crate) fn threads(&self) -> impl Iterator<Item = StoppedThread> {
         self.table.places().iter().filter_map(|place| {
             let stack = match place.state.load(Ordering::Acquire) & 3 {
@@ -338,12 +345,12 @@ impl World {
         self.threads().all(|thread| thread.stack.is_some())
     }
 
-    /// Whether stopping took long since there is a thread that cannot be stopped: so it would the next time.
+    /// Whether stopping took long because some thread cannot be stopped. The next try would take as long.
     pub(crate) fn is_held_up(&self) -> bool {
         self.since.elapsed() > PATIENCE_IN_KERNEL / 2 && !self.are_all_stopped()
     }
 
-    /// How long the first thread has been stopped.
+    /// Time since the first thread was asked to stop.
     pub(crate) fn stopped_for(&self) -> Duration {
         self.since.elapsed()
     }
@@ -362,10 +369,10 @@ fn state(round: u32, what: u32) -> u32 {
     round << 2 | what
 }
 
-/// The signal's handler: it parks the thread if it was asked to.
+/// The signal's handler. It holds its thread until the round is over, if the thread was asked to stop.
 extern "C" fn park(_: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
     let _errno = KeepErrno::new();
-    // What the kernel has saved lies at and above these, and above that the stack of what was interrupted.
+    // The kernel has saved the thread's state at these addresses and above, and above that lies the interrupted stack.
     let stack = info.addr().min(context.addr());
     let Some(table) = STOP.table() else { return };
     loop {

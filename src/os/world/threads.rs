@@ -1,4 +1,4 @@
-//! The threads of the process: their numbers, what the kernel says of them, and what the C library keeps beside them.
+//! The threads of the process: their numbers, what the kernel says about them, and the C library's data about them.
 
 use super::proc_file::{ProcFile, file_of};
 use super::refusal::Refusal;
@@ -13,11 +13,11 @@ pub(crate) fn this_thread() -> u32 {
     unsafe { libc::syscall(libc::SYS_gettid) as u32 }
 }
 
-/// The register that leads to the calling thread's thread-locals.
+/// Returns the thread pointer: the register by which the calling thread finds its thread-locals.
 pub(crate) fn thread_pointer() -> usize {
     let pointer: usize;
     #[cfg(target_arch = "x86_64")]
-    // SAFETY: the first word there is the address itself, in this system's ABI.
+    // SAFETY: in this system's ABI the first word at `fs` is the thread pointer itself.
     unsafe {
         asm!("mov {}, fs:0", out(reg) pointer, options(nostack, readonly, preserves_flags))
     };
@@ -29,7 +29,7 @@ pub(crate) fn thread_pointer() -> usize {
     pointer
 }
 
-/// Sends the signal to a thread of this process. Returns whether that is done; a failure shows as a thread that does
+/// Sends the signal to a thread of this process. Returns whether that was possible. After a failure, the thread does
 /// not answer.
 pub(super) fn send(thread: u32, signal: c_int) -> bool {
     let _errno = KeepErrno::new();
@@ -38,21 +38,21 @@ pub(super) fn send(thread: u32, signal: c_int) -> bool {
     unsafe { libc::syscall(libc::SYS_tgkill, process, thread, signal) == 0 }
 }
 
-/// How a thread that does not answer stands.
+/// The state of a thread that does not answer.
 pub(super) enum SignalState {
-    /// There is none of this number any more.
+    /// The thread has ended: no thread has this number any more.
     Ended,
-    /// It is about to end, or never runs the program: the kernel has it work for io_uring.
+    /// The thread is about to end, or it is a worker of the kernel for io_uring and never runs the program.
     Gone,
-    /// It blocks the signal, and sleeps.
+    /// The thread blocks the signal, and sleeps.
     Asleep,
-    /// It blocks the signal, and runs or would.
+    /// The thread blocks the signal, and runs or waits for a processor.
     Running,
-    /// It is deep in the kernel, where it takes no signal.
+    /// The thread is deep in the kernel, where it takes no signal.
     InKernel,
-    /// It will take the signal when it runs.
+    /// The thread will take the signal when it runs.
     Pending,
-    /// It has not been sent, since the queue of signals was full; or the thread has taken it otherwise.
+    /// The signal was not sent, since the queue of signals was full; or the thread took it without the handler.
     NotSent,
 }
 
@@ -60,7 +60,7 @@ pub(super) fn signal_state(thread: u32, signal: c_int) -> SignalState {
     if has_ended(thread) {
         return SignalState::Ended;
     }
-    // Without a descriptor for its file nobody can say more.
+    // Without a descriptor for the thread's file, nothing more can be found out.
     let Some(file) = file_of(thread, b"/status\0") else { return SignalState::Pending };
     let Status { state, pending, blocked } = status_in(|to| file.read(to));
     if matches!(state, b'Z' | b'X') {
@@ -77,7 +77,7 @@ pub(super) fn signal_state(thread: u32, signal: c_int) -> SignalState {
     }
 }
 
-/// What is read of a thread's file `status`: a letter, and signals as bits.
+/// The fields that are read of a thread's file `status`: a letter, and signals as bits.
 #[derive(Default, Debug, PartialEq, Eq)]
 struct Status {
     state: u8,
@@ -85,10 +85,11 @@ struct Status {
     blocked: u64,
 }
 
-/// Reads it by `read`, which fills what it is given as long as there is more. Part by part: one line may list some
-/// 65000 groups.
+/// Parses a file `status`. `read` fills its argument as far as there is more text. The text comes in parts, since one
+/// line may list some 65000 groups.
 fn status_in(mut read: impl FnMut(&mut [u8]) -> usize) -> Status {
-    /// More than a name and its value take, so that each is whole in some part.
+    /// Bytes of a part that are kept for the next one: more than a field's name and value take, so that each field is
+    /// whole in some part.
     const KEPT: usize = 64;
     let (mut text, mut kept, mut status) = ([0_u8; 4096], 0, Status::default());
     loop {
@@ -115,25 +116,26 @@ fn status_in(mut read: impl FnMut(&mut [u8]) -> usize) -> Status {
 /// Whether there is no thread of this number in the process any more.
 fn has_ended(thread: u32) -> bool {
     let _errno = KeepErrno::new();
-    // SAFETY: no preconditions; signal 0 is none.
+    // SAFETY: no preconditions; signal 0 sends nothing.
     let sent = unsafe { libc::syscall(libc::SYS_tgkill, process_id(), thread, 0) };
     sent != 0 && last_error() == libc::ESRCH
 }
 
-/// Whether a thread of the process is the kernel's own, and runs nothing of the program.
+/// Whether a thread of the process is a worker of the kernel, which runs no code of the program.
 fn is_of_kernel(thread: u32) -> bool {
-    /// `PF_IO_WORKER` of the kernel's `linux/sched.h`, for threads of io_uring. The flag for those of vhost (0x4000)
-    /// means something else before Linux 6.4: they are given up after some looks.
+    /// `PF_IO_WORKER` of the kernel's `linux/sched.h`, for threads of io_uring. Threads of vhost have the flag 0x4000,
+    /// which is not tested, since it means something else before Linux 6.4. They are given up after some looks.
     const IO_WORKER: u64 = 0x10;
     number_in(thread, b"/stat\0", 6).is_some_and(|flags| flags & IO_WORKER != 0)
 }
 
-/// Nanoseconds that a thread has had a processor, if the kernel tells.
+/// Nanoseconds that a thread has run on a processor; `None` if the kernel does not say.
 pub(super) fn nanoseconds_run(thread: u32) -> Option<u64> {
     number_in(thread, b"/schedstat\0", 0)
 }
 
-/// A number of a thread's file, behind so many others, and behind a name in parentheses if there is one.
+/// Returns the number at a position of a thread's file. Words are counted from 0, after the name in parentheses if
+/// there is one.
 fn number_in(thread: u32, name: &[u8], position: usize) -> Option<u64> {
     let file = file_of(thread, name)?;
     let mut text = [0_u8; 512];
@@ -143,20 +145,21 @@ fn number_in(thread: u32, name: &[u8], position: usize) -> Option<u64> {
     core::str::from_utf8(word).ok()?.parse().ok()
 }
 
-/// Whether `/proc` has this process and its calling thread by their own numbers: one of another PID namespace has not.
+/// Whether `/proc` lists this process and its calling thread under their own numbers. A `/proc` of another PID
+/// namespace does not.
 pub(super) fn are_numbers_ours(this_thread: u32) -> bool {
     let _errno = KeepErrno::new();
     let (path, mut link) = (c"/proc/thread-self", [0_u8; 64]);
     // SAFETY: the path ends in a zero byte, and the buffer is valid for its length.
     let length =
         unsafe { libc::syscall(libc::SYS_readlinkat, libc::AT_FDCWD, path.as_ptr(), link.as_mut_ptr(), link.len()) };
-    // Before Linux 3.17 there is none.
+    // Before Linux 3.17 there is no `/proc/thread-self`.
     let Some(link) = usize::try_from(length).ok().and_then(|length| link.get(..length)) else { return true };
     let mut numbers = link.split(|byte| *byte == b'/').map(|word| core::str::from_utf8(word).ok()?.parse().ok());
     [numbers.next(), numbers.nth(1)] == [Some(Some(process_id())), Some(Some(this_thread))]
 }
 
-/// Calls `each` with the number of each thread of the process until it returns false. Returns how many there were.
+/// Calls `each` with the number of each thread of the process until it returns false. Returns the number of calls.
 pub(super) fn each_thread(mut each: impl FnMut(u32) -> bool) -> Result<usize, Refusal> {
     let directory = ProcFile::open(b"/proc/self/task\0").ok_or(Refusal::NoProc)?;
     let mut entries = [0_u64; 512];
@@ -166,7 +169,7 @@ pub(super) fn each_thread(mut each: impl FnMut(u32) -> bool) -> Result<usize, Re
         if bytes == 0 {
             return if count == 0 { Err(Refusal::NoProc) } else { Ok(count) };
         }
-        // SAFETY: the words are initialised, and bytes have no invalid values.
+        // SAFETY: the words are initialized, and bytes have no invalid values.
         let text = unsafe { core::slice::from_raw_parts(entries.as_ptr().cast::<u8>(), bytes) };
         let mut at = 0;
         // An entry: number and offset, 8 bytes each; its length, 2 bytes; its type, 1 byte; its name.
@@ -183,16 +186,16 @@ pub(super) fn each_thread(mut each: impl FnMut(u32) -> bool) -> Result<usize, Re
     }
 }
 
-/// Where the C library keeps what it knows of a thread, given its thread pointer: some words among which are the
-/// beginning of the thread's stack and, behind it, its bytes; and with glibc, behind those, the bytes of its guard.
+/// Start and end of the memory in which the C library keeps its data about a thread, given the thread pointer. Words in
+/// a row there are the start of the thread's stack, the bytes of the stack and, with glibc, the bytes of the guard.
 pub(crate) fn thread_record(pointer: usize) -> (usize, usize) {
-    /// More than any record takes.
+    /// More bytes than this data takes in any C library.
     const BYTES: usize = 4096;
     if cfg!(target_arch = "x86_64") { (pointer, pointer + BYTES) } else { (pointer - BYTES, pointer) }
 }
 
-/// What the C library wrote next to the calling thread's pointer to guard its stacks, which is the same for each
-/// thread. `None` where nobody has written how a thread that is gone can be told by it.
+/// The stack canary that the C library keeps next to the calling thread's thread pointer. It is the same for all
+/// threads. `None` on aarch64, where there is no code that recognizes ended threads by it.
 fn canary() -> Option<u64> {
     #[cfg(target_arch = "x86_64")]
     {
@@ -205,7 +208,8 @@ fn canary() -> Option<u64> {
     None
 }
 
-/// A test for words at what was the thread pointer of a thread: some words from an address, a multiple of 64, on.
+/// Returns a test for whether an address was the thread pointer of a thread. The test is given the address, a multiple
+/// of 64, and the words from there on. `None` where that cannot be tested.
 pub(crate) fn is_thread_pointer() -> Option<impl Fn(usize, &[u64]) -> bool> {
     let canary = canary()?;
     Some(move |address: usize, words: &[u64]| words[0] == address as u64 && words[5] == canary)
@@ -220,7 +224,7 @@ mod tests {
         for groups in (0..200).chain(1800..2200) {
             let numbers = "7 ".repeat(groups);
             let text = format!(
-                "MappingName:\ta\nState:\tS (sleeping)\nGroups:\t{numbers}\nSigPnd:\t0000000200000000\nShdPnd:\t0000000000000000\n\
+                "Name:\ta\nState:\tS (sleeping)\nGroups:\t{numbers}\nSigPnd:\t0000000200000000\nShdPnd:\t0000000000000000\n\
                  SigBlk:\tfffffffe7ffbfeff\nSigIgn:\t0000000000001000\n"
             );
             let mut rest = text.as_bytes();

@@ -1,8 +1,8 @@
-//! What a private heap is worth: a million nodes freed one by one and all at once, and a syntax tree made of real text and dropped
-//! whole, in a heap, without one, and in the arenas that programs use. See README.md.
+//! What a private heap is worth: a million nodes freed one by one and all at once, and token trees of made-up Rust
+//! dropped whole, in a heap, without one, and in the arenas that programs use. See README.md.
 //!
-//! All rows run in one process, under poolmalloc, in turn within each round; a row's figure is the median of its rounds, and what
-//! is compared are ratios of these.
+//! All rows run in one process, under poolmalloc, in turn within each round; a row's figure is the median of its
+//! rounds, and what is compared are ratios of these.
 
 mod nodes;
 mod source;
@@ -105,9 +105,9 @@ fn main() -> anyhow::Result<()> {
     let title = format!("{} nodes of 40 bytes in a list, freed one by one and all at once", options.nodes);
     let ends = compare(&title, options.rounds, nodes::rows(options.nodes));
     let text = source::text();
-    let trees = tree::count(text);
-    let title = format!("{} bytes of Rust source, parsed into token trees: {trees} nodes", text.len());
-    compare(&title, options.rounds, tree::rows(text));
+    let trees = tree::count(&text);
+    let title = format!("{} bytes of Rust, parsed into token trees: {trees} nodes", text.len());
+    compare(&title, options.rounds, tree::rows(&text));
     if let Some(most) = options.most {
         anyhow::ensure!(
             ends[nodes::DROPPED] <= most,

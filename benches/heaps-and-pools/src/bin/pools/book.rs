@@ -1,5 +1,5 @@
-//! An order book: bids and asks rest in two heaps ordered by price and time, and meet there. Its nodes are boxes, boxes of a pool, places of
-//! a slab, or in an arena.
+//! An order book: bids and asks rest in two heaps ordered by price and time, and meet there. Its nodes are boxes, boxes
+//! of a pool, places of a slab, or in an arena.
 //!
 //! The heaps are leftist (C. Crane, 1972): an order that comes or goes merges two of them along their right spines.
 

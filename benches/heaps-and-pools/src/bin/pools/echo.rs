@@ -1,7 +1,7 @@
 //! An echo server on tokio with two threads: each request is read into a buffer of its own, which a task sends back.
 //!
-//! Sixteen clients in the same process send requests of 200 to 8,000 bytes over the loopback device, each the next when it has the answer
-//! to the last.
+//! Sixteen clients in the same process send requests of 200 to 8,000 bytes over the loopback device, each the next when
+//! it has the answer to the last.
 
 use std::future::Future;
 use std::ops::DerefMut;
