@@ -88,8 +88,8 @@ pub fn arm() {
 /// [`remove_root`] ends this. A block that is freed before that needs no root any more; a block that is served at its
 /// address afterwards counts as reached.
 ///
-/// Do not call this or [`remove_root`] in the child of a `fork` if another thread was in one of them at that moment:
-/// the call may wait for ever.
+/// Do not call this or [`remove_root`] in the child of a `fork` if another thread was in one of them when the process
+/// was forked: the call may wait for ever.
 pub fn add_root<T: ?Sized>(pointer: *const T) {
     // The finder reads this static as a root, so it is enough to store the address.
     ROOTS.lock().unwrap_or_else(PoisonError::into_inner).push(pointer.addr());

@@ -153,7 +153,8 @@ impl Stop {
         // thread, which would end a stopped thread.
         // SAFETY: the set is the action's own, and each combination of bits is a valid set.
         unsafe { (&raw mut action.sa_mask).write_bytes(0xFF, 1) };
-        // SAFETY: the handler has the type that `SA_SIGINFO` asks for, and calls only what a handler may.
+        // SAFETY: the handler has the type that `SA_SIGINFO` asks for, and calls only functions that are allowed in a
+        // handler.
         if unsafe { libc::sigaction(signal, &raw const action, ptr::null_mut()) } != 0 {
             return Err(Refusal::SignalInUse(signal));
         }
