@@ -69,11 +69,11 @@ impl Scan<'_> {
         Some(())
     }
 
-    /// Returns the stack of a thread as the C library's data says, given the thread pointer; `None` if there is none.
+    /// Returns the stack that a thread's descriptor names, given the thread pointer; `None` if there is none.
     fn stack_of(&self, pointer: usize) -> Option<StackNote> {
         /// More bytes than lie above the thread pointer on any stack.
         const ABOVE: usize = 1024 * 1024;
-        let (from, to) = world::thread_record(pointer);
+        let (from, to) = world::thread_descriptor(pointer);
         let mut words = [0; 512];
         let wanted = ((to - from) / WORD).min(words.len());
         let read = self.memory.read(from, &mut words[..wanted]);

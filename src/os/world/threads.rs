@@ -186,11 +186,11 @@ pub(super) fn each_thread(mut each: impl FnMut(u32) -> bool) -> Result<usize, Re
     }
 }
 
-/// Start and end of memory that contains the C library's data about a thread, given the thread pointer. Three
-/// neighboring words there are the start of the thread's stack, the bytes of the stack and, with glibc, the bytes of
-/// the guard.
-pub(crate) fn thread_record(pointer: usize) -> (usize, usize) {
-    /// More bytes than this data takes in any C library.
+/// Start and end of memory that contains a thread's descriptor, given the thread pointer. The descriptor is the C
+/// library's data about the thread. Three neighboring words there are the start of the thread's stack, the bytes of the
+/// stack and, with glibc, the bytes of the guard.
+pub(crate) fn thread_descriptor(pointer: usize) -> (usize, usize) {
+    /// More bytes than a descriptor takes in any C library.
     const BYTES: usize = 4096;
     if cfg!(target_arch = "x86_64") { (pointer, pointer + BYTES) } else { (pointer - BYTES, pointer) }
 }
