@@ -39,8 +39,8 @@ pub(crate) fn find_among(blocks: &BlockSet) -> Result<LeakReport, LeakError> {
 /// Returns the words that point into a block, from live blocks and all roots. `pointer` may point to any byte of the
 /// block.
 ///
-/// Like CPython's `gc.get_referrers`. Variables of the calling function are among the words. Copies of the pointer that
-/// the function no longer needs may be, too.
+/// Like CPython's `gc.get_referrers`. Variables of the calling function are among the words, and perhaps also copies of
+/// the pointer that the function no longer needs.
 ///
 /// # Errors
 /// [`LeakError::NoBlock`] if `pointer` points into no known block, another [`LeakError`] if the search is not possible.

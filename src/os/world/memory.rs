@@ -13,8 +13,8 @@ pub(crate) struct Memory {
     page: usize,
 }
 
-/// Largest number of pages for one question to the page table or `mincore`. A quarter of it is the largest number of
-/// parts in one answer of `PAGEMAP_SCAN`, whose question is about a range of any length.
+/// Largest number of pages for one question to the page table or `mincore`. `PAGEMAP_SCAN` is asked about a range of
+/// any length, and answers with at most a quarter of this number of parts.
 const PAGES_AT_ONCE: usize = 2048;
 
 /// The argument of `PAGEMAP_SCAN` (`linux/fs.h`, since Linux 6.7).

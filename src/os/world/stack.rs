@@ -68,8 +68,8 @@ pub(crate) struct Caller {
 }
 
 /// Runs `body` on a stack of its own, with all signals blocked and with the caller's registers saved on the caller's
-/// stack. So `body` leaves nothing on the caller's stack, and the part of that stack that it scans has none of its own
-/// frames. `None` if there is no memory for the stack. `body` must not unwind.
+/// stack. So `body` leaves nothing on the caller's stack, and the part of that stack that it scans has no frames of
+/// `body`. `None` if there is no memory for the stack. `body` must not unwind.
 #[inline(never)]
 pub(crate) fn on_own_stack<R>(body: impl FnOnce(&Caller) -> R) -> Option<R> {
     struct Call<F, R> {
