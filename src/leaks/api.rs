@@ -39,8 +39,8 @@ pub(crate) fn find_among(blocks: &BlockSet) -> Result<LeakReport, LeakError> {
 /// Returns the words that point into a block, from live blocks and all roots. `pointer` may point to any byte of the
 /// block.
 ///
-/// Like CPython's `gc.get_referrers`. Variables of the calling function are among the words. Copies of the pointer that
-/// the function no longer needs may be, too.
+/// Like CPython's `gc.get_referrers`. Variables of the calling function are among the words, and perhaps also copies of
+/// the pointer that the function no longer needs.
 ///
 /// # Errors
 /// [`LeakError::NoBlock`] if `pointer` points into no known block, another [`LeakError`] if the search is not possible.
@@ -88,8 +88,8 @@ pub fn arm() {
 /// [`remove_root`] ends this. A block that is freed before that needs no root any more; a block that is served at its
 /// address afterwards counts as reached.
 ///
-/// Do not call this or [`remove_root`] in the child of a `fork` if another thread was in one of them at that moment:
-/// the call may wait for ever.
+/// Do not call this or [`remove_root`] in the child of a `fork` if another thread was in one of them when the process
+/// was forked: the call may wait for ever.
 pub fn add_root<T: ?Sized>(pointer: *const T) {
     // The finder reads this static as a root, so it is enough to store the address.
     ROOTS.lock().unwrap_or_else(PoisonError::into_inner).push(pointer.addr());

@@ -1,4 +1,5 @@
-//! Finds leaks in the running program: live blocks that nothing leads to any more, and the words that point to a block.
+//! Finds leaks in the running program: live blocks that nothing leads to any more. Also finds the words that point to a
+//! block.
 //!
 //! CPython's `gc` finds objects that only keep each other alive. In Rust, cycles of `Rc` and forgotten values leak
 //! silently. [`find`] stops all other threads, follows every pointer from the memory that the program can reach, and
@@ -52,14 +53,14 @@
 //!   is on a disk or in a device.
 //! * A block whose only pointer is in memory that is not read: a file's private mapping that has been made read-only
 //!   since, memory without rights, `memfd_secret`, shared memory in the swap.
-//! * A block that only a thread's stack leads to, from frames below an array that serves as a coroutine's stack
-//!   (`swapcontext`): while the coroutine runs, these frames look unused.
+//! * A block whose only pointer is on a thread's stack, below an array on that stack that serves as a coroutine's stack
+//!   (`swapcontext`): while the coroutine runs, the frames below the array look unused.
 //!
 //! These leaks are missed. Each hides only itself and the blocks that it leads to:
 //! * A leak that some word points to by chance: an integer that looks like its address, old content of a block that is
 //!   in use again but was not overwritten, or a variable of a function that has not returned.
 //! * A large block that was served before the finder was armed. Until then all memory of the backend is a root.
-//! * In the child of a `fork`, a block that another thread of the parent had: it counts as reached.
+//! * In the child of a `fork`, a block from the heap of another thread of the parent: it counts as reached.
 //!
 //! Threads that block the signal are named in the report. Their stacks are scanned whole, their registers are not.
 //!

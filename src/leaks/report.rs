@@ -46,7 +46,7 @@ pub struct LeakedBlock {
     pub backtrace: Option<u32>,
     /// How it is leaked.
     pub kind: LeakKind,
-    /// The counts in its first words, if together they are exactly the number of pointers from leaked blocks to its
+    /// The counts in its first words, if their sum minus 1 is exactly the number of pointers from leaked blocks to its
     /// start. Then only leaked blocks hold it. CPython's `gc` finds garbage by the same sum.
     pub counts: Option<RcCounts>,
     /// The leaked blocks that point to it: their positions in [`LeakReport::blocks`], ascending.
@@ -62,8 +62,9 @@ pub struct LeakedBlock {
 pub struct Cycle {
     /// Its blocks: their positions in [`LeakReport::blocks`], ascending.
     pub blocks: Vec<usize>,
-    /// Whether the cycle holds itself, and nothing else does. This is so if some of its blocks have counts, as an `Rc`
-    /// or `Arc` has, and if all first words that could be counts are exactly the pointers found from inside the cycle.
+    /// Whether the cycle holds itself, and nothing else does. Two things must be true for this. Some of its blocks have
+    /// counts, as an `Rc` or `Arc` has. And in each block whose first words could be counts, they account for exactly
+    /// the pointers found from inside the cycle.
     pub is_counted: bool,
 }
 
@@ -110,7 +111,7 @@ impl BlockCount {
 pub struct LeakReport {
     /// All live blocks, leaked or not: small ones, and large ones in the index.
     pub live: BlockCount,
-    /// Leaked blocks that nothing points to.
+    /// Leaked blocks that nothing points to, except perhaps themselves.
     pub direct: BlockCount,
     /// Leaked blocks that only leaked ones point to, outside of cycles.
     pub indirect: BlockCount,
@@ -129,7 +130,7 @@ pub struct LeakReport {
     /// Bytes of the roots that were read.
     pub root_bytes: u64,
     /// Number of blocks that could not be judged and count as reached. They were on their way between pools and
-    /// magazines, or another thread had them before a `fork`.
+    /// magazines, or belonged to another thread's heap when the process was forked.
     pub undecided_blocks: u64,
     /// Number of other threads that were stopped.
     pub stopped_threads: u64,

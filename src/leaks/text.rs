@@ -5,10 +5,11 @@ use crate::traces;
 use crate::traces::TraceId;
 use core::fmt::{self, Display, Formatter};
 
-/// Most blocks outside of cycles, most cycles, and most blocks of a cycle that `Display` lists without `{:#}`.
+/// Largest length of each list that `Display` writes without `{:#}`: blocks outside of cycles, cycles, and the blocks
+/// of a cycle.
 const LISTED: usize = 20;
 
-/// Most referrers that the line of a block names.
+/// Largest number of referrers that the line of a block names.
 const NAMED: usize = 4;
 
 impl Display for LeakReport {

@@ -19,7 +19,7 @@ pub(crate) fn environment(name: &CStr) -> Option<&'static [u8]> {
     }
     // SAFETY: the name ends in a zero byte.
     let value = unsafe { libc::getenv(name.as_ptr()) };
-    // SAFETY: a value that is not null ends in a zero byte. It is read when the allocator starts or the process ends,
-    // and no thread changes the environment then.
+    // SAFETY: a value that is not null ends in a zero byte. Callers use it when the allocator starts or the process
+    // ends; the program must not change the environment then.
     (!value.is_null()).then(|| unsafe { CStr::from_ptr(value) }.to_bytes())
 }

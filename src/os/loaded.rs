@@ -51,8 +51,8 @@ mod entry {
         unsafe { libc::dlopen(name, libc::RTLD_NOW | libc::RTLD_NOLOAD | libc::RTLD_NODELETE) };
     }
 
-    /// Writes the name of the object that contains this function to `name`, and returns 1, which ends the iteration.
-    /// The loader calls it for each loaded object, the program first, while it returns 0.
+    /// If the object of `info` contains this function, writes the object's name to `name` and returns 1, which ends the
+    /// iteration; returns 0 otherwise. The loader calls this function for each loaded object, the program first.
     unsafe extern "C" fn name_of_this(info: *mut libc::dl_phdr_info, _: usize, name: *mut c_void) -> c_int {
         // SAFETY: the loader passes a description that is valid until this function returns.
         let info = unsafe { &*info };

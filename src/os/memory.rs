@@ -89,7 +89,7 @@ pub(crate) unsafe fn let_read(start: NonNull<u8>, bytes: usize) {
 }
 
 /// Asks for huge pages in a page-aligned range, or forbids them there. Sparse tables forbid them: where the system uses
-/// huge pages by default, each byte touched would take 2 MiB. A hint, which changes no content.
+/// huge pages by default, each byte touched would take 2 MiB. This is a hint to the system, and changes no content.
 ///
 /// # Safety
 /// * The range lies in what [`reserve`] returned.

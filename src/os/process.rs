@@ -6,9 +6,10 @@ use core::ffi::c_void;
 
 /// A key whose destructor runs at the exit of each thread that armed it.
 ///
-/// The destructors of pthread keys run in at least four rounds, as long as one of them arms its key again. Where the C
-/// library knows thread-exit functions (glibc, macOS), they run after the destructors of Rust's thread-locals;
-/// elsewhere (musl) they run among those. They do not run for the main thread when `main` returns.
+/// The destructors of pthread keys run in rounds: as long as one of them arms its key again, there is another round.
+/// The C library makes at least four rounds before it gives up. Where it knows thread-exit functions (glibc, macOS),
+/// these destructors run after those of Rust's thread-locals; elsewhere (musl) they run among them. They do not run for
+/// the main thread when `main` returns.
 #[derive(Clone, Copy)]
 pub(crate) struct ThreadExitKey(libc::pthread_key_t);
 

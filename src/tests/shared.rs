@@ -31,7 +31,7 @@ pub(crate) fn heap(shared: &SharedState) -> (NonNull<Heap>, OwnedHeap<'static>) 
     (heap, unsafe { Heap::owned_at(heap) })
 }
 
-/// Allocates `most` blocks, or as many as there is memory for.
+/// Allocates `most` blocks, or fewer if the memory is used up.
 pub(crate) fn allocate(shared: &SharedState, heap: OwnedHeap<'_>, bytes: usize, most: usize) -> Vec<*mut u8> {
     let class = SizeClass::of_block(bytes);
     let next = || {
@@ -133,7 +133,7 @@ fn blocks_that_go_round_need_no_post() {
     let (owner, other, blocks) = owner_and_other(shared);
     let class = SizeClass::of_block(BYTES);
     let mut given = blocks[..100].to_vec();
-    // Each heap frees the blocks that the other gave, and gives as many back.
+    // Each heap in turn frees 50 blocks that the other gave, and the other gives 50 more.
     for _ in 0..100 {
         for (frees, gives) in [(other, owner), (owner, other)] {
             free(shared, frees, &given[..50]);

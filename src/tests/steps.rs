@@ -107,7 +107,8 @@ fn run<T>(is_slow: bool, operation: impl FnOnce() -> T) -> T {
     result
 }
 
-/// Whether an operation is slow, and the heap in a state in which no such operation has been stepped through yet.
+/// Whether an operation is slow, and no such operation has been stepped through in this state of the heap yet. A slow
+/// operation counts as stepped through from now on.
 fn is_new(is_alloc: bool, is_slow: bool) -> bool {
     let Some((heap, _)) = STEPPED.get() else { return false };
     // SAFETY: heaps are never unmapped.

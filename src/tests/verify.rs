@@ -145,7 +145,7 @@ fn damage_to_tags_and_records_is_found() {
         region.set_tag(pool, wrong);
         scene.assert_finds(text);
     }
-    // Not the first pool of its arena, which decides the owner of the arena.
+    // The pool is not the first one of its arena, because the first pool decides the owner of the arena.
     assert!(pool.position() > 0);
     region.set_tag(pool, scene.other.front.tag(class()));
     scene.assert_finds("two heaps own pools of an arena");

@@ -46,7 +46,7 @@ impl Scan<'_> {
         }
         if node & LARGE_NODE != 0 {
             let start = self.large[(node & !LARGE_NODE) as usize].start;
-            // SAFETY: the block is in the index, and its lock is held.
+            // SAFETY: the block is in the index, and the index's lock is held.
             return unsafe { debug::facts_of_large(core::ptr::with_exposed_provenance_mut(start)) };
         }
         match self.inside(node as usize * CLASS_STEP) {

@@ -13,9 +13,9 @@ use crate::sync::Lock;
 use crate::traces::Quiet;
 use std::time::Duration;
 
-/// Most times that the other threads are let run on because a heap was in the middle of a change. The pauses are short
-/// at first and grow, to some 300 ms in all, since the heap's thread may have to wait for a processor. After that the
-/// heap's blocks count as reached.
+/// Largest number of times that a search starts again because a heap was in the middle of a change. The other threads
+/// run on for a pause before each new try. The pauses are short at first and grow, to some 300 ms in all, since the
+/// heap's thread may have to wait for a processor. After that the heap's blocks count as reached.
 const RETRIES: u32 = 32;
 
 /// Whether the search works here.

@@ -33,8 +33,8 @@ impl Graph {
         self.starts.len() - 1
     }
 
-    /// Returns the number of each node's strongly connected part, and how many parts there are. If a part leads to
-    /// another one, that one has the lower number.
+    /// Returns the number of each node's strongly connected part, and the number of parts. If a part leads to another
+    /// part, the other part has the lower number.
     pub(super) fn parts(&self) -> (Vec<u32>, usize) {
         const NEW: u32 = u32::MAX;
         let nodes = self.nodes();

@@ -91,7 +91,7 @@ impl LeakReport {
     }
 }
 
-/// Makes the cycles. A cycle is counted if the pointers from inside it are exactly the counts that its blocks have.
+/// Makes the cycles from their members, and finds out which cycles are counted ([`Cycle::is_counted`]).
 fn judged(cycles: Vec<Vec<usize>>, blocks: &[LeakedBlock], leaked: &[UnreachableBlock], edges: &[Edge]) -> Vec<Cycle> {
     let is_inside = |edge: &&Edge| {
         let (from, to) = (blocks[edge.from as usize].kind, blocks[edge.to as usize].kind);

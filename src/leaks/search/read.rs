@@ -39,7 +39,7 @@ impl Scan<'_> {
         }
     }
 
-    /// Reads words as [`read_words`](Self::read_words) does, by the given buffer.
+    /// Reads words as [`read_words`](Self::read_words) does, in steps of at most `words.len()` words.
     fn read_words_by(&self, words: &mut [u64], (from, to): (usize, usize), each: &mut impl FnMut(usize, u64)) {
         let mut at = from.next_multiple_of(WORD);
         while at + WORD <= to {

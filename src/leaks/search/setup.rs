@@ -45,7 +45,7 @@ impl<'a> Scan<'a> {
     }
 }
 
-/// Returns the mappings. Of the memory that is mapped from here on, only the returned array is among them.
+/// Returns the mappings. The memory of the returned array is among them, but no memory that is mapped after it.
 fn read_mappings() -> Result<MappedSlice<Mapping>, Refusal> {
     let mut count = 0;
     world::each_mapping(|_| {

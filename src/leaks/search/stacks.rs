@@ -13,8 +13,8 @@ struct StackNote {
 
 impl Scan<'_> {
     /// Hides the unused part of a thread's stack: from the stack's start to the stack pointer. The mapping gives the
-    /// start for the first thread, the C library's note for other threads. If neither is known, the whole stack is
-    /// scanned. Callers leave out a thread that uses a signal stack, which may lie in the middle of another stack.
+    /// start for the first thread, the C library's note for other threads. If the start is not known, the whole stack
+    /// is scanned. Callers leave out a thread that uses a signal stack, which may lie in the middle of another stack.
     pub(super) fn hide_unused_stack(&mut self, stack: usize, pointer: usize) -> Option<()> {
         let Some(number) = self.mapping_of(stack) else { return Some(()) };
         let mapping = self.mappings[number];
@@ -59,8 +59,8 @@ impl Scan<'_> {
                     }
                 }
             });
-            // Only a stack that the C library made, with its guard. A stack in the program's own memory is the
-            // program's again.
+            // Only a stack that the C library made is hidden; it has a guard. The program may have lent its own memory
+            // as a stack, and may use that memory again.
             let is_own = |note: &StackNote| note.guard > 0 && note.start.checked_add(note.guard) == Some(mapping.start);
             if let Some(pointer) = pointer.filter(|pointer| self.stack_of(*pointer).is_some_and(|note| is_own(&note))) {
                 self.holes.push((mapping.start, pointer))?;
@@ -69,11 +69,11 @@ impl Scan<'_> {
         Some(())
     }
 
-    /// The stack in the C library's data about a thread.
+    /// Returns the stack that a thread's descriptor names, given the thread pointer; `None` if there is none.
     fn stack_of(&self, pointer: usize) -> Option<StackNote> {
         /// More bytes than lie above the thread pointer on any stack.
         const ABOVE: usize = 1024 * 1024;
-        let (from, to) = world::thread_record(pointer);
+        let (from, to) = world::thread_descriptor(pointer);
         let mut words = [0; 512];
         let wanted = ((to - from) / WORD).min(words.len());
         let read = self.memory.read(from, &mut words[..wanted]);

@@ -18,7 +18,7 @@ pub(crate) struct Mapping {
     pub(crate) name: MappingName,
 }
 
-/// The end of a mapping's name, at most 48 bytes: a path, or what the kernel says in brackets. Empty without a name.
+/// The end of a mapping's name, at most 48 bytes: a path, or the kernel's own name in brackets. Empty without a name.
 #[derive(Clone, Copy)]
 pub(crate) struct MappingName {
     bytes: [u8; 48],

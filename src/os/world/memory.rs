@@ -13,7 +13,8 @@ pub(crate) struct Memory {
     page: usize,
 }
 
-/// Most pages that are asked about at once. `PAGEMAP_SCAN` answers with a quarter as many parts at most.
+/// Largest number of pages for one question to the page table or `mincore`. `PAGEMAP_SCAN` is asked about a range of
+/// any length, and answers with at most a quarter of this number of parts.
 const PAGES_AT_ONCE: usize = 2048;
 
 /// The argument of `PAGEMAP_SCAN` (`linux/fs.h`, since Linux 6.7).
@@ -127,9 +128,12 @@ impl Memory {
         self.each_run((at, end), wanted, of, each)
     }
 
-    /// Calls `each` with the used parts of a range of shared memory: pages that are in memory, even if this process has
-    /// not mapped them yet, pages that its page table has in the swap, and pages about which the kernel says nothing.
-    /// Reading any other page would create it.
+    /// Calls `each` with the used parts of a range of shared memory:
+    /// * pages that are in memory, even if this process has not mapped them yet;
+    /// * pages in the swap, if the page table of this process says so;
+    /// * pages about which the kernel says nothing.
+    ///
+    /// The other pages are left out, because reading a page that no process has touched would create it.
     pub(crate) fn each_used_shared(&self, (mut at, end): (usize, usize), mut each: impl FnMut(usize, usize)) {
         /// The bit that says that the page is in memory.
         const RESIDENT: u8 = 1;

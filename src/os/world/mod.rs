@@ -15,4 +15,4 @@ pub(crate) use memory::Memory;
 pub(crate) use refusal::Refusal;
 pub(crate) use stack::{Caller, clear_stack, on_own_stack};
 pub(crate) use stop::{STOP, Stop, World};
-pub(crate) use threads::{is_thread_pointer, this_thread, thread_pointer, thread_record};
+pub(crate) use threads::{is_thread_pointer, this_thread, thread_descriptor, thread_pointer};

@@ -29,8 +29,9 @@ fn on_signal_stack() -> bool {
     signal_stack().ss_flags & libc::SS_ONSTACK != 0
 }
 
-/// Blocks all signals for the calling thread until it is dropped, by the kernel's own call. The C library's function
-/// leaves open the signals by which it ends a canceled thread. A thread that ended here would leave the others stopped.
+/// Blocks all signals of the calling thread until this value is dropped, by the kernel's own system call. The C
+/// library's function does not block the signals by which it ends a canceled thread. A thread that ended here would
+/// leave the others stopped.
 struct SignalMask(u64);
 
 impl SignalMask {
@@ -67,8 +68,8 @@ pub(crate) struct Caller {
 }
 
 /// Runs `body` on a stack of its own, with all signals blocked and with the caller's registers saved on the caller's
-/// stack. So `body` leaves nothing on the caller's stack, and the part of that stack that it scans has none of its own
-/// frames. `None` if there is no memory for the stack. `body` must not unwind.
+/// stack. So `body` leaves nothing on the caller's stack, and the part of that stack that it scans has no frames of
+/// `body`. `None` if there is no memory for the stack. `body` must not unwind.
 #[inline(never)]
 pub(crate) fn on_own_stack<R>(body: impl FnOnce(&Caller) -> R) -> Option<R> {
     struct Call<F, R> {
@@ -120,12 +121,12 @@ pub(crate) fn on_own_stack<R>(body: impl FnOnce(&Caller) -> R) -> Option<R> {
     result
 }
 
-/// Clears the part of the stack where the frames of the next calls will lie. The search scans these frames, because
-/// they keep registers of the caller, down to the point where it changes to a stack of its own. What earlier calls left
-/// there would make blocks look held.
+/// Clears the part of the stack where the frames of the next calls will lie. These frames keep registers of the caller,
+/// so the search scans them, down to the point where it changes to a stack of its own. Old content of the frames would
+/// make blocks look held.
 #[inline(always)]
 pub(crate) fn clear_stack() {
-    /// More than those frames take in a build without optimization.
+    /// Number of words to clear: more than those frames take in a build without optimization.
     const WORDS: usize = 512;
     // The words are cleared downwards, so that the write hits the guard first if the stack is too small.
     #[cfg(target_arch = "x86_64")]

@@ -139,7 +139,7 @@ impl Stop {
         }
         // SAFETY: all zero is a legal action, and the call has filled it in.
         let before = unsafe { before.assume_init() };
-        let handler: extern "C" fn(c_int, *mut libc::siginfo_t, *mut c_void) = park;
+        let handler: extern "C" fn(c_int, *mut libc::siginfo_t, *mut c_void) = stay_stopped;
         // The handler is installed already if this signal was chosen before.
         if before.sa_sigaction != libc::SIG_DFL && before.sa_sigaction != handler as usize {
             return Err(Refusal::SignalInUse(signal));
@@ -153,7 +153,8 @@ impl Stop {
         // thread, which would end a stopped thread.
         // SAFETY: the set is the action's own, and each combination of bits is a valid set.
         unsafe { (&raw mut action.sa_mask).write_bytes(0xFF, 1) };
-        // SAFETY: the handler has the type that `SA_SIGINFO` asks for, and calls only what a handler may.
+        // SAFETY: the handler has the type that `SA_SIGINFO` asks for, and calls only functions that are allowed in a
+        // handler.
         if unsafe { libc::sigaction(signal, &raw const action, ptr::null_mut()) } != 0 {
             return Err(Refusal::SignalInUse(signal));
         }
@@ -370,7 +371,7 @@ fn state(round: u32, what: u32) -> u32 {
 }
 
 /// The signal's handler. It holds its thread until the round is over, if the thread was asked to stop.
-extern "C" fn park(_: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
+extern "C" fn stay_stopped(_: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
     let _errno = KeepErrno::new();
     // The kernel has saved the thread's state at these addresses and above, and above that lies the interrupted stack.
     let stack = info.addr().min(context.addr());

@@ -123,8 +123,8 @@ fn has_ended(thread: u32) -> bool {
 
 /// Whether a thread of the process is a worker of the kernel, which runs no code of the program.
 fn is_of_kernel(thread: u32) -> bool {
-    /// `PF_IO_WORKER` of the kernel's `linux/sched.h`, for threads of io_uring. Threads of vhost have the flag 0x4000,
-    /// which is not tested, since it means something else before Linux 6.4. They are given up after some looks.
+    /// `PF_IO_WORKER` of the kernel's `linux/sched.h`, for threads of io_uring. The flag 0x4000 for threads of vhost is
+    /// not tested, since it means something else before Linux 6.4. Such threads are given up after some looks.
     const IO_WORKER: u64 = 0x10;
     number_in(thread, b"/stat\0", 6).is_some_and(|flags| flags & IO_WORKER != 0)
 }
@@ -134,8 +134,8 @@ pub(super) fn nanoseconds_run(thread: u32) -> Option<u64> {
     number_in(thread, b"/schedstat\0", 0)
 }
 
-/// Returns the number at a position of a thread's file. Words are counted from 0, after the name in parentheses if
-/// there is one.
+/// Returns the word at a position of a thread's file, as a number. Positions are counted from 0, after the name in
+/// parentheses if there is one.
 fn number_in(thread: u32, name: &[u8], position: usize) -> Option<u64> {
     let file = file_of(thread, name)?;
     let mut text = [0_u8; 512];
@@ -186,10 +186,11 @@ pub(super) fn each_thread(mut each: impl FnMut(u32) -> bool) -> Result<usize, Re
     }
 }
 
-/// Start and end of the memory in which the C library keeps its data about a thread, given the thread pointer. Words in
-/// a row there are the start of the thread's stack, the bytes of the stack and, with glibc, the bytes of the guard.
-pub(crate) fn thread_record(pointer: usize) -> (usize, usize) {
-    /// More bytes than this data takes in any C library.
+/// Start and end of memory that contains a thread's descriptor, given the thread pointer. The descriptor is the C
+/// library's data about the thread. Three neighboring words there are the start of the thread's stack, the bytes of the
+/// stack and, with glibc, the bytes of the guard.
+pub(crate) fn thread_descriptor(pointer: usize) -> (usize, usize) {
+    /// More bytes than a descriptor takes in any C library.
     const BYTES: usize = 4096;
     if cfg!(target_arch = "x86_64") { (pointer, pointer + BYTES) } else { (pointer - BYTES, pointer) }
 }
