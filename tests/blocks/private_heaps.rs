@@ -194,7 +194,7 @@ fn heaps_are_used_again() {
     assert_eq!(after.heaps.in_use, 1, "private heaps are no thread's");
 }
 
-/// Makes a heap on one thread, uses it on another and drops it on a third. Afterwards nothing of the heap is live or
+/// Makes a heap on one thread, uses it on another and drops it on a third. In the end nothing of the heap is live or
 /// listed.
 fn a_heap_changes_threads() {
     start_a_thread();
