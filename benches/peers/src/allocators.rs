@@ -30,7 +30,7 @@ pub(crate) const OURS: Allocator = allocator!("poolmalloc");
 /// Our allocator with huge pages from the first 2 MiB on, which some of the others use by default.
 pub(crate) const OURS_HUGE: Allocator = allocator!("poolmalloc_huge");
 
-/// Floors: not general allocators, but lower bounds for them.
+/// Floors to compare with. They are not general allocators.
 pub(crate) const FLOORS: [Allocator; 2] = [allocator!("array"), allocator!("bump")];
 
 /// Allocators whose workers need more than this repository. Each has a feature of its name.

@@ -10,7 +10,7 @@ use versus::workload::{Unit, Workload};
 
 use crate::allocators::{BASELINE, FLOORS};
 
-/// The samples of all rows and allocators that took part.
+/// What was measured: the workloads, the allocators and their results.
 pub(crate) struct Comparison<'a> {
     pub(crate) workloads: &'a [&'static Workload],
     /// Allocators with a figure in at least one row, the baseline first.
