@@ -85,7 +85,7 @@ impl Own {
     }
 }
 
-// SAFETY: the heap is never dropped, and its blocks are what a layout asks for.
+// SAFETY: the heap is never dropped, and it serves a block of the size and alignment of each layout.
 unsafe impl GlobalAlloc for Own {
     #[inline(always)]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
@@ -148,7 +148,7 @@ fn layout(size: usize) -> Layout {
     black_box(Layout::from_size_align(size, align_of::<*mut u8>()).unwrap())
 }
 
-// ---- Bodies: what is counted ----
+// ---- Bodies: counted ----
 
 /// Allocates into every slot of `ready.blocks`.
 fn allocate_all<A: GlobalAlloc>(mut ready: Ready<A>) -> Ready<A> {

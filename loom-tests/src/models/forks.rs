@@ -17,7 +17,7 @@ use std::mem;
 const PARENT: u32 = 1;
 const CHILD: u32 = 2;
 
-/// A lock, and what it guards: two values that a holder keeps equal.
+/// A lock and two values that it guards. A holder keeps the values equal.
 struct PlainCell {
     lock: Lock,
     values: UnsafeCell<[usize; 2]>,

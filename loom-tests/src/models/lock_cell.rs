@@ -35,7 +35,8 @@ fn not_inherited(_: &mut Pair) {
 /// Two threads change the value. One waits for the lock, the other does not. Each sees what the other wrote before. The
 /// outcome is the value that the thread that does not wait found, or `None` if it did not get the lock.
 ///
-/// Mutants: L-acquire, U-release, no-lock, no-unlock, rob-the-living, try-acquire, try-held, locked-no-lock, mend-always.
+/// Mutants: L-acquire, U-release, no-lock, no-unlock, rob-the-living, try-acquire, try-held, locked-no-lock,
+/// mend-always.
 #[test]
 fn a_locked_value_has_one_user() {
     explore(&[None, Some(0), Some(1)], || {

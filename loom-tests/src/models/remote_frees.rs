@@ -143,8 +143,8 @@ fn the_last_remote_free_empties_the_pool() {
     });
 }
 
-/// Two threads free the same block at once, and the second of them gets the error. The outcome is whether that was the
-/// first of the threads to start.
+/// Two threads free the same block at once, and the second of them gets the error. The outcome is whether that is this
+/// thread or the other one.
 ///
 /// Mutants: queue-first, no-report.
 #[test]

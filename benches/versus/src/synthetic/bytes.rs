@@ -2,11 +2,10 @@
 //! memory of a program that fills memory with blocks of 32 bytes, frees nine in ten of them at random, and goes on with
 //! blocks of 48 bytes, for each block.
 //!
-//! Only resident memory of the process that belongs to no file counts, without the tables of pointers to the blocks. It
-//! includes the allocator's own tables, and pages that the allocator had ready before. `phases` has three marks:
-//! `filled` with a million blocks, `holed` with a tenth of them, and `refilled` with that tenth and 600,000 blocks of
-//! 48 bytes, which are as many bytes as were freed. The figure is that of the last mark, for each of its 700,000
-//! blocks.
+//! The memory that counts belongs to no file, and is not a table of pointers to the blocks. It includes the allocator's
+//! own tables, and pages that the allocator had ready before. `phases` has three marks: `filled` with a million blocks,
+//! `holed` with a tenth of them, and `refilled` with that tenth and 600,000 blocks of 48 bytes, which are as many bytes
+//! as were freed. The figure is that of the last mark, for each of its 700,000 blocks.
 //!
 //! Caveat: some 0.2 MB of the process itself count too, which is 0.2 bytes for each block. Only the first byte of each
 //! block is written, so blocks of more than a page would look smaller than they are.

@@ -1,4 +1,5 @@
-//! `cache_thrash_tTHREADS`, `cache_scratch_tTHREADS`: threads allocate a small block, write it a hundred times and free it.
+//! `cache_thrash_tTHREADS`, `cache_scratch_tTHREADS`: threads allocate a small block, write it a hundred times and free
+//! it.
 //!
 //! After the tests of Hoard (Berger and others, ASPLOS 2000). If an allocator gives parts of one cache line to several
 //! threads, each write costs a message between processors. In `cache_scratch` one thread first allocates a block for

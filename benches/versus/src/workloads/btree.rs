@@ -3,8 +3,8 @@
 //! Stands for an ordered table in memory: a store's index, a scheduler's queue, a configuration tree. Keys and values
 //! are separate requests; the map's own nodes (about 550 bytes for a leaf) are over 256 bytes and go to the backend.
 //!
-//! Requests: 1.2 M, 99 % for 256 bytes or less, half for 16 or less; more than half are `realloc`s of the key's `String`
-//! while it is formatted.
+//! Requests: 1.2 M, 99 % for 256 bytes or less, half for 16 or less; more than half are `realloc`s of the key's
+//! `String` while it is formatted.
 //!
 //! Caveat: most of the time is spent on comparing keys on the way down, so the row shows where blocks lie (locality) as
 //! much as the cost of the allocator.

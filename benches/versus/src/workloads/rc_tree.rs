@@ -3,7 +3,8 @@
 //! Stands for syntax trees, document trees and scene graphs, at their most extreme: a binary tree of `Box` (24-byte
 //! nodes), then a tree of `Rc` nodes that hold a vector of children, some of them shared.
 //!
-//! Requests: 6.1 M, all small: half for 24 bytes (`Box` nodes), most others for 48 (`Rc` nodes and vectors of children).
+//! Requests: 6.1 M, all small: half for 24 bytes (`Box` nodes), most others for 48 (`Rc` nodes and vectors of
+//! children).
 //!
 //! Caveat: all nodes of a tree are made in one go and dropped in one go, in the order of the tree. A program that
 //! changes its trees for hours mixes the ages of neighboring blocks.

@@ -1,4 +1,5 @@
-//! replace1, replace2, replace4: a table of blocks of mixed sizes in which random ones are replaced, on 1, 2 and 4 threads.
+//! replace1, replace2, replace4: a table of blocks of mixed sizes in which random ones are replaced, on 1, 2 and 4
+//! threads.
 //!
 //! Stands for no program, only for the allocator itself: a free, an allocation, the first and the last byte touched.
 //! Sizes are uniform in 8 to 256 bytes. Each thread has a table of its own and does the same work, so on enough cores

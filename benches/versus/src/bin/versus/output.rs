@@ -1,4 +1,4 @@
-//! What the driver prints: the list of workloads, the tables, the JSON, the allocator's report.
+//! The output of the driver: the tables, the JSON, the allocator's report.
 
 use anyhow::Result;
 use comfy_table::{CellAlignment, Table, presets};
