@@ -1,9 +1,10 @@
 //! A web server whose heap Prometheus can watch: `/metrics` returns the statistics, and `/work/N` allocates, so that
 //! they change.
 //!
-//! `cargo run --release -p poolmalloc-examples --bin prometheus`, then `curl http://127.0.0.1:9898/work/1000; curl
-//! http://127.0.0.1:9898/metrics`. You can name another address: `prometheus 0.0.0.0:80`. With `--self-test` the
-//! program takes any free port, requests its own metrics, checks them and ends.
+//! `cargo run --release -p poolmalloc-examples --bin prometheus`, then
+//! `curl http://127.0.0.1:9898/work/1000; curl http://127.0.0.1:9898/metrics`. You can name another address:
+//! `prometheus 0.0.0.0:80`. With `--self-test` the program takes any free port, requests its own metrics, checks them
+//! and ends.
 
 use anyhow::ensure;
 use axum::Router;

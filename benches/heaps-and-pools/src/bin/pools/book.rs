@@ -160,7 +160,7 @@ impl<K> Side<K> {
     }
 }
 
-/// Plays a day of trading. Returns a sum over all trades.
+/// Plays a day of trading. Returns a checksum of the trades and of the canceled orders.
 fn trade<S: Store>(mut store: S) -> u64 {
     let mut random = Pcg64::seed_from_u64(7);
     // Bids are ranked by the negative price.

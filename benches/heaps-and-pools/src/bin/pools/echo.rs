@@ -20,7 +20,7 @@ use crate::contest::Contest;
 
 const CLIENTS: usize = 16;
 const REQUESTS: usize = 100;
-/// Room in a new buffer, in bytes. Servers often use this much.
+/// Room in a new buffer, in bytes. Servers make their buffers with room in advance.
 const ROOM: usize = 16 << 10;
 
 /// Reads a request: its length, then that many bytes.
