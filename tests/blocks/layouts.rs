@@ -54,11 +54,11 @@ fn blocks_of(class: usize, seeds: std::ops::Range<usize>) -> Vec<Block> {
 
 /// Splits `blocks` into every second one and its neighbors.
 fn split(blocks: Vec<Block>) -> (Vec<Block>, Vec<Block>) {
-    let (mut wronged, mut neighbours) = (Vec::new(), Vec::new());
+    let (mut wronged, mut neighbors) = (Vec::new(), Vec::new());
     for (i, block) in blocks.into_iter().enumerate() {
-        if i % 2 == 0 { &mut wronged } else { &mut neighbours }.push(block);
+        if i % 2 == 0 { &mut wronged } else { &mut neighbors }.push(block);
     }
-    (wronged, neighbours)
+    (wronged, neighbors)
 }
 
 fn free_with(block: Block, wrong: Layout) {
@@ -71,7 +71,7 @@ fn free_with(block: Block, wrong: Layout) {
 /// these frees in `class` and no others, the neighbors keep their content, and new blocks share no byte with them.
 fn assert_frees(class: usize, wrong: Layout, free_all: impl Fn(Vec<Block>)) {
     let blocks = blocks_of(class, 0..BLOCKS);
-    let (wronged, neighbours) = split(blocks);
+    let (wronged, neighbors) = split(blocks);
     let before = consistent_stats();
     let count = wronged.len() as u64;
     free_all(wronged);
@@ -82,8 +82,8 @@ fn assert_frees(class: usize, wrong: Layout, free_all: impl Fn(Vec<Block>)) {
         let frees = after.classes[other].frees - before.classes[other].frees;
         assert_eq!(frees, if other == class { count } else { 0 }, "class {other} for class {class}, {wrong:?}");
     }
-    neighbours.iter().for_each(Block::check);
-    let mut all = neighbours;
+    neighbors.iter().for_each(Block::check);
+    let mut all = neighbors;
     all.extend(blocks_of(class, BLOCKS..2 * BLOCKS));
     assert_disjoint(&all);
     all.into_iter().for_each(Block::free);
@@ -133,11 +133,11 @@ fn wrong_realloc() {
 }
 
 fn assert_resizes(class: usize, wrong: Layout, target: usize) {
-    const NEIGHBOURS: usize = 5;
+    const NEIGHBORS: usize = 5;
     let context = format!("class {class}, {wrong:?} to {target} bytes");
     let size = block_bytes(class);
-    let mut neighbours = blocks_of(class, 0..NEIGHBOURS);
-    let block = neighbours.swap_remove(NEIGHBOURS / 2);
+    let mut neighbors = blocks_of(class, 0..NEIGHBORS);
+    let block = neighbors.swap_remove(NEIGHBORS / 2);
     let target_layout = layout(target, wrong.align());
     let before = stats();
     // SAFETY: the block is live, `target` is not zero and far below `isize::MAX`. The old layout may be wrong.
@@ -164,7 +164,7 @@ fn assert_resizes(class: usize, wrong: Layout, target: usize) {
 
     // SAFETY: the block is live with this layout.
     unsafe { ALLOC.dealloc(resized.as_ptr(), target_layout) };
-    neighbours.into_iter().for_each(Block::free);
+    neighbors.into_iter().for_each(Block::free);
 }
 
 pub(crate) fn tests() -> Vec<Test> {

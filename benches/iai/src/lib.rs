@@ -31,7 +31,7 @@ rows! {
     FRESH                    1016      56528   "alloc of 256 bytes, from pools never used"
     FLUSH                    1016      56652   "free of 48 bytes, into pools that stay in part used"
     FLUSH_WHOLE              1016      52732   "free of 48 bytes, into pools that become empty"
-    REMOTE_FREE              1016     133224   "free of another thread's 48 bytes, neighbour after neighbour"
+    REMOTE_FREE              1016     133224   "free of another thread's 48 bytes, neighbor after neighbor"
     REMOTE_FREE_STRIDE       1016     142937   "free of another thread's 48 bytes, each in another pool than the last"
     COLLECT                  1016      47530   "alloc of 48 bytes, from blocks another thread freed"
     REALLOC_IN_PLACE         1000      31158   "realloc between 41 and 48 bytes, one size class"

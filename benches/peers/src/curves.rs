@@ -27,7 +27,7 @@ struct Axes {
 type Curve = (Allocator, Vec<(f64, f64)>);
 
 /// Color of an allocator: ours black, system malloc gray, floors light.
-pub(crate) fn colour(allocator: Allocator) -> RGBColor {
+pub(crate) fn color(allocator: Allocator) -> RGBColor {
     if allocator == OURS {
         return RGBColor(0, 0, 0);
     }
@@ -133,7 +133,7 @@ fn draw(curves: &[Curve], axes: &Axes) -> Result<String, Box<dyn Error>> {
                 mesh.x_label_formatter(&|x| (axes.x_label)(*x)).y_label_formatter(&|y| short(*y)).draw()?;
                 for (allocator, points) in curves.iter().filter(|(_, points)| !points.is_empty()) {
                     let width = if *allocator == OURS { 3 } else { 1 };
-                    let style = colour(*allocator).stroke_width(width);
+                    let style = color(*allocator).stroke_width(width);
                     let series = LineSeries::new(points.iter().copied(), style.filled()).point_size(width + 1);
                     chart.draw_series(series)?;
                 }

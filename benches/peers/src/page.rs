@@ -8,7 +8,7 @@ use versus::workload::{Group, Workload};
 
 use crate::allocators::{BASELINE, FLOORS, OURS};
 use crate::comparison::{Comparison, Metric};
-use crate::curves::{colour, plots};
+use crate::curves::{color, plots};
 use crate::table::{Cells, tables};
 
 const STYLE: &str = "
@@ -55,7 +55,7 @@ pub(crate) fn page(comparison: &Comparison) -> Markup {
                 @if !plots.is_empty() {
                     h2 { "Curves" }
                     p.legend { @for &allocator in &comparison.allocators {
-                        span { i style={ "background:" (css(colour(allocator))) } {} (allocator.name) }
+                        span { i style={ "background:" (css(color(allocator))) } {} (allocator.name) }
                     } }
                     div.bars { @for plot in &plots {
                         figure { figcaption { (plot.title) } (PreEscaped(&plot.svg)) }
@@ -159,7 +159,7 @@ fn drawn(bars: &[(Allocator, Ratio)]) -> Markup {
             text x=(NAME - 6.0) y=(middle + 4.0) text-anchor="end" font-size="12"
                 font-weight=(if *allocator == OURS { "bold" } else { "normal" }) { (allocator.name) }
             rect x=(NAME) y=(y) width=(x(ratio.median) - NAME) height=(STEP - 4.0)
-                fill=(css(colour(*allocator))) opacity="0.75" {}
+                fill=(css(color(*allocator))) opacity="0.75" {}
             line x1=(x(ratio.min)) x2=(x(ratio.max)) y1=(middle) y2=(middle) stroke="#333" {}
             text x=(x(ratio.median.max(ratio.max)) + 4.0) y=(middle + 4.0) font-size="11" {
                 (format!("{:.2}", ratio.median))

@@ -118,17 +118,17 @@ fn draw(arenas: &[ArenaMap], out: &mut String) -> fmt::Result {
         out,
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" width=\"{width}\" height=\"{height}\" \
          font-family=\"Helvetica, Arial, sans-serif\" font-size=\"12\">\n\
-         <title>PrivateHeap map of poolmalloc: {} arenas of 64 pools</title>\n<style>\n{STYLE}",
+         <title>Heap map of poolmalloc: {} arenas of 64 pools</title>\n<style>\n{STYLE}",
         arenas.len()
     )?;
     for &bytes in &sizes {
-        writeln!(out, ".b{bytes} {{ fill: #{:x} }}", colour(bytes))?;
+        writeln!(out, ".b{bytes} {{ fill: #{:x} }}", color(bytes))?;
     }
     writeln!(out, "</style>\n<rect class=\"back\" width=\"{width}\" height=\"{height}\" rx=\"8\"/>")?;
     writeln!(out, "<text class=\"head\" x=\"20\" y=\"30\">{} arenas of 256 KiB, 64 pools each</text>", arenas.len())?;
     writeln!(
         out,
-        "<text class=\"soft\" x=\"20\" y=\"50\">Each cell is a pool of 4 KiB. The colour tells the size of its blocks, the \
+        "<text class=\"soft\" x=\"20\" y=\"50\">Each cell is a pool of 4 KiB. The color tells the size of its blocks, the \
          height how many of them are out.</text>"
     )?;
 
@@ -159,7 +159,7 @@ text { fill: #1f2328 }
 
 /// The color of a block size, from blue for 8 bytes to red for 256. Small sizes are the most common, so their colors
 /// lie further apart.
-fn colour(block_bytes: u16) -> colorous::Color {
+fn color(block_bytes: u16) -> colorous::Color {
     // The ends of the scale are too dark for a dark background.
     colorous::TURBO.eval_continuous(0.05 + 0.85 * (f64::from(block_bytes) / 256.0).sqrt())
 }

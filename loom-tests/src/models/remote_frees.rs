@@ -89,7 +89,7 @@ fn a_word_is_posted_again_while_the_owner_collects() {
 /// stale-head, wrong-end, unseen-end, keep-head, always-queue, never-queue, queue-first, keep-word, no-combine,
 /// lost-combine, combine-all.
 #[test]
-fn neighbours_are_combined() {
+fn neighbors_are_combined() {
     let (first, second, elsewhere) = (back(0, 0) | back(0, 1), back(0, 2) | back(0, 3), back(1, 0));
     let early = [0, first, second, elsewhere, first | second, first | elsewhere, first | second | elsewhere];
     explore(&early, move || {

@@ -22,7 +22,7 @@ use crate::workload::{Group, Run, Scale, Workload, random};
 const FULL_BLOCKS: usize = 1_000_000;
 
 pub(super) const fn of<const SIZE: usize>(name: &'static str) -> Workload {
-    let about = "a million live blocks of so many bytes: resident memory for each";
+    let about = "a million live blocks of the named size: resident memory for each";
     let operations = |scale: Scale| scale.live(FULL_BLOCKS);
     Workload { name, group: Group::Block, about, operations: Some(operations), prepare: prepare::<SIZE> }
 }

@@ -16,7 +16,8 @@ const FULL_WAVES: usize = 1500;
 const WAVE: usize = 2;
 
 pub(super) const fn of<const COUNT: usize>(name: &'static str) -> Workload {
-    let about = "threads that start, allocate and replace so many blocks, free them and end; for each thread";
+    let about =
+        "threads that start, allocate and replace the named number of blocks, free them and end; for each thread";
     Workload { name, group: Group::Threads, about, operations: Some(threads::<COUNT>), prepare: prepare::<COUNT> }
 }
 

@@ -20,7 +20,7 @@ const LIVE: usize = 1000;
 const GENERATION: usize = 20_000;
 
 pub(super) const fn of<const LINES: usize>(name: &'static str) -> Workload {
-    let about = "so many lines of threads that replace blocks and hand their live set to a successor";
+    let about = "the named number of lines of threads, which replace blocks and hand their live set to a successor";
     let (operations, prepare) = (operations::<LINES>, prepare::<LINES>);
     Workload { name, group: Group::Threads, about, operations: Some(operations), prepare }
 }

@@ -8,7 +8,7 @@ use crate::block::Fixed;
 use crate::workload::{Group, Run, Scale, Workload};
 
 pub(super) const fn of<const SIZE: usize>(name: &'static str) -> Workload {
-    let about = "a block of so many bytes allocated and freed, again and again";
+    let about = "a block of the named size allocated and freed, again and again";
     Workload { name, group: Group::Pair, about, operations: Some(operations), prepare: prepare::<SIZE> }
 }
 

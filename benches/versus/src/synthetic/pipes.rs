@@ -21,13 +21,13 @@ const BATCH: usize = 64;
 const BUFFERS: usize = 64;
 
 pub(super) const fn pipe<const PRODUCERS: usize, const CONSUMERS: usize>(name: &'static str) -> Workload {
-    let about = "so many producers allocate what so many consumers free";
+    let about = "the named number of producers allocate the blocks that the named number of consumers free";
     let (operations, prepare) = (operations::<PRODUCERS>, prepare_pipe::<PRODUCERS, CONSUMERS>);
     Workload { name, group: Group::Threads, about, operations: Some(operations), prepare }
 }
 
 pub(super) const fn ring<const THREADS: usize>(name: &'static str) -> Workload {
-    let about = "each of so many threads allocates, and frees what its neighbour allocated";
+    let about = "each of the threads frees the blocks that its neighbor allocated";
     let (operations, prepare) = (operations::<THREADS>, prepare_ring::<THREADS>);
     Workload { name, group: Group::Threads, about, operations: Some(operations), prepare }
 }
@@ -103,7 +103,7 @@ fn prepare_ring<const THREADS: usize>(scale: Scale) -> Run {
                 threads.push(scope.spawn(move || {
                     let mut sum = 0;
                     for batch in 0..batches {
-                        let mut buffer = from.recv().expect("the neighbour sends as many");
+                        let mut buffer = from.recv().expect("the neighbor sends as many");
                         sum += empty(&mut buffer);
                         fill(&mut buffer, batch);
                         // A neighbor that is done takes no more buffers. The blocks in them are dropped at the end of
