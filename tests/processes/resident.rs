@@ -4,7 +4,8 @@
 //! Each figure comes from a child. The child allocates a million blocks of one size, writes their first and last bytes,
 //! and says how much its resident size has grown. The test prints the figure of the system's malloc beside it.
 //!
-//! To see it fail: put a header into pools, round size classes to 16 bytes, touch the whole of a table when an arena is opened.
+//! To see it fail: put a header into pools; round size classes to 16 bytes; touch the whole of a table when an arena is
+//! opened.
 //!
 //! `cargo test --release --test processes resident:: -- --nocapture`
 
