@@ -124,8 +124,8 @@ fn estimates() {
         ("planted_5000", planted_5000, 5000),
         ("planted_100000", planted_100000, 100_000),
     ];
-    // At the small mean nearly all large blocks are samples, so each counts for one. Only the blocks of 100,000 bytes
-    // are larger than the other mean.
+    // At the small mean nearly every block of 5000 bytes or more is a sample, and counts for one. Only the blocks of
+    // 100,000 bytes are larger than the other mean.
     for mean in [512_u64, 8192] {
         let before = snapshot();
         start(mean);
@@ -567,8 +567,8 @@ fn own_requests() {
     }
 }
 
-/// The profiler and the leak finder work together. A sampled block that nothing leads to is a leak, and so is the block
-/// that it points to. A sampled block that is held is no leak.
+/// The profiler and the leak finder work together. A sampled block that nothing leads to is a leak, together with the
+/// block that it points to. A sampled block that is held is no leak.
 fn with_the_leak_finder() {
     #[inline(never)]
     fn far_below<T>(depth: usize, body: impl FnOnce() -> T) -> T {
