@@ -46,7 +46,7 @@ fn fat_lto() {
     assert_runs(&build(TO, "program", &FAT_LTO).join("fat"), "debug: false, abort: true, static: false");
 }
 
-/// In debug mode the optimised program runs to its end too, and each planted error is reported.
+/// In debug mode the optimized program runs to its end too, and each planted error is reported.
 fn fat_lto_in_debug_mode() {
     let program = build(TO, "program", &FAT_LTO).join("fat").join("poolmalloc-program");
     for plant in PLANTS {

@@ -31,7 +31,7 @@ use poolmalloc_support::process::{say, succeed, told};
 use poolmalloc_support::reported::{assert_reported, no_core};
 use poolmalloc_support::{Test, command, scaled, tests};
 
-/// With `debug,malloc` all blocks come from the backend. The reports are the same, except for four errors that need
+/// With `debug,malloc` all blocks come from the backend. The reports are the same for all errors but four, which need
 /// pools.
 fn over_the_backend_alone() {
     let over_pools =
@@ -42,7 +42,7 @@ fn over_the_backend_alone() {
     succeed(command!("correct").env("POOLMALLOC", "debug,malloc"));
 }
 
-/// A correct program gets no report in debug mode, and everything is as it may expect.
+/// A correct program gets no report in debug mode, and finds everything as documented.
 fn a_correct_program_hears_nothing() {
     for words in ["debug", "debug,leaks", "leaks,debug,malloc"] {
         let output = command!("correct").env("POOLMALLOC", words).output().expect("starting the child");

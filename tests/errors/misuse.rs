@@ -1,8 +1,8 @@
 //! Each row of docs/guide/misuse.md: what a program must not do, and the result.
 //!
-//! A child does each deed, with one of three results. It passes, since the deed is handled. It ends by SIGABRT with
-//! exactly one line on standard error, which says what was wrong, at which address, and of which size class if there is
-//! one. Or it passes although it should not, as docs/guide/misuse.md says of that row.
+//! A child does each deed, with one of three results. It passes, if the deed is right or the library handles it. It
+//! ends by SIGABRT with exactly one line on standard error: the line names the error, the address, and the size class
+//! if there is one. Or it passes although it should not, as docs/guide/misuse.md says of that row.
 //!
 //! To see it fail: leave out one of the checks that docs/guide/misuse.md names; panic (which allocates, and may unwind)
 //! instead of writing and aborting; write the line in two parts.

@@ -575,7 +575,8 @@ fn threads_made_for_ever() {
 fn backtraces_of_the_search() {
     const BYTES: usize = 512 * 1024;
     std::mem::forget(black_box(Box::new([1_u64; 12])));
-    // Fills the places around such a stack: first with closed memory, then with numbers that are no addresses.
+    // The mappings are as large as the search's stack, and take places where it would lie. So the stack comes to lie
+    // below closed memory, and later below numbers that are no addresses.
     map(BYTES, libc::PROT_NONE, libc::MAP_PRIVATE);
     find().expect("a report");
     for _ in 0..12 {

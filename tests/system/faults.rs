@@ -190,7 +190,7 @@ fn program() {
     assert_exact(&[]);
 }
 
-/// Forks a child that goes on to work, with blocks of all earlier threads.
+/// Forks a child that goes on working, with blocks of all earlier threads.
 fn fork() {
     // SAFETY: the child only uses the allocator, which is what this tests, and ends by `_exit`.
     match unsafe { libc::fork() } {

@@ -369,7 +369,7 @@ fn take(size: usize, align: usize) -> *mut u8 {
 
 #[inline(never)]
 fn give(block: *mut u8, size: usize, align: usize) {
-    // SAFETY: wrong on purpose in most deeds. The debug mode reports the error before it does harm.
+    // SAFETY: wrong on purpose in some calls. The debug mode reports the error before it does harm.
     unsafe { ALLOC.dealloc(black_box(block), layout(size, align)) };
 }
 

@@ -66,9 +66,9 @@ pub fn assert_reports(report: &LeakReport, planted: &Planted) {
     assert_eq!(report.leaked().blocks, leaked as u64);
 }
 
-/// Calls `f`, which must not be inlined, 64 KiB further down on the stack. A frame has parts that it never writes: a
-/// word that an earlier call has left there looks like a pointer. So no later frame may come to lie where the frames of
-/// `f` were, unless it writes all of itself.
+/// Calls `f`, which must not be inlined, 64 KiB further down on the stack. A frame has parts that it never writes, and
+/// a word that an earlier call has left there looks like a pointer. That far down, no later frame comes to lie where
+/// the frames of `f` were, unless it writes all of itself.
 #[inline(never)]
 pub fn far_below<T>(f: impl FnOnce() -> T) -> T {
     let room = black_box([0_u8; 64 * 1024]);
