@@ -103,8 +103,8 @@ fn blocks_left<R>(f: impl FnOnce() -> R) -> (Delta, BlockSet) {
     (thread_stats() - before, watch.into_left().unwrap_or(BlockSet::new()))
 }
 
-/// Evaluates an expression and fails unless the number of the calling thread's allocations meanwhile is as stated, by a
-/// comparison operator and a number. Returns the value of the expression.
+/// Evaluates an expression, counts the calling thread's allocations meanwhile, and fails unless their number passes a
+/// comparison, such as `== 1`. Returns the value of the expression.
 ///
 /// A `realloc` counts if the block moves to another size class or the backend serves it. Other threads do not count.
 ///

@@ -43,10 +43,10 @@
 //! wholly free, and other threads when 256 KiB are. It goes back to the system only when the program calls
 //! [`release_unused`]. So a program with one short phase of many small blocks keeps that phase's memory until then.
 //!
-//! An idle thread also pins memory, in two ways. Blocks of its heap that other threads free wait until it collects
-//! them. And blocks of other heaps that it has freed stay in its magazines: up to 32 of each class, or as many as its
-//! magazines hold if threads hand blocks of that class round. This memory is of no use until the thread allocates again
-//! or ends.
+//! An idle thread also pins memory, in two ways. Blocks of its heap that other threads have freed wait until it
+//! collects them. And blocks of other heaps that it has freed stay in its magazines: up to 32 of each class, or as many
+//! as its magazines hold if threads hand blocks of that class round. This memory is of no use until the thread
+//! allocates again or ends.
 //!
 //! # Layers
 //! Each folder imports only folders and files below it in this list, and each file of a folder only files before it in
@@ -125,7 +125,7 @@
 //! | loaded, previous magazine | the magazine that the fast paths use; a full or empty one to swap it with |
 //! | spare magazine | an empty magazine that no class of its heap uses |
 //! | top, bottom | the slot of a magazine's newest block; the slot behind its oldest, which holds null |
-//! | adopt | load the foreign magazine, so that the heap serves blocks of other heaps |
+//! | adopt | make the foreign magazine the loaded or the previous one, so that the heap serves blocks of other heaps |
 //! | go round | threads hand blocks of a class to each other, so that foreign magazines are adopted |
 //! | word of a map | 64 bits of it, for 512 bytes of the region |
 //! | link, pending list | the next word on a list; the words with blocks that wait for one owner |
@@ -142,7 +142,7 @@
 //! | due | said of a request that the sampler has chosen to be a sample |
 //! | index | the table of large blocks: of all while the finder is armed, else of samples only |
 //! | stock | a typed pool's shelves, and the counts of its blocks |
-//! | generation | number of a copy of the process's memory; the child of a fork has another |
+//! | generation | number that tells copies of a process's memory apart: the child of a fork has another |
 //! | mend | in the child of a fork: give up all that another thread may have been changing |
 //! | hidden | said of an address that is kept with all its bits inverted, so that it leads to nothing |
 //!
@@ -158,10 +158,11 @@
 //! library's file is another library, with pools of its own.
 //!
 //! # Huge pages
-//! On Linux the environment variable `POOLMALLOC_HUGE_PAGES` chooses the part of the region that is in huge pages:
-//! `always` (all but the first 2 MiB), a number (all beyond that many MiB), or `never`. If it is not set, the system
-//! decides. The variable is read at the first request. The allocator warns once on stderr about another value, and
-//! ignores it. A program with rights that its caller may lack (set-user-ID) ignores the variable.
+//! On Linux the environment variable `POOLMALLOC_HUGE_PAGES` chooses the part of the region for which the allocator
+//! asks the system for huge pages: `always` (all but the first 2 MiB), a number N (all but the first N MiB), or
+//! `never`. If it is not set, the system decides. The variable is read at the first request. The allocator ignores any
+//! other value, and warns once about it on stderr. A program with rights that its caller may lack (set-user-ID) ignores
+//! the variable.
 //!
 //! Huge pages make memory faster. They are for programs with few threads and much memory: the first block in each 2 MiB
 //! makes all 2 MiB resident, each thread begins with an arena of its own, and the kernel may fill in again memory that

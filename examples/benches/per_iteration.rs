@@ -1,8 +1,8 @@
 //! Allocations for each iteration of a criterion benchmark, beside its time.
 //!
-//! Criterion measures whatever a [`Measurement`] tells it. This one counts the allocations of the thread that runs the
-//! benchmark, exactly, whatever other threads do. Each benchmark is run twice, once with the clock and once with it.
-//! Criterion calls every figure a time; and it takes one of nought for a mistake, and says so.
+//! Criterion measures through a [`Measurement`]. The one here counts the allocations of the thread that runs the
+//! benchmark. The count is exact, whatever other threads do. Each benchmark runs twice, once with the clock and once
+//! with this measurement. Criterion calls every figure a time. It reports a figure of 0 as a mistake.
 //!
 //! `cargo bench -p poolmalloc-examples`
 
@@ -16,8 +16,8 @@ use std::time::Duration;
 #[global_allocator]
 static ALLOC: PoolMalloc = PoolMalloc::new();
 
-/// Allocations of this thread, by pools and backend. A `realloc` that moves a small block is one, too; one of a
-/// block that is and stays the backend's is none.
+/// Allocations of this thread, by pools and backend. A `realloc` that moves a small block counts as an allocation. A
+/// `realloc` of a block that lies with the backend and stays there does not count.
 struct Allocations;
 
 impl Measurement for Allocations {
@@ -91,14 +91,15 @@ fn grown_string() -> String {
     text
 }
 
-/// Enough for figures; a benchmark to compare times by wants more.
+/// Settings for quick figures. To compare times, a benchmark needs more samples.
 fn settings<M: Measurement>(criterion: Criterion<M>) -> Criterion<M> {
     let (warm_up, time) = (Duration::from_millis(100), Duration::from_millis(200));
     criterion.sample_size(10).warm_up_time(warm_up).measurement_time(time).without_plots().configure_from_args()
 }
 
 fn main() {
-    // 18 words: a string for each, and a vector of 4, 8 and 16 of them, which the backend then resizes to 32.
+    // 18 words: a string for each, and a vector with room for 4, then 8, then 16 of them. The backend then resizes the
+    // vector to 32, which does not count.
     let before = Allocations.start();
     drop(owned_words());
     assert_eq!(Allocations.end(before), 18 + 3, "the measurement is wrong");

@@ -1,8 +1,8 @@
-//! Each example does what its head says, in its short form.
+//! Each example does what the comment at its head says. The tests run the examples in a short form.
 //!
-//! To see it fail: leave out the blocks that wait in `draw_pool` of the heap map, or have `rate` of the live view return 0.
-//! Make `plant` of the leaks return the model.
-//! The programs `prometheus` and `per_request` check themselves: have `counted` begin a new sum at each poll.
+//! To see them fail: leave out the waiting blocks in `draw_pool` of the heap map, let `rate` of the live view return 0,
+//! or let `plant` of the leaks return the model. The programs `prometheus` and `per_request` check themselves: let
+//! `counted` begin a new sum at each poll.
 //!
 //! `cargo test -p poolmalloc-examples --test programs`
 
@@ -10,7 +10,7 @@ use roxmltree::Document;
 use std::path::Path;
 use std::process::Command;
 
-/// Runs a program, which must succeed, and returns what it printed.
+/// Runs a program and returns its output. The program must succeed.
 fn output(program: &str, arguments: &[&str]) -> String {
     let output = Command::new(program).args(arguments).output().expect("the program can be started");
     let [stdout, stderr] = [output.stdout, output.stderr].map(|text| String::from_utf8(text).expect("it prints text"));
@@ -25,7 +25,8 @@ fn heap_map_draws_each_pool() {
     let text = std::fs::read_to_string(path).expect("the picture was written");
     let picture = Document::parse(&text).expect("it is well-formed XML");
 
-    // A group for each arena, in it a group for each pool with a class, and in that its figures as a title.
+    // The picture has a group for each arena. That has a group for each pool with a class, with the figures of the pool
+    // as its title.
     let groups = picture.root_element().children().filter(|node| node.has_tag_name("g"));
     let (mut out_of_160, mut waiting_of_120) = (0, 0);
     for arena in groups.clone() {
@@ -49,7 +50,7 @@ fn heap_map_draws_each_pool() {
         }
     }
     assert!(groups.count() > 4);
-    // All 1500 of one phase are live; of 4000 another thread has freed about half.
+    // All 1500 blocks of 160 bytes are live. Another thread has freed about half of the 4000 blocks of 120 bytes.
     assert!((1500..1600).contains(&out_of_160), "{out_of_160} blocks of 160 bytes are out");
     assert!((1500..2500).contains(&waiting_of_120), "{waiting_of_120} blocks of 120 bytes wait");
 }
@@ -60,7 +61,8 @@ fn leaks_are_found_and_drawn() {
     let text = output(program, &[]);
     assert!(text.ends_with("5 unreachable, 240 bytes: 1 direct, 1 indirect, 3 in 1 cycle\n"), "{text}");
     let picture = output(program, &["--dot"]);
-    // The model, its vector and the view in a ring; the view's title.
+    // Four arrows: the ring of the model, its vector and the view has three, and one leads from the view to its title.
+    // The three blocks of the ring are gold.
     assert_eq!((picture.matches(" -> ").count(), picture.matches("gold").count()), (4, 3), "{picture}");
     assert!(output(program, &["--measure", "5000"]).contains("; 0 leaked"));
 }
@@ -81,7 +83,7 @@ fn profile_names_the_places_that_allocate() {
     let folded = std::fs::read_to_string(path("profile.folded")).expect("the stacks were written");
     assert!(folded.lines().all(|line| line.contains(";main;") || line.contains("::main;")), "{folded}");
     output(program, &[&path("profile.pb.gz")]);
-    // Of gzip.
+    // Every gzip file begins with these bytes.
     assert_eq!(std::fs::read(path("profile.pb.gz")).expect("the profile was written")[..2], [0x1f, 0x8b]);
 }
 
@@ -91,7 +93,7 @@ fn live_shows_classes_and_rates() {
     let rate = text.split("│frees/s").nth(1).and_then(|rest| rest.split('│').next()).expect("the rate is shown");
     let rate: u64 = rate.trim().parse().expect("a rate is a number");
     assert!(rate > 0, "{text}");
-    // Which classes have blocks by then is a matter of time.
+    // It depends on timing which classes have blocks by then.
     let sizes = text.lines().filter_map(|line| line.trim_start_matches('│').split_whitespace().next()?.parse().ok());
     let sizes: Vec<u64> = sizes.collect();
     assert!(!sizes.is_empty() && sizes.is_sorted() && sizes.iter().all(|size| size % 8 == 0 && *size <= 256), "{text}");
@@ -106,7 +108,7 @@ fn prometheus_serves_its_metrics() {
 #[test]
 fn requests_cost_the_same_alone_and_among_others() {
     let text = output(env!("CARGO_BIN_EXE_per_request"), &[]);
-    // Six strings, a vector that grows once, and the answer; which is left.
+    // Nine allocations: six strings, two for a vector that grows once, and the answer. The answer is not freed.
     let figures = text.lines().find_map(|line| line.strip_suffix("to be or not to be"));
     assert_eq!(figures.expect("it is told").split_whitespace().collect::<Vec<_>>(), ["9", "8", "16"], "{text}");
 }

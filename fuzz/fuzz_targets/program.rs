@@ -1,5 +1,5 @@
-//! A fuzzer's bytes are a program of up to four threads, whose steps are taken one after another by the engine of the
-//! property tests: with a private heap beside the process's allocator if the first bit says so. See README.md.
+//! Reads the bytes of the fuzzer as a program of up to four threads. The engine of the property tests takes their steps
+//! one after another. The first bit decides whether the program also has a private heap. See README.md.
 #![no_main]
 
 #[path = "../../tests/support/src/private.rs"]
@@ -11,7 +11,7 @@ use poolmalloc_oracle::program::{self, Program};
 use poolmalloc_oracle::{ByAlignment, Counts};
 use private::Private;
 
-/// What the statistics say, in the words of the engine.
+/// The present statistics, as counts of the engine.
 fn counted() -> Counts {
     let stats = stats();
     Counts {

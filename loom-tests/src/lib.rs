@@ -1,13 +1,16 @@
-//! Models of the protocols that threads share. The library's own files are compiled here with `atoms` made of loom's
-//! types, so what loom explores is what ships; nothing is compiled out. Plain `cargo test` runs the models.
+//! Models of the protocols that threads share. This crate compiles the library's own protocol files against an `atoms`
+//! made of loom's types, so loom explores the code that ships; nothing is compiled out. Plain `cargo test` runs the
+//! models.
 //!
-//! Each model asserts what every interleaving must keep, and at its end that its executions have shown exactly the
-//! outcomes that can be: a model that explores too little fails too. Its doc names the mutants of the library under which
-//! it was seen to fail, and `tests/mutants` applies each and demands just that.
+//! Each execution of a model asserts what must hold in every interleaving. At its end a model asserts that its
+//! executions had exactly the possible outcomes, so a model that explores too few interleavings fails too. The doc of a
+//! model names the mutants of the library that make it fail. `tests/mutants` applies each mutant and checks that
+//! exactly this happens.
 //!
-//! loom 0.7 skips interleavings where both a push and a take-all begin with a load (tokio-rs/loom, issues 166 and 392).
-//! Here a take-all is a bare swap, and the outcomes would tell. What loom does not know: real memory, blocks that share
-//! bytes, more than four threads besides the first, a compare-exchange that fails for no reason.
+//! loom 0.7 skips interleavings in which both a push and a take-all begin with a load (tokio-rs/loom, issues 166 and
+//! 392). Here a take-all is a bare swap, and a skipped interleaving would show as a missing outcome. loom does not
+//! know: real memory, blocks that share bytes, more than four threads besides the first, a compare-exchange that fails
+//! for no reason.
 
 #![allow(dead_code, reason = "each model uses a part of the files that it includes")]
 

@@ -4,12 +4,13 @@
 //!   0xFD ... 0xFD | header, 32 bytes | 0xFD, 8 bytes | the program's bytes | 0xFD, 8 to 15 bytes
 //!   ▲ block of a pool or the backend                 ▲ the program's pointer
 //! ```
-//! The first part fills the space up to the header that the alignment of the program's bytes leaves. With an alignment
-//! of 8 or less there is none.
+//! The alignment of the program's bytes may leave a gap before the header. The first part fills this gap. With an
+//! alignment of 8 or less there is none.
 //!
-//! Debug invariant 1: from the moment it is handed out until it goes back to its pool or the backend, a block has its
-//! header 40 bytes before the program's bytes, with a check that depends on its address, and the forbidden bytes around
-//! it, unless the program has overwritten them.
+//! Debug invariant 1: from the moment when a block is handed out until it goes back to its pool or the backend, two
+//! things are in place, unless the program has overwritten them. One is the header, 40 bytes before the program's
+//! bytes, with a check that depends on the block's address. The other is the forbidden bytes around the program's
+//! bytes.
 
 use crate::traces::TraceId;
 use core::alloc::Layout;

@@ -1,5 +1,5 @@
 //! The quarantine: a queue of blocks that the program has freed. Their memory is not used again for a while, so that
-//! the layer notices a write to one, or a second free.
+//! the layer notices if such a block is written to, or freed again.
 //!
 //! Quarantine invariant 1: only the holder of the lock touches the ring. Under the lock no code asks the allocator for
 //! memory, and no code reports.

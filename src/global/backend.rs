@@ -125,8 +125,8 @@ impl<B: GlobalAlloc> Backend<B> {
         if !new.is_null() {
             put(new);
         } else if let Some(old) = old {
-            // The index most likely still has its place. If it has not, and there is no memory for one, the block
-            // counts as a root from now on and is no sample any more.
+            // The index most likely still has room for the old block. If it has none, and there is no memory for more,
+            // the block counts as a root from now on and is no sample any more.
             let _ = LARGE.put(old);
         }
         new
@@ -149,8 +149,8 @@ impl<B: GlobalAlloc> Backend<B> {
         // SAFETY: the caller promises that the new size is not 0.
         let new = unsafe { self.0.alloc(new_layout) };
         let free = || {
-            // The old block leaves the index before the new one comes. Otherwise a sample would be in it twice for a
-            // moment.
+            // The old block leaves the index before the new one enters it. Otherwise a sample would be in it twice for
+            // a moment.
             // SAFETY: the caller gives the old block up.
             unsafe { forget_large(block) };
             put(new);

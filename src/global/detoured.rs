@@ -15,7 +15,7 @@ use core::ptr::NonNull;
 
 /// The mode of the process, for a thread whose front has no heap.
 fn mode() -> Mode {
-    // The first call of the process reads the environment.
+    // The first such call in the process reads the environment.
     tls::heap_or_make();
     MODE.get()
 }

@@ -1,7 +1,7 @@
 //! `PoolMalloc`, the allocator that programs install: the fast paths of `alloc` and `dealloc`, and their slow halves.
 //!
-//! A hit costs no locked instruction, no touch of the block, and no test whether the thread has a heap. The slow halves
-//! are out of line, so that the fast paths need not save a register.
+//! On a fast path there is no locked instruction, no access to the block, and no test whether the thread has a heap.
+//! The slow halves are out of line, so that the fast paths need not save a register.
 
 use super::backend::Backend;
 use super::moved::move_from_pool;
@@ -29,7 +29,7 @@ use std::alloc::System;
 /// All values of this type use the same pools: there is one set of them in a process. A value holds nothing but its
 /// backend. A request is small if its size, rounded up to a multiple of 8 and of its alignment, is at most 256 bytes.
 ///
-/// A hit costs 36 instructions on x86-64 for `alloc` and `dealloc` together.
+/// On their fast paths `alloc` and `dealloc` take 36 instructions together, on x86-64.
 ///
 /// Freed memory stays pooled: only [`release_unused`](crate::release_unused) returns it to the system. It serves later
 /// requests of the same thread and size class at once, requests of any class when its pool is wholly free, and requests
@@ -135,8 +135,9 @@ unsafe impl<B: GlobalAlloc> GlobalAlloc for PoolMalloc<B> {
 impl<B: GlobalAlloc> PoolMalloc<B> {
     /// Serves a small request when the fast path found no block.
     ///
-    /// While the thread's requests are sampled, all of them come here. Most are no samples and are served as on the
-    /// fast path. The code for all other cases is out of line, so that this function need not save a register for it.
+    /// While the thread is sampled, all its small allocations come here. Most of them are no samples, and are served as
+    /// on the fast path. The code for all other cases is out of line, so that this function need not save a register
+    /// for it.
     #[cold]
     #[inline(never)]
     unsafe fn alloc_slow(size: usize, align: usize, this: &Self) -> *mut u8 {

@@ -10,8 +10,8 @@ use core::alloc::{GlobalAlloc, Layout};
 /// Copies a block of a pool with blocks of `bytes` to `new`, which serves a request of `new_size`, and frees the old
 /// block. If `new` is null, nothing is done. Returns `new`.
 ///
-/// The caller allocates `new`. If this function did, it would need a closure for it, and a sample's backtrace would
-/// show the closure as a function of the program.
+/// The caller allocates `new`, since this function would need a closure to do it. A sample's backtrace would then show
+/// that closure as a function of the program.
 ///
 /// # Safety
 /// * The block is a live one of a pool with blocks of `bytes`, and the caller gives it up unless `new` is null.
@@ -31,9 +31,10 @@ pub(super) unsafe fn move_from_pool(block: *mut u8, bytes: usize, new: *mut u8, 
 }
 
 impl<B: GlobalAlloc> Backend<B> {
-    /// Resizes a block of the backend in a process of this mode. The block stays with the backend, or moves to a pool
-    /// if it becomes small. A profile takes the resized block for a new request, except a sample that stays in its size
-    /// class. Returns null, with nothing done, if there is no memory.
+    /// Resizes a block of the backend in a process with the mode `mode`. In mode `Pools` the block moves to a pool if
+    /// it becomes small and is no sample; else it stays with the backend. For a profile the resized block is a new
+    /// request, except if it is a small sample and stays in its size class in mode `Pools`. Returns null, with nothing
+    /// done, if there is no memory.
     ///
     /// # Safety
     /// * As for [`realloc`](Self::realloc).

@@ -30,7 +30,7 @@ pub(super) fn note_resized(watch: &Watch, (old, new): (*mut u8, *mut u8), layout
     }
 }
 
-/// Returns a block of a pool, from the loaded magazine or from pools; null if the pools cannot serve it.
+/// Returns a small block: from the loaded magazine, or else from the pools. Null if the pools cannot serve it.
 pub(super) fn alloc_from_pools_or_magazine(size: usize, align: usize) -> *mut u8 {
     let bytes = block_bytes(size, align);
     let block = tls::front().head_of_block(bytes).pop();

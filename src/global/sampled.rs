@@ -14,7 +14,8 @@ use core::alloc::{GlobalAlloc, Layout};
 
 /// The sample that a request of `bytes` becomes; `None` if it becomes none.
 ///
-/// A thread without a heap is never sampled. So the caller lets the thread take its heap first.
+/// A thread without a heap is never sampled. So the caller makes sure that the thread has taken its heap, if it can
+/// have one.
 #[inline(always)]
 pub(super) fn sample_if_due(bytes: usize) -> Option<Sample> {
     #[cfg(feature = "profile")]

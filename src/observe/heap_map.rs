@@ -11,7 +11,7 @@ use core::iter::FusedIterator;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ArenaMap {
-    /// Where its 256 KiB begin.
+    /// Address of the first of its 256 KiB.
     pub address: usize,
     /// Number of the heap that owns it; `None` if none of its pools has a class, so that no block needs it.
     pub heap: Option<usize>,
@@ -47,7 +47,7 @@ impl ArenaMap {
         self.pools.iter().map(|pool| usize::from(pool.held_blocks) * usize::from(pool.block_bytes)).sum()
     }
 
-    /// Whether some blocks are out of its pools, but less than a quarter of its bytes.
+    /// Whether some blocks are out of its pools, but they have less than a quarter of its bytes.
     #[must_use]
     pub fn is_pinned(&self) -> bool {
         (1..ARENA_BYTES / 4).contains(&self.held_bytes())

@@ -34,8 +34,8 @@ pub fn measure<R>(f: impl FnOnce() -> R) -> (R, Delta) {
 pub struct Peak {
     /// Allocations and frees, as [`measure`] returns them.
     pub delta: Delta,
-    /// High-water mark of the live bytes, above those at the start: small blocks at block size, others as requested.
-    /// While the backend moves a block, its old and its new place do not count both.
+    /// High-water mark of the live bytes, above those at the start: small blocks at block size, others as requested. A
+    /// block that the backend moves counts only once, also during the move.
     pub peak_bytes: u64,
     /// High-water mark of the live blocks, above those at the start.
     pub peak_blocks: u64,
@@ -49,8 +49,8 @@ pub struct Peak {
 /// the bytes as requested.
 ///
 /// It watches each request of the calling thread as long as `f` runs. No fast path serves such a request, and each one
-/// costs several times as much. Code outside of `measure_peak` costs nothing more, since no test is added anywhere: the
-/// watch lies before the thread's heap, where the fast paths look for the heap anyway.
+/// costs several times as much. Code outside of `measure_peak` costs nothing more. No test is added for the watch: the
+/// fast paths look for the thread's heap anyway, and find none while a watch is on.
 ///
 /// `f` may run in a coroutine with a stack of its own. Then requests of the thread between the coroutine's turns count
 /// too. `f` must not end the thread (`pthread_exit`).

@@ -11,7 +11,7 @@ use crate::process::tls;
 /// allocates.
 ///
 /// All figures are 0 after the thread has given its heap back: requests in destructors that run later count only in the
-/// statistics of the process. The figures are also 0 if there is no memory for a heap.
+/// statistics of the process. The figures are also 0 if there is no memory for a heap, and under memcheck.
 ///
 /// # Examples
 /// ```

@@ -25,8 +25,8 @@ pub(crate) struct WatchFigures {
 
 /// A detour of a thread whose requests are watched, and the figures of those requests.
 ///
-/// Watch invariant 1: a watch gets notes of requests only from the thread that has its detour in its row of fronts, and
-/// only while the detour is there.
+/// Watch invariant 1: only one thread notes requests in a watch: the thread that has the watch's detour in its row of
+/// fronts. It does so only while the detour is there.
 #[repr(C)]
 pub(crate) struct Watch {
     /// The first field, so that a pointer to the detour is a pointer to the watch.
@@ -113,7 +113,7 @@ impl Watch {
     /// Notes that the backend resized a block that counted as `from` bytes and now counts as `to`. It may have moved.
     pub(crate) fn moved(&self, (old, new): (*mut u8, *mut u8), requested: usize, from: usize, to: usize) {
         self.resized(requested, from, to);
-        // A block that was served before the watch began is not in its set, and does not come in.
+        // A block that was served before the watch began is not in its set, and is not added.
         self.note_blocks(|left| {
             if left.has(Address::from(old.addr())) {
                 left.remove(old);

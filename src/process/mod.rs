@@ -1,5 +1,5 @@
-//! The things that a process has once: its mode and its pools. And each thread's way to its heap. The process starts in
-//! `startup`.
+//! Everything that a process has once, such as its mode and its pools; and each thread's way to its heap. The process
+//! starts in `startup`.
 
 pub(crate) mod mode;
 pub(crate) mod options;

@@ -6,7 +6,7 @@ use crate::region::REGION_ALIGN;
 use crate::traces::MOST_FRAMES;
 use core::str::FromStr;
 
-/// The part of the region that is put into huge pages.
+/// The part of the region for which the allocator asks for huge pages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum HugePages {
     /// The system decides. Most systems use huge pages only where a program asks.
@@ -170,7 +170,7 @@ fn huge_pages_of(value: Option<&[u8]>) -> Option<HugePages> {
         Some(b"always") => 0,
         Some(digits) => number(digits)?,
     };
-    // A number that does not fit lies beyond the end of every region, so no part of the region is in huge pages.
+    // A number that does not fit lies beyond the end of every region, so no huge pages are asked for.
     let bytes = usize::checked_mul(mib, 1 << 20).and_then(|bytes| bytes.checked_next_multiple_of(REGION_ALIGN));
     Some(bytes.map_or(HugePages::Unset, |bytes| HugePages::Beyond(bytes.max(REGION_ALIGN))))
 }

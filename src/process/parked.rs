@@ -4,7 +4,7 @@ use crate::heap::Heap;
 use crate::sync::{Queue, Stack, StackLinks};
 use core::ptr::NonNull;
 
-/// How many settled heaps are checked for remote frees before the region grows by an arena.
+/// Largest number of settled heaps that are checked for remote frees before the region grows by an arena.
 const SETTLED_LOOKED_AT: usize = 64;
 
 /// The link of a parked heap lies in the heap.
@@ -69,7 +69,8 @@ impl ParkedHeaps {
         self.settled.pop(&ParkedNext)
     }
 
-    /// Returns a heap to the end of the round-robin, so that one busy heap does not starve the others.
+    /// Puts a heap at the end of the settled heaps. So all of them have their turns, and a busy heap does not starve
+    /// the others.
     pub(super) fn put_back(&mut self, heap: NonNull<Heap>) {
         self.settled.push(&ParkedNext, heap);
     }
@@ -100,8 +101,7 @@ impl ParkedHeaps {
         self.idle_private.pop(&ParkedNext)
     }
 
-    /// Compares each list with its count. An error says what is wrong; it is one too if the lists have more than `most`
-    /// heaps together.
+    /// Compares each list with its count, and the number of all parked heaps with `most`. An error says what is wrong.
     pub(super) fn check(&self, most: usize) -> Result<(), &'static str> {
         let lists = [
             (self.unsettled.top(), self.unsettled.length()),

@@ -10,7 +10,7 @@ pub(crate) struct SamplingState {
     /// its mean.
     turn: AtomicU32,
     /// Relaxed: a thread may see the mean of the next turn before it sees that turn. It reads the mean again as soon as
-    /// it does.
+    /// it sees the turn.
     mean: AtomicU64,
 }
 

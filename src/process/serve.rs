@@ -1,4 +1,4 @@
-//! Functions that the global allocator and the debug layer share: frees of blocks of the region, the slow half of small
+//! Functions for the global allocator and the debug layer: frees of blocks of the region, the slow half of small
 //! allocations, the counts of large requests, and the copy to a moved block. Private heaps use only the last of them.
 
 use super::tls::{Entry, SHARED};

@@ -340,7 +340,7 @@ impl Supply for SharedState {
         if let Some(arena) = self.with_state(|state| state.free_arenas.pop(region)) {
             return Some(arena);
         }
-        // A parked heap may have free arenas. One is settled before the region grows.
+        // A parked heap may have free arenas. So one parked heap is settled before the region grows.
         self.settle_one();
         self.with_state(|state| state.take_arena(region))
     }

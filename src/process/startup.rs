@@ -22,14 +22,14 @@ use crate::sync::{Lock, Once};
 /// The options. Decided once, by the holder of [`START`].
 static OPTIONS: Once<Options> = Once::new();
 
-/// Held by [`prepare`]. The start of sampling takes the lock of the backtraces under it.
+/// Held by [`prepare`]. While it is held, the start of sampling takes the lock of the backtraces.
 static START: Lock = Lock::new();
 
 /// Size and huge pages of the region that is to be reserved.
 pub(crate) struct RegionSetup {
     /// Bytes to reserve.
     pub(crate) region_bytes: usize,
-    /// The part of the region that is put into huge pages.
+    /// The part of the region for which the allocator asks for huge pages.
     pub(crate) huge_pages: HugePages,
 }
 
@@ -38,8 +38,8 @@ pub(crate) fn options() -> Option<&'static Options> {
     OPTIONS.value()
 }
 
-/// Reads the environment, chooses the mode, arms the leak finder and starts sampling if the options ask for it. Runs
-/// once, before the region is reserved; once more in a child if the fork came in the middle.
+/// Reads the environment and chooses the mode. Arms the leak finder and starts sampling, each if the options ask for
+/// it. Runs once, before the region is reserved; once more in a child if the fork came in the middle.
 pub(crate) fn prepare() -> RegionSetup {
     let region_bytes = Region::bytes_wanted();
     let _guard = START.lock();

@@ -210,7 +210,7 @@ impl State {
             }
             self.magazines_open = end;
         }
-        // The lowest comes last, so the heap uses it first.
+        // The lowest magazine comes last, so the heap uses it first.
         (self.magazines..end).rev().for_each(|index| each(region.magazine(index)));
         self.magazines = end;
     }

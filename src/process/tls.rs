@@ -16,12 +16,13 @@
 //!   fast paths, and for code that asks whether the front has a heap.
 //! * [`heap_if_any`] returns the heap, if the thread has one. It costs one more test, and walks detours. It is for code
 //!   that reads, gives back or samples: statistics, release, checks, searches, slow frees, profiles.
-//! * [`heap_or_make`] returns the [`Entry`] that serves the thread. A thread without a heap takes one now. It costs the
-//!   same, and a lock the first time. It is for code that serves or counts a request.
+//! * [`heap_or_make`] returns the [`Entry`] that serves the thread. A thread without a heap takes one now. It costs as
+//!   much as `heap_if_any`, and a lock the first time. It is for code that serves or counts a request.
 //!
 //! At a thread's end the C library calls the destructors of keys, in several rounds, usually four. The second call of
 //! this key's destructor ([`thread_exit`]) gives the heap back. A thread whose very first request comes in the third or
-//! fourth round may end before that call. Then its heap is never given back. No portable call reports such a moment.
+//! fourth round may end before that call. Then its heap is never given back. No portable call tells a thread that it is
+//! so late.
 //!
 //! A `thread_local!` with a destructor could not replace the key: it would be destroyed too early. Destructors that
 //! were registered before it run after it, and still free blocks. Each such free would take a heap that is never given

@@ -28,7 +28,7 @@ pub(crate) struct View<'a> {
 }
 
 impl View<'_> {
-    /// The heap with this index, if there is one and no fork may have left it half-changed.
+    /// The heap with this index; `None` if there is none, or if a fork may have left it half-changed.
     pub(crate) fn heap(&self, index: usize) -> Option<&Heap> {
         if index >= self.heaps || self.is_beyond_us(index) {
             return None;

@@ -1,6 +1,7 @@
-//! The map of the heap shows each block where it is, and names the arenas that a few blocks hold.
+//! The map of the heap shows where each block lies, and `pinned` names the arenas that a few blocks keep in use.
 //!
-//! To see it fail: count waiting blocks as held; take the quarter of an arena for its half; leave a pool's class out of the map.
+//! To see it fail: count waiting blocks as held; let `pinned` name arenas that are up to half full instead of a
+//! quarter; leave a pool's class out of the map.
 //!
 //! `cargo test --test blocks heap_map::`
 
@@ -31,7 +32,7 @@ fn the_map_adds_up_to_the_statistics() {
             map.iter().flat_map(|arena| &arena.pools).filter(|pool| u64::from(pool.block_bytes) == class.block_bytes)
         };
         assert_eq!(pools().count() as u64, class.pools, "{class:?}");
-        // The vector of the map is of the backend, so nothing of a pool changed since.
+        // The vector of the map is a block of the backend, so making the map has changed no pool.
         let out: u64 = pools().map(|pool| u64::from(pool.held_blocks)).sum();
         assert_eq!(out, class.live_blocks + class.cached_blocks - class.waiting_blocks, "{class:?}");
     }
@@ -74,7 +75,7 @@ fn a_few_blocks_pin_an_arena() {
     assert!(pinned.iter().all(|map| map.held_bytes() < ARENA_BYTES / 4));
 }
 
-/// Counts lines, and keeps nothing.
+/// Counts lines, and stores no text.
 #[derive(Default)]
 struct Lines {
     lines: usize,

@@ -1,11 +1,11 @@
-//! A wrong `Layout` never harms: blocks of the pools are freed and resized by their address.
+//! A wrong `Layout` does no harm: the library frees and resizes the blocks of its pools by their address.
 //!
-//! Real crates free with the wrong size or alignment and get away with it under malloc. Here blocks of every class, each between filled
-//! neighbours, are freed and resized with every kind of wrong layout; the neighbours keep their content, the memory serves again, and
-//! the statistics count the class that the block really had.
+//! Real crates free with the wrong size or alignment and get away with it under malloc. These tests free and resize
+//! blocks of every class, each between filled neighbors, with every kind of wrong layout. The neighbors must keep their
+//! content, the memory must serve again, and the statistics must count the class that the block really had.
 //!
-//! To see it fail: look the class up from the layout in `dealloc` or `realloc`; ask the layout whether a block is a small one; copy as many
-//! bytes as the layout claims.
+//! To see it fail: look the class up from the layout in `dealloc` or `realloc`; ask the layout whether a block is a
+//! small one; copy as many bytes as the layout claims.
 //!
 //! `cargo test --test blocks layouts::`
 
@@ -20,7 +20,7 @@ use poolmalloc_support::block::{Block, assert_disjoint, is_filled, layout};
 use poolmalloc_support::oracle::{CLASSES, assert_nothing_left, block_bytes, class_of, consistent_stats};
 use poolmalloc_support::{Test, raw_thread, tests};
 
-/// Blocks of one class: more than a magazine or a pool holds.
+/// Number of blocks of one class: more than a magazine or a pool holds.
 const BLOCKS: usize = 600;
 
 /// Layouts that a block of `class` never had: another size or another alignment, each small or large.
@@ -52,7 +52,7 @@ fn blocks_of(class: usize, seeds: std::ops::Range<usize>) -> Vec<Block> {
     seeds.map(|seed| Block::new(layout(block_bytes(class), 8), seed)).collect()
 }
 
-/// Splits `blocks` into every second one and the others, its neighbours.
+/// Splits `blocks` into every second one and its neighbors.
 fn split(blocks: Vec<Block>) -> (Vec<Block>, Vec<Block>) {
     let (mut wronged, mut neighbours) = (Vec::new(), Vec::new());
     for (i, block) in blocks.into_iter().enumerate() {
@@ -63,11 +63,12 @@ fn split(blocks: Vec<Block>) -> (Vec<Block>, Vec<Block>) {
 
 fn free_with(block: Block, wrong: Layout) {
     block.check();
-    // SAFETY: the block is live and given up here. That its layout is another one is allowed for blocks of the pools.
+    // SAFETY: the block is live and given up here. The library allows a wrong layout for blocks of its pools.
     unsafe { ALLOC.dealloc(block.start().as_ptr(), wrong) };
 }
 
-/// Frees half of `BLOCKS` blocks with `wrong` by way of `free_all`, and checks all that this must not change and all that it must.
+/// Frees every second one of `BLOCKS` blocks by `free_all`, which frees with `wrong`. Fails unless the statistics count
+/// these frees in `class` and no others, the neighbors keep their content, and new blocks share no byte with them.
 fn assert_frees(class: usize, wrong: Layout, free_all: impl Fn(Vec<Block>)) {
     let blocks = blocks_of(class, 0..BLOCKS);
     let (wronged, neighbours) = split(blocks);
@@ -88,7 +89,7 @@ fn assert_frees(class: usize, wrong: Layout, free_all: impl Fn(Vec<Block>)) {
     all.into_iter().for_each(Block::free);
 }
 
-/// By the thread that owns the blocks.
+/// The thread that owns the blocks frees them with wrong layouts.
 fn wrong_free() {
     assert_nothing_left(|| {
         for class in 0..CLASSES {
@@ -99,7 +100,7 @@ fn wrong_free() {
     });
 }
 
-/// By another thread.
+/// Another thread frees the blocks with wrong layouts.
 fn wrong_remote_free() {
     assert_nothing_left(|| {
         for class in 0..CLASSES {
@@ -116,8 +117,8 @@ fn wrong_remote_free() {
     });
 }
 
-/// The old layout claims another size; the new one is small or large. The true content is kept, to the smaller of the true and the new
-/// size, and counted are the classes of the block before and after.
+/// Resizes blocks with wrong old layouts to small and large sizes. The content must be kept, up to the smaller of the
+/// true and the new size. The statistics must count the true classes of the block before and after.
 fn wrong_realloc() {
     assert_nothing_left(|| {
         for class in 0..CLASSES {

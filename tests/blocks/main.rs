@@ -1,4 +1,4 @@
-//! Tests that need nothing special of their process: they run one after another on its main thread, and compare figures
+//! Tests that need nothing special of their process. They run one after another on its main thread, and compare figures
 //! before and after.
 //!
 //! `cargo test --test blocks`; of one module `cargo test --test blocks sizes::`

@@ -1,8 +1,9 @@
-//! Private heaps: their blocks are theirs alone, go back all at once, at once to the shared list, and are counted to the last
-//! one, by the heap and by the process.
+//! Private heaps: no other heap gets their blocks, and all blocks go back in one step, straight to the shared list of
+//! arenas. The heap and the process count each block.
 //!
-//! To see it fail: leave a magazine, the depot, an arena without free pools, or the remote frees out of the bulk release; do not
-//! count what it frees; let a thread's foreign magazine take a private block; do not look whether a fork came in the middle.
+//! To see it fail: leave a magazine, the depot, an arena without free pools, or the remote frees out of the bulk
+//! release; do not count the blocks that it frees; let a thread's foreign magazine take a private block; do not check
+//! whether a fork came in the middle.
 //!
 //! `cargo test --test blocks private_heaps::`
 
@@ -32,7 +33,7 @@ use poolmalloc_support::{SetAtEnd, Test, command, raw_thread, scaled, tests};
 /// The heap of [`One`].
 static HEAP: Mutex<Option<PrivateHeap>> = Mutex::new(None);
 
-/// A [`PrivateHeap`] in the form that the engine of random programs knows.
+/// A [`PrivateHeap`] as a `GlobalAlloc`, the trait that the engine of random programs uses.
 #[derive(Clone, Copy, Debug, Default)]
 struct One;
 
@@ -67,7 +68,7 @@ unsafe impl GlobalAlloc for One {
     }
 }
 
-/// Fails unless what a heap says of itself adds up.
+/// Fails unless the figures in a heap's report add up.
 fn assert_report_adds_up(report: &PrivateHeapReport) {
     let mut bytes = 0;
     for class in &report.classes {
@@ -93,7 +94,7 @@ fn counts_of(report: &PrivateHeapReport) -> Counts {
     }
 }
 
-/// What the counts are when all that is live has been freed at once.
+/// The counts after all live blocks have been freed.
 fn all_freed(counts: &Counts) -> Counts {
     let mut freed = *counts;
     for class in 0..CLASSES {
@@ -104,7 +105,8 @@ fn all_freed(counts: &Counts) -> Counts {
     freed
 }
 
-/// Random programs, each ended by a `reset` with whatever is live then; the heap counts what the shadow does.
+/// Runs random programs, and ends each with a `reset` while some blocks are live. The heap's counts must be the
+/// shadow's.
 fn random_programs_end_all_at_once() {
     let mut random = SmallRng::seed_from_u64(7);
     with_heap(|_| ());
@@ -134,8 +136,8 @@ fn random_programs_end_all_at_once() {
 
 const NODES: usize = scaled(1_000_000, 10);
 
-/// A list of nodes, of two classes, that fills arenas to the last pool; half of the nodes of every second one are freed again, and
-/// some large blocks are among them.
+/// Allocates nodes of two classes, enough to fill arenas to the last pool, and frees every eighth node at once. Then
+/// allocates a thousand large blocks.
 fn grow(heap: &PrivateHeap) {
     for number in 0..NODES {
         let (size, is_freed) = (24 + number % 2 * 8, number % 8 == 3);
@@ -150,7 +152,7 @@ fn grow(heap: &PrivateHeap) {
     }
 }
 
-/// A drop gives all arenas back at once, and the next heap uses them.
+/// Dropping a heap gives all arenas back at once, and the next heap uses them.
 fn arenas_go_back_at_once() {
     let first = consistent_stats();
     for _ in 0..3 {
@@ -177,7 +179,7 @@ fn arenas_go_back_at_once() {
     assert!(last.arenas.open - first.arenas.open <= (NODES * 32 / (250 * 1024)) as u64 + 2, "arenas are not reused");
 }
 
-/// A thousand heaps one after another need the place of one, and the magazines of one.
+/// A thousand heaps, one after another, need the place and the magazines of one heap.
 fn heaps_are_used_again() {
     let use_one = || {
         let heap = PrivateHeap::new();
@@ -192,7 +194,8 @@ fn heaps_are_used_again() {
     assert_eq!(after.heaps.in_use, 1, "private heaps are no thread's");
 }
 
-/// A heap that was made on one thread, used on another and dropped on a third; no thread gets its blocks.
+/// Makes a heap on one thread, uses it on another and drops it on a third. In the end nothing of the heap is live or
+/// listed.
 fn a_heap_changes_threads() {
     start_a_thread();
     let before = consistent_stats();
@@ -207,7 +210,7 @@ fn a_heap_changes_threads() {
             .spawn(move || {
                 let values: Vec<&mut u64> = (0..10_000).map(|number| heap.make(number)).collect();
                 thread::scope(|scope| {
-                    // What a value is in may be used elsewhere.
+                    // A thread that does not have the heap may use its values.
                     let look = move || assert!(values.iter().zip(0..).all(|(value, number)| **value == number));
                     scope.spawn(look).join().expect("the one who looks");
                 });
@@ -230,7 +233,8 @@ unsafe impl Send for Sent {}
 
 const SIZES: [usize; 4] = [8, 48, 256, 700];
 
-/// What a block of one of the [`SIZES`] holds, its size in the first byte: enough to see that nobody else has it.
+/// Fills a block with the number of its size in [`SIZES`], counted from 1. So a block that another thread also has is
+/// found.
 fn mark(block: NonNull<u8>, kind: usize) {
     // SAFETY: a fresh block of that size.
     unsafe { block.write_bytes(kind as u8 + 1, SIZES[kind]) };
@@ -247,7 +251,8 @@ fn marked(block: NonNull<u8>) -> Layout {
     layout(size, 8)
 }
 
-/// Makes and frees blocks of a shared heap, among others of the process, and exchanges them with other threads; some stay live.
+/// Allocates blocks of a shared heap, with blocks of the process's allocator in between. Exchanges blocks with other
+/// threads, and frees the blocks that it gets. Some blocks stay live.
 fn work_on(heap: &SharedPrivateHeap, seed: usize, exchange: &Mutex<Vec<Sent>>, steps: usize) {
     let mut random = SmallRng::seed_from_u64(seed as u64);
     let mut held: Vec<NonNull<u8>> = Vec::new();
@@ -264,7 +269,7 @@ fn work_on(heap: &SharedPrivateHeap, seed: usize, exchange: &Mutex<Vec<Sent>>, s
             exchange.extend(held.drain(..200).map(Sent));
             drop(exchange);
             for Sent(block) in got {
-                // SAFETY: it came out of the exchange, so this thread's alone.
+                // SAFETY: the block came out of the exchange, so only this thread has it.
                 unsafe { heap.dealloc(block, marked(block)) };
             }
         }
@@ -272,8 +277,8 @@ fn work_on(heap: &SharedPrivateHeap, seed: usize, exchange: &Mutex<Vec<Sent>>, s
     held.into_iter().for_each(|block| _ = marked(block));
 }
 
-/// Many threads on one heap, which frees to each other's blocks come back to; a reset, among threads that have freed blocks of it,
-/// takes nothing from anybody.
+/// Many threads use one heap and free each other's blocks, and the heap gets these blocks back. A `reset` after they
+/// have ended takes only blocks of this heap.
 fn many_threads_share_a_heap() {
     start_a_thread();
     let before = consistent_stats();
@@ -302,8 +307,8 @@ fn many_threads_share_a_heap() {
     assert_eq!((live(&after), after.private), (live(&before), before.private));
 }
 
-/// Frees that find the lock taken, since others hold it most of the time: they do not wait, and what they post comes back. Goes on
-/// until there have been enough of them.
+/// Frees blocks while other threads hold the heap's lock most of the time. Such frees do not wait: they post the
+/// blocks, and the heap collects them. The test goes on until 300 frees were posted.
 fn frees_beside_the_lock() {
     const WANTED: u64 = 300;
     let mut heap = SharedPrivateHeap::new();
@@ -322,7 +327,7 @@ fn frees_beside_the_lock() {
         while heap.stats().small.remote_frees < WANTED {
             let blocks: Vec<NonNull<u8>> = (0..2000).map(|_| take(&heap)).collect();
             freed.fetch_add(blocks.len(), Ordering::Relaxed);
-            // SAFETY: this thread's own.
+            // SAFETY: this thread's own blocks, each freed once.
             blocks.into_iter().for_each(|block| unsafe { heap.dealloc(block, of_16) });
         }
     });
@@ -337,7 +342,7 @@ fn frees_beside_the_lock() {
     assert!(addresses.windows(2).all(|pair| pair[0] < pair[1]), "a block is served twice");
 }
 
-/// Collections in heaps, of one thread and of many: grown, shrunk, and dropped or forgotten.
+/// Keeps collections in a heap of one thread and in a shared one: grows them, shrinks them, and drops or forgets them.
 #[cfg(feature = "allocator-api2")]
 fn collections_live_in_a_heap() {
     use allocator_api2::alloc::Allocator;
@@ -355,7 +360,7 @@ fn collections_live_in_a_heap() {
         for number in (0..2000).step_by(3) {
             map.remove(&number);
         }
-        // What takes no memory is given back as it came.
+        // Values that take no memory.
         drop(BoxIn::new_in((), allocator));
         drop(VecIn::<[u64; 0], _>::with_capacity_in(5, allocator));
         let sum: u64 = map.values().flat_map(|list| list.iter()).sum();
@@ -387,7 +392,7 @@ fn collections_live_in_a_heap() {
     consistent_stats();
 }
 
-/// Runs `child` in a forked process and fails unless it ends well.
+/// Runs `child` in a forked process, and fails unless it returns there within twenty seconds and leaves a valid heap.
 fn in_child(child: impl FnOnce() + std::panic::UnwindSafe) {
     // SAFETY: the child calls only the allocator, which promises to work there, and `_exit`.
     match unsafe { libc::fork() } {
@@ -411,7 +416,8 @@ fn in_child(child: impl FnOnce() + std::panic::UnwindSafe) {
     }
 }
 
-/// A child goes on with a heap of its parent's, frees what the parent made, and drops it; the parent sees nothing of it.
+/// A child of `fork` allocates from a heap of its parent and drops the heap, which frees the blocks of both. The
+/// parent's heap does not change.
 fn a_child_has_its_parents_heap() {
     let heap = PrivateHeap::named("parent's");
     let values: Vec<&mut usize> = (0..10_000).map(|number| heap.make(number)).collect();
@@ -422,7 +428,7 @@ fn a_child_has_its_parents_heap() {
         assert_eq!(copy.stats(), report);
         (0..10_000_usize).for_each(|number| _ = copy.make([number; 3]));
         let held = held_arenas(&stats());
-        // SAFETY: the child's copy of the handle is not used again: it ends without destructors.
+        // SAFETY: the child does not use the handle again, and it ends without destructors.
         drop(unsafe { ptr::read(copy.0) });
         assert!(held_arenas(&stats()) < held);
     });
@@ -430,8 +436,8 @@ fn a_child_has_its_parents_heap() {
     assert!(values.iter().enumerate().all(|(number, value)| **value == number));
 }
 
-/// Forks while other threads allocate from a shared heap and free to it: its lock is held, or a free has set its bit and not queued
-/// its word. The child goes on with the heap, and drops it.
+/// Forks while other threads allocate from a shared heap and free to it. At that moment a thread may hold the heap's
+/// lock, or may have set the bit of a remote free without having queued its word. The child uses the heap and drops it.
 fn forks_in_the_middle() {
     static BUSY: AtomicUsize = AtomicUsize::new(0);
     start_a_thread();
@@ -467,25 +473,26 @@ fn forks_in_the_middle() {
                         })
                         .collect();
                     for block in made.into_iter().chain([first]) {
-                        // SAFETY: the child's own, and one of its parent's.
+                        // SAFETY: blocks that the child made, and one that its parent made before the fork.
                         unsafe { copy.dealloc(block, marked(block)) };
                     }
-                    // SAFETY: the child's copy of the handle is not used again: it ends without destructors.
+                    // SAFETY: the child does not use the handle again, and it ends without destructors.
                     drop(unsafe { ptr::read(copy.0) });
-                    // What went back to the shared list serves others, and holds nothing of before.
+                    // The memory that went back to the shared list serves a new heap, and holds no state of the old
+                    // one.
                     let again = SharedPrivateHeap::new();
                     let exchange = Mutex::new(Vec::new());
                     work_on(&again, 9, &exchange, 4000);
                 });
             }
             is_over.store(true, Ordering::Relaxed);
-            // Whose thread-locals are gone then, too.
+            // After a join the thread-locals of the thread are gone too.
             busy.into_iter().for_each(|thread| thread.join().expect("a busy thread"));
         });
     }
 }
 
-/// The statistics list heaps by name, under the sum; so do the report and the JSON text.
+/// The statistics list heaps by name, under the sum. The report, the JSON text and the metrics do the same.
 fn heaps_are_listed_by_name() {
     let (one, other, nameless) = (PrivateHeap::named("ast \"1\""), PrivateHeap::named("ast \"1\""), PrivateHeap::new());
     one.make([1_u64; 4]);
@@ -514,7 +521,8 @@ fn heaps_are_listed_by_name() {
     assert!(left.private.by_name().iter().all(|named| named.name.as_str() != "ast _1_"));
 }
 
-/// A heap's arenas are in the map of the heap, and what it has no use for can be released.
+/// The map of the heap shows a private heap's arenas, and `PrivateHeap::release_unused` gives back the arenas that it
+/// does not need.
 fn a_heap_is_in_the_map_and_can_be_released() {
     let heap = PrivateHeap::new();
     let of_256 = layout(256, 8);
@@ -540,9 +548,10 @@ fn a_heap_is_in_the_map_and_can_be_released() {
     consistent_stats();
 }
 
-// What children do.
+// The functions that run in children.
 
-/// Leaves blocks in a heap that is forgotten, and some in one that is not but which nothing points to.
+/// Makes a hundred blocks in a heap, and forgets the heap. Returns the address of the first block, with all bits
+/// inverted.
 #[inline(never)]
 fn plant() -> usize {
     let heap = PrivateHeap::new();
@@ -562,7 +571,7 @@ fn leak_child() {
         Err(error) => panic!("{error}"),
     };
     let leaked = |bytes| report.blocks.iter().filter(|block| block.bytes == bytes).count();
-    // A pointer to the last few may lie in a dead frame.
+    // A dead frame of the stack may still hold a pointer to each of the last few blocks.
     assert!((90..=100).contains(&leaked(72)), "{report:#}");
     assert_eq!(leaked(88), 0, "{report:#}");
     assert!(report.live.blocks >= 150, "{report:#}");
@@ -571,13 +580,14 @@ fn leak_child() {
     say("found");
 }
 
-/// Blocks of a forgotten heap are leaks, and those of a live one that are pointed to are not.
+/// Blocks of a forgotten heap are leaks. Blocks of a live heap to which pointers lead are none.
 fn a_forgotten_heap_is_a_leak() {
     let told = succeed(&mut command!("leak"));
     assert!(["found", "unsupported"].contains(&told.as_str()), "{told}");
 }
 
-/// Without a region, and with a small one that is used up, the backend serves, and all of it goes back.
+/// Runs without a region, or with a small one that is used up. The backend serves the heap then, and all blocks go back
+/// with it.
 fn limited_child() {
     let heap = PrivateHeap::named("limited");
     let mut blocks = 0_u64;
@@ -597,7 +607,7 @@ fn limited_child() {
     let after = stats();
     assert_eq!(after.large.live_bytes, before - of_heap);
     assert_eq!(after.private.all.heaps, 0);
-    // Large blocks go back with their heap: all of these together are more than the limit.
+    // Large blocks are freed with their heap: all of these together would exceed the limit.
     for _ in 0..100 {
         let heap = PrivateHeap::new();
         (0..50).for_each(|_| _ = heap.alloc(layout(100_000, 64)).expect("memory"));
@@ -607,7 +617,7 @@ fn limited_child() {
     }
 }
 
-/// In a mode of the environment a heap works as ever, and has no pools.
+/// Runs in one of the modes of `POOLMALLOC`: the heap works as usual, without pools.
 fn mode_child() {
     assert!(PrivateHeap::try_new("none").is_none());
     let heap = SharedPrivateHeap::named("mode");
@@ -639,7 +649,7 @@ fn the_modes_serve_heaps_too() {
     }
 }
 
-/// Runs a child with so much address space.
+/// Runs a child with an address space of `megabytes` MiB.
 fn succeed_within(role: &str, megabytes: u64) {
     let limit = move || {
         let limit = libc::rlimit { rlim_cur: megabytes << 20, rlim_max: libc::RLIM_INFINITY };
@@ -657,7 +667,7 @@ fn without_pools_the_backend_serves() {
     [40, 200].into_iter().for_each(|megabytes| succeed_within("limited", megabytes));
 }
 
-/// However many private heaps there are, a thread gets one of its own.
+/// Makes private heaps until there is no room for more. A new thread still gets a heap of its own.
 fn crowded_child() {
     let heaps: Vec<_> = std::iter::from_fn(|| PrivateHeap::try_new("crowd")).take(100_000).collect();
     assert!((100..100_000).contains(&heaps.len()), "{} heaps", heaps.len());
@@ -676,7 +686,8 @@ fn private_heaps_leave_places_to_threads() {
     succeed_within("crowded", 3000);
 }
 
-/// What a program must not do, each in a child, and the line that it ends with.
+/// Errors of a program: a name, the function that a child runs to make the error, and the line that the child ends
+/// with.
 static DEEDS: [(&str, fn(), &str); 8] = [
     ("by_the_process", by_the_process, "free of the block of 48 bytes at {} through a heap that it is not of"),
     ("by_another_thread", by_another_thread, "free of the block of 48 bytes at {} through a heap that it is not of"),
@@ -692,7 +703,7 @@ static DEEDS: [(&str, fn(), &str); 8] = [
     ("interior", interior, "free of {}, where no block of 48 bytes begins"),
 ];
 
-/// Names the address that the library has to tell.
+/// Prints the address that the library's report must name.
 fn accuse(block: NonNull<u8>) -> NonNull<u8> {
     say(&format!("{:#x}", block.addr()));
     block
@@ -704,7 +715,8 @@ fn take(heap: &PrivateHeap) -> NonNull<u8> {
 
 fn by_the_process() {
     let heap = PrivateHeap::new();
-    // SAFETY: it is not; the library promises what becomes of it. So for each deed below.
+    // SAFETY: none: this free is wrong on purpose, and the library promises how it ends. The same is true of each deed
+    // below.
     unsafe { ALLOC.dealloc(accuse(take(&heap)).as_ptr(), layout(48, 8)) };
 }
 

@@ -1,4 +1,5 @@
-//! `realloc` keeps the content, the alignment and the counts, wherever the block comes from and goes to.
+//! `realloc` keeps the content and the alignment, and is counted exactly, whether the block is in a pool or with the
+//! backend before and after.
 //!
 //! To see it fail: copy one byte too few; move although the class stays the same; find the new class by the size alone;
 //! free the old block before a failed allocation is noticed; count a `realloc` in place.
@@ -18,7 +19,7 @@ use poolmalloc_support::oracle::{
 };
 use poolmalloc_support::{Test, not_in_debug, scaled, tests};
 
-/// What `realloc` from `old` to `new` must have counted between `before` and `after`.
+/// Fails unless the figures changed from `before` to `after` as a `realloc` from `old` to `new` must change them.
 fn assert_counted(before: &Stats, after: &Stats, old: Layout, new: Layout, has_moved: bool) {
     let context = format!("{old:?} to {new:?}, moved: {has_moved}");
     let (from, to) = (class_of(old), class_of(new));
@@ -44,7 +45,7 @@ fn assert_counted(before: &Stats, after: &Stats, old: Layout, new: Layout, has_m
     assert_eq!(after.live_bytes + live(old, from), before.live_bytes + live(new, to), "{context}");
 }
 
-/// One `realloc`, with content, alignment and counts checked.
+/// Resizes a block, and checks its content, its alignment and the counts.
 fn checked_resize(block: &mut Block, size: usize) {
     let (old, address) = (block.layout(), block.address());
     let before = stats();
@@ -52,7 +53,7 @@ fn checked_resize(block: &mut Block, size: usize) {
     assert_counted(&before, &stats(), old, block.layout(), block.address() != address);
 }
 
-/// Sixteen live blocks walk through the sizes to 4096 at random, each keeping its alignment.
+/// Resizes sixteen live blocks again and again, to random sizes up to 4096. Each block keeps its alignment.
 fn walk(aligns: &[usize], steps: usize) {
     assert_nothing_left(|| {
         let mut random = SmallRng::seed_from_u64(steps as u64);
@@ -72,17 +73,18 @@ fn walk(aligns: &[usize], steps: usize) {
     });
 }
 
-/// Alignments that every block has.
+/// Resizes blocks with alignments up to 16.
 fn realloc_preserves() {
     walk(&[1, 2, 4, 8, 16], scaled(400_000, 10));
 }
 
-/// Alignments above that of any word.
+/// Resizes blocks with alignments above that of any word.
 fn realloc_over_aligned() {
     walk(&[32, 64, 128, 256, 512, 1024, 4096], scaled(400_000, 10));
 }
 
-/// From every size beside a class's bounds to every other, at several alignments, with the counts.
+/// Resizes blocks from each of these sizes to each other and back, at several alignments, and checks the counts. The
+/// sizes are the smallest and the largest of every third class, and some around the limit of the pools and above it.
 fn every_pair_of_classes() {
     let sizes: Vec<usize> = (1..=CLASSES)
         .step_by(3)
@@ -102,7 +104,7 @@ fn every_pair_of_classes() {
     consistent_stats();
 }
 
-/// While the class stays the same, so does the address, and nothing at all is counted.
+/// A `realloc` within a class keeps the address and changes no figure.
 fn in_place_within_a_class() {
     for class in 0..CLASSES {
         let most = block_bytes(class);
@@ -118,7 +120,7 @@ fn in_place_within_a_class() {
     }
 }
 
-/// A growing vector, as programs do it: 1 byte to 1 MiB and back by halves.
+/// Grows a vector from 1 byte to 1 MiB, as programs do, and shrinks it by halves.
 fn vector_grows_and_shrinks() {
     assert_nothing_left(|| {
         let mut vector = Vec::new();
@@ -133,7 +135,7 @@ fn vector_grows_and_shrinks() {
     });
 }
 
-/// Fails unless `alloc` and `alloc_zeroed` answer with null, and count nothing.
+/// Fails unless `alloc` and `alloc_zeroed` return null and count nothing.
 fn assert_refused(huge: Layout) {
     let before = stats();
     // SAFETY: the size is not zero.
@@ -144,17 +146,18 @@ fn assert_refused(huge: Layout) {
     assert_eq!(stats(), before, "a request that fails counts nothing: {huge:?}");
 }
 
-/// What no machine can give is answered with null, by every entry point, and nothing changes: sizes up to the largest
-/// that a `Layout` may have, at every alignment that it may have.
+/// Makes requests that no machine can serve: every entry point must return null and change nothing. The sizes go up to
+/// the largest that a `Layout` may have, at every alignment that it may have.
 fn huge_request() {
     for align in (0..usize::BITS - 1).map(|power| 1_usize << power) {
         let largest = isize::MAX as usize - (align - 1);
-        // The neighbours of the largest, where rounding up comes close to the end of the numbers, and less.
+        // The largest size and some just below it, where rounding up comes close to overflow, and one of half that
+        // size.
         let sizes = [0, 1, 7, 8, 9, 255, 256, 257, 4096].map(|less| largest - less);
         for size in sizes.into_iter().chain([largest / 2 + 1]) {
             assert_refused(layout(size, align));
         }
-        // More than the addresses of any process.
+        // No process has an address with such an alignment.
         if align >= 1 << 57 {
             for size in [1, 8, 256, 257, 1 << 20] {
                 assert_refused(layout(size, align));

@@ -1,8 +1,9 @@
-//! Every size and alignment gives a block of its own, where it was asked to be, with nothing shared and nothing lost.
+//! Every size and alignment gives a block that is aligned as requested, shares no byte with another block and keeps its
+//! content.
 //!
-//! To see it fail: round the block size up by the size alone and not by the alignment; make the free map's first word of a
-//! pool one bit too long; serve 256 bytes by the backend; return an unzeroed block from `alloc_zeroed`; count an empty
-//! request.
+//! To see it fail: round the block size up by the size alone and not by the alignment; make the free map's first word
+//! of a pool one bit too long; serve 256 bytes by the backend; return an unzeroed block from `alloc_zeroed`; count an
+//! empty request.
 //!
 //! `cargo test --test blocks sizes::`
 
@@ -16,7 +17,8 @@ use poolmalloc_support::matrix::{align_matrix, every_small_size_and_alignment, p
 use poolmalloc_support::oracle::{CLASSES, assert_nothing_left, block_bytes, class_of, consistent_stats, large_bytes};
 use poolmalloc_support::{Test, tests};
 
-/// The statistics show that the class the documentation names serves a request, and the backend the others.
+/// The statistics show that the class named in the documentation serves a request, or the backend if the documentation
+/// names no class.
 fn boundary_256() {
     for align in powers_of_two(512) {
         for size in (1..=24).chain(121..=136).chain(240..=272) {
@@ -53,8 +55,8 @@ fn boundary_256() {
     }
 }
 
-/// 10^5 blocks that were full of 0xAA when they were freed come back zeroed, one at a time and in waves that go
-/// through the magazines to the pools and back.
+/// `alloc_zeroed` returns 10^5 blocks of zeros from memory that was full of 0xAA when it was freed. It does so for one
+/// block at a time, and for waves of blocks that go through the magazines to the pools and back.
 fn zeroed_after_dirty() {
     const WAVE: usize = 125;
     const WAVES_PER_SIZE: usize = 25;
@@ -92,7 +94,7 @@ fn zeroed_after_dirty() {
     });
 }
 
-/// What holds no bytes never reaches the allocator.
+/// Values that hold no bytes never reach the allocator.
 fn zst_and_empty() {
     let before = stats();
     let mut nothings: Vec<()> = black_box(Vec::new());

@@ -1,6 +1,7 @@
-//! Typed pools do what a plain model does, whatever the order of operations: every value is dropped exactly once, no more blocks are
-//! kept than there is room for, and every figure is exact. Destructors and constructors may panic, boxes may be forgotten, blocks
-//! may be of any size and alignment, and of pools for threads boxes may be dropped on any thread.
+//! Typed pools do what a plain model does, in any order of operations: every value is dropped exactly once, a pool
+//! keeps no more blocks than it has room for, and every figure is exact. Destructors and constructors may panic, boxes
+//! may be forgotten, and blocks may have any size and alignment. A box of a pool for threads may be dropped on any
+//! thread.
 //!
 //! To see it fail: see the rows of `tests/mutants.txt` for this file.
 //!
@@ -29,7 +30,7 @@ use poolmalloc_support::oracle::class_of;
 use poolmalloc_support::process::succeed;
 use poolmalloc_support::{Test, command, scaled, tests};
 
-/// What a pool tells, without what follows from the type.
+/// Figures of a pool that the model predicts. The other figures follow from the type and the bound.
 #[derive(Debug, PartialEq, Eq)]
 struct Told {
     gets: u64,
@@ -49,7 +50,7 @@ impl Told {
     }
 }
 
-/// The model: numbers, and nothing of how it is done.
+/// The model: the figures that a pool must show, and the values that it must keep.
 #[derive(Default)]
 struct Model {
     gets: u64,
@@ -72,7 +73,8 @@ impl Model {
         ready
     }
 
-    /// A block comes back, with what it holds if the pool reuses values. Returns whether it is kept.
+    /// Counts a box that is dropped. `value` is the value in its block, for a pool that reuses values. Returns whether
+    /// the pool keeps the block.
     fn give(&mut self, is_worth: bool, value: u32) -> bool {
         self.drops += 1;
         self.live -= 1;
@@ -96,13 +98,13 @@ impl Model {
     }
 }
 
-/// How often each value was dropped and made ready.
+/// Number of drops of each value.
 #[derive(Default)]
 struct Fates {
     drops: RefCell<HashMap<u32, u32>>,
 }
 
-/// A value that notes its end, and has some bytes to lose.
+/// A value that counts its drop, and has bytes that show whether they were overwritten.
 struct Noted<'f, const BYTES: usize> {
     number: u32,
     bytes: [u8; BYTES],
@@ -137,7 +139,7 @@ impl<const BYTES: usize> Reusable for Noted<'_, BYTES> {
 #[derive(Debug, Clone)]
 enum Step {
     Get,
-    /// By `get_with`, whose closure panics if it says so.
+    /// Takes a box with `get_with`. If the field is `true`, the closure panics.
     GetWith(bool),
     Drop(usize),
     IntoInner(usize),
@@ -161,7 +163,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 0..80)
 }
 
-/// Runs a property without a file of failures, which a test that is one of many here has no place for.
+/// Runs a property. Keeps no file of failures, since the tests of this binary have no place for one.
 fn check<S: Strategy>(strategy: S, property: impl Fn(S::Value))
 where
     S::Value: Debug,
@@ -175,7 +177,7 @@ where
     result.unwrap_or_else(|error| panic!("{error}"));
 }
 
-/// Panics in silence.
+/// Panics without printing a message.
 fn panic_quietly() -> ! {
     std::panic::resume_unwind(Box::new("planned"))
 }
@@ -285,10 +287,10 @@ macro_rules! reused_model {
                     match step {
                         Step::Get | Step::GetWith(_) => {
                             let expected = model.get();
-                            // Every third is not worth keeping.
+                            // Every third value is not worth keeping.
                             let value = pool.get_ready_or(|| Noted::new(next, next % 3 > 0, &fates));
                             match expected {
-                                // Which list a value comes from depends on what is in the others.
+                                // A pool for threads has several lists, so it may return another of its values.
                                 Some(number) => assert!(!$is_stack || number == value.number),
                                 None => {
                                     assert_eq!(value.number, next);
@@ -378,7 +380,7 @@ fn values_of_all_sizes_and_alignments() {
     check(|| String::from("text"));
 }
 
-/// Panics when it is dropped, if it is told to.
+/// A value that counts its drops. Its drop or its `reuse` panics if the flag is set, which clears the flag.
 struct Panics(Rc<Cell<bool>>, Rc<Cell<usize>>);
 
 impl Drop for Panics {
@@ -471,7 +473,7 @@ fn boxes_are_as_those_of_the_standard_library() {
     assert_eq!(hasher.hash_one(&one), hasher.hash_one("one"));
     assert_eq!(format!("{one:p}"), format!("{:p}", &raw const *one));
     let mut map = BTreeMap::from([(one, 1), (two, 2)]);
-    // By `Borrow`.
+    // The map compares a `String` with its boxes, since a box implements `Borrow`.
     assert_eq!(map.get(&String::from("two")), Some(&2));
     assert_eq!(map.remove(&String::from("three")), None);
     let mut three = pool.get(String::from("three"));
@@ -524,7 +526,7 @@ fn collections_are_cleared_and_keep_their_buffers() {
     assert_eq!(pool.get_ready().map(|text| (text.len(), text.capacity())), Some((0, 4)));
 }
 
-/// A value of which there is one for each number, and that notes each drop.
+/// A value that has a number and counts its drops.
 struct Counted<'c>(&'c AtomicUsize, usize);
 
 impl Drop for Counted<'_> {
@@ -533,7 +535,8 @@ impl Drop for Counted<'_> {
     }
 }
 
-/// Threads take boxes and drop those of others. In the end each value was dropped once, and the figures are exact.
+/// Threads take boxes, and drop boxes of other threads. In the end each value was dropped once, and the figures are
+/// exact.
 fn threads_hand_boxes_round() {
     const THREADS: usize = 4;
     const ROUNDS: usize = scaled(40_000, 20);
@@ -574,7 +577,7 @@ fn threads_hand_boxes_round() {
     assert_eq!(dropped.into_inner(), THREADS * ROUNDS * 2);
 }
 
-/// What one thread drops serves another.
+/// A block that one thread drops serves another thread.
 fn threads_find_what_others_dropped() {
     let pool = SyncTypedPool::with_capacity(100);
     let boxes: Vec<_> = (0..100).map(|number| pool.get(number)).collect();
@@ -599,7 +602,7 @@ fn named_pools_are_in_the_statistics() {
     drop(boxes);
     let held = pools[0].get([1; 6]);
     let all = stats();
-    // A ready block is a live one of the allocator.
+    // The allocator counts a ready block as live.
     let class = class_of(layout(48, 8)).expect("a class");
     assert_eq!(all.classes[class].live_blocks - before.classes[class].live_blocks, 10 + 20 + 7);
     assert_eq!((all.typed.all.live, all.typed.all.ready), (1, 9 + 20 + 7));
@@ -621,7 +624,7 @@ fn named_pools_are_in_the_statistics() {
     all.write_prometheus(&mut text).unwrap();
     assert!(text.contains("\npoolmalloc_typed_ready{name=\"edges\"} 20\n"), "{text}");
     drop(held);
-    // Out of the middle, from the front, and the last.
+    // The pools leave the list in this order: from the middle, from the front, and as the last one.
     let [first, second, third] = pools;
     drop(second);
     assert!(figures_of("edges").is_none() && figures_of("nodes").is_some_and(|nodes| nodes.pools == 2));
@@ -632,7 +635,7 @@ fn named_pools_are_in_the_statistics() {
     assert_eq!(stats().typed.all.pools, 0);
 }
 
-/// Other threads make, use and drop named pools while one asks for the statistics.
+/// Reads the statistics while other threads make, use and drop named pools.
 fn statistics_are_told_while_pools_come_and_go() {
     let rounds = scaled(20_000, 20);
     thread::scope(|scope| {
@@ -659,19 +662,20 @@ fn statistics_are_told_while_pools_come_and_go() {
 #[inline(never)]
 fn forget_a_box(pool: &TypedPool<[usize; 7]>) {
     let mut held: Vec<_> = (0..20).map(|_| pool.get([0; 7])).collect();
-    // Its place on the list is the one that the others leave free when they come back.
+    // This block's old slot on the list stays free when the other blocks come back, so a pointer that was left in it
+    // would be found.
     forget(held.swap_remove(1));
 }
 
 #[inline(never)]
 fn leak_a_pool() {
-    // So few that the list of them is a small block.
+    // The list for four blocks is a small block.
     let pool = TypedPool::with_capacity(4);
     drop((0..3).map(|_| pool.get([0_usize; 10])).collect::<Vec<_>>());
     forget(pool);
 }
 
-/// In a child: what a search for leaks says of a pool.
+/// Runs in a child: a search for leaks finds the blocks of pools that have leaked, and no others.
 fn search_for_leaks() {
     if cfg!(not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))) {
         return;
@@ -685,11 +689,11 @@ fn search_for_leaks() {
     drop((0..50).map(|_| shared.get([0_u64; 8])).collect::<Vec<_>>());
     let report = leaks::find().expect("a search");
     assert!(report.is_empty(), "{report}");
-    // Nothing leads to a box that was forgotten, though its block was on the list before.
+    // No pointer leads to a forgotten box, although its block was on the list before.
     forget_a_box(&pool);
     let report = leaks::find().expect("a search");
     assert_eq!((blocks_of(&report, 56), report.leaked().blocks), (1, 1), "{report:#}");
-    // A pool that is leaked leaks what it has ready: three blocks, to which its list leads, to which itself does.
+    // A leaked pool leaks its ready blocks too: it leads to its list, and the list leads to three blocks.
     leak_a_pool();
     let report = leaks::find().expect("a search");
     assert_eq!((blocks_of(&report, 80), report.leaked().blocks, report.direct.blocks), (3, 6, 2), "{report:#}");
@@ -700,7 +704,7 @@ fn leaks_are_those_of_the_program() {
     succeed(&mut command!("leaks"));
 }
 
-/// In a child of a fork pools can be used on: those of other threads, too, and those that another thread was just using.
+/// A child of `fork` can go on using pools, also a pool that other threads share and were using at the fork.
 fn pools_survive_a_fork() {
     let pool = SyncTypedPool::named("forked", 64);
     drop((0..64).map(|number| pool.get(number)).collect::<Vec<_>>());
@@ -717,7 +721,7 @@ fn pools_survive_a_fork() {
         }
         let _end = poolmalloc_support::SetAtEnd(&is_over);
         for _ in 0..scaled(200, 4) {
-            // SAFETY: the child uses nothing but pools and this allocator, which may be used there.
+            // SAFETY: the child uses only pools and this allocator, which may be used there.
             let child = unsafe { libc::fork() };
             if child == 0 {
                 let used = catch_unwind(AssertUnwindSafe(|| {
@@ -726,7 +730,7 @@ fn pools_survive_a_fork() {
                     drop(boxes);
                     pool.clear();
                     assert_eq!(pool.ready(), 0);
-                    // All lists serve again.
+                    // All lists of the pool serve again.
                     drop((0..100).map(|number| pool.get(number)).collect::<Vec<_>>());
                     assert_eq!(pool.ready(), 64);
                     let named = TypedPool::<u8>::named("childs", 1);

@@ -1,10 +1,10 @@
-//! What is over 256 bytes goes to the backend with the very `Layout` of the request; what is smaller never does; and `errno`
-//! is the program's own.
+//! Requests of over 256 bytes go to the backend with the very `Layout` of the request. Smaller ones never do. And
+//! `errno` stays the program's own.
 //!
-//! The backend here is the system's allocator with a diary in front, which can be told to have no memory.
+//! The backend here is [`Diary`]: the system's allocator with a note of each call. It can also refuse every request.
 //!
-//! To see it fail: round a large layout up; serve `alloc_zeroed` by `alloc` and zeroing; move from large to large by hand; take metadata from the
-//! backend; let a system call's `errno` through.
+//! To see it fail: round a large layout up; serve `alloc_zeroed` by `alloc` and zeroing; resize a large block by a new
+//! one, a copy and a free; take metadata from the backend; let a system call change `errno`.
 //!
 //! `cargo test --test observed backend::`
 
@@ -24,7 +24,7 @@ use poolmalloc_support::block::{Block, layout};
 use poolmalloc_support::oracle::{CLASSES, block_bytes, class_of, consistent_stats};
 use poolmalloc_support::{Test, not_in_debug, raw_thread, tests};
 
-/// The last call of this thread that came to the backend.
+/// A call of the backend.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Call {
     Alloc(Layout),
@@ -38,7 +38,7 @@ thread_local! {
     static IS_EMPTY: Cell<bool> = const { Cell::new(false) };
 }
 
-/// The system's allocator; notes each call, and has nothing to give while `IS_EMPTY`.
+/// The system's allocator. It notes the last call of each thread, and returns null while `IS_EMPTY`.
 pub(crate) struct Diary;
 
 impl Diary {
@@ -47,7 +47,7 @@ impl Diary {
     }
 }
 
-// SAFETY: every call goes on to `System` as it came, or fails as an allocator may.
+// SAFETY: every call goes on to `System` unchanged, or fails as an allocator may.
 unsafe impl GlobalAlloc for Diary {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         Self::note(Call::Alloc(layout));
@@ -83,7 +83,7 @@ unsafe impl GlobalAlloc for Diary {
     }
 }
 
-/// Runs `act` and returns what it did to the backend, if anything.
+/// Runs `act`. Returns its result, and the last call of the backend that it made, if any.
 fn call_of<R>(act: impl FnOnce() -> R) -> (R, Option<Call>) {
     LAST_CALL.set(None);
     let result = act();
@@ -123,7 +123,7 @@ fn large_requests_arrive_unchanged() {
     }
 }
 
-/// Across the limit the block moves, and only the large half of the move is the backend's.
+/// A `realloc` across the limit moves the block. The backend gets a call for the large one of the two blocks only.
 fn realloc_across_the_limit() {
     for size in [1, 100, 256] {
         let mut block = Block::new(layout(size, 8), size);
@@ -157,7 +157,8 @@ fn small_requests_stay_away() {
     }
 }
 
-/// A backend without memory: null, nothing counted, the old block as it was; and small requests go on.
+/// While the backend has no memory, large requests return null and change no figure, the old block stays as it was, and
+/// small requests go on.
 fn empty_backend() {
     let mut victims = [1, 100, 256, 300, 5000].map(|size| Block::new(layout(size, 8), size));
     let before = consistent_stats();
@@ -192,8 +193,8 @@ fn set_errno(value: i32) {
     unsafe { place.write(value) };
 }
 
-/// Programs read `errno` after they have dropped what the failed call needed. No free changes it, and no small allocation, on whatever path: first
-/// use in a thread, fills, flushes, new arenas, remote frees.
+/// Programs read `errno` after they have dropped the values that the failed call needed. So no free and no small
+/// allocation changes it. The test covers all paths: first use in a thread, fills, flushes, new arenas, remote frees.
 fn errno_is_preserved() {
     const BLOCKS: usize = 20_000;
     let keeps = |what: &str, act: &mut dyn FnMut()| {

@@ -1,5 +1,6 @@
-//! Tests of what comes to the allocator, and of what it passes on. The global allocator of this binary stands between
-//! two observers: one counts the requests in front of it, one notes the calls of its backend.
+//! Tests of the requests that come to the allocator, and of the calls that it passes on. The global allocator of this
+//! binary stands between two observers: one counts the requests in front of it, and the other notes the calls of its
+//! backend.
 //!
 //! `cargo test --test observed`; of one module `cargo test --test observed statistics::`
 

@@ -1,9 +1,9 @@
-//! Every figure is what the documentation says, to the last block, and reading it allocates nothing.
+//! Every figure is exact and means what the documentation says, and reading the figures allocates nothing.
 //!
-//! This binary's global allocator counts each request that it has passed on, which makes it its own oracle.
+//! The global allocator of this binary counts each request that it has passed on. These counts are the oracle.
 //!
-//! To see it fail: count a free twice, or only when a magazine is flushed; leave combined remote frees out until their thread ends; take a
-//! fresh pool before remote frees are collected; build the report in a `String`.
+//! To see it fail: count a free twice, or only when a magazine is flushed; leave combined remote frees out until their
+//! thread ends; take a fresh pool before remote frees are collected; build the report in a `String`.
 //!
 //! `cargo test --test observed statistics::`
 
@@ -24,15 +24,15 @@ use poolmalloc_support::oracle::{
 };
 use poolmalloc_support::{Test, not_in_debug, raw_thread, scaled, tests};
 
-/// Counts every request that gets a block, by the documented rules.
+/// Counts every request that succeeds, by the documented rules.
 pub(crate) struct Counting<A>(pub(crate) A);
 
-/// What was asked for, by class; the last place is the backend's.
+/// Allocations by class. The last element is that of the backend.
 static ALLOCATIONS: [AtomicU64; CLASSES + 1] = [const { AtomicU64::new(0) }; CLASSES + 1];
 static FREES: [AtomicU64; CLASSES + 1] = [const { AtomicU64::new(0) }; CLASSES + 1];
 static REALLOCATIONS: AtomicU64 = AtomicU64::new(0);
 
-/// Place of a layout in the counts.
+/// Index of a layout in the counts.
 fn place(layout: Layout) -> usize {
     class_of(layout).unwrap_or(CLASSES)
 }
@@ -41,7 +41,7 @@ fn count(counts: &[AtomicU64; CLASSES + 1], layout: Layout) {
     counts[place(layout)].fetch_add(1, Ordering::Relaxed);
 }
 
-/// Counts a block that has been allocated; null is none.
+/// Counts an allocation, unless `block` is null. Returns `block`.
 fn count_block(layout: Layout, block: *mut u8) -> *mut u8 {
     if !block.is_null() {
         count(&ALLOCATIONS, layout);
@@ -49,7 +49,7 @@ fn count_block(layout: Layout, block: *mut u8) -> *mut u8 {
     block
 }
 
-// SAFETY: every call goes on to the allocator under test as it came.
+// SAFETY: every call goes on to the allocator under test unchanged.
 unsafe impl<A: GlobalAlloc> GlobalAlloc for Counting<A> {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         // SAFETY: the caller's promises are the same.
@@ -88,7 +88,8 @@ fn counted(counts: &[AtomicU64; CLASSES + 1]) -> [u64; CLASSES + 1] {
     std::array::from_fn(|place| counts[place].load(Ordering::Relaxed))
 }
 
-/// Fails unless the statistics are what was counted at the door since the process began. The other threads must be quiet.
+/// Fails unless the statistics are equal to the counts of [`Counting`] since the process began. The other threads must
+/// be quiet.
 fn assert_matches_counts() -> Stats {
     let stats = consistent_stats();
     let (allocations, frees) = (counted(&ALLOCATIONS), counted(&FREES));
@@ -103,8 +104,8 @@ fn assert_matches_counts() -> Stats {
     stats
 }
 
-/// From the first request of the process on, one thread's counts match at any moment: after every single operation, after waves
-/// that fill and empty magazines, and across `realloc`.
+/// Checks the figures after every single operation of one thread, `realloc` included. They count from the first request
+/// of the process on.
 fn stats_exact_single() {
     let mut random = SmallRng::seed_from_u64(19);
     let mut blocks = Vec::with_capacity(1000);
@@ -126,7 +127,7 @@ fn stats_exact_single() {
     assert_matches_counts();
 }
 
-/// What known steps change, figure by figure.
+/// Takes known steps in each class and with a large block, and checks how each figure changes.
 fn every_figure() {
     for class in 0..CLASSES {
         let Some(size) = size_of_class(class) else { continue };
@@ -177,7 +178,8 @@ fn every_figure() {
     assert!(after.heaps.in_use > 0, "{:?}", after.heaps);
 }
 
-/// Blocks that another thread freed wait until their owner needs some; then all of them come before a fresh pool does.
+/// Blocks that another thread freed wait until their owner needs some. Then the owner takes all of them before it takes
+/// a fresh pool.
 fn waiting_blocks_come_first() {
     const CLASS: usize = 28;
     const BLOCKS: usize = 500;
@@ -207,8 +209,8 @@ fn waiting_blocks_come_first() {
     });
 }
 
-/// Eight threads allocate, free and free each other's blocks; as soon as they are quiet, and before any of them ends, the figures
-/// are those counted at the door; after their ends nothing is live.
+/// Eight threads allocate, free, and free each other's blocks. As soon as they are quiet, and before any of them ends,
+/// the statistics are equal to the counts. After their ends nothing is live.
 fn stats_sum_threads() {
     const THREADS: usize = 8;
     const STEPS: usize = scaled(200_000, 20);
@@ -240,7 +242,7 @@ fn stats_sum_threads() {
                     one_round(&mut random);
                     QUIET.fetch_add(1, Ordering::Release);
                 }
-                // Stays, quiet, until the figures of the last round were read.
+                // The thread stays, and is quiet, until the figures of the last round were read.
                 while BEGUN.load(Ordering::Acquire) <= ROUNDS {
                     thread::yield_now();
                 }
@@ -267,7 +269,7 @@ fn stats_sum_threads() {
     });
 }
 
-/// Text in a fixed place.
+/// A buffer of fixed size for text.
 struct Page {
     text: [u8; 32 << 10],
     length: usize,
@@ -282,7 +284,8 @@ impl Write for Page {
     }
 }
 
-/// Neither reading the statistics nor printing the report asks the allocator for anything; also as a thread's first act.
+/// Reading the statistics and printing the report make no request to the allocator. The same is true if reading is a
+/// thread's first act.
 fn stats_no_alloc() {
     let mut page = Page { text: [0; _], length: 0 };
     let requests = || (counted(&ALLOCATIONS), counted(&FREES), REALLOCATIONS.load(Ordering::Relaxed));

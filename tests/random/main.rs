@@ -1,5 +1,5 @@
-//! Tests that count the blocks of a test alone: they use the library directly, and the process's allocator is the
-//! system's.
+//! Tests whose figures count only the blocks of the test: they use the library directly, and the global allocator of
+//! the process is the system's.
 //!
 //! `cargo test --test random`; of one module `cargo test --test random soak::`
 

@@ -1,12 +1,14 @@
-//! Random programs against a shadow of the heap: which bytes are live, what each of them holds, and exact counts.
+//! Random programs against a shadow of the heap, which knows the live bytes, the content of each, and the exact counts.
 //!
-//! Short programs come from proptest, which shrinks what fails to the fewest turns; up to four threads take them, one after
-//! another. A long one comes from a fixed seed. The engine is that of the fuzz target and of the soak. The allocator is used
-//! directly: the shadow lives in the system's heap, so that what is counted is the programs' doing.
+//! proptest makes short programs, and shrinks a program that fails to the fewest turns. Up to four threads take the
+//! turns of a program, one after another. A long program comes from a fixed seed. The engine is that of the fuzz target
+//! and of the soak. The tests use the allocator directly, and the shadow lives in the system's heap, so the figures
+//! count only the blocks of the programs.
 //!
-//! To see it fail: hand a block out twice (leave a bit of the free map set when a block is taken); put a remote free's bit one
-//! place too far; copy too little in `realloc`; drop the zeroing; count an allocation twice. With a private heap beside the
-//! process's allocator, also: let one's blocks come to the other.
+//! To see it fail: hand a block out twice (leave a bit of the free map set when a block is taken); put a remote free's
+//! bit one place too far; copy too little in `realloc`; drop the zeroing; count an allocation twice. With a private
+//! heap beside the process's allocator, also: let the private heap get a block of the process's allocator, or the other
+//! way round.
 //!
 //! `cargo test --test random random_program::`
 
@@ -49,7 +51,7 @@ fn some_step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// Half of the turns are those of the thread that runs the program.
+/// Half of the turns belong to the thread that runs the program.
 fn some_turn() -> impl Strategy<Value = Turn> {
     let thread = || prop_oneof![Just(0), 1..program::THREADS as u8];
     prop_oneof![
@@ -58,7 +60,8 @@ fn some_turn() -> impl Strategy<Value = Turn> {
     ]
 }
 
-/// What has been counted since `before`: what programs that failed have left, while they are shrunk, is not in it.
+/// The figures counted since `before`. So blocks that are left by programs that failed, while proptest shrinks them,
+/// are not in it.
 fn counted_since(before: &Counts) -> Counts {
     counted(&consistent_stats()).since(before)
 }
@@ -81,10 +84,10 @@ proptest! {
     }
 }
 
-/// The process's allocator and a private heap, side by side.
+/// The process's allocator and a private heap, each for a part of the blocks.
 type WithPrivate = ByAlignment<PoolMalloc, Private>;
 
-/// Waves of few and of many live blocks, so that pools empty, change their class and fill again.
+/// Runs waves with few and with many live blocks, so that pools empty, change their class and fill again.
 fn long_program_of<A: GlobalAlloc + Default>() {
     let mut random = SmallRng::seed_from_u64(1);
     let before = counted(&consistent_stats());
@@ -110,7 +113,7 @@ fn long_program_with_a_private_heap() {
     long_program_of::<WithPrivate>();
 }
 
-/// A difference in the form of the engine's counts.
+/// A difference in the type of the engine's counts.
 fn counts_of(delta: &Delta) -> Counts {
     let mut counts = Counts {
         large_blocks: delta.large.live_blocks as u64,
@@ -125,7 +128,7 @@ fn counts_of(delta: &Delta) -> Counts {
     counts
 }
 
-/// The process's figures, the thread's, and those of a measurement, all three after each step.
+/// Checks the figures of the process, of the thread and of a measurement, all three after each step.
 fn every_step_is_counted_three_times() {
     let mut random = SmallRng::seed_from_u64(2);
     let (process, thread) = (stats(), thread_stats());

@@ -1,11 +1,11 @@
-//! Threads that allocate, hand blocks to each other, end and are replaced; at each quiet point the statistics are
-//! exact, and `check_heap` finds nothing wrong.
+//! Threads allocate, hand blocks to each other, end and are replaced. At each quiet point the statistics are exact, and
+//! `check_heap` finds nothing wrong.
 //!
-//! The threads use the allocator directly, and the process's global one is the system's: what the statistics count is
-//! then what the soak has done, and nothing else.
+//! The threads use the allocator directly, and the global allocator of the process is the system's. So the statistics
+//! count the work of the soak and nothing else.
 //!
-//! To see it fail: put a remote free's bit one place too far; count no remote free, or not the blocks that a settling
-//! heap flushes; take over a heap twice.
+//! To see it fail: put a remote free's bit one place too far; leave out the counts of remote frees, or of the blocks
+//! that a settling heap flushes; take over a heap twice.
 //!
 //! `cargo test --test random soak::` runs it for some seconds. The long form runs for as long as the environment says:
 //!
@@ -20,11 +20,11 @@
 //! | `POOLMALLOC_SOAK_SEED` | the start of all random numbers | 1 |
 //! | `POOLMALLOC_SOAK_STEPS` | steps of each thread between two quiet points | 1000000 |
 //!
-//! Two runs with the same seed still differ, since threads meet as the system lets them.
+//! Two runs with the same seed still differ, since the system decides when the threads meet.
 //!
-//! It prints a line after each tenth of the time. It fails on the first violation; if a block is live at the end; and
-//! if more than 110 % of the memory that was resident after the first tenth is resident at the end. The last check is
-//! left out if a tenth is shorter than 30 seconds: not every heap has had its burst by then.
+//! The long form prints a line after each tenth of the time. It fails on the first violation, if a block is live at the
+//! end, and if more than 110 % of the memory that was resident after the first tenth is resident at the end. The last
+//! check is left out if a tenth is shorter than 30 seconds: not every heap has had its burst by then.
 
 use std::alloc::GlobalAlloc;
 use std::env;
@@ -42,7 +42,8 @@ use poolmalloc_support::{Test, not_in_debug, scaled, tests};
 
 fn soak_of<A: GlobalAlloc + Default>() {
     const QUIET_POINTS: u64 = 20;
-    /// Bursts come by chance: if there were too few by then, some more points will show another.
+    /// Maximum number of quiet points. Bursts come by chance: if there were too few after 20 points, the soak goes on
+    /// until another one comes.
     const MOST_QUIET_POINTS: u64 = 200;
 
     let before = counted(&consistent_stats());
@@ -68,18 +69,19 @@ fn short_soak() {
     soak_of::<PoolMalloc>();
 }
 
-/// A half of the blocks are a private heap's.
+/// The blocks with alignments of 2, 8 and 32 belong to a private heap.
 fn short_soak_with_a_private_heap() {
     soak_of::<ByAlignment<PoolMalloc, Private>>();
 }
 
 const SECONDS: &str = "POOLMALLOC_SOAK_SECONDS";
 
-/// Parts of the long run after each of which a line is printed.
+/// Number of parts of the long run. A line is printed after each.
 const PARTS: usize = 10;
-/// What memory at the end may be of that after the first part.
+/// Maximum of the resident memory at the end, in percent of that after the first part.
 const GROWTH_PERCENT: u64 = 110;
-/// A first part that is shorter has not seen everything yet that takes memory.
+/// Least length of the first part for the check of resident memory. After a shorter one not all uses of memory have
+/// come.
 const LEAST_PART: Duration = Duration::from_secs(30);
 
 /// The value of a variable of the environment, or `default` where it is not set.
@@ -88,7 +90,7 @@ fn option<T: FromStr>(name: &str, default: T) -> T {
     value.parse().unwrap_or_else(|_| panic!("{name}={value}"))
 }
 
-/// A line of the table that the long soak prints.
+/// Prints a line of the table of the long soak.
 fn print_part(number: usize, begin: Instant, points: u64, quiet: &Quiet, stats: &Stats, resident: Option<u64>) {
     println!(
         "{number:3}/{PARTS} {:9.1} {:14} {points:13} {:16} {:7} {:12} {:>13}",
@@ -101,7 +103,7 @@ fn print_part(number: usize, begin: Instant, points: u64, quiet: &Quiet, stats: 
     );
 }
 
-/// A half of the blocks are a private heap's here too.
+/// Here too the blocks with alignments of 2, 8 and 32 belong to a private heap.
 fn long_soak() {
     let seconds = option(SECONDS, 600.0);
     let workers = option("POOLMALLOC_SOAK_THREADS", 8);
@@ -110,7 +112,7 @@ fn long_soak() {
     assert!(steps > 0, "a step at least");
     let soak = Soak { workers, steps, life: steps, seed: option("POOLMALLOC_SOAK_SEED", 1) };
     let part = Duration::try_from_secs_f64(seconds).expect("seconds") / PARTS as u32;
-    // Now, so that printing does not change what is resident later.
+    // The heading is printed now, so that printing does not change the resident memory later.
     println!("\n{workers} threads, {seconds} seconds, seed {}", soak.seed);
     println!("  part   seconds     operations  quiet points  threads started  arenas  live blocks  resident KiB");
 

@@ -1,7 +1,7 @@
-//! The assertions for tests say what is so, in words, and other threads never make them fail.
+//! The assertions for tests explain each failure in words, and other threads never make them fail.
 //!
-//! To see it fail: take the process's figures instead of the thread's; forget blocks that the backend resizes; let a freed block of
-//! another size make up for a leaked one.
+//! To see it fail: take the process's figures instead of the thread's; forget blocks that the backend resizes; let a
+//! freed block of another size make up for a leaked one.
 //!
 //! `cargo test --test side_by_side assertions::`
 
@@ -22,13 +22,13 @@ use poolmalloc_support::{SetAtEnd, scaled};
 /// The message that `f` panics with.
 fn message(f: impl FnOnce()) -> String {
     static HOOK: Once = Once::new();
-    // Without a backtrace: what that is made of takes megabytes and seconds.
+    // The hook prints no backtrace, which would take megabytes and seconds.
     HOOK.call_once(|| set_hook(Box::new(|panic| eprintln!("{panic}"))));
     let panic = catch_unwind(AssertUnwindSafe(f)).expect_err("a panic");
     panic.downcast_ref::<String>().expect("a formatted message").clone()
 }
 
-/// Bytes that a vector of so many counts as.
+/// Bytes that the figures count for a vector of `bytes` bytes.
 fn counted(bytes: usize) -> u64 {
     let layout = layout(bytes, 1);
     class_of(layout).map_or(large_bytes(layout), |class| block_bytes(class) as u64)
@@ -65,19 +65,20 @@ fn counts_are_compared() {
     let most: i64 = 3;
     let text = message(|| assert_allocs!(<= most, { (0..4).for_each(|_| drop(block(24))) }));
     assert!(text.starts_with("expected <= most allocations, found 4:\n4 allocations, 4 frees: +0 blocks"), "{text}");
-    // The body may use what is around it, and return.
+    // The body may change the variables around it.
     let mut list = Vec::new();
     assert_allocs!(== 1, list.push(1));
     assert_eq!(list, [1]);
 }
 
-/// Leaks what it is given. Its frame, which would hold that, is gone when it returns.
+/// Leaks `value`. The frame of this function, which would hold a pointer to it, is gone when the function returns.
 #[inline(never)]
 fn forget<T>(value: T) {
     std::mem::forget(black_box(value));
 }
 
-/// Bytes of a block that malloc maps for itself: where others lie, old words of malloc's own look like pointers to them.
+/// Bytes of a block that malloc maps separately. Malloc's other memory holds old words of its own, which look like
+/// pointers to the blocks there.
 const LARGE: usize = 400_000;
 
 #[test]
@@ -91,17 +92,18 @@ fn leaks_are_named() {
     assert!(text.contains(&format!("{} bytes: 2 allocations, 0 frees: +2 blocks", counted(40))), "{text}");
     assert!(text.contains("larger blocks: 1 allocations"), "{text}");
     assert!(text.contains("done, 3 unreachable, 400080 bytes: 3 direct, 0 indirect, 0 in 0 cycles"), "{text}");
-    // One freed, of the same size, does not make up for it.
+    // A freed block of the same size does not hide the leaked one.
     let other = block(40);
     let text = message(|| {
         assert_no_leaks(move || {
-            // In this order: at the address of the other one it would look held, by what is left of the variable.
+            // The order matters: if `other` were freed first, the new block could get its address. Then the old value
+            // of `other` in the stack would look like a pointer to the leaked block.
             forget(block(40));
             drop(other);
         });
     });
     assert!(text.contains("1 frees: +0 blocks") && text.contains("done, 1 unreachable, 40 bytes"), "{text}");
-    // A block that only the backend resized is the same.
+    // A leaked block is also found if the backend has resized it.
     let text = message(|| {
         assert_no_leaks(|| {
             let mut growing = block(LARGE);
@@ -128,13 +130,13 @@ fn cycle() {
 #[test]
 fn a_cycle_is_shown() {
     for number in 1..=3 {
-        // Only the new one: what leaked before, here and in other tests, is no part of it.
+        // The message shows the new cycle only, and no block that leaked before, here or in another test.
         let text = message(|| assert_no_leaks(cycle));
         assert!(text.contains("held by nothing but itself"), "{number}: {text}");
         assert!(text.contains("leaks: cycle 0: 2 blocks"), "{number}: {text}");
         assert!(text.contains("done, 4 unreachable") && text.contains("2 indirect, 2 in 1 cycle"), "{number}: {text}");
     }
-    // Within an assertion and a watch over its own requests.
+    // An assertion finds leaks after and within a watch or another assertion that runs inside it.
     let text =
         message(|| assert_no_leaks(|| poolmalloc::measure_peak(|| assert_no_alloc(|| ())).1.peak_bytes + forget_one()));
     assert!(text.contains("done, 1 unreachable, 64 bytes"), "{text}");
@@ -172,7 +174,7 @@ fn the_thread_of_the_caller_counts_alone() {
             scope.spawn(|| {
                 while !STOP.load(Ordering::Relaxed) {
                     let given = block(64);
-                    // Ends threads, so that heaps change hands, and frees blocks of others.
+                    // Threads end, so that heaps change hands, and they free blocks of other threads.
                     thread::spawn(move || drop((given, block(64)))).join().expect("a thread");
                     (1..300).for_each(|bytes| drop(block(bytes)));
                 }

@@ -1,5 +1,5 @@
-//! Tests of figures that no other thread may disturb. So they run in the usual harness, whose threads allocate at the
-//! same time.
+//! Tests of figures that no other thread may disturb. They run in parallel, in the usual harness: its threads allocate
+//! at the same time.
 //!
 //! `cargo test --test side_by_side`; of one module `cargo test --test side_by_side measure::`
 

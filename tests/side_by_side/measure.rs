@@ -1,10 +1,10 @@
-//! What a thread's own figures say is what it did, to the last block, whatever other threads do at the same time.
+//! A thread's own figures count exactly the requests of that thread, whatever other threads do at the same time.
 //!
-//! This file uses the usual harness, whose threads allocate while tests run: figures that they could disturb would fail here. The
-//! oracle counts each request by the documented rules before it is made.
+//! This file uses the usual harness, whose threads allocate while tests run. A figure that other threads disturb would
+//! fail here. The oracle counts each request by the documented rules before the request is made.
 //!
-//! To see it fail: count frees by others (take `flushed` and `collected` together); forget what a heap's earlier thread did; let a
-//! watch leave out what a `realloc` in place changes.
+//! To see it fail: count frees by others (take `flushed` and `collected` together); forget the requests of a heap's
+//! earlier thread; let a watch leave out the bytes by which a `realloc` in place changes a block.
 //!
 //! `cargo test --test side_by_side measure::`
 
@@ -22,7 +22,7 @@ use poolmalloc_support::block::layout;
 use poolmalloc_support::oracle::{CLASSES, block_bytes, class_of, is_large_resized, large_bytes, mode, usual_class_of};
 use poolmalloc_support::{SetAtEnd, scaled};
 
-/// Counts what a test asks for, by the documented rules.
+/// The oracle: counts the requests of a test by the documented rules.
 struct Oracle {
     allocations: [u64; CLASSES + 1],
     frees: [u64; CLASSES + 1],
@@ -31,7 +31,7 @@ struct Oracle {
     requested: u64,
     largest: usize,
     live: i64,
-    /// As a watch counts.
+    /// Live bytes in the way a watch counts them.
     watched: i64,
     blocks: i64,
     peak: i64,
@@ -42,12 +42,12 @@ fn place(layout: Layout) -> usize {
     class_of(layout).unwrap_or(CLASSES)
 }
 
-/// Bytes that a block counts as for a watch, which notes what it would without the debug mode.
+/// Bytes that a watch counts for a block: the same as without the debug mode.
 fn watched(layout: Layout) -> i64 {
     usual_class_of(layout).map_or(layout.size(), block_bytes) as i64
 }
 
-/// Bytes that a block counts as in a difference.
+/// Bytes that a difference ([`Delta`]) counts for a block.
 fn counted(layout: Layout) -> i64 {
     class_of(layout).map_or(large_bytes(layout) as i64, |class| block_bytes(class) as i64)
 }
@@ -140,9 +140,10 @@ fn random_layout(random: &mut SmallRng) -> Layout {
     layout(size, 1 << random.random_range(0..=5))
 }
 
-/// A random program of `steps`, each told to the oracle and followed by `after_step`; at its end nothing is live.
+/// Runs a random program of `steps` steps. The oracle counts each step, and then `after_step` is called. At the end
+/// nothing is live.
 fn run_program(random: &mut SmallRng, oracle: &mut Oracle, steps: usize, mut after_step: impl FnMut(&Oracle)) {
-    // Room beforehand: the program's own list must not allocate.
+    // The program's own list is an array, since it must not allocate.
     let mut live: [(*mut u8, Layout); 256] = [(std::ptr::null_mut(), layout(1, 1)); 256];
     for _ in 0..steps {
         let slot = &mut live[random.random_range(0..256)];
@@ -191,7 +192,7 @@ fn measurements_nest() {
             let ((), inside) = measure(|| run_program(&mut random, &mut inner, 1000, |_| ()));
             inner.assert_is(&inside);
             outer.free(second, layout(size, 8));
-            // What was inside is outside too.
+            // The outer measurement counts the requests of the inner one too.
             for class in 0..=CLASSES {
                 outer.allocations[class] += inner.allocations[class];
                 outer.frees[class] += inner.frees[class];
@@ -246,7 +247,7 @@ fn other_threads_count_for_themselves() {
     static STOP: AtomicBool = AtomicBool::new(false);
     thread::scope(|scope| {
         let _stop = SetAtEnd(&STOP);
-        // They free blocks of this thread, and start and end meanwhile.
+        // This thread starts threads that free its blocks and end.
         scope.spawn(|| {
             while !STOP.load(Ordering::Relaxed) {
                 let block = black_box(Box::new([1u8; 48]));
@@ -273,8 +274,9 @@ fn other_threads_count_for_themselves() {
                     oracle.assert_is(&delta);
                     let class = class_of(layout(48, 8)).expect("a class");
                     assert_eq!(delta.live_blocks(), -8);
-                    // In debug mode threads free what others have freed, when it leaves the quarantine, and are served such
-                    // blocks: some may be of the heap that this thread has got.
+                    // In debug mode a freed block waits in the quarantine. The thread that takes it out frees it into a
+                    // pool, and may then get it again. So some of the eight blocks may belong to the heap that this
+                    // thread has got.
                     let remote = delta.classes[class].remote_frees;
                     assert!(remote == 8 || mode::is_debug() && remote < 8, "{remote} remote frees");
                 })
@@ -288,7 +290,8 @@ fn other_threads_count_for_themselves() {
 fn a_thread_begins_with_nothing() {
     for _ in 0..50 {
         thread::spawn(|| {
-            // Rust's own start of a thread allocates a little; a heap that was parked has done much more.
+            // The standard library allocates a little at the start of a thread. A heap that was parked has counted many
+            // more requests.
             let stats = thread_stats();
             assert!(stats.small.allocations + stats.large.allocations < 20, "{stats:?}");
             for size in 1..=256 {

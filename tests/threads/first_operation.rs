@@ -1,10 +1,11 @@
-//! Whatever a thread asks of the allocator first is answered as it would be later.
+//! The first request of a thread is served like any later one, whichever operation it is.
 //!
-//! Every operation, on every class and beyond, is the first act of a raw thread (the standard library's have allocated before their
-//! closure runs), and for those in between, of several threads at the same moment.
+//! Each test makes one operation the first act of raw threads: of one thread alone, and of four threads at the same
+//! moment, for every class and for larger sizes. Threads of the standard library would not do, since they allocate
+//! before their closure runs.
 //!
-//! To see it fail: let a path other than `alloc` assume that the thread has a heap; skip the fill that follows the making of a heap; forget to
-//! arm the key for a thread that only frees (the heaps grow).
+//! To see it fail: let a path other than `alloc` assume that the thread has a heap; skip the fill that follows the
+//! making of a heap; forget to arm the key for a thread that only frees (then the number of heaps grows).
 //!
 //! `cargo test --test threads first_operation::`
 
@@ -16,13 +17,13 @@ use poolmalloc_support::block::{Block, layout};
 use poolmalloc_support::oracle::{CLASSES, assert_nothing_left, block_bytes, consistent_stats, heaps};
 use poolmalloc_support::{Test, raw_thread, tests};
 
-/// Sizes of every class, and beyond.
+/// One size of every class, and larger sizes.
 fn sizes() -> impl Iterator<Item = usize> {
     (0..CLASSES).map(block_bytes).chain([257, 1000, 4096, 100_000, 1 << 20])
 }
 
-/// Runs `first` as the first act of raw threads, one alone and four together, for each size. Each takes the block that `prepare` made for
-/// it and leaves one, or none, which the main thread checks and frees.
+/// Runs `first` as the first act of raw threads, one alone and four together, for each size. `first` takes the block
+/// that `prepare` made for the thread, if any. The main thread checks and frees the block that `first` returns, if any.
 fn in_fresh_threads(
     prepare: impl Fn(usize) -> Option<Block>,
     first: impl Fn(usize, Option<Block>) -> Option<Block> + Sync,
@@ -33,7 +34,7 @@ fn in_fresh_threads(
         let before = consistent_stats();
         for size in sizes() {
             for threads in [1, TOGETHER] {
-                // A mutex of this kind allocates nothing.
+                // Such a mutex allocates nothing.
                 let places: [Mutex<Option<Block>>; TOGETHER] = std::array::from_fn(|_| Mutex::new(prepare(size)));
                 raw_thread::run(threads, &|index| {
                     let given = places[index].lock().expect("no panic while it was held").take();
@@ -67,7 +68,7 @@ fn over_aligned_alloc_first() {
 }
 
 fn zeroed_first() {
-    // Dirty memory of every class lies ready in the parked heaps.
+    // Leaves dirty memory of every class in the parked heaps.
     alloc_first();
     in_fresh_threads(|_| None, |size, _| Some(Block::zeroed(layout(size, 8), size)));
 }
@@ -80,7 +81,7 @@ fn free_first() {
     in_fresh_threads(filled, free);
 }
 
-/// Growing, shrinking, and keeping the size of, a block of the main thread.
+/// Resizes a block of the main thread: keeps its size, makes it a little larger, halves it, or makes it a large block.
 fn realloc_first() {
     let targets: [fn(usize) -> usize; 4] =
         [|size| size, |size| size + 8, |size| size.div_ceil(2), |size| 300 + size / 2];

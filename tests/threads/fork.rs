@@ -1,11 +1,10 @@
-//! `fork`, at any moment: the child goes on with its own heap, frees what others had made, and never waits for a thread that it
-//! does not have.
+//! `fork` at any moment: the child goes on with its own heap, frees blocks of other threads, and never waits for a
+//! thread that exists only in the parent.
 //!
-//! The children end by `_exit`; one that hangs is killed by `alarm`, and the
-//! parent sees the signal.
+//! The children end by `_exit`. The system kills a child that hangs, by `alarm`, and the parent sees the signal.
 //!
-//! To see it fail: do not mend one of the locks in the child; let a child's new thread take over the heap of a thread that did not
-//! come along; take a child's child for the child.
+//! To see it fail: do not mend one of the locks in the child; let a child's new thread take over the heap of a thread
+//! that exists only in the parent; mistake a child's child for the child.
 //!
 //! `cargo test --test threads fork::`
 
@@ -26,11 +25,11 @@ use poolmalloc_support::block::{Block, layout};
 use poolmalloc_support::oracle::{assert_nothing_left, consistent_stats, live};
 use poolmalloc_support::{Test, raw_thread, scaled, tests, words};
 
-/// Runs `child` in a forked process and fails unless it returns there, with a valid heap, within twenty seconds, which a busy machine may
-/// need.
+/// Runs `child` in a forked process, and fails unless it returns there, with a valid heap, within twenty seconds. A
+/// busy machine may need that long.
 fn in_child(child: impl FnOnce() + std::panic::UnwindSafe) {
-    // SAFETY: the child calls only what this test is about (the allocator, which promises to work there), threads of libc, and
-    // `_exit`. A panic in it prints and is caught.
+    // SAFETY: the child calls only the allocator, which promises to work there, threads of libc, and `_exit`. A panic
+    // in the child prints and is caught.
     match unsafe { libc::fork() } {
         -1 => panic!("fork: {}", std::io::Error::last_os_error()),
         0 => {
@@ -45,7 +44,7 @@ fn in_child(child: impl FnOnce() + std::panic::UnwindSafe) {
                 })
                 .is_err(),
             );
-            // SAFETY: no preconditions. Nothing of the parent's is run at the end.
+            // SAFETY: no preconditions. No destructor or exit handler of the parent runs in the child.
             unsafe { libc::_exit(code) }
         }
         pid => {
@@ -58,7 +57,7 @@ fn in_child(child: impl FnOnce() + std::panic::UnwindSafe) {
     }
 }
 
-/// Allocates `count` blocks of all classes and larger, checks and frees them.
+/// Allocates at least `count` blocks of all classes and larger ones, checks and frees them.
 fn work(count: usize) {
     for batch in 0..count.div_ceil(50) {
         let blocks: [NonNull<u64>; 50] = std::array::from_fn(|i| words::make(1 + (batch + i) % 40));
@@ -66,7 +65,7 @@ fn work(count: usize) {
     }
 }
 
-/// The child frees the parent's block, allocates 5000, and may fork in its turn; the parent sees nothing of it.
+/// The child frees a block of the parent, allocates 5000, and forks too. The parent's figures do not change.
 fn fork_child_usable() {
     assert_nothing_left(|| {
         let blocks: Vec<Block> = (1..=300).map(|size| Block::new(layout(size, 8), size)).collect();
@@ -74,7 +73,7 @@ fn fork_child_usable() {
         in_child(|| {
             let at_start = consistent_stats();
             assert_eq!(live(&at_start), live(&before));
-            // SAFETY: the child's copy of the block is freed here, and the parent's copy is another one.
+            // SAFETY: this frees the child's copy of the block. The parent has its own copy.
             let block = unsafe { Block::from_raw(blocks[47].start(), blocks[47].layout(), 48) };
             block.free();
             work(5000);
@@ -87,18 +86,18 @@ fn fork_child_usable() {
     });
 }
 
-/// Blocks that the busy threads exchange, and that children find in them.
+/// Blocks that the busy threads exchange. A child finds its copies of them.
 static SLOTS: [AtomicPtr<u64>; 64] = [const { AtomicPtr::new(ptr::null_mut()) }; 64];
 static IS_OVER: AtomicBool = AtomicBool::new(false);
 static STEPS: AtomicUsize = AtomicUsize::new(0);
 
-/// Puts `block` into a slot and takes out what was there.
+/// Puts `block` into a slot and returns the slot's old content.
 fn exchange(slot: usize, block: Option<NonNull<u64>>) -> Option<NonNull<u64>> {
     NonNull::new(SLOTS[slot].swap(block.map_or(ptr::null_mut(), NonNull::as_ptr), Ordering::AcqRel))
 }
 
-/// Allocates, frees, and exchanges with the others, until the test is over. One time in sixteen all blocks are let go, so that
-/// forks meet the slow paths too.
+/// Allocates, frees, and exchanges blocks with the other threads, until the test is over. One time in sixteen it frees
+/// all of its blocks, so that forks meet the slow paths too.
 fn be_busy(seed: usize) {
     let mut random = SmallRng::seed_from_u64(seed as u64);
     let mut blocks = [None; 256];
@@ -149,14 +148,16 @@ fn fork_while_busy() {
                 work(100);
                 free_slots();
                 work(400);
-                // While other threads were at work the figures may be of different moments; but they come.
+                // At the fork other threads were at work, so the figures may mix several moments. But the call must
+                // return.
                 let _ = stats();
             });
         }
     });
 }
 
-/// Threads of the child, which take heaps; none may be one that was in the middle of a change.
+/// The child starts threads, which take heaps. None of these may be a heap that was in the middle of a change at the
+/// fork.
 fn fork_child_starts_threads() {
     among_busy_threads(|| {
         for _ in 0..scaled(400, 4) {
@@ -171,8 +172,8 @@ fn fork_child_starts_threads() {
     });
 }
 
-/// Several threads fork at the same time, and a thread of each child forks in its turn while another one holds the lock most of
-/// the time.
+/// Several threads fork at the same time. In each child a thread forks again, while another thread holds the lock most
+/// of the time.
 fn forks_from_several_threads() {
     among_busy_threads(|| {
         raw_thread::run(4, &|_| {
@@ -195,8 +196,8 @@ fn forks_from_several_threads() {
     });
 }
 
-/// Programs started among busy threads: by `posix_spawn`, whose child runs in its parent's memory as that of `vfork` does, and by `fork`
-/// with a closure that allocates in the child.
+/// Starts programs while other threads are busy. Half of them start by `posix_spawn`, whose child runs in the memory of
+/// its parent, like a child of `vfork`. The others start by `fork`, with a closure that allocates in the child.
 fn programs_among_busy_threads() {
     among_busy_threads(|| {
         for number in 0..scaled(200, 4) {
@@ -210,7 +211,7 @@ fn programs_among_busy_threads() {
                     free_slots();
                     Ok(())
                 };
-                // SAFETY: it uses nothing but the allocator, which promises to work there.
+                // SAFETY: the closure uses only `alarm` and the allocator, which promises to work there.
                 unsafe { program.pre_exec(allocate) };
             }
             let status = program.status().expect("starting a program");
@@ -219,12 +220,13 @@ fn programs_among_busy_threads() {
     });
 }
 
-/// The key whose destructor keeps a thread busy that no longer has a heap of its own.
+/// The key of [`be_busy_late`].
 static LATE_KEY: OnceLock<libc::pthread_key_t> = OnceLock::new();
 static IS_LATE: AtomicBool = AtomicBool::new(false);
 
-/// Arms its key again until the library has taken the thread's heap back, which is after its second round. From then on
-/// each request goes through the heap that such threads share, and holds its locks.
+/// Keeps a thread busy that has no heap any more. Arms the key again until the library has taken the thread's heap
+/// back, which is in the second round. From then on each request goes through the heap that such threads share, and
+/// holds its locks.
 unsafe extern "C" fn be_busy_late(round: *mut c_void) {
     if round.addr() < 3 {
         let key = *LATE_KEY.get().expect("the key was made");
@@ -242,7 +244,7 @@ unsafe extern "C" fn be_busy_late(round: *mut c_void) {
     }
 }
 
-/// Has [`be_busy_late`] called when the calling thread ends.
+/// Gives the calling thread a heap, and makes the end of the thread call [`be_busy_late`].
 fn arm_late(key: libc::pthread_key_t) {
     words::free(words::make(3));
     // SAFETY: the key is never deleted; the value is a number.
@@ -250,8 +252,8 @@ fn arm_late(key: libc::pthread_key_t) {
     assert_eq!(error, 0, "pthread_setspecific");
 }
 
-/// Forks while another thread holds the library's locks most of the time, so that without the handlers for `fork` a
-/// child would find them taken for ever. The child needs them: it starts threads, has late requests of its own, and uses more
+/// Forks while another thread holds the library's locks most of the time. If the child did not take the locks over, it
+/// would find them held forever. The child needs them: it starts threads, makes late requests of its own, and uses more
 /// than one arena.
 fn fork_while_locks_are_held() {
     assert_nothing_left(|| {

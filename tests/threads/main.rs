@@ -1,5 +1,5 @@
-//! Tests of what threads and copies of the process do: no thread of another test runs at the same time, and pthread
-//! keys are made before the first request of the process.
+//! Tests of threads, and of copies of the process. No thread of another test runs at the same time, and pthread keys
+//! are made before the first request of the process.
 //!
 //! `cargo test --test threads`; of one module `cargo test --test threads fork::`
 

@@ -1,10 +1,11 @@
-//! Threads that start, allocate, hand over and end while signals interrupt them, and threads that are to be cancelled.
+//! Threads start, allocate, hand blocks over and end while signals interrupt them, and threads are canceled.
 //!
-//! A handler that does only what POSIX allows there must not be noticed: an interrupted wait for a lock goes on, and `errno` after a free is
-//! what it was before. And no request may be a cancellation point: a cancelled thread goes on to the next one of the program's own.
+//! The program must not notice a handler that does only what POSIX allows: an interrupted wait for a lock goes on, and
+//! a free leaves `errno` as it was. And no request may be a cancellation point: a canceled thread runs on to the next
+//! cancellation point of the program itself.
 //!
-//! To see it fail: let the wait for a lock leave `EINTR` in `errno`; sleep there by `nanosleep` of the C library, which is a cancellation
-//! point.
+//! To see it fail: let the wait for a lock leave `EINTR` in `errno`; sleep there by `nanosleep` of the C library, which
+//! is a cancellation point.
 //!
 //! `cargo test --test threads signals::`
 
@@ -27,12 +28,12 @@ static SIGNALS: AtomicUsize = AtomicUsize::new(0);
 static NOWHERE: OnceLock<c_int> = OnceLock::new();
 static IS_OVER: AtomicBool = AtomicBool::new(false);
 
-/// What a handler may do: count, write, and leave `errno` as it was.
+/// Does what a handler may do: counts, writes, and leaves `errno` as it was.
 extern "C" fn handle(_: c_int) {
     let errno = errno();
     SIGNALS.fetch_add(1, Ordering::Relaxed);
     if let Some(file) = NOWHERE.get() {
-        // SAFETY: the byte is readable. The file is /dev/null; no matter whether it takes it.
+        // SAFETY: the byte is readable. The file is /dev/null, so the result does not matter.
         unsafe { libc::write(*file, [0_u8].as_ptr().cast(), 1) };
     }
     set_errno(errno);
@@ -42,7 +43,7 @@ fn errno() -> c_int {
     Error::last_os_error().raw_os_error().unwrap_or(0)
 }
 
-/// Elsewhere than on Linux no test here runs.
+/// Sets `errno`. No test of this file runs on other systems than Linux.
 #[cfg(target_os = "linux")]
 fn set_errno(errno: c_int) {
     // SAFETY: no preconditions.
@@ -54,7 +55,7 @@ fn set_errno(errno: c_int) {
 #[cfg(not(target_os = "linux"))]
 fn set_errno(_: c_int) {}
 
-/// The calling thread's number for the kernel.
+/// The kernel's number for the calling thread.
 #[cfg(target_os = "linux")]
 fn thread_number() -> c_int {
     // SAFETY: no preconditions.
@@ -77,7 +78,8 @@ fn send(signal: c_int, number: c_int) {
 #[cfg(not(target_os = "linux"))]
 fn send(_: c_int, _: c_int) {}
 
-/// Has the handler called at two signals: calls that the one interrupts are taken up again, those that the other does are not.
+/// Installs the handler for two signals. A system call that `SIGUSR1` interrupts goes on; one that `SIGUSR2` interrupts
+/// fails.
 fn install_handlers() {
     NOWHERE.get_or_init(|| {
         // SAFETY: the path ends in a zero byte.
@@ -96,11 +98,11 @@ fn install_handlers() {
     }
 }
 
-/// Numbers of the running threads for the kernel; 0 where there is none.
+/// The kernel's numbers for the running threads; 0 where there is no thread.
 static RUNNING: [AtomicI32; THREADS] = [const { AtomicI32::new(0) }; THREADS];
 
-/// Sends both signals to every running thread, again and again. A number that is out of date is nobody's, or another thread's of this
-/// process, which may have it as well.
+/// Sends both signals to every running thread, again and again. A number that is out of date belongs to no thread, or
+/// to another thread of this process, which may get the signals as well.
 fn bombard() {
     while !IS_OVER.load(Ordering::Relaxed) {
         for thread in &RUNNING {
@@ -115,17 +117,17 @@ fn bombard() {
     }
 }
 
-/// Holds the library's lock most of the time, so that others wait for it.
+/// Holds the library's lock most of the time, so that other threads wait for it.
 fn hold_the_lock() {
     while !IS_OVER.load(Ordering::Relaxed) {
         let _ = stats();
     }
 }
 
-/// Threads that make the rain.
+/// Number of threads that send signals or hold the lock.
 const RAIN: usize = 3;
 
-/// Runs `test` while signals rain and the library's lock is hard to get.
+/// Runs `test` while a thread sends signals all the time, and the library's lock is hard to get.
 fn in_the_rain(test: impl FnOnce()) {
     install_handlers();
     assert_nothing_left(|| {
@@ -139,10 +141,10 @@ fn in_the_rain(test: impl FnOnce()) {
     });
 }
 
-/// No error has this number.
+/// A value of `errno` that no error has.
 const UNTOUCHED: c_int = 4242;
 
-/// Frees a block, which must not be seen in `errno`.
+/// Frees a block, and fails unless `errno` is unchanged.
 fn free(block: NonNull<u64>) {
     set_errno(UNTOUCHED);
     words::free(block);
@@ -151,7 +153,7 @@ fn free(block: NonNull<u64>) {
 
 static SLOTS: [AtomicPtr<u64>; 64] = [const { AtomicPtr::new(ptr::null_mut()) }; 64];
 
-/// Allocates, hands blocks over to the other threads, and frees what it gets.
+/// Allocates blocks, hands them over to the other threads, and frees the blocks that it gets from them.
 fn work(count: usize) {
     for number in 0..count {
         let block = words::make(1 + number % 40);
@@ -160,7 +162,7 @@ fn work(count: usize) {
     }
 }
 
-/// Works until that many more signals have come.
+/// Works until `signals` more signals have come.
 fn work_through(signals: usize) {
     let before = SIGNALS.load(Ordering::Relaxed);
     while SIGNALS.load(Ordering::Relaxed) < before + signals {
@@ -176,12 +178,12 @@ fn free_slots() {
 
 static LATE_KEY: OnceLock<libc::pthread_key_t> = OnceLock::new();
 
-/// Works in its third round, when the library has taken the thread's heap back: each request then waits for the lock.
+/// Works in its third round. Then the library has taken the thread's heap back, and each request waits for the lock.
 unsafe extern "C" fn work_late(round: *mut c_void) {
     if round.addr() < 3 {
         return arm_late(round.addr() + 1);
     }
-    // Threads to be cancelled are not in the rain.
+    // Only threads that get signals wait for some. The threads to be canceled get none.
     if RUNNING.iter().any(|number| number.load(Ordering::Relaxed) == thread_number()) {
         work_through(20);
     }
@@ -201,7 +203,7 @@ fn arm_late(round: usize) {
     assert_eq!(error, 0, "pthread_setspecific");
 }
 
-/// Threads that live a short life in the rain, to their very end.
+/// Starts short-lived threads that get signals until their very end.
 fn threads_end_among_signals() {
     in_the_rain(|| {
         let before = stats();
@@ -214,7 +216,8 @@ fn threads_end_among_signals() {
         }
         free_slots();
         let after = stats();
-        // Those of the rain, of the threads that run together, and one that late requests share.
+        // The heaps of the threads of `in_the_rain`, of the threads that run together, and one that late requests
+        // share.
         let most = heaps(&before) + RAIN as u64 + THREADS as u64 + 1;
         assert!(heaps(&after) <= most, "{:?}, then {:?}", before.heaps, after.heaps);
     });
@@ -228,17 +231,17 @@ unsafe extern "C-unwind" {
 
 static HAVE_WORKED: AtomicUsize = AtomicUsize::new(0);
 
-/// Is cancelled from the first request on, and must not notice before it asks.
+/// Cancels its own thread before the first request. The cancellation must not take effect before `pthread_testcancel`.
 ///
-/// glibc unwinds this frame: it owns nothing.
+/// glibc unwinds this frame, which owns nothing.
 extern "C-unwind" fn work_cancelled(_: *mut c_void) -> *mut c_void {
     // SAFETY: no preconditions.
     let this = unsafe { libc::pthread_self() };
-    // SAFETY: a running thread. It takes effect at the next cancellation point.
+    // SAFETY: a running thread. The cancellation takes effect at the next cancellation point.
     let error = unsafe { pthread_cancel(this) };
     assert_eq!(error, 0, "pthread_cancel");
     work(100);
-    // Each waits for the lock, some of them long enough to sleep.
+    // Each call waits for the lock, some of them long enough to sleep.
     for _ in 0..scaled(1000, 4) {
         let _ = stats();
     }
@@ -249,10 +252,11 @@ extern "C-unwind" fn work_cancelled(_: *mut c_void) -> *mut c_void {
     ptr::null_mut()
 }
 
-/// What a thread returns that was cancelled (`PTHREAD_CANCELED`).
+/// The result of a canceled thread (`PTHREAD_CANCELED`).
 const CANCELLED: usize = usize::MAX;
 
-/// Has the heap checked again and again, which holds the lock for long: whoever waits for it meanwhile has to sleep.
+/// A thread that checks the heap again and again. A check holds the lock for long, so threads that wait for it
+/// meanwhile have to sleep.
 struct Checker(Option<thread::JoinHandle<()>>);
 
 static IS_CHECKING: AtomicBool = AtomicBool::new(false);
@@ -262,7 +266,7 @@ impl Checker {
         IS_CHECKING.store(true, Ordering::Relaxed);
         Self(Some(thread::spawn(|| {
             while IS_CHECKING.load(Ordering::Relaxed) {
-                // Others are not quiet, so what it says means nothing.
+                // Other threads are not quiet, so the result means nothing.
                 let _ = check_heap();
                 thread::sleep(Duration::from_micros(200));
             }
@@ -280,7 +284,7 @@ impl Drop for Checker {
 fn cancelled_threads() {
     in_the_rain(|| {
         HAVE_WORKED.store(0, Ordering::Relaxed);
-        // SAFETY: the C library calls it as any function for threads; what unwinds it is its own.
+        // SAFETY: the C library calls it like any thread's function, and only the C library unwinds it.
         let start: extern "C" fn(*mut c_void) -> *mut c_void =
             unsafe { std::mem::transmute(work_cancelled as extern "C-unwind" fn(*mut c_void) -> *mut c_void) };
         let rounds = scaled(60, 3);

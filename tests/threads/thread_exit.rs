@@ -1,11 +1,11 @@
 //! The last moments of a thread: destructors that allocate and free before, between and after the library's own.
 //!
-//! Thread-local destructors registered before and after the thread's first request, nested ones,
-//! destructors of C++, and pthread keys made before and after the library's, each in all of the rounds that the system grants. The
-//! threads are raw ones, which have not used the allocator when the test begins.
+//! The tests cover thread-local destructors registered before and after the thread's first request, nested ones,
+//! destructors of C++, and pthread keys made before and after the library's. Keys are tested in all rounds that the
+//! system grants. The threads are raw ones, which have not used the allocator when the test begins.
 //!
-//! To see it fail: make a heap anew for each late request (the heaps grow with the threads); never arm the key again after its
-//! first round; drop what a late free counted; leave a free word of combined frees behind.
+//! To see it fail: make a heap anew for each late request (the heaps grow with the threads); never arm the key again
+//! after its first round; drop the counts of a late free; leave a word of combined frees behind.
 //!
 //! `cargo test --test threads thread_exit::`
 
@@ -19,14 +19,14 @@ use poolmalloc_support::block::{Block, layout};
 use poolmalloc_support::oracle::{assert_nothing_left, consistent_stats, heaps};
 use poolmalloc_support::{Test, raw_thread, tests, words};
 
-/// Threads of each test, [`AT_A_TIME`] running together.
+/// Number of threads of each test. [`AT_A_TIME`] of them run together.
 const THREADS: usize = 400;
 const AT_A_TIME: usize = 4;
 
-/// Runs `body` in [`THREADS`] raw threads. No block is lost, and the heaps are those of the threads that ran together and at
-/// most one that late requests share.
+/// Runs `body` in [`THREADS`] raw threads. Fails if a block is lost, or if there are more heaps than those of the
+/// threads that ran together and one that late requests share.
 fn in_many_threads(body: impl Fn(usize) + Sync) {
-    // A first batch, for what is made once: pthread keys, the standard library's lists.
+    // A first batch makes the things that are made once: pthread keys, the standard library's lists.
     raw_thread::run(AT_A_TIME, &body);
     free_handed_over();
     assert_nothing_left(|| {
@@ -59,7 +59,8 @@ fn free_handed_over() {
     }
 }
 
-/// What every destructor here does besides freeing what it owns: a hundred blocks of all sizes, one of them left behind.
+/// Does the work of every destructor here, besides freeing its own blocks: makes a hundred blocks of all sizes, frees
+/// all but one, and hands that one over.
 fn work() {
     let blocks: [NonNull<u64>; 100] = std::array::from_fn(|i| words::make(1 + i * 7 % 40));
     let [left_behind, others @ ..] = blocks;
@@ -100,10 +101,11 @@ thread_local! {
     static LAST: RefCell<Option<Worker>> = const { RefCell::new(None) };
 }
 
-/// Registered before the thread's first request (dropped last) and after it (dropped first).
+/// Runs thread-local destructors registered before the thread's first request (dropped last) and after it (dropped
+/// first).
 fn thread_local_destructors() {
     in_many_threads(|index| {
-        // No request yet: a const thread-local, and a destructor list that is not on this heap.
+        // This makes no request: the thread-local is const, and the list of destructors is not on this heap.
         if index % 2 == 0 {
             FIRST.set(Some(WorkAtEnd));
         }
@@ -114,7 +116,7 @@ fn thread_local_destructors() {
     });
 }
 
-/// Registers itself again from its destructor, that many times, under ever new keys.
+/// A value whose destructor registers another one under another one of three keys, `depth` times in all.
 struct Nested {
     depth: usize,
     block: NonNull<u64>,
@@ -129,7 +131,8 @@ impl Nested {
         }
         let nested = Self { depth, block: words::make(1 + depth) };
         let key = [&EVEN, &ODD, &DEEP][depth % 3];
-        // A key that is being destroyed refuses; `nested` is then dropped here, which is as good a moment.
+        // A key that is being destroyed refuses. Then `nested` is dropped here, and this moment serves the test as
+        // well.
         let _ = key.try_with(|list| list.borrow_mut().push(nested));
     }
 }
@@ -144,19 +147,19 @@ impl Drop for Nested {
     }
 }
 
-/// Thread-local destructors that register further ones.
+/// Runs thread-local destructors that register further ones.
 fn nested_destructors() {
     in_many_threads(|_| Nested::register(5));
 }
 
-/// Rounds in which glibc calls the destructors of pthread keys (`PTHREAD_DESTRUCTOR_ITERATIONS`).
+/// Number of rounds in which glibc calls the destructors of pthread keys (`PTHREAD_DESTRUCTOR_ITERATIONS`).
 const ROUNDS: u32 = 4;
 
-/// A pthread key made before `main`, and so before any request and before the library's own key: its destructor runs first
-/// in every round.
+/// A pthread key made before `main`, and so before any request and before the library's own key. Its destructor runs
+/// first in every round.
 static EARLY_KEY: OnceLock<libc::pthread_key_t> = OnceLock::new();
 
-/// Another one made as early, for [`first_request_in_each_round`].
+/// Another key made before `main`, for [`first_request_in_each_round`].
 static EARLY_WAITING_KEY: OnceLock<libc::pthread_key_t> = OnceLock::new();
 
 #[used]
@@ -172,22 +175,22 @@ static BEFORE_MAIN: extern "C" fn() = {
 
 fn make_key(destructor: unsafe extern "C" fn(*mut c_void)) -> libc::pthread_key_t {
     let mut key = 0;
-    // SAFETY: `key` is writable, and the destructors here take what is stored under their keys.
+    // SAFETY: `key` is writable, and each destructor here takes the value that is stored under its key.
     let error = unsafe { libc::pthread_key_create(&raw mut key, Some(destructor)) };
     assert_eq!(error, 0, "pthread_key_create");
     key
 }
 
-/// Stores the first word of `Rounds` in the key of this thread.
+/// Stores the address of `rounds` under its key, for the calling thread.
 fn arm(rounds: NonNull<Rounds>) {
-    // SAFETY: the memory is the caller's, and initialised.
+    // SAFETY: the memory is the caller's, and initialized.
     let key = unsafe { rounds.as_ref() }.key;
     // SAFETY: `make_key` made the key.
     let error = unsafe { libc::pthread_setspecific(key, rounds.as_ptr().cast()) };
     assert_eq!(error, 0, "pthread_setspecific");
 }
 
-/// What a key's destructor owns: a block for each round, and how many rounds it still wants.
+/// A value under a key: a block, which is new in each round, and the number of rounds that are left.
 struct Rounds {
     key: libc::pthread_key_t,
     left: u32,
@@ -214,8 +217,8 @@ extern "C" fn destroy(rounds: *mut c_void) {
     }
 }
 
-/// Keys on both sides of the library's, alone and together, in threads with and without thread-local destructors; each key uses
-/// all four rounds, the last of which comes when the library cannot be called again.
+/// Uses keys on both sides of the library's, alone and together, in threads with and without thread-local destructors.
+/// Each key uses all four rounds. In the last round the library's own destructor cannot be called again.
 fn pthread_key_destructors() {
     let (early, late) = (*EARLY_KEY.get().expect("the key made before main"), make_key(destroy));
     ROUNDS_RUN.store(0, Ordering::Relaxed);
@@ -235,7 +238,7 @@ fn pthread_key_destructors() {
     assert_eq!(ROUNDS_RUN.load(Ordering::Relaxed), expected, "rounds of destructors");
 }
 
-/// What is stored under the keys of [`first_request_in_each_round`]: which of them it is, and the rounds to wait.
+/// Values for the keys of [`first_request_in_each_round`]: the key, and the number of rounds to wait.
 static WAITS: [[Wait; ROUNDS as usize]; 2] = {
     const fn waits(is_early: bool) -> [Wait; ROUNDS as usize] {
         [
@@ -275,8 +278,9 @@ unsafe extern "C" fn wait_then_work(wait: *mut c_void) {
     }
 }
 
-/// Threads whose very first request comes from a key's destructor, in each of the four rounds, of a key on either side of the
-/// library's. In the first two the thread's heap comes back; later the library may not be called again, and the heap stays.
+/// Starts threads whose very first request comes from a key's destructor, in each of the four rounds, of a key on
+/// either side of the library's. After a request in the first two rounds the thread's heap comes back. After a later
+/// one the library's destructor may not be called again, and the heap stays in use.
 fn first_request_in_each_round() {
     LATE_WAITING_KEY.get_or_init(|| make_key(wait_then_work));
     ROUNDS_RUN.store(0, Ordering::Relaxed);
@@ -292,7 +296,8 @@ fn first_request_in_each_round() {
     assert_eq!(ROUNDS_RUN.load(Ordering::Relaxed), THREADS + AT_A_TIME + 4);
 }
 
-/// Destructors that C++ registers for its thread-locals, before the thread's first request and after it, and from one another.
+/// Runs destructors that C++ registers for its thread-locals, before the thread's first request and after it, and from
+/// one another.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 fn destructors_of_cxx() {
     unsafe extern "C" {
@@ -314,7 +319,7 @@ fn destructors_of_cxx() {
         work();
         match NonNull::new(block.cast()) {
             Some(block) => words::free(block),
-            // Once more, with a block this time.
+            // Registers once more, with a block this time.
             None => register(words::make(7).as_ptr()),
         }
     }
@@ -328,11 +333,11 @@ fn destructors_of_cxx() {
     assert_eq!(ROUNDS_RUN.load(Ordering::Relaxed), 4 * (THREADS + AT_A_TIME), "destructors");
 }
 
-/// glibc alone has them; elsewhere C++ has its own.
+/// Does nothing. Only glibc registers destructors of C++ in this way.
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
 fn destructors_of_cxx() {}
 
-/// Threads that only free, from their body, a thread-local destructor or a key's destructor.
+/// Starts threads that only free, from their body, a thread-local destructor or a key's destructor.
 fn threads_that_only_free() {
     static LEFT: [AtomicPtr<u64>; AT_A_TIME] = [const { AtomicPtr::new(ptr::null_mut()) }; AT_A_TIME];
 
@@ -384,8 +389,8 @@ fn threads_that_only_free() {
     });
 }
 
-/// What a thread frees of another's last comes back to it when the thread ends, not some day: all blocks of a pool's class are
-/// freed by a thread that ends, and the same number again needs no new pool.
+/// A thread's last frees of another thread's blocks come back to the owner when the thread ends, and no later. A thread
+/// frees all blocks of a class and ends. Then the owner must get the same number of blocks without a new pool.
 fn last_remote_frees_come_back() {
     const WORDS: usize = 31;
     const CLASS: usize = 30;

@@ -1,9 +1,12 @@
-//! Blocks that pass between threads, and threads that come and go: nothing is corrupted, nothing lost, nothing hoarded.
+//! Blocks pass between threads, and threads come and go: no content is damaged, no block is lost, and memory does not
+//! grow.
 //!
-//! The threads meet by atomics of these tests only, so a race detector sees no more order than there is.
+//! The threads synchronize only by atomics of these tests. So a race detector sees no order that other code makes by
+//! chance.
 //!
-//! To see it fail: do not collect before a fresh pool is taken; do not park a heap, or never take a parked one over; open a new arena
-//! although there are free ones; lose the last word of combined frees at thread exit; set the wrong bit of the remote map.
+//! To see it fail: do not collect before a fresh pool is taken; do not park a heap, or never take a parked one over;
+//! open a new arena although there are free ones; lose the last word of combined frees at thread exit; set the wrong
+//! bit of the remote map.
 //!
 //! `cargo test --test threads traffic::`, and with `--release` for the full counts
 
@@ -20,8 +23,8 @@ use poolmalloc_support::oracle::{assert_nothing_left, class_of, consistent_stats
 use poolmalloc_support::ring::Ring;
 use poolmalloc_support::{Test, scaled, tests, words};
 
-/// Starts a thread for every index below `count`, and waits for the ends of all of them. `Copy` saves an `Arc`, whose fences race
-/// detectors do not understand.
+/// Starts a thread for every index below `count`, and waits until all threads have ended. `body` is `Copy` because an
+/// `Arc` would need fences, which race detectors do not understand.
 fn on_threads(count: usize, body: impl Fn(usize) + Send + Copy + 'static) {
     let threads: Vec<_> = (0..count).map(|index| thread::spawn(move || body(index))).collect();
     for thread in threads {
@@ -29,12 +32,12 @@ fn on_threads(count: usize, body: impl Fn(usize) + Send + Copy + 'static) {
     }
 }
 
-/// A thread leaves 10,000 blocks behind and ends; the main thread and a new one find them whole and free them; and
-/// the next round's thread gets the same memory again.
+/// A thread leaves 10,000 blocks behind and ends. The main thread and a new thread find the blocks whole and free them.
+/// The thread of the next round gets the same memory again.
 fn thread_exit_live_blocks() {
     const ROUNDS: usize = 30;
     const BLOCKS: usize = 10_000;
-    /// 10,000 blocks of 1 to 256 bytes are 1.3 MB, 5 arenas; this leaves room for what magazines and pools round up.
+    /// 10,000 blocks of 1 to 256 bytes are 1.3 MB, or 5 arenas. The rest is for magazines and partly used pools.
     const ARENAS_PER_HEAP: u64 = 8;
 
     assert_nothing_left(|| {
@@ -51,7 +54,7 @@ fn thread_exit_live_blocks() {
             thread::spawn(move || theirs.into_iter().for_each(Block::free)).join().expect("the thread that frees");
         }
         let after = consistent_stats();
-        // Two threads at a time, main included; each heap may keep the memory of one round.
+        // Two threads run at a time, the main thread included. Each heap may keep the memory of one round.
         assert!(heaps(&after) <= heaps(&before) + 1, "{:?}, then {:?}", before.heaps, after.heaps);
         assert_eq!(after.heaps.in_use, before.heaps.in_use);
         let most = ARENAS_PER_HEAP * heaps(&after);
@@ -59,8 +62,8 @@ fn thread_exit_live_blocks() {
     });
 }
 
-/// 10,000 threads of 1000 bytes each, eight at a time, need the heaps and arenas of eight threads. Every second one
-/// leaves its blocks to the main thread.
+/// 10,000 threads that allocate 1000 bytes each, eight at a time, need the heaps and arenas of eight threads. Every
+/// second thread leaves its blocks to the main thread.
 fn thread_churn() {
     const THREADS: usize = 10_000;
     const AT_A_TIME: usize = 8;
@@ -94,28 +97,30 @@ fn thread_churn() {
     });
 }
 
-/// Arenas that the freed blocks of the debug mode keep, at most: 8 MiB.
+/// Maximum number of arenas that the freed blocks of the debug mode keep: 8 MiB.
 fn quarantine_arenas() -> u64 {
     if mode::is_debug() { 32 } else { 0 }
 }
 
-/// A name, and how many words the block of each number has.
+/// A phase: its name, and a function from the number of a block to its words.
 type Phase = (&'static str, fn(usize) -> usize);
 
-/// What passes between threads: blocks of one class, or of each of the 32.
+/// The blocks that pass between threads: of one class, or of each of the 32.
 const PHASES: [Phase; 2] =
     [("48 bytes", |_| 6), ("8 to 256 bytes", |number| 1 + number.wrapping_mul(0x9E37_79B9) % 32)];
 
-/// How many of the first so many blocks of a phase pools serve: all, but in debug mode.
+/// Number of the first `blocks` blocks of a phase that pools serve. Without the debug mode it is all of them.
 fn small_blocks(blocks: usize, words_of: impl Fn(usize) -> usize) -> u64 {
     (0..blocks).filter(|number| class_of(layout(8 * words_of(*number), 8)).is_some()).count() as u64
 }
 
-/// One thread allocates, another frees, 10^7 blocks, a thousand of them on the way; the memory stays that of the queue.
+/// One thread allocates 10^7 blocks and another frees them. At most a thousand blocks are on the way at a time, and
+/// memory does not grow beyond that.
 fn producer_consumer() {
     const BLOCKS: usize = scaled(10_000_000, 10);
-    /// The queue holds 48 KB or 132 KB and the thread's magazines and depots at most 40 KiB a class, 1.3 MB. All blocks
-    /// together are 480 MB in the first phase and 1.3 GB in the second, a tenth in a debug build.
+    /// The queue holds 48 KB or 132 KB of blocks. The thread's magazines and depots hold at most 40 KiB a class, or 1.3
+    /// MB. All blocks together are 480 MB in the first phase and 1.3 GB in the second, and a tenth of that in a debug
+    /// build.
     const ARENAS: u64 = 12;
     static QUEUE: Ring = Ring::empty();
     static PEAK: AtomicU64 = AtomicU64::new(0);
@@ -153,11 +158,11 @@ fn producer_consumer() {
     }
 }
 
-/// Each of four threads frees what the one before it allocates.
+/// Each of four threads frees the blocks that the one before it allocates.
 fn ring_of_frees() {
     const THREADS: usize = 4;
     const BLOCKS_EACH: usize = scaled(2_500_000, 10);
-    /// As for the producer: every thread is one.
+    /// The bound of [`producer_consumer`] for each thread, since each is a producer.
     const ARENAS: u64 = 12 * THREADS as u64;
     static QUEUES: [Ring; THREADS] = [const { Ring::empty() }; THREADS];
     static PEAK: AtomicU64 = AtomicU64::new(0);
@@ -169,7 +174,8 @@ fn ring_of_frees() {
             on_threads(THREADS, move |index| {
                 let (to, from) = (&QUEUES[index], &QUEUES[(index + THREADS - 1) % THREADS]);
                 let mut taken = 0;
-                // Frees one block of the neighbour's if there is one. Both waits below go on doing this: no ring of waits.
+                // Frees one block of the neighbor's, if there is one. Both waits below do this again and again, so the
+                // threads cannot all wait for each other.
                 let mut take_one = || match from.try_take(taken) {
                     Some(block) => {
                         words::free(block);
@@ -196,7 +202,7 @@ fn ring_of_frees() {
             assert!(peak <= held + ARENAS + quarantine_arenas(), "{phase}: {peak} arenas held, {held} before");
             let after = consistent_stats();
             let remote_frees = after.small.remote_frees - before.small.remote_frees;
-            // A thread hands out blocks of others too, so a few come home.
+            // A thread also allocates blocks that it freed for others, so a few blocks are freed by their owner.
             let small: u64 =
                 (0..THREADS).map(|index| small_blocks(BLOCKS_EACH, |number| words_of(number + index))).sum();
             assert!(remote_frees * 2 >= small, "{phase}: {remote_frees}");
@@ -205,8 +211,9 @@ fn ring_of_frees() {
     }
 }
 
-/// Eight threads allocate, free, and exchange a quarter of their blocks through shared slots; they end and are replaced in
-/// every round, and half of what is in the slots by then is freed by the main thread, the rest in later rounds.
+/// Eight threads allocate, free, and exchange blocks through shared slots, one in four steps. They end and are replaced
+/// in every round. The main thread frees the blocks of half of the slots after each round; the others stay for later
+/// rounds.
 fn stress_transfer() {
     const THREADS: usize = 8;
     const ROUNDS: usize = 20;
@@ -220,7 +227,7 @@ fn stress_transfer() {
         }
     }
 
-    /// Swaps a block of ours against what lies in a slot: a block of anyone's, or nothing.
+    /// Swaps one of our blocks for the content of a slot: a block of any thread, or nothing.
     fn exchange_some(blocks: &mut Vec<NonNull<u64>>, random: &mut SmallRng) {
         if !blocks.is_empty() {
             let ours = blocks.swap_remove(random.random_range(0..blocks.len()));
@@ -261,7 +268,8 @@ fn stress_transfer() {
     });
 }
 
-/// The owner ends while others free its blocks and start anew in its heap: the moment at which a free could be lost.
+/// The owner ends while another thread frees its blocks, and a new thread takes its heap over: at this moment a free
+/// could be lost.
 fn owner_exits_while_others_free() {
     const ROUNDS: usize = scaled(4000, 10);
     const BLOCKS: usize = 600;
@@ -273,7 +281,8 @@ fn owner_exits_while_others_free() {
         let consumer = thread::spawn(|| {
             let mut taken = 0;
             loop {
-                // Read before the queue is: empty after the last block was sent means that all were taken.
+                // The flag is read before the queue. If the queue is empty after the last block was sent, all blocks
+                // were taken.
                 let is_last = IS_LAST.load(Ordering::Acquire);
                 match QUEUE.try_take(taken) {
                     Some(block) => {

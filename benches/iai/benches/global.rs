@@ -1,8 +1,8 @@
 //! Instructions of the common paths with the allocator installed, called as a program calls it: through `std::alloc`
-//! and the functions the compiler puts between.
+//! and the functions that the compiler puts between.
 //!
-//! `cost of one operation = count of the row / operations`, with the operations of [`poolmalloc_iai`]'s table. That
-//! includes the loop and a [`black_box`], without which the compiler would remove the whole pair.
+//! `cost of one operation = count of the row / operations`, with the operations of [`poolmalloc_iai`]'s table. The cost
+//! includes the loop and a [`black_box`]; without the `black_box` the compiler would remove the whole pair.
 
 use std::alloc::{Layout, alloc, alloc_zeroed, dealloc, realloc};
 use std::hint::black_box;
@@ -15,12 +15,12 @@ use poolmalloc_iai::*;
 #[global_allocator]
 static GLOBAL: PoolMalloc = PoolMalloc::new();
 
-/// Layout of `size` bytes, at the alignment of a pointer, with blocks of that size cached. The compiler does not see
-/// through it.
+/// Layout of `size` bytes, at the alignment of a pointer. Blocks of that size are cached. The compiler does not know
+/// the size.
 fn warm(size: usize, row: Row) -> (Layout, Row) {
     assert!(size > 0);
     let layout = Layout::from_size_align(size, align_of::<*mut u8>()).unwrap();
-    // SAFETY: of a size above zero.
+    // SAFETY: the layout has a size above zero.
     let block = unsafe { alloc(layout) };
     assert!(!block.is_null());
     // SAFETY: allocated above.
@@ -43,7 +43,8 @@ fn global_hit((layout, row): (Layout, Row)) {
     }
 }
 
-// The same by functions that the compiler cannot put into the loop, as where a program's crates call the allocator.
+// The same through functions that the compiler cannot inline into the loop, as when other crates of a program call the
+// allocator.
 #[library_benchmark(setup = warm)]
 #[bench::poolmalloc_48(args = (48, GLOBAL_CALL_48), config = GLOBAL_CALL_48.limited())]
 fn global_call((layout, row): (Layout, Row)) {
@@ -77,7 +78,7 @@ fn global_realloc((small, row): (Layout, Row)) {
     // SAFETY: `warm` makes no layout of size zero.
     let mut block = unsafe { alloc(small) };
     for _ in 0..row.operations / 2 {
-        // SAFETY: `block` has the layout `small`: allocated so, or brought back by the round before.
+        // SAFETY: `block` has the layout `small`, from the allocation or from the round before.
         block = black_box(unsafe { realloc(block, small, large.size()) });
         // SAFETY: the line above gave the block the layout `large`.
         block = black_box(unsafe { realloc(block, large, small.size()) });
@@ -89,7 +90,7 @@ fn global_realloc((small, row): (Layout, Row)) {
 /// A value of 48 bytes.
 type Value = [u64; 6];
 
-// What a typed pool is compared with: a box made and dropped.
+// Makes a box and drops it, to compare with a typed pool.
 #[library_benchmark(setup = warm)]
 #[bench::poolmalloc(args = (48, BOX_48), config = BOX_48.limited())]
 fn boxed((_, row): (Layout, Row)) {
@@ -98,14 +99,14 @@ fn boxed((_, row): (Layout, Row)) {
     }
 }
 
-/// A pool with a ready block.
+/// A typed pool with a ready block.
 fn pool(row: Row) -> (Rc<TypedPool<Value>>, Row) {
     let pool = Rc::new(TypedPool::new());
     drop(pool.get([0; 6]));
     (pool, row)
 }
 
-// Takes a box from a pool and drops it.
+// Takes a box from a typed pool and drops it.
 #[library_benchmark(setup = pool)]
 #[bench::poolmalloc(args = (POOL_48), config = POOL_48.limited())]
 fn pooled((pool, row): (Rc<TypedPool<Value>>, Row)) -> Rc<TypedPool<Value>> {
@@ -115,7 +116,7 @@ fn pooled((pool, row): (Rc<TypedPool<Value>>, Row)) -> Rc<TypedPool<Value>> {
     pool
 }
 
-// The same with boxes that have a share of the pool.
+// The same with boxes that share the ownership of the pool.
 #[library_benchmark(setup = pool)]
 #[bench::poolmalloc(args = (POOL_OWNED_48), config = POOL_OWNED_48.limited())]
 fn pooled_owned((pool, row): (Rc<TypedPool<Value>>, Row)) -> Rc<TypedPool<Value>> {
@@ -125,14 +126,14 @@ fn pooled_owned((pool, row): (Rc<TypedPool<Value>>, Row)) -> Rc<TypedPool<Value>
     pool
 }
 
-/// A pool with a ready vector.
+/// A typed pool with a ready vector.
 fn reusing_pool(row: Row) -> (TypedPool<Vec<u64>, Reuse>, Row) {
     let pool = TypedPool::new().reusing();
     drop(pool.get_ready_or(|| Vec::with_capacity(6)));
     (pool, row)
 }
 
-// Takes a vector from a pool, fills it and drops it.
+// Takes a vector from a typed pool, fills it and drops it.
 #[library_benchmark(setup = reusing_pool)]
 #[bench::poolmalloc(args = (POOL_REUSED), config = POOL_REUSED.limited())]
 fn reused((pool, row): (TypedPool<Vec<u64>, Reuse>, Row)) -> TypedPool<Vec<u64>, Reuse> {
@@ -144,14 +145,14 @@ fn reused((pool, row): (TypedPool<Vec<u64>, Reuse>, Row)) -> TypedPool<Vec<u64>,
     pool
 }
 
-/// A pool for threads with a ready block.
+/// A typed pool for several threads, with a ready block.
 fn sync_pool(row: Row) -> (SyncTypedPool<Value>, Row) {
     let pool = SyncTypedPool::new();
     drop(pool.get([0; 6]));
     (pool, row)
 }
 
-// Takes a box from a pool for threads and drops it.
+// Takes a box from a typed pool for several threads and drops it.
 #[library_benchmark(setup = sync_pool)]
 #[bench::poolmalloc(args = (SYNC_POOL_48), config = SYNC_POOL_48.limited())]
 fn sync_pooled((pool, row): (SyncTypedPool<Value>, Row)) -> SyncTypedPool<Value> {

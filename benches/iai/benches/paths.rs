@@ -1,15 +1,16 @@
-//! Instructions of each path through the allocator, called by its `GlobalAlloc` methods; every row also for the
-//! system's allocator. This process's own global allocator is the system's, so nothing else enters the pools.
+//! Instructions of each path through the allocator, called by its `GlobalAlloc` methods. Every row runs for the
+//! system's allocator too. The global allocator of this process is the system's, so nothing else enters the pools.
 //!
-//! Each row runs in a process of its own. Its setup brings the allocator into the row's starting state, with other
-//! threads where the row needs them; only the benchmark function, on the main thread, is counted. What is left at
-//! the end is not given back: the process ends.
+//! Each row runs in a process of its own. Its setup brings the allocator into the starting state of the row, with other
+//! threads where the row needs them. Only the benchmark function, on the main thread, is counted. Blocks that are left
+//! at the end are not freed: the process ends.
 //!
 //! # Arithmetic
 //! `cost of one operation = (count of the row - harness) / operations`, with the operations of [`poolmalloc_iai`]'s
-//! table. The harness is the loop, the call of [`alloc`] or [`dealloc`] and its return: the `nothing` rows perform the
-//! same body with an allocator that only returns. Rows of slow paths count hits too: of 127 blocks one fills, flushes
-//! or collects, and `(row - hits) / 8` is the cost of one such step, with 8 magazines of 127 blocks a row.
+//! table. The harness is the loop, the call of [`alloc`] or [`dealloc`] and its return. The `nothing` rows run the same
+//! body with an allocator that only returns. Rows of slow paths count hits too: one request in 127 fills, flushes or
+//! collects. Such a row has 8 magazines of 127 blocks, so one such step costs `(row - hits) / 8`. (A magazine of
+//! 256-byte blocks, in the row `fresh`, holds 32.)
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::arch::asm;
@@ -24,32 +25,33 @@ use poolmalloc_iai::*;
 
 static POOLMALLOC: PoolMalloc = PoolMalloc::new();
 
-/// Blocks a wave of [`SWAP`] allocates and then frees: four magazines less eight blocks. Loaded and previous magazine
-/// hold 254, so the depot must give and take.
+/// Number of blocks that a wave of [`SWAP`] allocates and then frees: four magazines less eight blocks. The loaded and
+/// the previous magazine hold 254, so the depot must give and take.
 const WAVE: usize = 500;
 
 /// More 48-byte blocks than a heap caches: two magazines and a depot of 10 hold 1,524. 24 magazines.
 const MORE_THAN_CACHED: usize = 3_048;
 
-/// Steps through the blocks of [`REMOTE_FREE_STRIDE`]: 97 blocks of 48 bytes are more than a pool, and 97 and 1,016
+/// Step through the blocks of [`REMOTE_FREE_STRIDE`]. 97 blocks of 48 bytes are more than a pool holds. 97 and 1,016
 /// have no common divisor, so each block comes up once.
 const STRIDE: usize = 97;
 
-/// An allocator in a row's starting state, and what the body needs to go on from there.
+/// An allocator in the starting state of a row, with the arguments of the body.
 struct Ready<A: 'static> {
     allocator: &'static A,
     layout: Layout,
     operations: usize,
-    /// Blocks the body frees, or room for those it allocates.
+    /// Blocks that the body frees, or room for those that it allocates.
     blocks: Vec<*mut u8>,
 }
 
-/// Takes its arguments and returns: what is left is the cost of the harness.
+/// Allocator that takes its arguments and returns. Its rows show the cost of the harness.
 struct Nothing;
 
 static NOTHING: [usize; 32] = [0; 32];
 
-// SAFETY: not kept, all blocks are the same bytes. The rows only allocate and free, and never touch a block's memory.
+// SAFETY: the contract is broken: all blocks are the same bytes. But the rows only allocate and free, and never touch
+// the memory of a block.
 unsafe impl GlobalAlloc for Nothing {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         let block = (&raw const NOTHING).cast_mut().cast();
@@ -65,13 +67,13 @@ unsafe impl GlobalAlloc for Nothing {
 /// Keeps the compiler from leaving out a call, or its arguments, without adding an instruction.
 fn pretend_to_use(block: *mut u8, layout: Layout) {
     let (size, align) = (layout.size(), layout.align());
-    // SAFETY: an assembler comment; it wants the values in registers and does nothing with them.
+    // SAFETY: an assembler comment. It needs the values in registers and does nothing with them.
     unsafe {
         asm!("/* {} {} {} */", in(reg) block, in(reg) size, in(reg) align, options(nostack, preserves_flags));
     }
 }
 
-/// A private heap of the main thread's, which alone uses it.
+/// A private heap that only the main thread uses.
 struct Own(PrivateHeap);
 
 // SAFETY: a row of private heaps starts no thread.
@@ -83,7 +85,7 @@ impl Own {
     }
 }
 
-// SAFETY: the heap is never dropped, and its blocks are what a layout asks for.
+// SAFETY: the heap is never dropped, and it serves a block of the size and alignment of each layout.
 unsafe impl GlobalAlloc for Own {
     #[inline(always)]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
@@ -99,7 +101,7 @@ unsafe impl GlobalAlloc for Own {
     }
 }
 
-/// `alloc` behind a call, as a program reaches it: the layout comes in registers, unknown to the compiler.
+/// `alloc` behind a call, as programs call it: the layout comes in registers, unknown to the compiler.
 ///
 /// # Safety
 /// * `layout` has a size above zero.
@@ -140,13 +142,13 @@ unsafe fn realloc<A: GlobalAlloc>(allocator: &A, block: *mut u8, layout: Layout,
     unsafe { allocator.realloc(block, layout, new_size) }
 }
 
-/// Layout of `size` bytes, at the alignment of a pointer. The compiler does not see through it.
+/// Layout of `size` bytes, at the alignment of a pointer. The compiler does not know the size.
 fn layout(size: usize) -> Layout {
     assert!(size > 0);
     black_box(Layout::from_size_align(size, align_of::<*mut u8>()).unwrap())
 }
 
-// ---- Bodies: what is counted ----
+// ---- Bodies: counted ----
 
 /// Allocates into every slot of `ready.blocks`.
 fn allocate_all<A: GlobalAlloc>(mut ready: Ready<A>) -> Ready<A> {
@@ -177,11 +179,11 @@ fn pairs<A: GlobalAlloc>(ready: Ready<A>) -> Ready<A> {
     ready
 }
 
-/// Reallocates one block to `other` bytes and back, `ready.operations` calls together.
+/// Reallocates one block to the size of `other` and back, in `ready.operations` calls altogether.
 fn there_and_back<A: GlobalAlloc>((ready, other): (Ready<A>, Layout)) -> (Ready<A>, Layout) {
     let mut block = ready.blocks[0];
     for _ in 0..ready.operations / 2 {
-        // SAFETY: `block` has `ready.layout`: allocated by the setup, or brought back by the round before.
+        // SAFETY: `block` has `ready.layout`, from the setup or from the round before.
         block = unsafe { realloc(ready.allocator, block, ready.layout, other.size()) };
         // SAFETY: the line above gave the block this layout.
         block = unsafe { realloc(ready.allocator, block, other, ready.layout.size()) };
@@ -192,12 +194,12 @@ fn there_and_back<A: GlobalAlloc>((ready, other): (Ready<A>, Layout)) -> (Ready<
 // ---- Setups: not counted ----
 
 impl<A: GlobalAlloc + Sync> Ready<A> {
-    /// Nothing done yet.
+    /// An allocator that the setup has not used yet.
     fn new(allocator: &'static A, size: usize, row: Row) -> Self {
         Ready { allocator, layout: layout(size), operations: row.operations, blocks: Vec::new() }
     }
 
-    /// Fresh blocks, none of them null.
+    /// Allocates `count` blocks. None of them is null.
     fn allocate(&self, count: usize) -> Vec<*mut u8> {
         let ready = Ready { blocks: vec![ptr::null_mut(); count], ..*self };
         let blocks = allocate_all(ready).blocks;
@@ -210,13 +212,13 @@ impl<A: GlobalAlloc + Sync> Ready<A> {
         free_all(Ready { blocks, ..*self });
     }
 
-    /// The body is to allocate `count` blocks.
+    /// Gives the body room for `count` blocks to allocate.
     fn with_room(mut self, count: usize) -> Self {
         self.blocks = vec![ptr::null_mut(); count];
         self
     }
 
-    /// The body is to free `blocks`.
+    /// Gives the body `blocks` to free.
     fn with_blocks(mut self, blocks: Vec<*mut u8>) -> Self {
         assert_eq!(blocks.len(), self.operations);
         self.blocks = blocks;
@@ -227,7 +229,7 @@ impl<A: GlobalAlloc + Sync> Ready<A> {
 /// Blocks on their way to another thread.
 struct Sent(Vec<*mut u8>);
 
-// SAFETY: the receiver is the only one who goes on using the blocks, and a block may be freed by any thread.
+// SAFETY: only the receiver uses the blocks from here on, and any thread may free a block.
 unsafe impl Send for Sent {}
 
 impl Sent {
@@ -236,14 +238,14 @@ impl Sent {
     }
 }
 
-/// The thread has a heap, and a wave of blocks of this size is cached.
+/// Gives the thread a heap, and caches a wave of blocks of this size.
 fn warm<A: GlobalAlloc + Sync>(allocator: &'static A, size: usize, row: Row) -> Ready<A> {
     let ready = Ready::new(allocator, size, row);
     ready.free(ready.allocate(WAVE));
     ready.with_room(WAVE)
 }
 
-/// One live block of `size` bytes; blocks of `other` bytes are warm too.
+/// Allocates one block of `size` bytes. Blocks of `other` bytes are cached too.
 fn one_block<A: GlobalAlloc + Sync>(allocator: &'static A, size: usize, other: usize, row: Row) -> (Ready<A>, Layout) {
     warm(allocator, other, row);
     let mut ready = warm(allocator, size, row);
@@ -251,7 +253,8 @@ fn one_block<A: GlobalAlloc + Sync>(allocator: &'static A, size: usize, other: u
     (ready, layout(other))
 }
 
-/// Pools with every other block free, and empty magazines: the program freed them, and took again what was cached.
+/// Pools with every other block free, and empty magazines. The setup freed every other block, then allocated all blocks
+/// that the heap had cached.
 fn pools_in_part_used<A: GlobalAlloc + Sync>(allocator: &'static A, row: Row) -> Ready<A> {
     let ready = Ready::new(allocator, 48, row);
     let (freed, _live) = every_other(ready.allocate(2 * (MORE_THAN_CACHED + 2 * row.operations)));
@@ -260,13 +263,13 @@ fn pools_in_part_used<A: GlobalAlloc + Sync>(allocator: &'static A, row: Row) ->
     ready.with_room(row.operations)
 }
 
-/// A heap in use, but by 8-byte blocks alone: no pool ever held the row's size.
+/// A heap that has served only blocks of 8 bytes: no pool ever held blocks of the size of the row.
 fn no_pool_yet<A: GlobalAlloc + Sync>(allocator: &'static A, row: Row) -> Ready<A> {
     warm(allocator, 8, row);
     Ready::new(allocator, 256, row).with_room(row.operations)
 }
 
-/// Full magazines and a full depot. The blocks to free are every other one of their pools.
+/// Full magazines and a full depot. The body frees every other block of some pools.
 fn full_magazines<A: GlobalAlloc + Sync>(allocator: &'static A, row: Row) -> Ready<A> {
     let ready = Ready::new(allocator, 48, row);
     let (mut freed, _live) = every_other(ready.allocate(2 * (MORE_THAN_CACHED + row.operations)));
@@ -275,7 +278,7 @@ fn full_magazines<A: GlobalAlloc + Sync>(allocator: &'static A, row: Row) -> Rea
     ready.with_blocks(blocks)
 }
 
-/// Full magazines and a full depot. No block stays live but those to free.
+/// Full magazines and a full depot. Only the blocks that the body frees are live.
 fn full_magazines_whole_pools<A: GlobalAlloc + Sync>(allocator: &'static A, row: Row) -> Ready<A> {
     let ready = Ready::new(allocator, 48, row);
     let mut freed = ready.allocate(MORE_THAN_CACHED + row.operations);
@@ -284,7 +287,7 @@ fn full_magazines_whole_pools<A: GlobalAlloc + Sync>(allocator: &'static A, row:
     ready.with_blocks(blocks)
 }
 
-/// Blocks of another thread, in the order it got them. That thread lives on, asleep.
+/// Blocks of another thread, in the order in which it got them. That thread lives on, asleep.
 fn blocks_of_another_thread<A: GlobalAlloc + Sync>(allocator: &'static A, row: Row) -> Ready<A> {
     let ready = warm(allocator, 48, row);
     let (sender, receiver) = mpsc::channel();
@@ -298,15 +301,15 @@ fn blocks_of_another_thread<A: GlobalAlloc + Sync>(allocator: &'static A, row: R
     ready.with_blocks(receiver.recv().unwrap().received())
 }
 
-/// Blocks of another thread, no two in a row from one pool.
+/// Blocks of another thread, each from another pool than the one before.
 fn blocks_of_another_thread_by_stride<A: GlobalAlloc + Sync>(allocator: &'static A, row: Row) -> Ready<A> {
     let mut ready = blocks_of_another_thread(allocator, row);
     ready.blocks = (0..row.operations).map(|step| ready.blocks[step * STRIDE % row.operations]).collect();
     ready
 }
 
-/// All blocks this thread had were freed by another one, which has ended. Nothing is cached: the blocks were a whole
-/// number of magazines.
+/// Another thread freed all blocks of this thread, and has ended. Nothing is cached: the blocks were a whole number of
+/// magazines.
 fn freed_by_another_thread<A: GlobalAlloc + Sync>(allocator: &'static A, row: Row) -> Ready<A> {
     let ready = Ready::new(allocator, 48, row);
     let blocks = Sent(ready.allocate(row.operations));
@@ -315,7 +318,7 @@ fn freed_by_another_thread<A: GlobalAlloc + Sync>(allocator: &'static A, row: Ro
     ready.with_room(row.operations)
 }
 
-/// Parts the blocks with an even index from those with an odd one.
+/// Splits the blocks into those with an even index and those with an odd index.
 fn every_other(blocks: Vec<*mut u8>) -> (Vec<*mut u8>, Vec<*mut u8>) {
     let even = blocks.iter().copied().step_by(2).collect();
     let odd = blocks.into_iter().skip(1).step_by(2).collect();
@@ -324,7 +327,7 @@ fn every_other(blocks: Vec<*mut u8>) -> (Vec<*mut u8>, Vec<*mut u8>) {
 
 // ---- Rows ----
 
-// The fast path: one block to and fro between the magazine and the program.
+// The fast path: one block goes back and forth between the magazine and the program.
 #[library_benchmark]
 #[bench::nothing_48(args = (&Nothing, 48, HIT_48), setup = warm)]
 #[bench::poolmalloc_8(args = (&POOLMALLOC, 8, HIT_8), setup = warm, config = HIT_8.limited())]
@@ -338,7 +341,7 @@ fn hit<A: GlobalAlloc>(ready: Ready<A>) -> Ready<A> {
     pairs(ready)
 }
 
-// As [`hit`], with memory that must be zero.
+// The same with memory that must be zero.
 #[library_benchmark(setup = warm)]
 #[bench::poolmalloc(args = (&POOLMALLOC, 48, ZEROED_48), config = ZEROED_48.limited())]
 #[bench::system(&System, 48, ZEROED_48)]
@@ -364,7 +367,7 @@ fn swap<A: GlobalAlloc>(mut ready: Ready<A>) -> Ready<A> {
     ready
 }
 
-// Each 127th allocation fills a magazine from pools in part used.
+// Every 127th allocation fills a magazine from partly used pools.
 #[library_benchmark(setup = pools_in_part_used)]
 #[bench::poolmalloc(args = (&POOLMALLOC, FILL), config = FILL.limited())]
 #[bench::system(&System, FILL)]
@@ -372,7 +375,8 @@ fn fill<A: GlobalAlloc>(ready: Ready<A>) -> Ready<A> {
     allocate_all(ready)
 }
 
-// Each 127th allocation fills a magazine from pools never used: 252 KiB of blocks, so an arena comes into use too.
+// Every 32nd allocation fills a magazine from pools never used. That takes 254 KiB of blocks, so an arena comes into
+// use too.
 #[library_benchmark(setup = no_pool_yet)]
 #[bench::poolmalloc(args = (&POOLMALLOC, FRESH), config = FRESH.limited())]
 #[bench::system(&System, FRESH)]
@@ -380,7 +384,7 @@ fn fresh<A: GlobalAlloc>(ready: Ready<A>) -> Ready<A> {
     allocate_all(ready)
 }
 
-// Each 127th free flushes a magazine to the pools. Every other block of these stays live.
+// Every 127th free flushes a magazine to the pools. Every other block of these pools stays live.
 #[library_benchmark(setup = full_magazines)]
 #[bench::poolmalloc(args = (&POOLMALLOC, FLUSH), config = FLUSH.limited())]
 #[bench::system(&System, FLUSH)]
@@ -388,7 +392,7 @@ fn flush<A: GlobalAlloc>(ready: Ready<A>) -> Ready<A> {
     free_all(ready)
 }
 
-// Each 127th free flushes a magazine to the pools, which become empty by it.
+// Every 127th free flushes a magazine to the pools, which become empty.
 #[library_benchmark(setup = full_magazines_whole_pools)]
 #[bench::poolmalloc(args = (&POOLMALLOC, FLUSH_WHOLE), config = FLUSH_WHOLE.limited())]
 #[bench::system(&System, FLUSH_WHOLE)]
@@ -396,7 +400,7 @@ fn flush_whole<A: GlobalAlloc>(ready: Ready<A>) -> Ready<A> {
     free_all(ready)
 }
 
-// Frees blocks of a living thread, in the order it got them: neighbours are remote frees of the same word.
+// Frees blocks of a living thread, in the order in which it got them: neighbors are remote frees of the same word.
 #[library_benchmark(setup = blocks_of_another_thread)]
 #[bench::poolmalloc(args = (&POOLMALLOC, REMOTE_FREE), config = REMOTE_FREE.limited())]
 #[bench::system(&System, REMOTE_FREE)]
@@ -404,7 +408,7 @@ fn remote_free<A: GlobalAlloc>(ready: Ready<A>) -> Ready<A> {
     free_all(ready)
 }
 
-// Frees blocks of a living thread, each in another pool than the one before: nothing to combine.
+// Frees blocks of a living thread, each in another pool than the one before: no two frees can be combined.
 #[library_benchmark(setup = blocks_of_another_thread_by_stride)]
 #[bench::poolmalloc(args = (&POOLMALLOC, REMOTE_FREE_STRIDE), config = REMOTE_FREE_STRIDE.limited())]
 #[bench::system(&System, REMOTE_FREE_STRIDE)]
@@ -444,7 +448,7 @@ fn realloc_large<A: GlobalAlloc>(ready: (Ready<A>, Layout)) -> (Ready<A>, Layout
     there_and_back(ready)
 }
 
-// What passing a request on costs: the difference to the system's row.
+// The difference to the system's row is the cost of passing a request on to the backend.
 #[library_benchmark(setup = warm)]
 #[bench::poolmalloc(args = (&POOLMALLOC, 1024, LARGE), config = LARGE.limited())]
 #[bench::system(&System, 1024, LARGE)]

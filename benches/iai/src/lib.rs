@@ -1,13 +1,13 @@
-//! The rows of the two benchmarks: how many operations each performs, and how many instructions that may take.
+//! The rows of the two benchmarks: the number of operations of each, and the limit on its instructions.
 
 use iai_callgrind::{Callgrind, EventKind, LibraryBenchmarkConfig};
 
 /// One measured body.
 #[derive(Clone, Copy, Debug)]
 pub struct Row {
-    /// How often the body performs the operation; the printed count divided by this is the cost of one.
+    /// Number of operations in the body. The printed count divided by this is the cost of one operation.
     pub operations: usize,
-    /// Most instructions the whole body may take with this crate's allocator.
+    /// Limit on the instructions of the whole body with poolmalloc.
     pub limit: u64,
 }
 
@@ -18,7 +18,7 @@ macro_rules! rows {
     )*};
 }
 
-// Limits of the optimised build, x86-64. README.md says how to change one. 1,016 is 8 magazines of 127 blocks.
+// Limits of the optimized build on x86-64. README.md says how to change one. 1,016 is 8 magazines of 127 blocks.
 rows! {
 //  row                operations      limit   one operation
     HIT_8                    1000      50055   "alloc and free of 8 bytes"
@@ -57,7 +57,7 @@ rows! {
 impl Row {
     /// Makes the run fail if this row takes more instructions than its limit.
     ///
-    /// In an unoptimised build (`cargo test --benches`) there is no limit: those counts say nothing.
+    /// An unoptimized build (`cargo test --benches`) has no limit, because its counts mean nothing.
     pub fn limited(self) -> LibraryBenchmarkConfig {
         let mut config = LibraryBenchmarkConfig::default();
         if !cfg!(debug_assertions) {
@@ -67,7 +67,7 @@ impl Row {
     }
 }
 
-/// What all rows share: count and print instructions, and leave out the cache simulation.
+/// Configuration of all rows: count and print instructions, without the cache simulation.
 pub fn instructions_only() -> LibraryBenchmarkConfig {
     let mut config = LibraryBenchmarkConfig::default();
     config.tool(Callgrind::with_args(["--cache-sim=no"]).format([EventKind::Ir]));

@@ -1,7 +1,7 @@
-//! What the benchmarks start to run each of them under valgrind and to compare the counts with the limits.
+//! The program that the benchmarks start. It runs each of them under valgrind and compares the counts with the limits.
 //!
-//! Exits with 0 when all counts are within their limits, 3 when one is over, 1 when something else failed. Cargo hands
-//! these on as its own. Not for use by hand.
+//! Exits with 0 if all counts are within their limits, 3 if one is over, 1 if something else failed. Cargo exits with
+//! the same code. Not for use by hand.
 
 use std::process::ExitCode;
 
@@ -9,7 +9,7 @@ use env_logger::Env;
 use iai_callgrind_runner::error::Error;
 use iai_callgrind_runner::runner;
 
-/// One count or more over its limit.
+/// Exit code if one count or more is over its limit.
 const OVER_LIMIT: u8 = 3;
 
 fn main() -> ExitCode {

@@ -1,4 +1,4 @@
-//! Who is compared, and how their workers are built.
+//! The allocators that are compared, and the build of their workers.
 
 use std::ffi::OsStr;
 use std::path::Path;
@@ -21,19 +21,19 @@ macro_rules! allocator {
     };
 }
 
-/// What the others are measured against; always runs.
+/// All others are compared with this one. It always runs.
 pub(crate) const BASELINE: Allocator = allocator!("system");
 
 /// The allocator that this package is about.
 pub(crate) const OURS: Allocator = allocator!("poolmalloc");
 
-/// The same with huge pages from the first 2 MiB on, as some of the others have them by default.
+/// Our allocator with huge pages from the first 2 MiB on, which some of the others use by default.
 pub(crate) const OURS_HUGE: Allocator = allocator!("poolmalloc_huge");
 
-/// No general allocators, but what none can pass.
+/// Floors to compare with. They are not general allocators.
 pub(crate) const FLOORS: [Allocator; 2] = [allocator!("array"), allocator!("bump")];
 
-/// Those whose workers need more than this repository: each has a feature of its name.
+/// Allocators whose workers need more than this repository. Each has a feature of its name.
 const OTHERS: [Allocator; 8] = [
     allocator!("rusty_alloc"),
     allocator!("mimalloc"),
@@ -45,18 +45,18 @@ const OTHERS: [Allocator; 8] = [
     allocator!("pymalloc"),
 ];
 
-/// Everybody, in the order of the tables.
+/// All allocators, in the order of the tables.
 pub(crate) fn all() -> impl Iterator<Item = Allocator> {
     [BASELINE, OURS, OURS_HUGE].into_iter().chain(OTHERS).chain(FLOORS)
 }
 
-/// Builds the workers, and tells on stderr which allocators have none because they cannot be built here: those are taken
-/// out.
+/// Builds the workers. Removes allocators whose worker cannot be built here, and names them on stderr.
 ///
 /// # Errors
-/// If those that need no other allocator cannot be built.
+/// If the workers that need only this repository cannot be built.
 pub(crate) fn build(workers: &Workers, allocators: &mut Vec<Allocator>) -> Result<()> {
-    // All in one build: packages that several of them use have the same features then, and the workloads the same code.
+    // All in one build, so that packages that several workers use have the same features, and the workloads have the
+    // same code.
     if build_with(workers, allocators).is_ok() {
         return Ok(());
     }

@@ -10,17 +10,17 @@ use versus::workload::{Unit, Workload};
 
 use crate::allocators::{BASELINE, FLOORS};
 
-/// What was measured, and who took part.
+/// What was measured: the workloads, the allocators and their results.
 pub(crate) struct Comparison<'a> {
     pub(crate) workloads: &'a [&'static Workload],
-    /// Those with a figure in at least one row; the baseline first.
+    /// Allocators with a figure in at least one row, the baseline first.
     pub(crate) allocators: Vec<Allocator>,
     pub(crate) rounds: u32,
     scale: u32,
     results: &'a Results,
 }
 
-/// Everything for other tools.
+/// All results, for other tools.
 #[derive(Serialize)]
 pub(crate) struct Record<'a> {
     pub(crate) machine: Machine,
@@ -40,7 +40,7 @@ struct Against {
     geometric_means: Vec<Mean>,
 }
 
-/// What of a row is shown.
+/// The figure of a row that a table shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Metric {
     Time,
@@ -65,7 +65,7 @@ impl Metric {
         }
     }
 
-    /// Whether it means anything in a workload.
+    /// Whether the metric has a meaning for the workload.
     pub(crate) fn is_meant(self, workload: &Workload) -> bool {
         self == Self::Memory || workload.group.is_timed()
     }
@@ -118,11 +118,11 @@ impl<'a> Comparison<'a> {
         Unit::ALL.into_iter().filter(|&unit| self.workloads.iter().any(|workload| workload.group.unit() == unit))
     }
 
-    /// What failed: the error, under whom, and in which rows.
+    /// Returns a line for each error: the allocator, the rows, and the error.
     pub(crate) fn failures(&self) -> Vec<String> {
         let mut rows: BTreeMap<(&str, String), Vec<&str>> = BTreeMap::new();
         for Failure { workload, allocator, error } in &self.results.failures {
-            // The row's name would tell errors apart that are the same.
+            // Without the name of the row, equal errors of different rows become one line.
             let error = error.replace(&format!("{workload} under {allocator} failed"), "failed");
             rows.entry((allocator, error)).or_default().push(workload);
         }

@@ -15,7 +15,7 @@ pub(crate) struct Plot {
     pub(crate) svg: String,
 }
 
-/// What an axis shows.
+/// The labels and scales of both axes.
 struct Axes {
     x: &'static str,
     x_label: fn(f64) -> String,
@@ -23,10 +23,10 @@ struct Axes {
     has_log_y: bool,
 }
 
-/// An allocator's points.
+/// The points of one allocator.
 type Curve = (Allocator, Vec<(f64, f64)>);
 
-/// An allocator's colour: ours black, system malloc grey, floors light.
+/// Color of an allocator: ours black, system malloc gray, floors light.
 pub(crate) fn colour(allocator: Allocator) -> RGBColor {
     if allocator == OURS {
         return RGBColor(0, 0, 0);
@@ -78,7 +78,7 @@ pub(crate) fn plots(comparison: &Comparison) -> Vec<Plot> {
     .collect()
 }
 
-/// The rows whose names are `prefix` and a number, such as `live_10k`.
+/// Curves of the rows whose names are `prefix` and a number, such as `live_10k`.
 fn rows(comparison: &Comparison, prefix: &str) -> Vec<Curve> {
     let points = |allocator: Allocator| {
         let point = |workload: &&Workload| {
@@ -120,7 +120,7 @@ fn draw(curves: &[Curve], axes: &Axes) -> Result<String, Box<dyn Error>> {
     let mut svg = String::new();
     {
         let area = SVGBackend::with_string(&mut svg, (570, 360)).into_drawing_area();
-        // Three points on a line need no logarithm; counts that double or grow tenfold do.
+        // Up to three points need no logarithmic axis; counts that double or grow tenfold do.
         let x = (left..right).log_scale().base(if right > 1000.0 { 10.0 } else { 2.0 });
         macro_rules! chart {
             ($x:expr, $y:expr) => {{
@@ -153,7 +153,7 @@ fn phase(number: f64) -> String {
     ["", "filled", "nine in ten freed", "refilled"].get(number.round() as usize).copied().unwrap_or_default().to_owned()
 }
 
-/// A number as it is said: 100, 10k, 1M.
+/// A number in short form: 100, 10k, 1M.
 fn short(number: f64) -> String {
     match number.abs() {
         1e6.. => format!("{}M", number / 1e6),

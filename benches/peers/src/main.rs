@@ -4,7 +4,8 @@
 //! cargo run --release -- --set synthetic --html peers.html
 //! ```
 //!
-//! `allocators` has the list and the build, `comparison` makes figures of samples, `table` and `page` show them.
+//! `allocators` has the list and the build. `comparison` computes the figures from the samples. `table` and `page` show
+//! them, and `curves` draws the plots of the page.
 
 mod allocators;
 mod comparison;

@@ -1,4 +1,4 @@
-//! The page: tables, bars with the spread of the rounds, curves; one file that needs no other.
+//! The page: tables, bars with the spread of the rounds, and curves. It is one file that needs no other.
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use plotters::style::RGBColor;
@@ -85,7 +85,7 @@ fn table(cells: &Cells) -> Markup {
     }
 }
 
-/// Time, and memory, of each row of a group.
+/// Bars of the time and of the memory of each row of a group.
 fn group_bars(comparison: &Comparison, group: Group) -> Markup {
     let rows: Vec<&Workload> =
         comparison.workloads.iter().copied().filter(|workload| workload.group == group).collect();
@@ -103,10 +103,10 @@ fn group_bars(comparison: &Comparison, group: Group) -> Markup {
 
 const NAME: f64 = 106.0;
 const WIDTH: f64 = 186.0;
-/// Behind the longest bar, for its figure.
+/// Room after the longest bar, for its figure.
 const FIGURE: f64 = 50.0;
 const STEP: f64 = 17.0;
-/// A bar that goes further is cut there.
+/// Longer bars are cut at this ratio.
 const LONGEST: f64 = 2.0;
 
 fn bars(comparison: &Comparison, workload: &Workload, metric: Metric) -> Markup {
@@ -130,7 +130,7 @@ fn bars(comparison: &Comparison, workload: &Workload, metric: Metric) -> Markup 
     }
 }
 
-/// Each allocator that has a figure, as a multiple of the baseline's.
+/// Ratio to the baseline of each allocator that has a figure.
 fn ratios(
     comparison: &Comparison,
     allocators: &[Allocator],
@@ -169,7 +169,7 @@ fn drawn(bars: &[(Allocator, Ratio)]) -> Markup {
     }
 }
 
-/// The rows of the picture: one for each thing that programs do, not those that look best.
+/// The rows of the picture: one for each thing that programs do. They are not those that look best.
 const PICTURE: [&str; 12] = [
     "pair_48",
     "batch_100_random",
@@ -186,8 +186,8 @@ const PICTURE: [&str; 12] = [
 ];
 const COLUMNS: usize = 3;
 
-/// An SVG of its own with the bars of some synthetic rows, of those that were measured. Floors are left out, and who has
-/// no figures for threads.
+/// An SVG of its own with the bars of those [`PICTURE`] rows that were measured. Leaves out the floors, and pymalloc,
+/// which has no figures for threads.
 pub(crate) fn picture(comparison: &Comparison) -> Markup {
     let is_shown = |allocator: &Allocator| !FLOORS.contains(allocator) && allocator.name != "pymalloc";
     let allocators: Vec<_> = comparison.allocators.iter().copied().filter(is_shown).collect();

@@ -1,4 +1,4 @@
-//! The tables: one column an allocator.
+//! The tables, with one column for each allocator.
 
 use comfy_table::{CellAlignment, Table, presets};
 use versus::driver::Allocator;
@@ -83,7 +83,7 @@ fn table(comparison: &Comparison, unit: Unit, baseline: Allocator, metric: Metri
             let mut cells = vec![group.name().to_owned(), "geometric mean".to_owned()];
             cells.extend(with_figures.then(String::new));
             cells.extend(candidates.iter().map(|&candidate| {
-                // Of all rows of the group, or it could not be compared.
+                // Only over all rows of the group, else the means could not be compared.
                 let ratios: Option<Vec<f64>> = members.iter().map(|workload| ratio(workload, candidate)).collect();
                 ratios.and_then(geometric_mean).map_or_else(|| "-".to_owned(), |mean| format!("{mean:.2}"))
             }));

@@ -20,7 +20,7 @@ impl Block {
     }
 }
 
-/// A number below `count`, from the upper half of `choice` alone: one random number serves for slot and size.
+/// A number below `count`, from the upper half of `choice` alone, so that one random number gives both slot and size.
 pub(crate) fn share(choice: u64, count: usize) -> usize {
     (((choice >> 32) * count as u64) >> 32) as usize
 }
@@ -32,7 +32,7 @@ impl<const SIZE: usize> Fixed<SIZE> {
     pub(crate) fn new(mark: u8) -> Self {
         let mut bytes = Box::new([MaybeUninit::uninit(); SIZE]);
         bytes[0].write(mark);
-        // Whoever knows the address might read the block: it cannot be optimised away.
+        // Code that knows the address might read the block, so the compiler cannot optimize the block away.
         black_box(bytes.as_ptr());
         Self(bytes)
     }

@@ -1,6 +1,6 @@
-//! What of a run counts: pauses of the clock, and moments at which the run's memory is looked at.
+//! The clock of a run. A run can pause it, and can mark its memory at moments that it names.
 //!
-//! A process measures one run, so there is one clock in it.
+//! A process measures one run, so it has one clock.
 
 use std::io;
 use std::sync::Mutex;
@@ -9,7 +9,7 @@ use std::time::Instant;
 use crate::meter;
 use crate::sample::Mark;
 
-/// Time that has passed, and processor time of all threads in it.
+/// Elapsed time, and processor time of all threads in it.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Spent {
     pub(crate) elapsed_ns: u64,
@@ -19,7 +19,7 @@ pub(crate) struct Spent {
 static PAUSED: Mutex<Spent> = Mutex::new(Spent { elapsed_ns: 0, cpu_ns: 0 });
 static MARKS: Mutex<Vec<Mark>> = Mutex::new(Vec::new());
 
-/// Does some work of a run that is not to be counted. No other thread may be at work.
+/// Does work of a run with the clock paused. No other thread may work meanwhile.
 pub(crate) fn pause<T>(work: impl FnOnce() -> T) -> T {
     let (result, spent) = spent_in(work).expect("the kernel counts processor time");
     let mut paused = PAUSED.lock().expect("no holder panics");
@@ -28,9 +28,9 @@ pub(crate) fn pause<T>(work: impl FnOnce() -> T) -> T {
     result
 }
 
-/// Looks at the resident memory at a moment of the run that `at` names; not counted either.
+/// Marks the resident memory at a moment of the run that `at` names. The clock is paused meanwhile.
 ///
-/// `table_bytes` is what the run's own tables take, which are there but not meant.
+/// `table_bytes` is the size of the run's own tables. The mark leaves them out.
 pub(crate) fn mark(at: &'static str, table_bytes: usize) {
     pause(|| {
         let resident_bytes = meter::anonymous_bytes().expect("the kernel counts resident memory");
@@ -39,12 +39,12 @@ pub(crate) fn mark(at: &'static str, table_bytes: usize) {
     });
 }
 
-/// Does the whole run: its result, what it spent without the pauses, and its marks.
+/// Does the whole run. Returns its result, its time without the pauses, and its marks.
 pub(crate) fn measure<T>(run: impl FnOnce() -> T) -> io::Result<(T, Spent, Vec<Mark>)> {
     let (result, spent) = spent_in(run)?;
     let paused = *PAUSED.lock().expect("no holder panics");
     let marks = std::mem::take(&mut *MARKS.lock().expect("no holder panics"));
-    // The two ways of reading the clock need not agree to the nanosecond.
+    // The run and its pauses read the clock separately, so they need not agree to the nanosecond.
     let elapsed_ns = spent.elapsed_ns.saturating_sub(paused.elapsed_ns);
     let cpu_ns = spent.cpu_ns.saturating_sub(paused.cpu_ns);
     Ok((result, Spent { elapsed_ns, cpu_ns }, marks))

@@ -1,4 +1,4 @@
-//! What the process has used so far, as the kernel counts it.
+//! Processor time and memory of the process so far, as the kernel counts them.
 
 use std::io;
 
@@ -14,7 +14,7 @@ pub(crate) fn cpu_ns() -> io::Result<u64> {
 
 /// The most bytes that were resident at any time.
 ///
-/// Linux keeps `ru_maxrss` across `exec`, so in a process started by a larger one it tells the parent's size.
+/// Linux keeps `ru_maxrss` across `exec`, so in a process that a larger one started it is the size of the parent.
 /// `VmHWM` belongs to the new image alone.
 #[cfg(target_os = "linux")]
 pub(crate) fn peak_rss_bytes() -> io::Result<u64> {
@@ -36,7 +36,8 @@ pub(crate) fn peak_rss_bytes() -> io::Result<u64> {
 
 /// The bytes that are resident now and belong to no file: neither the program's code nor that of libraries.
 ///
-/// Linux counts what `/proc/self/status` tells in batches of pages for each thread; `smaps_rollup` looks at the pages.
+/// Linux updates the figures in `/proc/self/status` in batches of pages for each thread. `smaps_rollup` looks at the
+/// pages themselves.
 #[cfg(target_os = "linux")]
 pub(crate) fn anonymous_bytes() -> io::Result<u64> {
     let rollup = std::fs::read_to_string("/proc/self/smaps_rollup")?;
@@ -48,7 +49,7 @@ pub(crate) fn anonymous_bytes() -> io::Result<u64> {
     Ok(kib * 1024)
 }
 
-/// The bytes that are resident now; where the kernel tells only the peak, that.
+/// The peak of the resident bytes: this kernel does not report the bytes that are resident now.
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn anonymous_bytes() -> io::Result<u64> {
     peak_rss_bytes()

@@ -1,4 +1,4 @@
-//! What a worker prints and the driver reads: one run of one workload under one allocator.
+//! The line that a worker prints and the driver reads: one run of one workload under one allocator.
 
 use serde::{Deserialize, Serialize};
 
@@ -13,30 +13,30 @@ pub struct Sample {
     pub elapsed_ns: u64,
     /// Nanoseconds of processor time in the run, user and system, of all threads together.
     ///
-    /// Also of threads that the run has started and joined.
+    /// Includes threads that the run has started and joined.
     pub cpu_ns: u64,
     /// A hash of the run's results; the same under every allocator.
     pub checksum: u64,
     /// The most bytes that were resident at any time in the process's life, program code and input included.
     pub peak_rss_bytes: u64,
-    /// How many operations the run did; none for programs.
+    /// Number of operations of the run. `None` for programs.
     pub operations: Option<u64>,
-    /// How much memory was resident at moments of the run, in their order; most runs mark none.
+    /// Resident memory at moments of the run, in their order. Most runs have no marks.
     pub marks: Vec<Mark>,
 }
 
 /// The memory of a run at a moment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mark {
-    /// The moment.
+    /// Name of the moment.
     pub at: String,
-    /// Resident bytes that belong to no file, less the run's own tables, and less what a worker needs that must begin
-    /// with something else than its allocator.
+    /// Resident bytes that belong to no file, without the run's own tables, and without the memory that the worker took
+    /// to prepare its allocator ([`main_after`](crate::worker::main_after)).
     pub resident_bytes: u64,
 }
 
 impl Sample {
-    /// The memory that the run is compared by: at its last mark, without marks the peak of the process.
+    /// The memory to compare: that at the last mark, or the peak of the process if the run has no marks.
     pub fn memory_bytes(&self) -> u64 {
         self.marks.last().map_or(self.peak_rss_bytes, |mark| mark.resident_bytes).max(1)
     }

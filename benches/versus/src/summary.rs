@@ -5,7 +5,7 @@ use serde::Serialize;
 use crate::sample::Sample;
 use crate::workload::{Group, Unit, Workload};
 
-/// The middle value; the mean of the two middle ones of an even number; NaN of none.
+/// The middle value, or the mean of the two middle values if their number is even. NaN if there are no values.
 pub fn median(values: impl IntoIterator<Item = f64>) -> f64 {
     let mut sorted: Vec<f64> = values.into_iter().collect();
     sorted.sort_by(f64::total_cmp);
@@ -16,7 +16,7 @@ pub fn median(values: impl IntoIterator<Item = f64>) -> f64 {
     }
 }
 
-/// The mean of ratios: 0.5 and 2.0 give 1.0. `None` of none.
+/// The geometric mean of ratios: 0.5 and 2.0 give 1.0. `None` if there are no ratios.
 pub fn geometric_mean(ratios: impl IntoIterator<Item = f64>) -> Option<f64> {
     let (mut count, mut logarithms) = (0_u32, 0.0);
     for ratio in ratios {
@@ -26,7 +26,7 @@ pub fn geometric_mean(ratios: impl IntoIterator<Item = f64>) -> Option<f64> {
     (count > 0).then(|| (logarithms / f64::from(count)).exp())
 }
 
-/// A ratio that was found in every round: its median, and how far the rounds lie apart.
+/// A ratio that was measured in every round: its median and its range over the rounds.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Ratio {
     /// The median over the rounds.
@@ -40,7 +40,8 @@ pub struct Ratio {
 impl Ratio {
     /// The ratio of candidate to baseline in each round.
     ///
-    /// Rounds are paired because the two runs of a round follow each other: what else the machine did then met both.
+    /// Rounds are paired because the two runs of a round follow each other: other work of the machine then affects
+    /// both.
     pub fn paired(baseline: &[u64], candidate: &[u64]) -> Self {
         let ratios =
             || baseline.iter().zip(candidate).map(|(&baseline, &candidate)| candidate as f64 / baseline as f64);
@@ -61,7 +62,7 @@ pub struct Row {
     pub group: Group,
     /// The allocator that is compared.
     pub allocator: String,
-    /// How many operations a run does; none for programs.
+    /// Number of operations of a run. `None` for programs.
     pub operations: Option<u64>,
     /// Median milliseconds under the baseline.
     pub baseline_ms: f64,
@@ -71,8 +72,8 @@ pub struct Row {
     pub time: Ratio,
     /// Processor time of all threads as a multiple of the baseline's, lower is better.
     pub cpu: Ratio,
-    /// Median of the bytes of memory under the baseline: the peak of the process, in the group
-    /// [`Block`](Group::Block) what it had at its last mark.
+    /// Median of the bytes of memory under the baseline: the peak of the process, or in the group
+    /// [`Block`](Group::Block) the memory at its last mark.
     pub baseline_memory_bytes: f64,
     /// Median of the bytes of memory under the allocator.
     pub candidate_memory_bytes: f64,
@@ -125,16 +126,16 @@ impl Row {
 pub struct Mean {
     /// The group.
     pub group: Group,
-    /// Mean of the rows' time ratios; none where time means nothing.
+    /// Mean of the rows' time ratios. `None` if time means nothing in the group.
     pub time: Option<f64>,
-    /// Mean of the rows' ratios of processor time; none where time means nothing.
+    /// Mean of the rows' ratios of processor time. `None` if time means nothing in the group.
     pub cpu: Option<f64>,
     /// Mean of the rows' memory ratios.
     pub memory: f64,
 }
 
 impl Mean {
-    /// The means of those groups that have rows.
+    /// The means of all groups that have rows.
     pub fn of_groups(rows: &[Row]) -> Vec<Self> {
         let mean = |group: Group| {
             let rows: Vec<&Row> = rows.iter().filter(|row| row.group == group).collect();

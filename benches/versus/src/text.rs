@@ -7,11 +7,11 @@ use crate::workload::Random;
 const ONSETS: [&str; 16] = ["b", "br", "d", "f", "g", "k", "l", "m", "n", "p", "r", "s", "st", "t", "tr", "v"];
 const VOWELS: [&str; 8] = ["a", "e", "i", "o", "u", "ai", "ea", "ou"];
 
-/// A vocabulary of words of 2 to 12 letters, the first ones picked far more often than the last, as in a language.
+/// A vocabulary of words of 2 to 12 letters. The first words are picked far more often than the last, as in a language.
 pub(crate) struct Vocabulary(Vec<String>);
 
 impl Vocabulary {
-    /// `count` words; a few may be equal.
+    /// Makes `count` words. A few may be equal.
     pub(crate) fn new(count: usize, random: &mut Random) -> Self {
         let word = |_| {
             let syllables = random.random_range(1..=3);
@@ -20,7 +20,7 @@ impl Vocabulary {
         Self((0..count).map(word).collect())
     }
 
-    /// A word. Half of all picks come from the first quarter of the vocabulary.
+    /// Picks a word. Half of all picks come from the first quarter of the vocabulary.
     pub(crate) fn word(&self, random: &mut Random) -> &str {
         let count = self.0.len() as u64;
         let x = random.random_range(0..count);
@@ -37,7 +37,7 @@ impl Vocabulary {
         }
     }
 
-    /// Adds a sentence of 4 to 16 words, with its full stop.
+    /// Adds a sentence of 4 to 16 words, with its period.
     pub(crate) fn add_sentence(&self, text: &mut String, random: &mut Random) {
         let words = random.random_range(4..=16);
         let first = self.word(random);

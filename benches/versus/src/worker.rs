@@ -25,8 +25,8 @@ pub fn main(allocator: &str, report: Option<fn()>) -> ExitCode {
     work(allocator, report, |_| Ok(()))
 }
 
-/// As [`main`], for an allocator that must be prepared first, and may not be fit for the workload: the error says why,
-/// and the process exits with 1.
+/// Calls `begin` to prepare the allocator, then does what [`main`] does. If the allocator cannot be prepared or does
+/// not suit the workload, `begin` returns an error that says why, and the process exits with 1.
 pub fn main_after(allocator: &str, begin: fn(&Workload) -> Result<(), String>) -> ExitCode {
     work(allocator, None, begin)
 }
@@ -61,7 +61,7 @@ struct Order {
     /// The share of the whole work
     #[arg(long, value_name = "THOUSANDTHS", default_value = "1000", value_parser = scale)]
     scale: Scale,
-    /// Print the allocator's own statistics behind
+    /// Print the allocator's own statistics after the sample
     #[arg(long = "report")]
     wants_report: bool,
 }
@@ -74,7 +74,7 @@ fn scale(thousandths: &str) -> Result<Scale, ParseIntError> {
     thousandths.parse().map(Scale::thousandths)
 }
 
-/// `before` are the resident bytes before the allocator began, if it had to.
+/// Measures one run. `before` is the number of resident bytes before the allocator was prepared.
 fn measure(order: &Order, allocator: &str, before: u64) -> io::Result<Sample> {
     let Order { workload, scale, .. } = *order;
     let begun_bytes = meter::anonymous_bytes()?.saturating_sub(before);

@@ -1,4 +1,4 @@
-//! What a workload is: a name, a group, a way to prepare it and a run that can be measured.
+//! A workload: a name, a group, a way to prepare it and a run that can be measured.
 
 use std::hash::{BuildHasherDefault, DefaultHasher, Hash, Hasher};
 
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 /// A prepared workload: each call does the same work on the same input and returns the checksum of its results.
 ///
-/// Inputs live in the closure, so that they are neither made nor dropped while the clock runs; everything that a call
+/// Inputs live in the closure, so that they are neither made nor dropped while the clock runs. Everything that a call
 /// makes is dropped before it returns.
 pub type Run = Box<dyn Fn() -> u64>;
 
@@ -17,24 +17,24 @@ pub type Run = Box<dyn Fn() -> u64>;
 pub struct Workload {
     /// The name on command lines and in the table.
     pub name: &'static str,
-    /// Which rows it may be averaged with.
+    /// The group of rows that it may be averaged with.
     pub group: Group,
-    /// One line on what it does.
+    /// Description in one line.
     pub about: &'static str,
-    /// How many operations a run does, each an allocation and its free, if it does nothing else: its row then has
-    /// nanoseconds for each of them, or in [`Group::Block`] bytes. `None` for programs.
+    /// Number of operations of a run, for a synthetic workload. An operation is usually an allocation and its free. The
+    /// row has nanoseconds for each operation, or bytes in [`Group::Block`]. `None` for programs.
     pub operations: Option<fn(Scale) -> usize>,
-    /// Makes the input; not measured.
+    /// Makes the input. This is not measured.
     pub prepare: fn(Scale) -> Run,
 }
 
-/// Which workloads belong together in a mean.
+/// Workloads that belong together in a mean.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Group {
     /// Nearly all requests are for 256 bytes or less, and little is done besides making, reading and dropping blocks.
     Small,
-    /// Programs that do their own work too; sizes are what that work needs.
+    /// Programs that do their own work too. The sizes of blocks are those that the work needs.
     Program,
     /// Nearly all requests are for more than 256 bytes.
     Large,
@@ -42,15 +42,15 @@ pub enum Group {
     Minimal,
     /// Synthetic: one block at a time, allocated and freed.
     Pair,
-    /// Synthetic: so many blocks allocated, then freed in some order.
+    /// Synthetic: a number of blocks allocated, then freed in some order.
     Batch,
-    /// Synthetic: random ones of so many live blocks replaced.
+    /// Synthetic: random blocks of a live set replaced.
     Live,
     /// Synthetic: bursts of many sizes, freed partly in order, partly in reverse.
     Mix,
     /// Synthetic: several threads.
     Threads,
-    /// Synthetic: the resident memory that blocks take; no time.
+    /// Synthetic: the resident memory of blocks, without a time.
     Block,
 }
 
@@ -85,12 +85,12 @@ impl Group {
         }
     }
 
-    /// Whether the run is long enough for its time to mean anything.
+    /// Whether the time of a run means anything.
     pub const fn is_timed(self) -> bool {
         !matches!(self, Self::Minimal | Self::Block)
     }
 
-    /// What the figures of its rows are given in.
+    /// Unit of the figures of its rows.
     pub const fn unit(self) -> Unit {
         match self {
             Self::Small | Self::Program | Self::Large | Self::Minimal => Unit::Milliseconds,
@@ -100,7 +100,7 @@ impl Group {
     }
 }
 
-/// What the figures of a row are given in; rows of one unit stand in one table.
+/// Unit of the figures of a row. Rows of one unit stand in one table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Unit {
@@ -126,10 +126,10 @@ impl Unit {
     }
 }
 
-/// How much of a workload to run, in thousandths.
+/// Share of a workload to run, in thousandths.
 ///
-/// It scales how often the work is repeated, not how large the live structures are, as far as that is possible: a
-/// quick run then has about the same ratios, and about the same peak memory, as a full one.
+/// It scales the number of repetitions and not the size of the live structures, as far as that is possible. So a quick
+/// run has about the same ratios, and about the same peak memory, as a full one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Scale(u32);
 
@@ -138,10 +138,10 @@ impl Scale {
     pub const FULL: Self = Self(1000);
     /// A quarter, for a quick look.
     pub const QUICK: Self = Self(250);
-    /// As little as gives a result, for tests.
+    /// The least that gives a result, for tests.
     pub const TINY: Self = Self(1);
 
-    /// A scale of so many thousandths of the whole workload.
+    /// A scale in thousandths of the whole workload.
     pub const fn thousandths(thousandths: u32) -> Self {
         Self(thousandths)
     }
@@ -157,7 +157,8 @@ impl Scale {
         if scaled == 0 { 1 } else { scaled }
     }
 
-    /// How many blocks live at a time where `full` are many: all of them, but a thousandth in [`TINY`](Self::TINY).
+    /// Number of blocks that live at a time, if there are `full` at full scale: all of them, but only a thousandth in
+    /// [`TINY`](Self::TINY).
     pub(crate) fn live(self, full: usize) -> usize {
         if self == Self::TINY { self.of(full) } else { full }
     }
@@ -171,10 +172,10 @@ pub(crate) fn random(seed: u64) -> Random {
     Random::seed_from_u64(seed)
 }
 
-/// The standard library's hash map, without the random keys that would make each run a different one.
+/// The standard library's hash map, without random keys, so that all runs do the same.
 pub(crate) type HashMap<K, V> = std::collections::HashMap<K, V, BuildHasherDefault<DefaultHasher>>;
 
-/// One number for a result, so that runs can be compared and results cannot be optimised away.
+/// One number for a result, so that runs can be compared and the compiler cannot optimize results away.
 pub(crate) fn checksum(result: &(impl Hash + ?Sized)) -> u64 {
     let mut hasher = rustc_hash::FxHasher::default();
     result.hash(&mut hasher);

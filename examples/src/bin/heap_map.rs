@@ -1,8 +1,8 @@
 //! Draws the heap: `poolmalloc::arenas()` as an SVG picture.
 //!
-//! The program fills its heap in phases that leave something to see, and draws each arena of 256 KiB as a row of its 64
-//! pools: the colour tells the size of a pool's blocks, and how far it is filled, how many of them are out. Pointing at
-//! a pool in a browser shows its figures.
+//! The program fills its heap in several phases. Then it draws each arena of 256 KiB as a row of its 64 pools. The
+//! color of a pool shows the size of its blocks, and the height of the color shows how many of them are out. Point at a
+//! pool in a browser to see its figures.
 //!
 //! `cargo run --release -p poolmalloc-examples --bin heap_map -- docs/images/heap-map.svg`
 
@@ -43,12 +43,12 @@ fn blocks(count: usize, bytes: usize) -> Blocks {
     (0..count).map(|_| vec![0; bytes].into_boxed_slice()).collect()
 }
 
-/// Drops all blocks but about one of `keep_one_of`, here and there.
+/// Drops blocks at random, so that about one in `keep_one_of` stays.
 fn thin_out(blocks: &mut Blocks, random: &mut fastrand::Rng, keep_one_of: u32) {
     blocks.retain(|_| random.u32(..keep_one_of) == 0);
 }
 
-/// Runs a program of several phases, and returns how its heap looks at the end.
+/// Runs a program of several phases, and returns the arenas of its heap at the end.
 fn arenas_after_a_workload() -> Vec<ArenaMap> {
     let mut random = fastrand::Rng::with_seed(2001);
 
@@ -60,7 +60,8 @@ fn arenas_after_a_workload() -> Vec<ArenaMap> {
         names.extend(blocks(375, 16));
     }
 
-    // Phase 2: nearly all of the first half go, a few stay and hold their arenas; the second half loses one in two.
+    // Phase 2: nearly all nodes of the first half are dropped; the few that stay hold their arenas. The second half
+    // loses one node in two.
     let mut kept = nodes.split_off(nodes.len() / 2);
     thin_out(&mut nodes, &mut random, 150);
     thin_out(&mut kept, &mut random, 2);
@@ -68,13 +69,13 @@ fn arenas_after_a_workload() -> Vec<ArenaMap> {
     // Phase 3: other sizes take the pools that have become wholly free.
     let records: Vec<Blocks> = [(2500, 96), (1500, 160), (500, 256)].map(|(count, bytes)| blocks(count, bytes)).into();
 
-    // A thread that waits, while this one frees half of what it made: these blocks wait as remote frees.
+    // A thread that waits while this thread frees half of its blocks: those wait as remote frees.
     let (send, receive) = mpsc::channel();
     let drawn = Arc::new(Barrier::new(2));
     let to_be_drawn = drawn.clone();
     let producer = thread::spawn(move || {
         send.send([blocks(4000, 120), blocks(4000, 32)]).expect("the other side listens");
-        // It allocates nothing from here on, else it would collect them.
+        // It allocates nothing from here on, else it would collect the remote frees.
         to_be_drawn.wait();
     });
     let mut messages = receive.recv().expect("the producer sends once");
@@ -98,7 +99,7 @@ fn arenas_after_a_workload() -> Vec<ArenaMap> {
     arenas
 }
 
-// Sizes in the picture's units: a pool is a cell, and a row has 64 of them.
+// Sizes in units of the picture. A pool is a cell, and a row has 64 cells.
 const CELL_WIDTH: usize = 11;
 const CELL_HEIGHT: usize = 22;
 const ROW: usize = 28;
@@ -138,7 +139,7 @@ fn draw(arenas: &[ArenaMap], out: &mut String) -> fmt::Result {
     out.write_str("</svg>\n")
 }
 
-/// Text and lines are readable before a light and a dark background; the colours of the sizes are for both.
+/// Text and lines are readable on a light and on a dark background. The colors of the sizes suit both.
 const STYLE: &str = "\
 .back { fill: #ffffff; stroke: #d0d7de }
 .head { font-size: 18px; font-weight: bold }
@@ -156,9 +157,10 @@ text { fill: #1f2328 }
 }
 ";
 
-/// From blue for blocks of 8 bytes to red for those of 256. Small sizes are the common ones, so they lie further apart.
+/// The color of a block size, from blue for 8 bytes to red for 256. Small sizes are the most common, so their colors
+/// lie further apart.
 fn colour(block_bytes: u16) -> colorous::Color {
-    // Its ends are too dark for a dark background.
+    // The ends of the scale are too dark for a dark background.
     colorous::TURBO.eval_continuous(0.05 + 0.85 * (f64::from(block_bytes) / 256.0).sqrt())
 }
 
@@ -177,7 +179,8 @@ fn draw_arena(arena: &ArenaMap, row: usize, out: &mut String) -> fmt::Result {
     writeln!(out, "<text class=\"soft\" x=\"{}\" y=\"{baseline}\">{share} % out{pinned}</text></g>", end + 10)
 }
 
-/// A cell: pale in the colour of its blocks, and above that, from below, the blocks that are out and those that wait.
+/// Draws the cell of a pool, pale in the color of its blocks. Over that, from the bottom up, lie the blocks that are
+/// out and those that wait as remote frees.
 fn draw_pool(pool: &PoolMap, x: usize, y: usize, out: &mut String) -> fmt::Result {
     let &PoolMap { block_bytes, blocks, held_blocks, waiting_blocks, .. } = pool;
     if block_bytes == 0 {
@@ -206,7 +209,7 @@ fn bar(class: &str, x: usize, top: f64, height: f64) -> String {
     format!("<path class=\"{class}\" d=\"M{x} {top:.1}h{width}v{height:.1}h-{width}z\"/>")
 }
 
-/// The sizes that occur, and what the shades mean.
+/// Draws the sizes that occur, and the meaning of the shades.
 fn draw_legend(sizes: &BTreeSet<u16>, y: usize, out: &mut String) -> fmt::Result {
     let mut label = |x: usize, y: usize, class: &str, text: &str| {
         writeln!(out, "<rect class=\"{class}\" x=\"{x}\" y=\"{}\" width=\"12\" height=\"12\"/>", y - 10)?;

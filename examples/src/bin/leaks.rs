@@ -2,7 +2,8 @@
 //!
 //! * `leaks` plants a cycle of `Rc` and a forgotten `Box`, and prints the report: the output in `docs/guide/leaks.md`.
 //! * `leaks --dot` prints the leaked blocks for Graphviz, with an arrow for each pointer: `leaks --dot | dot -Tsvg`.
-//! * `leaks --measure BLOCKS` makes so many live blocks, with four threads that allocate beside, and prints what a search costs.
+//! * `leaks --measure BLOCKS` makes BLOCKS live blocks while four other threads allocate, and prints the cost of a
+//!   search.
 //!
 //! `cargo run --release -p poolmalloc-examples --bin leaks`
 
@@ -29,7 +30,7 @@ struct Options {
     /// Print the leaked blocks for Graphviz instead
     #[arg(long, conflicts_with = "measure")]
     dot: bool,
-    /// Make so many live blocks instead, and print what a search costs
+    /// Make BLOCKS live blocks instead, and print the cost of a search
     #[arg(long, value_name = "BLOCKS")]
     measure: Option<usize>,
 }
@@ -39,8 +40,8 @@ fn main() -> anyhow::Result<()> {
     if let Some(blocks) = options.measure {
         return measure(blocks);
     }
-    // A thread of its own has blocks that nothing pointed to before. What the parser gave back to the C library may
-    // still have pointers to earlier blocks; unless the finder is armed, all of that memory is a root.
+    // A new thread gets blocks that nothing pointed to before. Memory that the parser gave back to the C library may
+    // still hold pointers to earlier blocks. Unless the finder is armed, all of that memory is a root.
     thread::spawn(plant).join().expect("planting does not panic");
     let report = find()?;
     if options.dot {
@@ -51,7 +52,7 @@ fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A view and its model, each of which keeps the other.
+/// A model, which keeps its views. Each view keeps the model.
 struct Model {
     views: RefCell<Vec<Rc<View>>>,
 }
@@ -88,11 +89,11 @@ fn print_dot(report: &LeakReport) {
         };
         format!("shape = box fontname = monospace style = filled fillcolor = {color} ")
     };
-    // In its alternate form each line of a label ends, and so begins at the left.
+    // The alternate form aligns each line of a label at the left.
     print!("{:#}", Dot::with_attr_getters(&graph, &[Config::EdgeNoLabel], &|_, _| String::new(), &look));
 }
 
-/// A tree's node: its blocks point to each other, as those of programs do.
+/// Node of a tree. The nodes point to each other, as blocks of real programs do.
 struct Node {
     _left: Option<Box<Node>>,
     _right: Option<Box<Node>>,
@@ -104,7 +105,7 @@ fn tree(nodes: usize) -> Option<Box<Node>> {
     Some(Box::new(Node { _left: tree(rest / 2), _right: tree(rest - rest / 2), _payload: [1; 3] }))
 }
 
-/// Kilobytes, of a line of the process's status.
+/// Figure of a line of `/proc/self/status`, in kilobytes.
 fn status(name: &str) -> anyhow::Result<u64> {
     let text = std::fs::read_to_string("/proc/self/status")?;
     let line = text.lines().find(|line| line.starts_with(name)).with_context(|| format!("no {name}"))?;

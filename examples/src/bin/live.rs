@@ -1,7 +1,8 @@
-//! Shows a running program's heap in the terminal: what it holds, how fast it allocates and frees, and each size class.
+//! Shows the heap of a running program in the terminal: its bytes, the rates of allocations and frees, and each size
+//! class.
 //!
-//! Worker threads allocate in waves meanwhile, and hand blocks to each other, so that some are freed by another thread
-//! than their pool's owner. The view costs them nothing: it reads `poolmalloc::stats()` four times a second.
+//! Worker threads allocate in waves meanwhile. They hand blocks to each other, so that some frees are remote. The view
+//! costs the workers nothing: it reads `poolmalloc::stats()` four times a second.
 //!
 //! `cargo run --release -p poolmalloc-examples --bin live`, and `q` to quit. With `--frames N` it needs no terminal: it
 //! draws N frames into memory and prints the last.
@@ -28,7 +29,7 @@ const BETWEEN_FRAMES: Duration = Duration::from_millis(250);
 /// Watches the heap of a busy program, which is this one; `q` quits.
 #[derive(Parser)]
 struct Options {
-    /// Draw so many frames into memory, and print the last
+    /// Draw N frames into memory, and print the last
     #[arg(long, value_name = "N")]
     frames: Option<u32>,
 }
@@ -36,7 +37,7 @@ struct Options {
 fn main() -> anyhow::Result<()> {
     let options = Options::parse();
 
-    // Each worker sends to the next, the last to the first. They end with the process.
+    // Each worker sends to the next, and the last to the first. The workers end with the process.
     let (senders, receivers): (Vec<_>, Vec<_>) = (0..3).map(|_| sync_channel(1000)).unzip();
     for (number, (sender, receiver)) in senders.into_iter().cycle().skip(1).zip(receivers).enumerate() {
         thread::spawn(move || work(number as u64, &sender, &receiver));
@@ -47,7 +48,8 @@ fn main() -> anyhow::Result<()> {
     }
 }
 
-/// Allocates for ever: what it holds grows and shrinks, and one block in eight goes to another worker.
+/// Allocates forever. The number of blocks that it holds grows and shrinks, and one block in eight goes to another
+/// worker.
 fn work(number: u64, sender: &SyncSender<Box<[u8]>>, receiver: &Receiver<Box<[u8]>>) -> ! {
     let mut random = fastrand::Rng::with_seed(number);
     let mut held: VecDeque<Box<[u8]>> = VecDeque::new();
@@ -57,11 +59,11 @@ fn work(number: u64, sender: &SyncSender<Box<[u8]>>, receiver: &Receiver<Box<[u8
             wanted = random.usize(..20_000);
         }
         for _ in 0..500 {
-            // Small sizes are the common ones.
+            // Small sizes are the most common.
             let bytes = 1 + random.usize(..320) * random.usize(..320) / 320;
             let block = vec![0; bytes].into_boxed_slice();
             if random.u8(..) < 32 {
-                // A full queue means that the other is busy: then the block is dropped here.
+                // A full queue means that the other worker is busy. The block is dropped here then.
                 let _ = sender.try_send(block);
             } else {
                 held.push_back(block);
@@ -91,7 +93,7 @@ fn show_in_terminal() -> anyhow::Result<()> {
     Ok(ended?)
 }
 
-/// Waits for the next frame's time, and tells at once when the user wants to quit.
+/// Waits until it is time for the next frame. Returns true at once when the user wants to quit.
 fn is_quit_asked_for() -> std::io::Result<bool> {
     let next = Instant::now() + BETWEEN_FRAMES;
     while event::poll(next.saturating_duration_since(Instant::now()))? {
@@ -121,7 +123,7 @@ fn show_in_memory(frames: u32) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The statistics, and what has happened since those before.
+/// The statistics, and the changes since the last frame.
 struct View {
     now: Stats,
     since: Delta,
@@ -146,7 +148,8 @@ impl View {
         self.history.truncate(200);
     }
 
-    /// Per second. While threads run, figures are read one after the other, so a small one may even go down: that is 0.
+    /// Rate per second. Figures are read one after the other while threads run, so a small figure may even go down.
+    /// Then the rate is 0.
     fn rate(&self, count: i64) -> u64 {
         (count.max(0) as f64 / self.seconds) as u64
     }
@@ -207,7 +210,7 @@ impl View {
     }
 }
 
-/// Places of a bar that stands for all blocks of a class.
+/// Width of a bar that stands for all blocks of a class, in characters.
 const SHARE_WIDTH: u64 = 28;
 
 fn right(text: impl ToString) -> Line<'static> {

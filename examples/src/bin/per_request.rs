@@ -1,8 +1,8 @@
 //! What each request to a tokio server allocates, although its task moves between threads.
 //!
-//! `poolmalloc::thread_stats()` tells what one thread does, and a task is not a thread: while it waits, its thread runs
-//! others, and it may go on elsewhere. But each *poll* runs on one thread from begin to end. So [`counted`] measures poll
-//! by poll, and adds up.
+//! `poolmalloc::thread_stats()` counts the work of one thread, and a task is not a thread. While a task waits, its
+//! thread runs other tasks, and the task may continue on another thread. But each *poll* runs on one thread from begin
+//! to end. So [`counted`] measures each poll and adds the results.
 //!
 //! `cargo run --release -p poolmalloc-examples --bin per_request`
 
@@ -22,12 +22,12 @@ use tokio::time::sleep;
 #[global_allocator]
 static ALLOC: PoolMalloc = PoolMalloc::new();
 
-/// What a future did while it was polled.
+/// Allocations and frees during the polls of a future.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 struct Cost {
     allocations: i64,
     frees: i64,
-    /// Bytes allocated less bytes freed: what the result still holds, if nothing else was kept.
+    /// Bytes allocated minus bytes freed. The result holds these bytes, if nothing else was kept.
     bytes_left: i64,
 }
 
@@ -35,18 +35,20 @@ struct Cost {
 #[derive(Debug, Default)]
 struct Course {
     polls: u32,
-    /// Polls on another thread than the one before.
+    /// Polls on another thread than the poll before.
     moves: u32,
 }
 
-/// Runs a future, and counts what is allocated and freed during its polls, on whatever threads these are.
+/// Runs a future, and counts allocations and frees during its polls, whatever threads the polls run on.
 ///
-/// It counts what the future does itself, with all that it awaits in place: function calls, `join!`, `select!`, and
-/// futures counted in their turn. It counts what tokio does in its name, such as the block of a task that it spawns.
+/// It counts the work of the future itself and of everything that it awaits in place: function calls, `join!`,
+/// `select!`, and futures that are counted themselves. It also counts the work that tokio does for the future, such as
+/// the allocation of a task that it spawns.
 ///
-/// It does not count what happens elsewhere: in tasks that it spawns, in `spawn_blocking`, in the runtime between two
-/// polls. A block that it allocates and another task frees is an allocation without a free; one that another task
-/// allocated and it frees, a free without an allocation. Of a future that is dropped before its end nothing is told.
+/// It does not count work elsewhere: in tasks that the future spawns, in `spawn_blocking`, in the runtime between two
+/// polls. A block that the future allocates and another task frees is an allocation without a free. A block that
+/// another task allocated and the future frees is a free without an allocation. If the future is dropped before its
+/// end, there is no result.
 async fn counted<F: Future>(future: F) -> (F::Output, Cost, Course) {
     let mut future = pin!(future);
     let (mut cost, mut course, mut last_thread) = (Cost::default(), Course::default(), None::<ThreadId>);
@@ -64,7 +66,7 @@ async fn counted<F: Future>(future: F) -> (F::Output, Cost, Course) {
     (output, cost, course)
 }
 
-/// A request: the different words of a line in their order, found with some waiting, as for a database.
+/// Answers a request: the different words of a line, sorted. Waits twice meanwhile, as a request waits for a database.
 async fn different_words(line: &str) -> String {
     let mut words: Vec<String> = line.split_whitespace().map(str::to_lowercase).collect();
     sleep(Duration::from_millis(1)).await;
@@ -74,7 +76,7 @@ async fn different_words(line: &str) -> String {
     words.join(" ")
 }
 
-/// What is told of a request.
+/// The report on a request.
 struct Report {
     line: String,
     cost: Cost,
@@ -124,7 +126,7 @@ async fn main() -> anyhow::Result<()> {
     let (send, mut reports) = unbounded_channel();
     tokio::spawn(serve(listener, send));
 
-    // First alone, then with 16 at once: each must cost the same.
+    // First one client alone, then 16 at once: each request must cost the same.
     ask(server, 1).await?;
     let alone = next(&mut reports, LINES.len()).await;
     let clients: Vec<_> = (0..16).map(|_| tokio::spawn(ask(server, 10))).collect();

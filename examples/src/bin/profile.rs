@@ -1,10 +1,10 @@
-//! Indexes documents, and shows which places of the program allocated, and what is live of it: by samples.
+//! Indexes documents, and shows from samples which places of the program allocated the blocks that are live.
 //!
 //! `cargo run --release -p poolmalloc-examples --bin profile` prints the five places with the most live bytes. With a
-//! path it writes a profile there: collapsed stacks of live bytes if the path ends in `.folded`, for a flame graph,
-//! else pprof's format. `--mean BYTES` are the mean bytes between samples. `--cost` prints what sampling costs this
-//! work and a pair of requests, each beside the same without. `--pairs N` makes N pairs of requests and no more, and
-//! `--index N` indexes N documents, for counts of instructions.
+//! path it writes a profile there: collapsed stacks of live bytes for a flame graph if the path ends in `.folded`, else
+//! pprof's format. `--mean BYTES` sets the mean number of bytes between samples. `--cost` prints the cost of sampling
+//! for the index and for pairs of requests, as ratios to the time without sampling. `--pairs N` only makes N pairs of
+//! requests, and `--index N` only indexes N documents: use them to count instructions.
 //!
 //! `docs/guide/profiling.md` draws the flame graph.
 
@@ -22,21 +22,21 @@ static ALLOC: PoolMalloc = PoolMalloc::new();
 
 const DOCUMENTS: usize = 20_000;
 
-/// The functions of this program that are told of.
+/// Functions of this program that the output names.
 const OURS: [&str; 5] = ["read_document", "add_document", "find_titles", "normalized", "work"];
 
-/// A document as it came.
+/// A document, as it was read.
 struct Document {
     title: String,
     text: String,
 }
 
-/// Where each word occurs, and what was asked for before.
+/// The documents in which each word occurs, and the answers to all questions so far.
 #[derive(Default)]
 struct Index {
     titles: Vec<String>,
     words: HashMap<String, Vec<u32>>,
-    /// Never cleared: what a profile of live bytes brings to light.
+    /// Never cleared. A profile of live bytes shows this.
     answers: BTreeMap<String, Vec<String>>,
 }
 
@@ -91,7 +91,7 @@ fn work(documents: usize) -> Index {
     index
 }
 
-/// Requests of 48 bytes, each freed at once.
+/// Makes `count` requests of 48 bytes, and frees each at once.
 #[inline(never)]
 fn pairs(count: usize) {
     for _ in 0..count {
@@ -99,7 +99,7 @@ fn pairs(count: usize) {
     }
 }
 
-/// Indexes documents, and shows which places of the program allocated what is live of it.
+/// Indexes documents, and shows which places of the program allocated the blocks that are live.
 #[derive(Parser)]
 struct Options {
     /// Where the profile goes: collapsed stacks if it ends in `.folded`, else pprof's format [default: the five places
@@ -111,10 +111,10 @@ struct Options {
     /// Print what sampling costs
     #[arg(long)]
     cost: bool,
-    /// Make so many pairs of requests and no more
+    /// Only make N pairs of requests
     #[arg(long, value_name = "N", conflicts_with_all = ["cost", "index"])]
     pairs: Option<usize>,
-    /// Index so many documents and no more
+    /// Only index N documents
     #[arg(long, value_name = "N", conflicts_with = "cost")]
     index: Option<usize>,
 }
@@ -156,7 +156,8 @@ fn write(profile: &Profile, path: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The functions of this program that allocated what is live: of each stack the innermost one.
+/// Prints the functions of this program that allocated the most live bytes. A stack counts for its innermost function
+/// of this program.
 fn print_places(profile: &Profile) -> anyhow::Result<()> {
     let mut folded = Vec::new();
     profile.write_collapsed(&mut folded, Measure::InuseSpace)?;

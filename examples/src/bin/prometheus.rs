@@ -1,9 +1,10 @@
-//! A web server whose heap Prometheus can watch: `/metrics` is the statistics, and `/work/N` gives them something to
-//! tell.
+//! A web server whose heap Prometheus can watch: `/metrics` returns the statistics, and `/work/N` allocates, so that
+//! they change.
 //!
 //! `cargo run --release -p poolmalloc-examples --bin prometheus`, then
-//! `curl http://127.0.0.1:9898/work/1000; curl http://127.0.0.1:9898/metrics`. Another address can be named:
-//! `prometheus 0.0.0.0:80`. With `--self-test` it takes any free port, asks for its metrics, checks them and ends.
+//! `curl http://127.0.0.1:9898/work/1000; curl http://127.0.0.1:9898/metrics`. You can name another address:
+//! `prometheus 0.0.0.0:80`. With `--self-test` the program takes any free port, requests its own metrics, checks them
+//! and ends.
 
 use anyhow::ensure;
 use axum::Router;
@@ -48,14 +49,14 @@ fn routes() -> Router {
     Router::new().route("/metrics", get(metrics)).route("/work/{words}", get(work))
 }
 
-/// The whole process, this server included. Prometheus asks for it every few seconds.
+/// Returns the statistics of the whole process, including this server. Prometheus requests them every few seconds.
 async fn metrics() -> ([(HeaderName, &'static str); 1], String) {
     let mut text = String::new();
     poolmalloc::stats().write_prometheus(&mut text).expect("a String takes any text");
     ([(CONTENT_TYPE, "text/plain; version=0.0.4")], text)
 }
 
-/// Makes some words and counts them: a word is a block, and so is the entry of each.
+/// Makes some words and counts them. Each word is a block, and the list of its numbers is another.
 async fn work(Path(words): Path<u16>) -> String {
     let mut lengths: HashMap<String, Vec<usize>> = HashMap::new();
     for number in 0..words {
@@ -65,7 +66,8 @@ async fn work(Path(words): Path<u16>) -> String {
     format!("{} different words\n", lengths.len())
 }
 
-/// Serves, asks, works, asks again: the metrics must be well-formed, and tell of the work.
+/// Starts the server, then requests the metrics, some work, and the metrics again. Fails unless the metrics are
+/// well-formed and show the work.
 async fn self_test() -> anyhow::Result<()> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
@@ -95,7 +97,8 @@ fn ask(address: SocketAddr, path: &str) -> anyhow::Result<Response> {
     Ok(answer)
 }
 
-/// The samples of a page in the Prometheus text format. Each must follow the line with its type, and occur once.
+/// The samples of a page in the Prometheus text format. Fails unless each follows the line with its type and occurs
+/// once.
 fn samples(page: &str) -> anyhow::Result<HashMap<String, f64>> {
     let (mut rest, mut samples) = (page, HashMap::new());
     while let Ok((behind, family)) = nom_openmetrics::parser::family(rest) {
@@ -114,7 +117,7 @@ fn samples(page: &str) -> anyhow::Result<HashMap<String, f64>> {
         }
         rest = behind;
     }
-    // Behind the last sample there may be metrics that have none.
+    // After the last sample there may be metrics without samples.
     let line = rest.lines().find(|line| !line.starts_with('#'));
     ensure!(line.is_none(), "{line:?}: is no sample");
     Ok(samples)

@@ -1,10 +1,10 @@
-//! A fork while other threads hold the locks. The child has one thread, a copy of whatever the others had written, and a
-//! generation of its own.
+//! A fork while other threads hold the locks. The child has one thread, a copy of everything that the other threads had
+//! written, and a generation of its own.
 //!
-//! loom knows no fork. Here the other thread stops for ever at the moment of the fork, with what it holds, and the thread
-//! that goes on sees all that it wrote. What that does not show: the copy that a system makes while the other's last
-//! writes are still under way, how a child finds its generation, and which locks of the C library are held.
-//! `tests/threads/fork.rs` forks in earnest.
+//! loom knows no fork. Here the other thread stops for good at the moment of the fork and keeps the locks that it
+//! holds. The thread that goes on sees everything that the other thread wrote. The models do not show the copy that a
+//! system makes while the last writes of the other thread are still under way, how a child finds its generation, and
+//! which locks of the C library are held. `tests/threads/fork.rs` makes real forks.
 
 use super::explore;
 use crate::sync::{AtomicU32, Guard, Lock, Ordering};
@@ -17,7 +17,7 @@ use std::mem;
 const PARENT: u32 = 1;
 const CHILD: u32 = 2;
 
-/// A lock, and what it guards: two values that a holder keeps equal.
+/// A lock and two values that it guards. A holder keeps the values equal.
 struct PlainCell {
     lock: Lock,
     values: UnsafeCell<[usize; 2]>,
@@ -39,7 +39,8 @@ impl PlainCell {
         self.values.with(|values| unsafe { *values })
     }
 
-    /// Takes the lock in the child. Whether it is told that its parent's thread held it; if it is not, all is whole.
+    /// Takes the lock in the child. Returns whether the guard says that a thread of the parent held it. If it does not,
+    /// asserts that the values are equal.
     fn take_in_child(&self) -> bool {
         let guard = self.lock.lock_as(|| CHILD);
         let [first, second] = self.values();
@@ -56,12 +57,13 @@ struct Process {
 }
 
 impl Process {
-    /// `None` if the fork has come, and so ends what the thread does that calls this.
+    /// `None` once the fork has come. The caller returns at once then: its thread goes no further.
     fn step(&self) -> Option<()> {
         (self.is_forked.load(Ordering::Relaxed) == 0).then_some(())
     }
 
-    /// Takes a lock and changes what it guards, as far as the fork lets it. Never unlocks by itself.
+    /// Takes a lock and changes both values that it guards, one after the other. Stops where the fork comes. Leaves the
+    /// lock held either way.
     fn hold<'a>(&self, guarded: &'a PlainCell) -> Option<mem::ManuallyDrop<Guard<'a>>> {
         let guard = mem::ManuallyDrop::new(guarded.lock.lock_as(|| PARENT));
         self.step()?;
@@ -72,7 +74,8 @@ impl Process {
         Some(guard)
     }
 
-    /// What a late thread does: it uses the stragglers' heap, and meanwhile the shared lists.
+    /// Does what a late thread does: uses the stragglers' heap under the outer lock, and meanwhile the shared lists
+    /// under the inner one.
     fn be_late(&self) -> Option<()> {
         self.step()?;
         let outer = self.hold(&self.outer)?;
@@ -84,8 +87,9 @@ impl Process {
     }
 }
 
-/// The child takes both locks, wherever the other thread was, and is told which that one held: what it is not told of is
-/// whole. It is told once. The outcome is of which locks it was told.
+/// The child takes both locks, wherever the other thread stopped. The guard of a lock that the other thread held says
+/// so, but only the first time. The values behind any other lock are whole. The outcome is, for each lock, whether its
+/// guard said so.
 ///
 /// Mutants: no-lock, no-unlock, leave-the-dead, never-told, always-told.
 #[test]
@@ -98,7 +102,7 @@ fn the_child_takes_over_what_the_other_thread_held() {
             thread::spawn(move || process.be_late())
         };
         process.is_forked.store(1, Ordering::Relaxed);
-        // Nobody waits for a thread in a fork; here it is what makes its last writes seen.
+        // A real fork waits for no thread. Here the join makes the last writes of the other thread visible.
         other.join().unwrap();
         let told = (process.outer.take_in_child(), process.inner.take_in_child());
         for guarded in [&process.outer, &process.inner] {
@@ -108,8 +112,9 @@ fn the_child_takes_over_what_the_other_thread_held() {
     });
 }
 
-/// The child has two threads by the time the lock is wanted that a thread of its parent held. One of them is told; and
-/// neither takes the lock from the other, who lives. The outcome is who was told.
+/// A thread of the parent held the lock, and the child has two threads by the time that it takes the lock. The guard of
+/// one of them says that the lock was held, and neither thread takes the lock from the other, which is alive. The
+/// outcome is whether it was the guard of the first thread.
 ///
 /// Mutants: L-acquire, U-release, no-lock, no-unlock, leave-the-dead, rob-the-living, never-told, always-told.
 #[test]

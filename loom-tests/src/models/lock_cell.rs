@@ -1,7 +1,8 @@
-//! A value behind a fork-aware lock: it has one user at a time, who sees what the last one wrote, and who never sees it
-//! half-changed. In the child of a fork it is mended once, before anything else.
+//! A value behind a lock, in a process that may be forked. The value has one user at a time. Each user sees what the
+//! last one wrote, and no user sees the value half-changed. In the child of a fork the value is mended once, before any
+//! other use.
 //!
-//! loom knows no fork: see `forks`.
+//! loom knows no fork: `forks` says how the models imitate one.
 
 use super::explore;
 use crate::sync::{AtomicU32, Lock, LockCell, Ordering, PlainCell};
@@ -20,7 +21,7 @@ fn pair() -> LockCell<Pair> {
     LockCell::around(Lock::around(AtomicU32::new(0)), PlainCell::new([0; 2]))
 }
 
-/// Adds to both values in turn. They are equal before and after.
+/// Adds 1 to each of the two values. Asserts that they were equal before.
 fn add(pair: &mut Pair) {
     assert_eq!(pair[0], pair[1], "half-changed");
     pair[0] += 1;
@@ -31,10 +32,11 @@ fn not_inherited(_: &mut Pair) {
     unreachable!("no fork has come");
 }
 
-/// Two threads change the value, one waiting for the lock and one not. Each sees what the other wrote before. The outcome is
-/// whether the one that does not wait found the lock free, and what it saw.
+/// Two threads change the value. One waits for the lock, the other does not. Each sees what the other wrote before. The
+/// outcome is the value that the thread that does not wait found, or `None` if it did not get the lock.
 ///
-/// Mutants: L-acquire, U-release, no-lock, no-unlock, rob-the-living, try-acquire, try-held, locked-no-lock, mend-always.
+/// Mutants: L-acquire, U-release, no-lock, no-unlock, rob-the-living, try-acquire, try-held, locked-no-lock,
+/// mend-always.
 #[test]
 fn a_locked_value_has_one_user() {
     explore(&[None, Some(0), Some(1)], || {
@@ -55,10 +57,11 @@ fn a_locked_value_has_one_user() {
     });
 }
 
-/// A fork comes anywhere in a change of the value. The first holder in the child mends the value if it may be half-changed, the
-/// second finds it whole. The outcome is how far the change had come, and how often the value was mended.
+/// A fork comes at any step of a change of the value. The first holder in the child mends the value if it may be
+/// half-changed. The second holder finds it whole. The outcome is how far the change had come, and how often the value
+/// was mended.
 ///
-/// One who does not wait before gets the value only where it is whole.
+/// Before both, the child asks for the value without waiting. It gets the value only if that is whole.
 ///
 /// Mutants: no-lock, no-unlock, leave-the-dead, never-told, always-told, locked-no-lock, locked-try-takes, mend-never,
 /// mend-always.
@@ -88,7 +91,7 @@ fn a_value_is_mended_once_after_a_fork() {
             })
         };
         is_forked.store(1, Ordering::Relaxed);
-        // Nobody waits for a thread in a fork; here it is what makes its last writes seen.
+        // A real fork waits for no thread. Here the join makes the last writes of the other thread visible.
         other.join().unwrap();
         if let Some(held) = value.try_hold_as(CHILD) {
             assert_eq!(held[0], held[1], "half-changed");
@@ -111,8 +114,8 @@ fn a_value_is_mended_once_after_a_fork() {
     });
 }
 
-/// The child has two threads by the time the value is wanted that a thread of its parent held. One of them mends it, and the other
-/// sees that. The outcome is which.
+/// A thread of the parent held the value, and the child has two threads by the time that it uses the value. One of them
+/// mends it, and the other sees it mended. The outcome is whether the first thread mended it.
 ///
 /// Mutants: L-acquire, U-release, no-lock, no-unlock, leave-the-dead, rob-the-living, never-told, always-told,
 /// locked-no-lock, mend-never, mend-always.

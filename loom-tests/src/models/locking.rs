@@ -1,4 +1,4 @@
-//! The locks exclude, publish what their holders wrote, and are taken in one order.
+//! A lock has one holder at a time and publishes what its last holder wrote. Two locks are taken in one order.
 
 use super::explore;
 use crate::sync::{AtomicU32, Lock};
@@ -6,7 +6,7 @@ use loom::cell::UnsafeCell;
 use loom::sync::Arc;
 use loom::thread;
 
-/// Two threads change what the lock guards, in either order.
+/// Two threads change what the lock guards, in either order. The outcome is the order.
 ///
 /// Mutants: L-acquire, U-release, no-lock, no-unlock, rob-the-living.
 #[test]
@@ -30,9 +30,9 @@ fn holders_see_each_others_writes() {
     });
 }
 
-/// Two late threads use the stragglers' heap, one after the other, each taking arenas under the inner lock meanwhile; a
-/// third thread takes the inner lock alone, at any moment. Nobody waits for ever. The outcome is who held the inner lock
-/// when.
+/// Two late threads use the stragglers' heap, one after the other. Each takes an arena under the inner lock meanwhile.
+/// A third thread takes the inner lock alone, at any moment. No thread waits forever. The outcome is the order in which
+/// the threads held the inner lock.
 ///
 /// Mutants: L-acquire, U-release, no-lock, no-unlock, rob-the-living.
 #[test]

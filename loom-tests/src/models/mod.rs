@@ -1,4 +1,4 @@
-//! The models, and what they share: a small region, blocks with a payload, and the record of outcomes.
+//! The models, and the parts that they share: a small region, blocks with a payload, and the check of the outcomes.
 
 mod forks;
 mod lock_cell;
@@ -19,8 +19,8 @@ use std::fmt::Debug;
 use std::hash::Hash;
 use std::sync::{Arc, Mutex};
 
-/// Explores the interleavings of `execution`. Fails unless their outcomes are exactly the `expected` ones: one more is a
-/// bug, one less an interleaving that was not explored.
+/// Explores the interleavings of `execution`. Fails unless their outcomes are exactly the `expected` ones. An outcome
+/// that was not expected is a bug. An expected outcome that is missing means that an interleaving was not explored.
 fn explore<T>(expected: &[T], execution: impl Fn() -> T + Send + Sync + 'static)
 where
     T: Eq + Hash + Debug + Clone + Send + 'static,
@@ -35,8 +35,9 @@ where
     assert_eq!(*seen.lock().unwrap(), expected, "outcomes that the model has shown, and those expected");
 }
 
-/// Where loom shall try every order of the threads that come here. It forgets that one thread has loaded an atomic when
-/// another loads and then stores it, and would not try the load after the store. Relaxed, so the program learns nothing.
+/// A point at which loom tries every order of the threads that pass it. Without this, loom forgets that one thread has
+/// loaded an atomic when another thread loads and then stores it, and would not try the load after the store. Relaxed,
+/// so passing orders nothing in the program itself.
 struct Moment(AtomicU32);
 
 impl Moment {
@@ -51,24 +52,24 @@ impl Moment {
 
 /// Words of the model's region.
 const WORDS: usize = 2;
-/// Blocks in a word: so many of its bits are used.
+/// Blocks in a word. The word has a bit for each; the other bits are not used.
 const BLOCKS: usize = 4;
 
-/// Numbers of the blocks that came back, as a set: bit `BLOCKS * word + block`.
+/// Set of the blocks that came back: bit `BLOCKS * word + block` stands for a block.
 type Back = u32;
 
 const fn back(word: usize, block: usize) -> Back {
     1 << (word * BLOCKS + block)
 }
 
-/// The region's part of the remote map, with the payloads of the blocks and the tags of the pools, a word each. All but
-/// the words are loom cells: a use that does not happen before or after another is a race that loom reports.
+/// A small region: the words and links of its remote map, the payload of each block, and a tag for each word. All parts
+/// except the words are loom cells: loom reports a race if a write to one is not ordered with every other use of it.
 struct Region {
     words: [AtomicU64; WORDS],
     links: [Exclusive; WORDS],
     payloads: [UnsafeCell<u32>; WORDS * BLOCKS],
-    /// Read by whoever queues a word, written when all blocks of the pool are back. Remote invariant 2 says that these
-    /// never race.
+    /// The heap that owns the blocks of each word. A thread that queues the word reads it. The owner writes it when all
+    /// blocks of the pool are back. Remote invariant 2 says that the two never race.
     tags: [UnsafeCell<usize>; WORDS],
 }
 
@@ -82,7 +83,7 @@ impl RemoteMap for Region {
     }
 }
 
-/// A region and the pending lists of its two heaps. The first owns all pools at first.
+/// A region and the pending lists of its two heaps. At the start the first heap owns all pools.
 struct Heaps {
     region: Region,
     pending: [PendingList; 2],
@@ -101,28 +102,28 @@ impl Heaps {
         }
     }
 
-    /// What a program does with a block before it frees it: the last write to it.
+    /// Writes to a block: the last use that the program makes of it before it frees it.
     fn write(&self, word: usize, block: usize) {
-        // SAFETY: loom checks that nobody else is there.
+        // SAFETY: loom checks that no other thread uses it meanwhile.
         self.region.payloads[word * BLOCKS + block].with_mut(|payload| unsafe { *payload = 1 + block as u32 });
     }
 
     /// Posts the blocks of `bits` to the heap that owns their pool.
     fn post(&self, word: usize, bits: u64) -> Result<(), AlreadyFree> {
         post(&self.region, word as u32, bits, || {
-            // SAFETY: loom checks that nobody writes it meanwhile.
+            // SAFETY: loom checks that no other thread writes it meanwhile.
             let owner = self.region.tags[word].with(|tag| unsafe { *tag });
             &self.pending[owner]
         })
     }
 
-    /// The remote frees of these blocks of a word, after a last write to each.
+    /// Frees these blocks of a word remotely, after a last write to each.
     fn free(&self, word: usize, blocks: &[usize]) {
         blocks.iter().for_each(|&block| self.write(word, block));
         self.post(word, blocks.iter().map(|block| 1 << block).sum()).unwrap();
     }
 
-    /// A remote free that is combined with those before it, as heaps do.
+    /// Frees a block remotely and combines this free with earlier ones of the same word, as heaps do.
     fn free_combined(&self, combined: &mut CombinedFrees, word: usize, block: usize) {
         self.write(word, block);
         if let Some(ready) = combined.add(word as u32, 1 << block).unwrap() {
@@ -130,15 +131,15 @@ impl Heaps {
         }
     }
 
-    /// Posts what is combined still.
+    /// Posts the combined frees, if there are any.
     fn post_all(&self, combined: &mut CombinedFrees) {
         if let Some(ready) = combined.take() {
             self.post(ready.index as usize, ready.bits).unwrap();
         }
     }
 
-    /// Collects as the owner of this heap, a word at a time; reads each block, and returns which are back, with those that
-    /// were `before`.
+    /// Collects as the owner of this heap, one word at a time, and reads each block. Returns the blocks that are back,
+    /// including those of `before`.
     fn collect_of(&self, heap: usize, before: Back) -> Back {
         let (mut found, mut taken) = (before, END);
         loop {

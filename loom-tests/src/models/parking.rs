@@ -1,4 +1,4 @@
-//! A thread ends and leaves its heap; another takes it over; and all the while others free its blocks.
+//! A thread ends and parks its heap, and another thread takes it over. At the same time other threads free its blocks.
 
 use super::{Back, Heaps, back, explore};
 use crate::sync::{AtomicU32, AtomicU64, Counter, Lock, Stack, StackLinks};
@@ -9,9 +9,9 @@ use loom::thread;
 /// The first of the two heaps, and the stack that it is parked on.
 struct Ended {
     heaps: Heaps,
-    /// What the owner alone touches: the blocks that have come back.
+    /// The blocks that have come back. Only the owner touches this.
     own: UnsafeCell<Back>,
-    /// How many blocks have come back, for the statistics: a counter with one writer at a time.
+    /// Number of blocks that have come back, for the statistics. A counter with one writer at a time.
     collected: Counter,
     lock: Lock,
     parked: UnsafeCell<Stack<usize>>,
@@ -44,7 +44,7 @@ impl Ended {
         }
     }
 
-    /// Collects as the owner. Returns what has come back by now.
+    /// Collects as the owner. Returns the blocks that have come back so far.
     fn collect(&self) -> Back {
         // SAFETY: a heap has one owner; loom checks it.
         self.own.with_mut(|own| {
@@ -64,29 +64,31 @@ impl Ended {
         self.parked.with_mut(|parked| unsafe { &mut *parked }.push(&self.links, 0));
     }
 
-    /// Whether the heap was there to be taken over.
+    /// Takes the heap over if it is parked. Returns whether it was.
     fn take_over(&self) -> bool {
         let _guard = self.lock.lock_as(|| 1);
         // SAFETY: the lock; loom checks it.
         self.parked.with_mut(|parked| unsafe { &mut *parked }.pop(&self.links)).is_some()
     }
 
-    /// Collects at the end, as whoever owns the heap then: `all` is back and counted.
+    /// Collects at the end, as the last owner of the heap. Asserts that `all` is back and counted.
     fn assert_all_is_back(&self, all: Back) {
         assert_eq!(self.collect(), all, "blocks that came back");
         assert_eq!(self.collected.value(), u64::from(all.count_ones()), "blocks counted");
     }
 }
 
-/// The owner collects a last time and parks its heap while a block of it is freed; a new thread takes the heap over if
-/// it is there, and collects. The block comes back to the old owner, to the new one, or waits for the next collect.
+/// The owner collects a last time and parks its heap, while another thread frees a block of it. A new thread takes the
+/// heap over if it is parked, and collects. The block comes back to the old owner or to the new one, or it waits for
+/// the next collect.
 ///
 /// Mutants: Q-release, T-acquire, no-link, wrong-end, unseen-end, keep-head, never-queue, queue-first, L-acquire,
 /// U-release, no-lock, no-unlock, rob-the-living, push-no-length, no-add.
 #[test]
 fn the_owner_parks_while_a_block_is_freed() {
     let block = back(0, 0);
-    // What had come back when the old owner parked, and when the new one had collected, if it found the heap.
+    // The blocks that were back when the old owner parked the heap, and those that were back after the new owner
+    // collected (`None` if there was no heap to take over).
     let expected = [(0, None), (block, None), (0, Some(0)), (0, Some(block)), (block, Some(block))];
     explore(&expected, move || {
         let ended = Arc::new(Ended::new());
@@ -110,8 +112,9 @@ fn the_owner_parks_while_a_block_is_freed() {
     });
 }
 
-/// Two new threads want the one parked heap, while a block of it is freed. One gets it; a free that comes before, during
-/// or after finds its way to that one. The outcome is who got it, and whether the free came in time for its first collect.
+/// Two new threads want the one parked heap, while a third thread frees a block of it. One of the two gets the heap.
+/// The block comes back to that thread, whether it was freed before, during or after the takeover. The outcome is which
+/// thread got the heap, and whether the free came in time for its first collect.
 ///
 /// Mutants: Q-release, T-acquire, no-link, wrong-end, unseen-end, keep-head, never-queue, queue-first, L-acquire,
 /// U-release, no-lock, no-unlock, rob-the-living, push-no-length, pop-keeps, no-add.

@@ -1,5 +1,5 @@
-//! A private heap that threads share: each free takes the lock if it is free, and posts the block if it is not; when all threads are
-//! done with the heap, everything is there to be given back at once.
+//! A private heap that threads share. A free takes the lock if it is free, else it posts the block. When all threads
+//! are done with the heap, all blocks are there to be given back at once.
 
 use super::{Back, Heaps, back, explore};
 use crate::sync::{AtomicU32, Lock};
@@ -11,7 +11,7 @@ use loom::thread;
 struct Private {
     heaps: Heaps,
     lock: Lock,
-    /// What the holder of the lock alone touches: the blocks that have come back.
+    /// The blocks that have come back. Only the owner touches this: see [`collect`](Self::collect).
     own: UnsafeCell<Back>,
 }
 
@@ -32,15 +32,16 @@ impl Private {
         false
     }
 
-    /// Collects, as an allocation does. Returns what has come back by now.
+    /// Collects under the lock, as an allocation does. Returns the blocks that have come back so far.
     fn allocate(&self) -> Back {
         let _guard = self.lock.lock_as(|| 1);
         self.collect()
     }
 
-    /// As the owner: the holder of the lock, or whoever has the heap when all others are done with it.
+    /// Collects as the owner: the holder of the lock, or the last thread, after all others are done with the heap.
+    /// Returns the blocks that have come back so far.
     fn collect(&self) -> Back {
-        // SAFETY: the owner; loom checks it. So for the next line.
+        // SAFETY: the caller is the owner; loom checks it.
         let before = self.own.with(|own| unsafe { *own });
         let now = self.heaps.collect(before);
         // SAFETY: as above.
@@ -49,8 +50,9 @@ impl Private {
     }
 }
 
-/// A free beside an allocation, then the end of the heap: the free takes the lock before or after it, or posts its block in the
-/// middle, which the allocation finds or the end does.
+/// A free at the same time as an allocation, then the end of the heap. The free takes the lock before or after the
+/// allocation, or it posts its block meanwhile. The allocation or the end of the heap finds a posted block. The outcome
+/// is whether the free got the lock, and which blocks were back after the allocation.
 ///
 /// Mutants: try-acquire, try-held, U-release, Q-release, T-acquire, no-link, never-queue.
 #[test]
@@ -69,7 +71,8 @@ fn a_free_takes_the_lock_or_posts() {
     });
 }
 
-/// Two threads free at once, and are then done with the heap: at most one of them finds the lock taken.
+/// Two threads free at once, and are then done with the heap. At most one of them finds the lock taken. The outcome is,
+/// for each thread, whether it got the lock.
 ///
 /// Mutants: try-acquire, try-held, U-release, never-queue.
 #[test]

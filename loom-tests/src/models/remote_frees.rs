@@ -1,12 +1,12 @@
-//! Remote frees reach their owner: each block once, after the last write to it, whatever the moment of the collect.
+//! Remote frees reach the owner at whatever moment it collects: each block once, after the last write to it.
 
 use super::{Back, Heaps, back, explore};
 use crate::remote::CombinedFrees;
 use loom::sync::Arc;
 use loom::thread;
 
-/// Has each thread do its part while the owner collects; then `all` is back, each block once. Returns what came back
-/// early.
+/// Runs each of `threads` in a thread of its own while the owner collects. Asserts that `all` is back in the end, each
+/// block once. Returns the blocks that came back while the threads ran.
 fn while_the_owner_collects(threads: &[fn(&Heaps)], all: Back) -> Back {
     let heaps = Arc::new(Heaps::new());
     let threads: Vec<_> = threads
@@ -31,7 +31,8 @@ fn a_remote_free_reaches_its_owner() {
     explore(&[0, block], move || while_the_owner_collects(&[|heaps| heaps.free(0, &[1])], block));
 }
 
-/// Two threads free a block each into one word: the first queues the word, and the other's block comes with it.
+/// Two threads free one block each, both in one word. The first post queues the word. The second queues it again only
+/// if the owner has emptied it meanwhile.
 ///
 /// Mutants: P-release, P-acquire, Q-release, T-acquire, C-acquire, C-release, no-link, link-after-C, wrong-end,
 /// unseen-end, keep-head, always-queue, never-queue, queue-first, keep-word.
@@ -43,7 +44,7 @@ fn two_threads_post_to_one_word() {
     });
 }
 
-/// Two threads queue a word each on one list.
+/// Two threads queue one word each on the same list.
 ///
 /// Mutants: Q-release, T-acquire, no-link, lost-rest, stale-head, wrong-end, unseen-end, keep-head, never-queue,
 /// queue-first.
@@ -55,7 +56,7 @@ fn two_threads_post_to_two_words_of_a_pool() {
     });
 }
 
-/// One thread posts to a word again while the owner is walking a list with that word on it.
+/// One thread posts to a word again while the owner walks a list with that word on it.
 ///
 /// Mutants: P-release, P-acquire, Q-release, T-acquire, C-acquire, C-release, no-link, link-after-C, lost-rest,
 /// wrong-end, unseen-end, keep-head, always-queue, never-queue, queue-first, keep-word.
@@ -65,7 +66,7 @@ fn a_word_is_posted_again_while_the_owner_collects() {
     let again = back(1, 1);
     explore(&[waiting, waiting | again], move || {
         let heaps = Arc::new(Heaps::new());
-        // Word 1 lies above word 0.
+        // The list now begins with word 1, and word 0 follows.
         heaps.free(0, &[0]);
         heaps.free(1, &[0]);
         let poster = {
@@ -79,9 +80,10 @@ fn a_word_is_posted_again_while_the_owner_collects() {
     });
 }
 
-/// One thread frees two neighbours and a block elsewhere, another two more neighbours; each posts once for a word. The
-/// block elsewhere may come back before the neighbours that were freed earlier: while the other thread is about to queue
-/// their word, nobody else does. But it does not come back before them when theirs was the post that queued the word.
+/// One thread frees two neighbors and then a block of another word. A second thread frees two more neighbors, in the
+/// word of the first two. Each thread posts once for each word. The block of the other word may come back before the
+/// neighbors that its thread freed earlier: as long as the second thread is about to queue their word, no other thread
+/// queues it. But the block does not come back before them if their own post queued the word.
 ///
 /// Mutants: P-release, P-acquire, Q-release, T-acquire, C-acquire, C-release, no-link, link-after-C, lost-rest,
 /// stale-head, wrong-end, unseen-end, keep-head, always-queue, never-queue, queue-first, keep-word, no-combine,
@@ -110,9 +112,9 @@ fn neighbours_are_combined() {
     });
 }
 
-/// Two threads free the last two blocks of a pool. As soon as both are back the owner gives the pool to another heap,
-/// whose block of it is then freed to that heap: whoever freed the last one is not about to queue it any more, and does
-/// not look at the tag when the pool may have changed hands.
+/// Two threads free the last two blocks of a pool. As soon as both blocks are back, the owner gives the pool to another
+/// heap, and a block of the pool is freed to that heap. By then the thread that had to queue the word has done so: it
+/// does not read the tag when the pool may have a new owner. The outcome is whether the pool got a new owner.
 ///
 /// Mutants: P-release, P-acquire, Q-release, T-acquire, C-acquire, C-release, no-link, link-after-C, wrong-end,
 /// unseen-end, keep-head, always-queue, never-queue, early-owner, queue-first, keep-word.
@@ -130,7 +132,7 @@ fn the_last_remote_free_empties_the_pool() {
         let early = heaps.collect(0);
         let early = heaps.collect(early);
         if early == all {
-            // SAFETY: loom checks that nobody reads it.
+            // SAFETY: loom checks that no thread reads it meanwhile.
             heaps.region.tags[0].with_mut(|tag| unsafe { *tag = 1 });
             heaps.free(0, &[0]);
         }
@@ -141,7 +143,8 @@ fn the_last_remote_free_empties_the_pool() {
     });
 }
 
-/// A block freed twice by two threads at once is seen by the second.
+/// Two threads free the same block at once, and the second of them gets the error. The outcome is whether that is this
+/// thread or the other one.
 ///
 /// Mutants: queue-first, no-report.
 #[test]
@@ -159,7 +162,8 @@ fn a_double_free_by_two_threads_is_seen() {
     });
 }
 
-/// A block freed twice by one thread is seen while it is combined; an honest free beside it is not blamed.
+/// One thread frees a block twice, and gets the error while the first free is still combined. Correct frees of other
+/// blocks get no error.
 ///
 /// Mutants: no-combine, lost-combine, combine-all, combine-twice, take-twice.
 #[test]

@@ -8,13 +8,14 @@ use loom::thread;
 
 const ROOM: u32 = 1;
 
-/// A list with room for one block, and its length for who has not got the lock.
+/// A list with room for one block. Its length can be read without the lock.
 struct Shelf {
     length: AtomicU32,
     blocks: UnsafeCell<Vec<usize>>,
 }
 
-/// Blocks and where they are ready. What a box's owner writes into a block, the next one finds.
+/// Two blocks, and the lists of the blocks that are ready. The next owner of a block finds what the last one wrote into
+/// it.
 struct Pool {
     shelves: Shards<Shelf, 2>,
     blocks: [UnsafeCell<u32>; 2],
@@ -26,7 +27,7 @@ impl Pool {
         Self { shelves: Shards::new(shelf), blocks: [UnsafeCell::new(0), UnsafeCell::new(0)] }
     }
 
-    /// A block that is ready, for a thread of this number.
+    /// Takes a block that is ready, for a thread of this number.
     fn take(&self, thread: usize) -> Option<usize> {
         let take = |shelf: &Shelf| {
             // SAFETY: Shard invariant 1; loom checks it.
@@ -37,7 +38,7 @@ impl Pool {
         self.shelves.find(thread, 1, |shelf| shelf.length.load(Ordering::Relaxed) > 0, take)
     }
 
-    /// Makes a block ready. False if there is no room for it.
+    /// Makes a block ready. Returns false if each list is full or locked.
     fn give(&self, thread: usize, block: usize) -> bool {
         let give = |shelf: &Shelf| {
             if shelf.length.load(Ordering::Relaxed) == ROOM {
@@ -51,20 +52,20 @@ impl Pool {
         self.shelves.find(thread, 1, |shelf| shelf.length.load(Ordering::Relaxed) < ROOM, give).is_some()
     }
 
-    /// What the owner of a block does with it, and nobody else meanwhile.
+    /// Uses a block, as its only owner.
     fn own(&self, block: usize) {
         // SAFETY: a block has one owner; loom checks it.
         self.blocks[block].with_mut(|uses| unsafe { *uses += 1 });
     }
 
-    /// Takes a block, uses it and makes it ready again: which it was, and whether there was room.
+    /// Takes a block, uses it and makes it ready again. Returns the block, and whether there was room for it.
     fn use_one(&self, thread: usize) -> Option<(usize, bool)> {
         let block = self.take(thread)?;
         self.own(block);
         Some((block, self.give(thread, block)))
     }
 
-    /// Takes all that is ready, waiting for each lock.
+    /// Takes all blocks that are ready. Waits for each lock.
     fn take_all(&self) -> Vec<usize> {
         let mut all = Vec::new();
         self.shelves.each(
@@ -85,7 +86,8 @@ impl Pool {
     }
 }
 
-/// As many blocks are ready or lost for want of room as there were, and each was used as often as it was had.
+/// Asserts that the one block is ready, was taken, or was lost for want of room, and that each of its owners used it
+/// once.
 fn assert_all_there(pool: &Pool, used: &[Option<(usize, bool)>], taken: &[usize]) {
     let left = pool.take_all();
     let lost = used.iter().flatten().filter(|(_, is_kept)| !is_kept).count();
@@ -95,7 +97,7 @@ fn assert_all_there(pool: &Pool, used: &[Option<(usize, bool)>], taken: &[usize]
     assert_eq!(pool.blocks[0].with(|uses| unsafe { *uses }) as usize, uses);
 }
 
-/// A pool with a block on the first list, and a thread of the second that uses one.
+/// A pool with a block on the first list, and a thread of number 1 that uses one block.
 fn pool_in_use() -> (Arc<Pool>, thread::JoinHandle<Option<(usize, bool)>>) {
     let pool = Arc::new(Pool::new());
     assert!(pool.give(0, 0));
@@ -103,8 +105,9 @@ fn pool_in_use() -> (Arc<Pool>, thread::JoinHandle<Option<(usize, bool)>>) {
     (pool, thread::spawn(move || other.use_one(1)))
 }
 
-/// Two threads of different numbers take a block, use it and give it back: at first one is ready, on the list of the first. It has
-/// one owner at a time, who sees what the last one did, and is not lost unless there was no room. The outcome is who got it.
+/// Two threads of different numbers take a block, use it and give it back. At first one block is ready, on the list of
+/// the first thread. The block has one owner at a time, and each owner sees what the last one did. The block is lost
+/// only if there was no room. The outcome is, for each thread, whether it got the block.
 ///
 /// Mutants: shards-no-lock, shards-early-unlock, shards-own-only.
 #[test]
@@ -117,7 +120,8 @@ fn a_block_has_one_owner() {
     });
 }
 
-/// A thread takes a block, uses it and gives it back, while another takes all that is ready. The outcome is who got it.
+/// A thread takes a block, uses it and gives it back, while another takes all blocks that are ready. The outcome is,
+/// for each thread, whether it got the block.
 ///
 /// Mutants: shards-no-lock, shards-early-unlock, shards-each-first.
 #[test]
@@ -132,7 +136,8 @@ fn all_that_is_ready_can_be_taken() {
     });
 }
 
-/// Two blocks of one thread: the second finds room on the next list, and another thread finds both. A third finds no room.
+/// One thread gives three blocks: the second finds room on the next list, the third finds no room. Another thread finds
+/// both.
 ///
 /// Mutants: shards-own-only, shards-same.
 #[test]

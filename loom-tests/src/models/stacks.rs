@@ -1,4 +1,4 @@
-//! Wholly free arenas that nobody owns, on the stack that all heaps share.
+//! Wholly free arenas without an owner, on the stack that all heaps share.
 
 use super::explore;
 use crate::sync::{AtomicU32, Lock, Stack, StackLinks};
@@ -8,12 +8,12 @@ use loom::thread;
 
 const ARENAS: usize = 2;
 
-/// Arenas with what their last owner has left in each, and the stack of those that nobody owns.
+/// Arenas, the stack of those without an owner, and what the last owner has left in each.
 struct Arenas {
     lock: Lock,
     free: UnsafeCell<Stack<usize>>,
     records: Records,
-    /// How many owners each arena has had.
+    /// Number of owners that each arena has had.
     owners: [UnsafeCell<usize>; ARENAS],
 }
 
@@ -32,12 +32,12 @@ impl StackLinks<usize> for Records {
 }
 
 impl Arenas {
-    /// None of them is free.
+    /// Arenas of which none is free.
     fn new() -> Self {
         Self {
             lock: Lock::around(AtomicU32::new(0)),
             free: UnsafeCell::new(Stack::new()),
-            // Links that would show if they were followed.
+            // Each link leads to its own arena, so that it shows if a link is followed that was never set.
             records: Records(std::array::from_fn(|arena| UnsafeCell::new(Some(arena)))),
             owners: std::array::from_fn(|_| UnsafeCell::new(0)),
         }
@@ -55,13 +55,13 @@ impl Arenas {
         self.free.with_mut(|free| unsafe { &mut *free }.push(&self.records, arena));
     }
 
-    /// What an owner does with its arena, and no one else meanwhile.
+    /// Uses an arena, as its only owner.
     fn own(&self, arena: usize) {
         // SAFETY: an arena has one owner; loom checks it.
         self.owners[arena].with_mut(|owners| unsafe { *owners += 1 });
     }
 
-    /// Takes an arena, uses it and gives it back; which it was.
+    /// Takes an arena, uses it and gives it back. Returns the arena.
     fn use_one(&self) -> Option<usize> {
         let arena = self.take()?;
         self.own(arena);
@@ -76,9 +76,9 @@ impl Arenas {
     }
 }
 
-/// Two threads take an arena each, use it and give it back, while a third gives one: at first one is free. Each arena has
-/// one owner at a time, who sees what the last one did, and in the end both are free. The outcome is what each of the two
-/// got, and which arena lies on top.
+/// At first one arena is free. Two threads take one arena each, use it and give it back, while a third thread gives
+/// another arena. Each arena has one owner at a time, and each owner sees what the last one did. In the end both arenas
+/// are free. The outcome is what each of the two threads got, and which arena lies on top.
 ///
 /// Mutants: L-acquire, U-release, no-lock, no-unlock, rob-the-living, push-unlinked, push-no-below, push-no-top,
 /// push-no-length, pop-keeps, pop-all, pop-no-length.
@@ -86,16 +86,16 @@ impl Arenas {
 fn free_arenas_pass_among_three_threads() {
     let (a, b) = (Some(0), Some(1));
     let expected = [
-        // One after the other, before the other arena comes, or with it below or above.
+        // The threads come one after the other. Arena 1 lies below arena 0, or comes later, or lies above it.
         ([a, a], a),
         ([a, a], b),
         ([b, b], b),
-        // Both at once, and back in either order.
+        // Each thread has an arena at the same time, and they give them back in either order.
         ([a, b], a),
         ([a, b], b),
         ([b, a], a),
         ([b, a], b),
-        // One comes while the other has the only one.
+        // One thread comes while the other has the only free arena.
         ([a, None], a),
         ([a, None], b),
         ([None, a], a),

@@ -1,4 +1,5 @@
-//! The region is opened by whoever needs it first, once, and whoever sees that it is ready sees the region.
+//! The first thread that needs the region opens it, once. A thread that sees that the region is ready sees the region
+//! itself.
 
 use super::{Moment, explore};
 use crate::sync::{AtomicU32, Decision, Lock, Once, PlainCell};
@@ -6,11 +7,11 @@ use loom::cell::UnsafeCell;
 use loom::sync::Arc;
 use loom::thread;
 
-/// What a process has of the region.
+/// The region of a process, with the lock under which it is opened.
 struct Process {
     lock: Lock,
     start: Once<Region>,
-    /// How often the region was reserved.
+    /// Number of times that the region was reserved.
     starts: UnsafeCell<usize>,
     moment: Moment,
 }
@@ -29,7 +30,8 @@ impl Process {
         }
     }
 
-    /// What a thread does that needs a region, which the system refuses to number 0. Who opened it, if anybody could.
+    /// Needs the region, as the thread of number `me`. The system refuses memory to number 0. Returns the number of the
+    /// thread that opened the region, if one could.
     fn need(&self, me: usize) -> Option<usize> {
         let _guard = self.lock.lock_as(|| 1);
         let make = || {
@@ -41,16 +43,17 @@ impl Process {
         // SAFETY: the lock.
         let region = unsafe { self.start.decide(make) };
         self.moment.pass();
-        // SAFETY: nobody writes it.
+        // SAFETY: no thread writes it any more.
         region.map(|region| region.opened_by.with(|who| unsafe { *who }))
     }
 
-    /// What a thread finds without the lock: `None` before anything was decided, then who opened the region.
+    /// Looks for the region without the lock. `None` if nothing is decided yet, else the number of the thread that
+    /// opened the region, if one could.
     fn look(&self) -> Option<Option<usize>> {
         self.moment.pass();
         match self.start.see() {
             Decision::New => None,
-            // SAFETY: loom checks that whoever wrote it was done before.
+            // SAFETY: loom checks that the write happened before.
             Decision::Ready(region) => Some(Some(region.opened_by.with(|who| unsafe { *who }))),
             Decision::Refused => Some(None),
         }
@@ -62,8 +65,8 @@ impl Process {
     }
 }
 
-/// Two threads need the region first, and a third looks for it without the lock. The outcome is who opened it, and what
-/// the third found.
+/// Two threads need the region first, and a third looks for it without the lock. The outcome is which thread opened it,
+/// and what the third thread found.
 ///
 /// Mutants: L-acquire, U-release, no-lock, no-unlock, rob-the-living, D-release, S-acquire, phase-first, start-twice,
 /// not-ready.
@@ -84,7 +87,8 @@ fn two_threads_open_the_region() {
     });
 }
 
-/// As above, but the system refuses a region to both.
+/// Two threads need the region first, but the system refuses it to both. A third looks for it without the lock. The
+/// outcome is what the third thread found.
 ///
 /// Mutants: L-acquire, U-release, no-lock, no-unlock, rob-the-living, refuse-twice, not-decided, never-refused.
 #[test]

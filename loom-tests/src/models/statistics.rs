@@ -1,25 +1,26 @@
-//! What a report may and may not conclude while other threads count.
+//! What a report can conclude from the counters while other threads count.
 
 use super::{Moment, explore};
 use crate::sync::{AtomicU64, Counter};
 use loom::sync::Arc;
 use loom::thread;
 
-/// So much is counted at once that half of a figure would show.
+/// Amount that one step counts. It changes both 32-bit halves of a figure, so half of a figure shows.
 const STEP: usize = (1 << 32) + 1;
 
 fn counter() -> Counter {
     Counter::around(AtomicU64::new(0))
 }
 
-/// How many steps a counter has made; fails if it shows a part of one.
+/// Number of steps that a counter has made. Fails if the counter shows a part of a step.
 fn steps(counter: &Counter) -> u64 {
     let value = counter.value();
     assert_eq!(value % STEP as u64, 0, "half a figure");
     value / STEP as u64
 }
 
-/// Reads a counter twice while its one writer changes it twice; then it shows `last`. Returns the two figures.
+/// Reads a counter twice while its one writer changes it twice. Asserts that it shows `last` steps in the end. Returns
+/// the two figures, in steps.
 fn read_twice(changes: [fn(&Counter); 2], last: u64) -> (u64, u64) {
     let shared = Arc::new((counter(), Moment::new()));
     let writer = {
@@ -38,7 +39,7 @@ fn read_twice(changes: [fn(&Counter); 2], last: u64) -> (u64, u64) {
     seen
 }
 
-/// A counter never goes backwards, and each figure is a whole one.
+/// A counter that only grows never goes backwards, and each figure is whole.
 ///
 /// Mutants: half-a-count, count-from-0, no-add.
 #[test]
@@ -48,7 +49,7 @@ fn a_counter_never_goes_backwards() {
     });
 }
 
-/// A counter that also shrinks shows figures that it had, in their order, and no others.
+/// A counter that also shrinks shows only figures that it had, and in their order.
 ///
 /// Mutants: half-a-count, no-subtract, no-add.
 #[test]
@@ -58,8 +59,9 @@ fn a_counter_that_shrinks_shows_what_it_was() {
     });
 }
 
-/// A block is moved out of a pool and back; a report reads the two figures in either order. It may find that more came
-/// back than went out, whichever it reads first: so no sum of two figures is exact before the writer is quiet. Then it is.
+/// A block is moved out of a pool and back, and each move is counted. A report reads the two counters in either order.
+/// In both orders it may find that more blocks came back than went out, so a sum of two figures is exact only when the
+/// writer is quiet.
 ///
 /// Mutants: no-add.
 #[test]
@@ -92,7 +94,7 @@ fn two_counters_may_be_of_different_moments() {
     }
 }
 
-/// Two threads without a heap count into one counter while a third reads: nothing is lost.
+/// Two threads without a heap count into one counter while a third reads it. No count is lost.
 ///
 /// Mutants: lost-count.
 #[test]

@@ -1,9 +1,9 @@
-//! What the library's `sync/atoms.rs` names, made of loom's types.
+//! The items of the library's `sync/atoms.rs`, made of loom's types.
 
 use loom::cell::UnsafeCell;
 pub(crate) use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-/// Every wait is in vain at once: whoever finds a lock taken looks whether its holder is gone, then naps.
+/// A wait that spins for no time: a thread that finds a lock taken checks whether its holder is gone, then naps.
 pub(crate) struct Backoff;
 
 impl Backoff {
@@ -20,14 +20,14 @@ impl Backoff {
     }
 }
 
-/// Another thread has to run. How long the wait then is makes no difference, so that is not explored: loom tries the
+/// Waits for another thread. The length of the wait makes no difference, so loom does not explore it: it tries the
 /// execution in which this thread comes later.
 pub(crate) fn nap() {
     loom::skip_branch();
     loom::thread::yield_now();
 }
 
-/// Plain memory that one thread at a time uses; loom checks that it is so.
+/// Plain memory that one thread at a time uses. loom checks this.
 pub(crate) struct Exclusive(UnsafeCell<u32>);
 
 impl Exclusive {
@@ -36,17 +36,17 @@ impl Exclusive {
     }
 
     pub(crate) unsafe fn get(&self) -> u32 {
-        // SAFETY: loom checks that nobody writes it meanwhile.
+        // SAFETY: loom checks that no other thread writes it meanwhile.
         self.0.with(|value| unsafe { *value })
     }
 
     pub(crate) unsafe fn set(&self, value: u32) {
-        // SAFETY: loom checks that nobody uses it meanwhile.
+        // SAFETY: loom checks that no other thread uses it meanwhile.
         self.0.with_mut(|place| unsafe { *place = value });
     }
 }
 
-/// Plain memory that one thread at a time writes and others read after; loom checks that it is so.
+/// Plain memory that one thread at a time writes and others read afterwards. loom checks this.
 pub(crate) struct PlainCell<T>(UnsafeCell<T>);
 
 impl<T> PlainCell<T> {
@@ -61,12 +61,12 @@ impl<T> PlainCell<T> {
 
     #[expect(clippy::mut_from_ref, reason = "the caller promises that there is no other reference")]
     pub(crate) unsafe fn get_mut(&self) -> &mut T {
-        // SAFETY: loom checks that nobody uses it meanwhile.
+        // SAFETY: loom checks that no other thread uses it meanwhile.
         self.0.with_mut(|place| unsafe { &mut *place })
     }
 
     pub(crate) unsafe fn set(&self, value: T) {
-        // SAFETY: loom checks that nobody uses it meanwhile.
+        // SAFETY: loom checks that no other thread uses it meanwhile.
         self.0.with_mut(|place| unsafe { *place = value });
     }
 }

@@ -34,7 +34,7 @@ impl MagazineBlocks {
         Self { numbers: [0; ROOM], length: 0 }
     }
 
-    /// The place of a block, or the free place where it would come.
+    /// The place of a block, or the free place where it would go.
     fn place(&self, number: usize) -> usize {
         let mut place = spread(number) % ROOM;
         while self.numbers[place] != 0 && self.numbers[place] != number + 1 {

@@ -1,4 +1,4 @@
-//! Blocks of any layout, filled with a pattern that tells which block a byte belongs to and where in it.
+//! Blocks of any layout, filled with a pattern that shows to which block a byte belongs and where in the block it is.
 
 use std::alloc::{GlobalAlloc, Layout, alloc, alloc_zeroed, dealloc, realloc};
 use std::fmt;
@@ -33,7 +33,8 @@ unsafe impl GlobalAlloc for Global {
     }
 }
 
-/// The pattern repeats after this many bytes, so that filling and checking are a few `memcpy` and `memcmp`.
+/// Number of bytes after which the pattern repeats, so that filling and checking are a few calls of `memcpy` and
+/// `memcmp`.
 const PERIOD: usize = 4096;
 
 /// Two periods of noise: a block's pattern is a window of one period, at an offset that depends on its seed.
@@ -63,19 +64,19 @@ pub fn fill(bytes: &mut [u8], seed: usize) {
     }
 }
 
-/// Whether `bytes` still begin with the pattern of `seed`.
+/// Whether `bytes` hold the pattern of `seed`, from its start.
 pub fn is_filled(bytes: &[u8], seed: usize) -> bool {
     bytes.chunks(PERIOD).all(|chunk| *chunk == pattern(seed)[..chunk.len()])
 }
 
-/// Shorthand for a layout that is known to be a legal one.
+/// Shorthand for a layout that is known to be legal.
 pub fn layout(size: usize, align: usize) -> Layout {
     Layout::from_size_align(size, align).expect("a legal layout")
 }
 
-/// A block of the allocator `A`, full of the pattern of its seed. It must be given back with [`free`](Self::free).
+/// A block of the allocator `A`, filled with the pattern of its seed. Free it with [`free`](Self::free).
 ///
-/// `A` is a name for what the whole process shares: each of its values allocates from the same memory.
+/// `A` names an allocator that the whole process shares: each value of `A` allocates from the same memory.
 pub struct Block<A> {
     start: NonNull<u8>,
     layout: Layout,
@@ -83,7 +84,7 @@ pub struct Block<A> {
     allocator: PhantomData<fn() -> A>,
 }
 
-// SAFETY: a block is plain memory that only its one owner refers to.
+// SAFETY: a block is plain memory, and only its one owner refers to it.
 unsafe impl<A> Send for Block<A> {}
 
 // SAFETY: through a shared reference the memory is only read.
@@ -97,7 +98,7 @@ impl<A> fmt::Debug for Block<A> {
 }
 
 impl<A: GlobalAlloc + Default> Block<A> {
-    /// A filled block, or `None` where the allocator returns null.
+    /// A filled block, or `None` if the allocator returns null.
     pub fn try_new(layout: Layout, seed: usize) -> Option<Self> {
         assert_ne!(layout.size(), 0);
         // SAFETY: the size is not zero.
@@ -108,12 +109,13 @@ impl<A: GlobalAlloc + Default> Block<A> {
         Some(block)
     }
 
-    /// A filled block. Fails where the allocator returns null.
+    /// A filled block. Fails if the allocator returns null.
     pub fn new(layout: Layout, seed: usize) -> Self {
         Self::try_new(layout, seed).unwrap_or_else(|| panic!("out of memory for {layout:?}"))
     }
 
-    /// As [`new`](Self::new), by `alloc_zeroed`, which is checked before the block is filled.
+    /// A filled block from `alloc_zeroed`. Fails if the allocator returns null, and if the memory is not zero before it
+    /// is filled.
     pub fn zeroed(layout: Layout, seed: usize) -> Self {
         assert_ne!(layout.size(), 0);
         // SAFETY: the size is not zero.
@@ -126,10 +128,10 @@ impl<A: GlobalAlloc + Default> Block<A> {
         block
     }
 
-    /// A block somebody else allocated with `layout` and filled with the pattern of `seed`.
+    /// A block that other code allocated with `layout` and filled with the pattern of `seed`.
     ///
     /// # Safety
-    /// * `start` is a live block of the allocator, and nobody else goes on using it.
+    /// * `start` is a live block of the allocator, and no other code goes on using it.
     pub unsafe fn from_raw(start: NonNull<u8>, layout: Layout, seed: usize) -> Self {
         let block = Self { start, layout, seed, allocator: PhantomData };
         block.check_alignment();
@@ -146,12 +148,12 @@ impl<A: GlobalAlloc + Default> Block<A> {
         self.start
     }
 
-    /// What the block was asked for with, last.
+    /// The layout of the block: that of its allocation, or of its last `realloc` that succeeded.
     pub fn layout(&self) -> Layout {
         self.layout
     }
 
-    /// What its pattern was made from.
+    /// The seed of the block's pattern.
     pub fn seed(&self) -> usize {
         self.seed
     }
@@ -176,8 +178,8 @@ impl<A: GlobalAlloc + Default> Block<A> {
         assert!(is_filled(self.bytes(), self.seed), "content lost: {self:?}");
     }
 
-    /// `realloc`, with the prefix checked; the block is filled anew. `false` where the allocator returns null: then
-    /// the block is still what it was, which is checked too.
+    /// Resizes the block by `realloc`, checks the bytes that have to be kept, and fills the block again. Returns
+    /// `false` if the allocator returns null. Then the block must be unchanged, which is checked too.
     pub fn try_resize(&mut self, size: usize) -> bool {
         self.check();
         // SAFETY: the block is live with this layout; the callers ask for sizes of 1 byte or more, below `isize::MAX`.
@@ -196,12 +198,12 @@ impl<A: GlobalAlloc + Default> Block<A> {
         true
     }
 
-    /// As [`try_resize`](Self::try_resize). Fails where the allocator returns null.
+    /// Resizes the block with [`try_resize`](Self::try_resize). Fails if the allocator returns null.
     pub fn resize(&mut self, size: usize) {
         assert!(self.try_resize(size), "out of memory for {size} bytes: {self:?}");
     }
 
-    /// Checks the content, then frees.
+    /// Checks the content, then frees the block.
     pub fn free(self) {
         self.check();
         // SAFETY: the block is live with this layout, and `self` ends here.

@@ -1,9 +1,10 @@
-//! Two allocators in one: which of them serves a request follows from its alignment, which no `realloc` changes.
+//! Two allocators in one. The alignment of a request decides which of them serves it, and no `realloc` changes the
+//! alignment.
 
 use std::alloc::{GlobalAlloc, Layout};
 
-/// `A` for alignments of an even power of two, 1, 4, 16 and so on, and `B` for the others: a program's blocks then are of both,
-/// side by side.
+/// Serves alignments of an even power of two (1, 4, 16 and so on) by `A`, and the other alignments by `B`. So a program
+/// has blocks of both allocators at the same time.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ByAlignment<A, B> {
     even: A,

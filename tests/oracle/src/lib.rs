@@ -1,17 +1,17 @@
-//! Random programs against a shadow of the heap: which bytes are live, what each of them holds, and how many blocks of
-//! each size class that makes.
+//! Random programs against a shadow of the heap. The shadow knows which bytes are live, what each of them holds, and
+//! how many blocks of each size class are live.
 //!
-//! One engine, three users: the property tests `tests/random/random_program.rs`, the fuzz target in `fuzz`, and the soak, of
-//! which `tests/random/soak.rs` has a short one and a long one. It knows the allocator under test only as a
-//! [`GlobalAlloc`](std::alloc::GlobalAlloc) and restates the documented rules, so that the library is not its own judge.
-//! A violation is a panic.
+//! One engine has three users: the property tests `tests/random/random_program.rs`, the fuzz target in `fuzz`, and the
+//! short and the long soak in `tests/random/soak.rs`. The engine knows the allocator under test only as a
+//! [`GlobalAlloc`](std::alloc::GlobalAlloc). It restates the documented rules, so that the library is not its own
+//! judge. A violation is a panic.
 //!
 //! * [`block`]: a block that knows its content;
 //! * [`by_alignment`]: two allocators in one;
-//! * [`mode`]: what the environment makes of a request;
-//! * [`shadow`]: live blocks, the steps that a program is made of, and exact counts;
-//! * [`program`]: a program whose steps name the thread that takes them, one after another: it can be repeated and
-//!   shrunk;
+//! * [`mode`]: how the variable `POOLMALLOC` changes a request;
+//! * [`shadow`]: live blocks, the steps of a program, and exact counts;
+//! * [`program`]: a program in which each step names its thread. The threads take their steps one after another, so a
+//!   program can be repeated and shrunk;
 //! * [`soak`]: threads that take random steps at the same time and meet at quiet points.
 
 pub mod block;

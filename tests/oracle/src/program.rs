@@ -1,7 +1,7 @@
-//! Programs of several threads whose steps are taken one after another, so that each run of one is the same.
+//! Programs of several threads that take their steps one after another, so that each run of a program is the same.
 //!
-//! All blocks are everyone's: a step may free or resize a block that another thread allocated. Threads are real ones; the
-//! order among them comes from handing on the turn.
+//! All threads share the blocks: a step may free or resize a block that another thread allocated. The threads are real
+//! ones. They pass the turn on to each other, and that fixes the order of the steps.
 
 use std::alloc::GlobalAlloc;
 use std::panic::resume_unwind;
@@ -11,28 +11,30 @@ use std::thread::{self, Scope, ScopedJoinHandle};
 
 use crate::shadow::{Counts, Shadow, Step};
 
-/// Threads that a program may name. Number 0 is the one that runs the program; it does not end with it.
+/// Number of threads that a program may name. Thread 0 is the one that runs the program; it does not end when the
+/// program ends.
 pub const THREADS: usize = 4;
 
-/// What a program is made of.
+/// A part of a program: a step of a thread, or the end of a thread.
 #[derive(Clone, Copy, Debug)]
 #[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 pub enum Turn {
-    /// A thread takes a step, and is started for it if it does not run.
+    /// A thread takes a step. It is started first if it is not running.
     Step {
-        /// Which; modulo [`THREADS`].
+        /// Number of the thread, modulo [`THREADS`].
         thread: u8,
-        /// What it does.
+        /// The step.
         step: Step,
     },
-    /// A thread ends, if it runs and is not number 0; what it allocated stays live.
+    /// A thread ends, if it is running and is not thread 0. The blocks that it allocated stay live.
     End {
-        /// Which; modulo [`THREADS`].
+        /// Number of the thread, modulo [`THREADS`].
         thread: u8,
     },
 }
 
-/// A program made of all the bytes that a fuzzer gives: `Vec` would ask it at each turn whether there is another.
+/// A program made of all the bytes of a fuzzer's input. A `Vec` would use up input before each turn, to decide whether
+/// another turn follows.
 #[cfg(feature = "arbitrary")]
 #[derive(Debug)]
 pub struct Program(pub Vec<Turn>);
@@ -55,7 +57,8 @@ impl Turn {
     }
 }
 
-/// A running thread of a program: where its turns go, and where it says that it has taken them.
+/// A running thread of a program, with one channel that brings turns to it, and one on which it says that it has taken
+/// them.
 struct Running<'scope, 'program> {
     turns: SyncSender<&'program [Turn]>,
     done: Receiver<()>,
@@ -80,12 +83,12 @@ impl<'scope, 'program> Running<'scope, 'program> {
         Self { turns, done, thread }
     }
 
-    /// `false` if the thread has panicked.
+    /// Passes `turns` to the thread, and waits until it has taken them. Returns `false` if the thread has panicked.
     fn take_turns(&self, turns: &'program [Turn]) -> bool {
         self.turns.send(turns).is_ok() && self.done.recv().is_ok()
     }
 
-    /// Waits for the end of the thread, its thread-local destructors included.
+    /// Ends the thread, and waits until its thread-local destructors have run.
     fn end(self) {
         drop(self.turns);
         if let Err(panic) = self.thread.join() {
@@ -103,16 +106,17 @@ fn take_turns<A: GlobalAlloc + Default>(shadow: &Mutex<Shadow<A>>, turns: &[Turn
     }
 }
 
-/// Runs a program, then frees what it left. `audit` is called when all threads of the program are quiet, with what the
-/// statistics have to say: after the last turn, while they run, and when they have ended and all is freed.
+/// Runs a program, then frees the blocks that are left. Calls `audit` twice, with the figures that the statistics must
+/// show: after the last turn, while the threads of the program are running but quiet, and again when they have ended
+/// and all blocks are freed.
 ///
 /// # Panics
-/// Where the allocator does not do what a heap has to.
+/// If the allocator fails a check of the shadow.
 pub fn run<A: GlobalAlloc + Default>(turns: &[Turn], audit: impl Fn(&Counts)) {
     let shadow = Mutex::new(Shadow::<A>::new());
     thread::scope(|scope| {
         let mut threads: [Option<Running<'_, '_>>; THREADS] = [const { None }; THREADS];
-        // The turn is handed on as seldom as possible: it costs two switches of threads.
+        // A run of steps of one thread is one turn of it: each change of the thread costs two switches.
         for turns in turns.chunk_by(|turn, next| matches!(turn, Turn::Step { .. }) && turn.thread() == next.thread()) {
             let number = turns[0].thread();
             if number == 0 {

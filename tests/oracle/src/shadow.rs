@@ -1,4 +1,4 @@
-//! What a program's heap has to look like, kept beside it.
+//! The blocks that a program's heap must hold, kept apart from that heap.
 
 use std::alloc::{GlobalAlloc, Layout};
 use std::collections::BTreeMap;
@@ -21,7 +21,7 @@ pub fn class_of(layout: Layout) -> Option<usize> {
     usual_class_of(mode::served(layout))
 }
 
-/// As [`class_of`], without a word in the environment.
+/// Size class that serves `layout` in a process without the variable `POOLMALLOC`, or `None` where the backend does.
 #[must_use]
 pub fn usual_class_of(layout: Layout) -> Option<usize> {
     let mask = layout.align().max(8) - 1;
@@ -29,19 +29,20 @@ pub fn usual_class_of(layout: Layout) -> Option<usize> {
     (8..=256).contains(&block_bytes).then(|| block_bytes / 8 - 1)
 }
 
-/// Bytes that `layout` counts as, if it is served by the backend.
+/// Bytes that the statistics count for a block of the backend that serves `layout`.
 #[must_use]
 pub fn large_bytes(layout: Layout) -> u64 {
     mode::served(layout).size() as u64
 }
 
-/// Whether a `realloc` resizes a large block where it is, or at least counts so.
+/// Whether a `realloc` counts as the resizing of a large block. The backend may move the block all the same.
 #[must_use]
 pub fn is_large_resized(before: Layout, after: Layout) -> bool {
     !mode::is_debug() && class_of(before).is_none() && class_of(after).is_none()
 }
 
-/// The size at alignments up to 8 that fills a block of `class`; `None` if no request comes to such a small one.
+/// The size, at alignments up to 8, that fills a block of `class`; `None` if the class is so small that no request gets
+/// a block of it.
 #[must_use]
 pub fn size_of_class(class: usize) -> Option<usize> {
     let around = if mode::is_debug() { mode::DEBUG_BYTES } else { 0 };
@@ -54,29 +55,29 @@ pub const fn block_bytes(class: usize) -> usize {
     8 * (class + 1)
 }
 
-/// What the statistics have to say. A block that one thread allocates and another frees makes a figure of the second one
-/// wrap below zero; sums over all threads are exact.
+/// Figures that the statistics must show. If one thread allocates a block and another one frees it, a figure of the
+/// second thread wraps below zero. Sums over all threads are exact.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Live blocks of each size class.
     pub small_blocks: [u64; CLASSES],
-    /// Frees of each size class, by `realloc` too if it has to change the class.
+    /// Frees of each size class. A `realloc` that changes the class is one of them.
     pub small_frees: [u64; CLASSES],
     /// Live blocks of the backend.
     pub large_blocks: u64,
     /// Bytes of those blocks, as requested.
     pub large_bytes: u64,
-    /// Frees of such blocks, by `realloc` too if it makes a small one of it.
+    /// Frees of such blocks. A `realloc` that makes a small block of a large one is one of them.
     pub large_frees: u64,
 }
 
 impl Counts {
-    /// Adds what another thread counted.
+    /// Adds the counts of another thread.
     pub fn add(&mut self, other: &Self) {
         self.combine(other, u64::wrapping_add);
     }
 
-    /// What has been counted since `before`.
+    /// The counts less those of `before`.
     #[must_use]
     pub fn since(mut self, before: &Self) -> Self {
         self.combine(before, u64::wrapping_sub);
@@ -126,53 +127,54 @@ impl Counts {
     }
 }
 
-/// One step of a program. `pick` chooses among the blocks that are live by then; without one, the step is nothing.
+/// One step of a program. `pick` selects one of the blocks that are live at that moment. If none is live, the step does
+/// nothing.
 #[derive(Clone, Copy, Debug)]
 #[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 pub enum Step {
-    /// A block.
+    /// Allocates a block.
     Alloc(#[cfg_attr(feature = "arbitrary", arbitrary(with = bytes::layout))] Layout),
-    /// A block of zeros.
+    /// Allocates a block of zeros.
     Zeroed(#[cfg_attr(feature = "arbitrary", arbitrary(with = bytes::layout))] Layout),
-    /// Another size for a block.
+    /// Resizes a block.
     Realloc {
-        /// Which.
+        /// The block.
         #[cfg_attr(feature = "arbitrary", arbitrary(with = bytes::pick))]
         pick: usize,
-        /// Its new size.
+        /// The new size.
         #[cfg_attr(feature = "arbitrary", arbitrary(with = bytes::size))]
         size: usize,
     },
-    /// A block's end.
+    /// Frees a block.
     Free {
-        /// Which.
+        /// The block.
         #[cfg_attr(feature = "arbitrary", arbitrary(with = bytes::pick))]
         pick: usize,
     },
-    /// So many blocks of one layout: magazines and pools fill.
+    /// Allocates blocks of one layout, so that magazines and pools fill.
     AllocMany {
-        /// How many.
+        /// Number of blocks.
         #[cfg_attr(feature = "arbitrary", arbitrary(with = bytes::many))]
         count: usize,
-        /// Of which layout.
+        /// The layout of each.
         #[cfg_attr(feature = "arbitrary", arbitrary(with = bytes::small_layout))]
         layout: Layout,
     },
-    /// The ends of so many blocks.
+    /// Frees several blocks.
     FreeMany {
-        /// How many.
+        /// Number of blocks.
         #[cfg_attr(feature = "arbitrary", arbitrary(with = bytes::many))]
         count: usize,
-        /// The first.
+        /// The first block.
         #[cfg_attr(feature = "arbitrary", arbitrary(with = bytes::pick))]
         pick: usize,
-        /// How far apart: at 0 the newest blocks go, the last one first.
+        /// Distance from one block to the next. With 0 the newest blocks are freed, the last one first.
         #[cfg_attr(feature = "arbitrary", arbitrary(with = bytes::stride))]
         stride: usize,
     },
 }
 
-/// How a fuzzer's bytes become the parts of a step: few bytes each, most of them for small blocks.
+/// Makes the parts of a step from a fuzzer's bytes. Each part takes few bytes, and most values make small blocks.
 #[cfg(feature = "arbitrary")]
 mod bytes {
     use super::{Layout, layout as legal_layout};
@@ -206,7 +208,7 @@ mod bytes {
         Ok(usize::from(bytes.arbitrary::<u16>()?))
     }
 
-    /// Up to a pool of the smallest blocks.
+    /// A number of blocks: up to 510, nearly a pool of the smallest blocks.
     pub(super) fn many(bytes: &mut Unstructured<'_>) -> Result<usize> {
         Ok(2 * usize::from(bytes.arbitrary::<u8>()?))
     }
@@ -216,11 +218,11 @@ mod bytes {
     }
 }
 
-/// The live blocks, in no order, and what the statistics have to say.
+/// The live blocks, in no order, and the figures that the statistics must show.
 pub struct Shadow<A> {
     blocks: Vec<Block<A>>,
-    /// Sizes by address, where it is worth the time to look for blocks that share a byte. Without it such a pair is found
-    /// as soon as the content of either is checked.
+    /// Sizes by address, to find blocks that share a byte, where the search is worth its time. Without the map such a
+    /// pair is found when the content of one of the two is checked.
     sizes: Option<BTreeMap<usize, usize>>,
     counts: Counts,
     made: usize,
@@ -228,14 +230,14 @@ pub struct Shadow<A> {
 }
 
 impl<A: GlobalAlloc + Default> Shadow<A> {
-    /// Nothing live. Fails at the first block that shares a byte with another one.
+    /// A shadow without blocks. It fails at the first block that shares a byte with another one.
     #[must_use]
     pub fn new() -> Self {
         Self { sizes: Some(BTreeMap::new()), ..Self::with_room(0) }
     }
 
-    /// Nothing live, and memory for so many blocks: a shadow that does not allocate as long as they suffice. The pattern of
-    /// a block is made from the number of blocks that were made before it.
+    /// A shadow without blocks that has room for this many. It allocates nothing while the room suffices. The pattern
+    /// of a block is made from the number of blocks that were made before it.
     #[must_use]
     pub fn with_room(blocks: usize) -> Self {
         Self { blocks: Vec::with_capacity(blocks), sizes: None, counts: Counts::default(), made: 0, operations: 0 }
@@ -247,19 +249,19 @@ impl<A: GlobalAlloc + Default> Shadow<A> {
         self.blocks.len()
     }
 
-    /// What the steps taken come to.
+    /// The figures that the statistics must show after the steps so far.
     #[must_use]
     pub fn counts(&self) -> &Counts {
         &self.counts
     }
 
-    /// Calls of the allocator so far.
+    /// Number of calls of the allocator so far.
     #[must_use]
     pub fn operations(&self) -> u64 {
         self.operations
     }
 
-    /// Takes one step; a step that needs a block takes none where there is none.
+    /// Takes one step. A step that needs a live block does nothing if there is none.
     pub fn take_step(&mut self, step: &Step) {
         match *step {
             Step::Alloc(layout) => self.alloc(layout),
@@ -307,7 +309,8 @@ impl<A: GlobalAlloc + Default> Shadow<A> {
         }
     }
 
-    /// Takes a live block over, from whichever shadow; fails if a byte of it belongs to another one.
+    /// Adds a live block, which may come from another shadow. Fails if it shares a byte with another block, in a shadow
+    /// of [`new`](Self::new).
     pub fn put(&mut self, block: Block<A>) {
         if let Some(sizes) = &mut self.sizes {
             let (start, size) = (block.address(), block.layout().size());
@@ -319,7 +322,7 @@ impl<A: GlobalAlloc + Default> Shadow<A> {
         self.blocks.push(block);
     }
 
-    /// Gives a block up, live as it is.
+    /// Removes a block, which stays live, and returns it; `None` if there is no block.
     pub fn take(&mut self, pick: usize) -> Option<Block<A>> {
         if self.blocks.is_empty() {
             return None;
@@ -331,12 +334,12 @@ impl<A: GlobalAlloc + Default> Shadow<A> {
         Some(block)
     }
 
-    /// Fails unless each byte is as it was written.
+    /// Fails unless each byte of each block is unchanged.
     pub fn check(&self) {
         self.blocks.iter().for_each(Block::check);
     }
 
-    /// Checks and frees everything.
+    /// Checks and frees all blocks.
     pub fn finish(&mut self) {
         self.check();
         self.take_step(&Step::FreeMany { count: self.blocks.len(), pick: 0, stride: 0 });
@@ -349,7 +352,7 @@ impl<A: GlobalAlloc + Default> Default for Shadow<A> {
     }
 }
 
-/// A size: small, 85 times in a hundred.
+/// A random size: up to 256 bytes in 85 of 100 cases, up to 1024 in 14, and up to 20,000 in one.
 fn random_size(random: &mut SmallRng) -> usize {
     match random.random_range(0..100_u32) {
         0..85 => random.random_range(1..=256),
@@ -363,12 +366,12 @@ pub(crate) fn random_pick(random: &mut SmallRng) -> usize {
     random.next_u64() as usize
 }
 
-/// A block to be: of up to 256 bytes, most times, with an alignment of up to 64.
+/// A random layout: mostly of up to 256 bytes, with an alignment of at most 64.
 pub fn random_layout(random: &mut SmallRng) -> Layout {
     layout(random_size(random), 1 << random.random_range(0..7_u32))
 }
 
-/// A step of a program with `live` blocks that tends to keep about `target`.
+/// A random step for a program with `live` blocks, which tends to keep about `target` blocks.
 pub fn random_step(random: &mut SmallRng, live: usize, target: usize) -> Step {
     let pick = random_pick(random);
     let is_growing = random.random_range(0..2 * target) >= live;

@@ -1,16 +1,16 @@
-//! Threads that take random steps at the same time, hand blocks to each other, end and are replaced, and meet at quiet
-//! points, where the heap can be compared with what has to be live.
+//! Threads that take random steps at the same time, hand blocks to each other, end and are replaced. They meet at quiet
+//! points, where the heap can be compared with the blocks that must be live.
 //!
-//! Each *worker* has a shadow of its own, which outlives its threads: the next thread of the worker goes on with the blocks
-//! of the one before. Everything that the soak needs comes from the process's global allocator, which must not be the one
-//! under test, so that the counts are exact.
+//! Each *worker* has a shadow of its own, which outlives its threads: the next thread of the worker goes on with the
+//! blocks of the one before. All memory that the soak itself needs comes from the global allocator of the process. That
+//! must not be the allocator under test, so that the counts are exact.
 //!
 //! # Ordering
-//! * Slots: the `swap` that makes a slot busy is `Acquire` and pairs with the `Release` of whoever freed it: the block in
-//!   it, and what was written into the block, are seen.
-//! * Meetings: `arrived` is `AcqRel` and pairs with the `Acquire` of the one who waits for all: what the workers did is
-//!   seen at the quiet point. `meeting` is `Release` and pairs with the workers' `Acquire`: what was done there is seen by
-//!   them.
+//! * Slots: the `swap` that makes a slot busy is `Acquire` and pairs with the `Release` store that freed the slot. So
+//!   the thread sees the block in the slot, and the content of the block.
+//! * Meetings: `arrived` is `AcqRel` and pairs with the `Acquire` load of the thread that waits for all workers. At the
+//!   quiet point that thread sees the work of all workers. `meetings` is `Release` and pairs with the `Acquire` loads
+//!   of the workers. They see what was done at the quiet point.
 
 use std::alloc::GlobalAlloc;
 use std::cell::UnsafeCell;
@@ -27,40 +27,40 @@ use rand::{RngExt, SeedableRng};
 use crate::block::{Block, layout};
 use crate::shadow::{Counts, Shadow, Step, random_pick, random_step};
 
-/// Most blocks that a worker keeps between its bursts.
+/// Maximum target of a worker between its bursts, in blocks.
 const TARGET_MOST: usize = 5000;
 /// Blocks that a burst makes and then drops.
 const BURST: usize = 100_000;
-/// Places where blocks lie for other workers.
+/// Number of slots, in which a worker leaves a block for other workers.
 const SLOTS: usize = 4096;
-/// One step in so many is an exchange of a block.
+/// One step in this many exchanges a block.
 const EXCHANGE: u32 = 8;
 
-/// What to run.
+/// Settings of a soak.
 #[derive(Clone, Copy, Debug)]
 pub struct Soak {
-    /// Workers, each with one thread at a time.
+    /// Number of workers. Each has one thread at a time.
     pub workers: usize,
-    /// Steps of each worker between two quiet points.
+    /// Number of steps of each worker between two quiet points.
     pub steps: usize,
-    /// Most steps of a thread before it ends and is replaced.
+    /// Maximum number of steps of a thread before it ends and is replaced.
     pub life: usize,
-    /// Where all that is random starts from.
+    /// Seed of all random numbers.
     pub seed: u64,
 }
 
-/// What is known at a quiet point.
+/// Sums over all workers at a quiet point.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Quiet {
-    /// What the statistics have to say.
+    /// Figures that the statistics must show.
     pub counts: Counts,
-    /// Calls of the allocator so far.
+    /// Number of calls of the allocator so far.
     pub operations: u64,
-    /// Blocks that went from a worker to another one, or back to itself.
+    /// Number of blocks that went from a worker to another one, or back to itself.
     pub handed_over: u64,
-    /// Bursts that were begun.
+    /// Number of bursts that began.
     pub bursts: u64,
-    /// Threads that were started.
+    /// Number of threads that were started.
     pub threads: u64,
 }
 
@@ -80,7 +80,7 @@ struct Slot<A> {
     block: UnsafeCell<Option<Block<A>>>,
 }
 
-// SAFETY: only the thread that made the slot busy touches what is in it.
+// SAFETY: only the thread that made the slot busy touches its content.
 unsafe impl<A> Sync for Slot<A> {}
 
 impl<A> Slot<A> {
@@ -88,7 +88,8 @@ impl<A> Slot<A> {
         Self { is_busy: AtomicBool::new(false), block: UnsafeCell::new(None) }
     }
 
-    /// Puts a block, or nothing, in, and returns what was there; a busy slot gives the block straight back.
+    /// Puts a block, or nothing, into the slot and returns its old content. If the slot is busy, returns `block`
+    /// itself.
     fn exchange(&self, block: Option<Block<A>>) -> Option<Block<A>> {
         if self.is_busy.swap(true, Ordering::Acquire) {
             return block;
@@ -101,29 +102,30 @@ impl<A> Slot<A> {
     }
 }
 
-/// What all workers share.
+/// The data that all workers share.
 struct Shared<A> {
     soak: Soak,
     slots: Box<[Slot<A>]>,
-    /// One burst at a time: memory would grow for as long as ever more of them happen to fall together.
+    /// Set while a worker bursts: only one may, since chance would let more and more bursts meet, and memory would grow
+    /// all that time.
     is_bursting: AtomicBool,
-    /// Workers that wait at the meeting.
+    /// Number of workers that wait at the meeting.
     arrived: AtomicUsize,
-    /// Meetings that are over.
+    /// Number of meetings that are over.
     meetings: AtomicUsize,
     is_over: AtomicBool,
     sum: Mutex<Quiet>,
 }
 
 impl<A> Shared<A> {
-    /// Waits until `is_done`, or until the soak is over.
+    /// Waits until `is_done` returns `true`, or until the soak is over.
     fn wait_until(&self, is_done: impl Fn() -> bool) {
         while !is_done() && !self.is_over.load(Ordering::Acquire) {
             thread::sleep(Duration::from_micros(500));
         }
     }
 
-    /// Adds to what is known at the next quiet point.
+    /// Adds to the sums of the next quiet point.
     fn add(&self, part: &Quiet) {
         self.sum.lock().unwrap_or_else(PoisonError::into_inner).add(part);
     }
@@ -133,7 +135,7 @@ impl<A> Shared<A> {
     }
 }
 
-/// Ends the soak for all when the thread that holds it is done with it, or panics.
+/// Ends the soak for all threads when it is dropped, also by a panic.
 struct OverOnDrop<'a>(&'a AtomicBool);
 
 impl Drop for OverOnDrop<'_> {
@@ -142,14 +144,14 @@ impl Drop for OverOnDrop<'_> {
     }
 }
 
-/// What a worker is about.
+/// The kind of work that a worker does at present.
 #[derive(Clone, Copy)]
 enum Phase {
-    /// Keeps about so many blocks, for so many steps.
+    /// Keeps about `target` blocks, for `left` steps.
     Churn { target: usize, left: usize },
     /// Only allocates.
     Fill { left: usize },
-    /// Only frees: the newest block first, or by this pick.
+    /// Only frees: the newest block first, or the blocks that follow from this pick.
     Drop { left: usize, pick: Option<usize> },
 }
 
@@ -167,7 +169,7 @@ struct Worker<A> {
 impl<A: GlobalAlloc + Default> Worker<A> {
     fn new(soak: &Soak, index: usize) -> Self {
         Self {
-            // Twice the target is what `random_step` may reach.
+            // `random_step` may reach twice the target.
             shadow: Shadow::with_room(2 * TARGET_MOST + BURST),
             random: SmallRng::seed_from_u64(soak.seed.wrapping_mul(1000).wrapping_add(index as u64)),
             phase: Phase::Churn { target: TARGET_MOST, left: 0 },
@@ -178,7 +180,7 @@ impl<A: GlobalAlloc + Default> Worker<A> {
         }
     }
 
-    /// A thread's life: until the soak is over, or by chance.
+    /// Lives as one thread, until the soak is over or for a random number of steps.
     fn live(&mut self, shared: &Shared<A>) {
         self.threads += 1;
         let mut life = self.random.random_range(1..=shared.soak.life);
@@ -189,7 +191,7 @@ impl<A: GlobalAlloc + Default> Worker<A> {
                     return;
                 }
             }
-            // After a burst's filling, half of the threads end: what they made is for others to drop.
+            // When a burst has filled up, half of the threads end: the worker's next thread then drops the blocks.
             let was_filling = matches!(self.phase, Phase::Fill { .. });
             self.step(shared);
             (life, self.left) = (life - 1, self.left - 1);
@@ -199,7 +201,7 @@ impl<A: GlobalAlloc + Default> Worker<A> {
         }
     }
 
-    /// Waits at the quiet point.
+    /// Checks all blocks of the worker, and waits at the quiet point.
     fn meet(&mut self, shared: &Shared<A>) {
         self.shadow.check();
         shared.add(&self.known());
@@ -219,14 +221,14 @@ impl<A: GlobalAlloc + Default> Worker<A> {
         }
     }
 
-    /// One thread after the other; then frees all.
+    /// Runs one thread after the other until the soak is over, then frees all blocks of the worker.
     fn live_again_and_again(mut self, shared: &Shared<A>) {
         let _over = OverOnDrop(&shared.is_over);
         while !shared.is_over.load(Ordering::Acquire) {
-            // Joined, so that the thread's end is over before the worker meets again.
+            // The join makes sure that the thread's end is over before the worker meets again.
             thread::scope(|scope| scope.spawn(|| self.live(shared)).join())
                 .unwrap_or_else(|panic| resume_unwind(panic));
-            // Its heap stays parked for a while: others may need what it holds.
+            // The heap of the thread stays parked for a while: other threads may need blocks that it holds.
             thread::sleep(Duration::from_millis(self.random.random_range(0..20)));
         }
         self.shadow.finish();
@@ -263,7 +265,7 @@ impl<A: GlobalAlloc + Default> Worker<A> {
             }
             Phase::Drop { left, pick } => {
                 *left -= 1;
-                // A pick of all blocks in turn is neither their order nor the reverse of it.
+                // Picks that count down free the blocks neither in their order nor in the reverse order.
                 let last = self.shadow.length().wrapping_sub(1);
                 Step::Free { pick: pick.map_or(last, |pick| pick.wrapping_add(*left)) }
             }
@@ -272,7 +274,7 @@ impl<A: GlobalAlloc + Default> Worker<A> {
     }
 
     fn next_phase(&mut self, shared: &Shared<A>) -> Phase {
-        // Relaxed: nothing is read on the strength of it.
+        // Relaxed: no other memory depends on the flag.
         if self.random.random_ratio(1, 4) && !shared.is_bursting.swap(true, Ordering::Relaxed) {
             self.bursts += 1;
             return Phase::Fill { left: BURST };
@@ -282,7 +284,7 @@ impl<A: GlobalAlloc + Default> Worker<A> {
         Phase::Churn { target, left: self.random.random_range(1..=200_000) }
     }
 
-    /// Gives a block up for one of another worker.
+    /// Exchanges a block for the one that another worker left in a slot.
     fn exchange(&mut self, shared: &Shared<A>) {
         let ours = self.shadow.take(random_pick(&mut self.random));
         let slot = &shared.slots[self.random.random_range(0..SLOTS)];
@@ -293,10 +295,10 @@ impl<A: GlobalAlloc + Default> Worker<A> {
     }
 }
 
-/// Runs threads until `at_quiet_point` breaks off, then frees everything and calls it a last time.
+/// Runs threads until `at_quiet_point` returns a break, then frees all blocks and calls it a last time.
 ///
 /// # Panics
-/// Where the allocator does not do what a heap has to, and where `at_quiet_point` panics.
+/// If the allocator fails a check of the shadow, and if `at_quiet_point` panics.
 pub fn run<A: GlobalAlloc + Default>(soak: Soak, mut at_quiet_point: impl FnMut(&Quiet) -> ControlFlow<()>) {
     let shared = &Shared::<A> {
         soak,
@@ -316,12 +318,12 @@ pub fn run<A: GlobalAlloc + Default>(soak: Soak, mut at_quiet_point: impl FnMut(
             if shared.is_over.load(Ordering::Acquire) || at_quiet_point(&shared.take_sum()).is_break() {
                 break;
             }
-            // Relaxed: the workers count again only after they have seen the meeting's end.
+            // Relaxed: a worker adds to the count again only after it has seen the end of the meeting.
             shared.arrived.store(0, Ordering::Relaxed);
             shared.meetings.fetch_add(1, Ordering::Release);
         }
         drop(over);
-        // The scope itself does not wait until the threads have given their heaps back.
+        // The scope itself does not wait until the threads have parked their heaps.
         for worker in workers {
             worker.join().unwrap_or_else(|panic| resume_unwind(panic));
         }
@@ -330,6 +332,6 @@ pub fn run<A: GlobalAlloc + Default>(soak: Soak, mut at_quiet_point: impl FnMut(
     shared.slots.iter().filter_map(|slot| slot.exchange(None)).for_each(|block| rest.put(block));
     rest.finish();
     shared.add(&Quiet { counts: *rest.counts(), operations: rest.operations(), ..Quiet::default() });
-    // Over, whatever it says.
+    // The soak is over, whatever this call returns.
     let _ = at_quiet_point(&shared.take_sum());
 }

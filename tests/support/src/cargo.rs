@@ -1,4 +1,4 @@
-//! Builds of this workspace's small packages under tests/, made by the test that needs them.
+//! Builds the small packages of this workspace under tests/, for the tests that need them.
 
 use std::env::consts::{DLL_PREFIX, DLL_SUFFIX};
 use std::path::{Path, PathBuf};
@@ -6,7 +6,7 @@ use std::process::Command;
 
 use crate::process::told;
 
-/// Has a program built as far optimised as can be, in the profile `fat`.
+/// Arguments for cargo that optimize a program as far as possible, in the profile `fat`.
 pub const FAT_LTO: [&str; 6] = [
     "--profile=fat",
     "--config=profile.fat.inherits='release'",
@@ -16,11 +16,12 @@ pub const FAT_LTO: [&str; 6] = [
     "--config=profile.fat.debug=false",
 ];
 
-/// Builds the package in `tests/<name>` with further arguments for cargo, and returns the folder below which its
-/// results lie in one folder for each profile. It is in `folder`, for which the test has `env!("CARGO_TARGET_TMPDIR")`.
+/// Builds the package in `tests/<name>` with further arguments for cargo, and returns the target folder. The target
+/// folder has one folder for each profile, and lies in `folder`. The test passes `env!("CARGO_TARGET_TMPDIR")` as
+/// `folder`.
 ///
-/// It works offline, since the packages need nothing that the library does not. Flags meant for the tests are not
-/// passed on.
+/// The build works offline, since the packages need no crate that the library does not need. It does not use the flags
+/// that are set for the tests.
 pub fn build(folder: &str, name: &str, arguments: &[&str]) -> PathBuf {
     let to = Path::new(folder).join("built");
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name(name).join("Cargo.toml");
@@ -39,7 +40,7 @@ pub fn build(folder: &str, name: &str, arguments: &[&str]) -> PathBuf {
     to
 }
 
-/// Runs a test of the library's package again, as optimised as this one, with a feature.
+/// Runs a test binary of the library's package again, with a feature, as optimized as this one.
 pub fn test_with_feature(test: &str, feature: &str) {
     let mut cargo = Command::new(env!("CARGO"));
     cargo.args(["test", "--quiet", "--test", test, "--features", feature, "--manifest-path"]);
@@ -53,8 +54,8 @@ pub fn test_with_feature(test: &str, feature: &str) {
     assert!(status.success(), "{test} with the feature {feature}: {status}");
 }
 
-/// Builds the shared library in `tests/<name>`, as optimised as this test, in `folder` as [`build`] does, and returns
-/// its path.
+/// Builds the shared library in `tests/<name>`, as optimized as this test, and returns its path. `folder` is the same
+/// as for [`build`].
 pub fn build_library(folder: &str, name: &str) -> PathBuf {
     let (profile, of_profile) = if cfg!(debug_assertions) { ("dev", "debug") } else { ("release", "release") };
     let file = format!("{DLL_PREFIX}poolmalloc_{name}{DLL_SUFFIX}");

@@ -14,7 +14,8 @@ pub struct Chain {
 }
 
 impl Chain {
-    /// Bytes at the start of a block that are written: the link, then a pattern. More would make large blocks resident.
+    /// Bytes at the start of a block that are written: the link, then a pattern. Writing more would make large blocks
+    /// resident.
     const WRITTEN: usize = 64;
 
     /// An empty chain for blocks of `size` bytes.
@@ -33,7 +34,7 @@ impl Chain {
         self.count
     }
 
-    /// Adds blocks up to the first null, but no more than `most`; whether there was a null.
+    /// Adds at most `most` blocks, and stops at the first null. Returns whether there was a null.
     pub fn grow(&mut self, most: usize) -> bool {
         for _ in 0..most {
             // SAFETY: the size is not zero.
@@ -45,7 +46,7 @@ impl Chain {
             unsafe { start.cast::<Option<NonNull<u8>>>().write(self.first) };
             // SAFETY: the block is `WRITTEN` bytes long or longer.
             let rest = unsafe { start.add(size_of::<usize>()) };
-            // SAFETY: as above; nobody else refers to it.
+            // SAFETY: as above; no other reference to it exists.
             let rest = unsafe { std::slice::from_raw_parts_mut(rest.as_ptr(), Self::WRITTEN - size_of::<usize>()) };
             fill(rest, start.addr().get());
             self.first = Some(start);
@@ -54,7 +55,7 @@ impl Chain {
         false
     }
 
-    /// Checks and frees all blocks but the `kept` oldest.
+    /// Checks and frees all blocks except the `kept` oldest.
     pub fn free_to(&mut self, kept: usize) {
         while self.count > kept {
             let start = self.first.expect("as many blocks as were counted");
@@ -65,7 +66,7 @@ impl Chain {
             // SAFETY: as above, and `grow` wrote it.
             let rest = unsafe { std::slice::from_raw_parts(rest.as_ptr(), Self::WRITTEN - size_of::<usize>()) };
             assert!(is_filled(rest, start.addr().get()), "content lost in a block of {:?}", self.layout);
-            // SAFETY: `grow` allocated it with this layout, and the list has lost it.
+            // SAFETY: `grow` allocated it with this layout, and the list no longer holds it.
             unsafe { dealloc(start.as_ptr(), self.layout) };
             self.count -= 1;
         }

@@ -1,4 +1,4 @@
-//! What the tests share: blocks that know their content, the rules the statistics obey, processes and threads.
+//! The code that the tests share: blocks that know their content, the rules the statistics obey, processes and threads.
 //!
 //! Nothing here installs an allocator; each test binary does that itself.
 
@@ -19,7 +19,8 @@ pub use runner::{Module, Test, main, not_in_debug, run};
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Sets its flag when it is dropped, also by a panic: for a scope that waits for threads which look at the flag.
+/// Sets its flag when it is dropped, also by a panic. A scope that waits for threads needs it if the threads run until
+/// the flag is set.
 #[derive(Debug)]
 pub struct SetAtEnd<'a>(pub &'a AtomicBool);
 
@@ -29,8 +30,8 @@ impl Drop for SetAtEnd<'_> {
     }
 }
 
-/// `full` in an optimised build, a `divisor`-th of it in a debug build, where everything is many times slower, and
-/// where tests are compiled with `POOLMALLOC_TEST_SHORT` in the environment.
+/// Returns `full` in an optimized build. Returns `full / divisor` in a debug build, where everything is many times
+/// slower, and if `POOLMALLOC_TEST_SHORT` is in the environment of the compiler.
 pub const fn scaled(full: usize, divisor: usize) -> usize {
     if cfg!(debug_assertions) || option_env!("POOLMALLOC_TEST_SHORT").is_some() { full / divisor } else { full }
 }

@@ -1,4 +1,4 @@
-//! Blocks of every size and alignment, live together: for the machine as it is, and for others.
+//! Blocks of every size and alignment, live at the same time: for the tests of this machine and of simulated ones.
 
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
@@ -12,7 +12,7 @@ pub fn powers_of_two(most: usize) -> impl Iterator<Item = usize> {
     std::iter::successors(Some(1), |power| Some(power * 2)).take_while(move |power| *power <= most)
 }
 
-/// Checks all blocks together while all are live, then frees them in an order unlike that of their allocation.
+/// Checks all blocks while all are live, then frees them in a random order.
 fn check_and_free(mut blocks: Vec<Block>) {
     assert_disjoint(&blocks);
     let mut random = SmallRng::seed_from_u64(blocks.len() as u64);
@@ -31,7 +31,7 @@ pub fn every_small_size_and_alignment() {
     });
 }
 
-/// Sizes to 1024, then the powers of two and their neighbours to 64 MiB, three live blocks of each.
+/// Three live blocks of each size: all sizes to 1024, then the powers of two to 64 MiB and their neighbors.
 pub fn size_matrix() {
     assert_nothing_left(|| {
         let blocks = (0..3 * 1024).map(|i| Block::new(layout(1 + i % 1024, 1), i)).collect();

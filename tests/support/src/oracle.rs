@@ -14,7 +14,7 @@ pub const POOLS_PER_ARENA: u64 = 64;
 /// Bytes of an arena.
 pub const ARENA_BYTES: u64 = POOL_BYTES * POOLS_PER_ARENA;
 
-/// Fails unless all that the documentation says adds up does so. The other threads must be quiet.
+/// Fails unless the figures add up as the documentation says. The other threads must be quiet.
 pub fn assert_consistent(stats: &Stats) {
     let mut pools = 0;
     let mut sums = small_figures(stats);
@@ -56,7 +56,7 @@ pub fn assert_consistent(stats: &Stats) {
     assert!(stats.region.open_bytes <= stats.region.reserved_bytes, "{:?}", stats.region);
 }
 
-/// The figures of `stats.small`, in the order in which [`assert_consistent`] takes the classes' share away.
+/// The figures of `stats.small`, in the order in which [`assert_consistent`] subtracts the figures of the classes.
 fn small_figures(stats: &Stats) -> [i128; 10] {
     let small = &stats.small;
     [
@@ -74,7 +74,7 @@ fn small_figures(stats: &Stats) -> [i128; 10] {
     .map(i128::from)
 }
 
-/// `stats()`, checked, and the heap with it.
+/// Returns `stats()`. Fails unless the heap is valid and the figures add up.
 pub fn consistent_stats() -> Stats {
     if let Err(violation) = check_heap() {
         panic!("{violation}");
@@ -94,12 +94,12 @@ pub fn held_arenas(stats: &Stats) -> u64 {
     stats.arenas.open - stats.arenas.free
 }
 
-/// What the program holds: small blocks, small bytes, large blocks, large bytes.
+/// Blocks and bytes that the program holds: small blocks, small bytes, large blocks, large bytes.
 pub fn live(stats: &Stats) -> [u64; 4] {
     [stats.small.live_blocks, stats.small.live_bytes, stats.large.live_blocks, stats.large.live_bytes]
 }
 
-/// What the statistics say, in the words of the engine of random programs.
+/// The figures of the statistics in the type of the engine of random programs.
 pub fn counted(stats: &Stats) -> Counts {
     Counts {
         small_blocks: stats.classes.map(|class| class.live_blocks),
@@ -110,17 +110,17 @@ pub fn counted(stats: &Stats) -> Counts {
     }
 }
 
-/// Has the standard library make what it makes once and keeps: at the start of the first thread, with musl, the map that knows where the
-/// threads' stacks end, 544 bytes.
+/// Starts a thread and waits for its end, so that the standard library makes its one-time allocations now. With musl
+/// the start of the first thread allocates 544 bytes, for the map that knows where the threads' stacks end.
 pub fn start_a_thread() {
-    // It needs no more, and there are tests in which address space is scarce.
+    // A small stack is enough, and in some tests address space is scarce.
     let small = std::thread::Builder::new().stack_size(64 << 10);
     small.spawn(|| ()).expect("starting a thread").join().expect("an empty thread");
 }
 
-/// Fails unless `test` frees all that it allocates, the standard library's one-time allocations aside.
+/// Fails unless `test` frees all that it allocates. The standard library makes its one-time allocations before.
 ///
-/// The threads that `test` starts must be joined by it.
+/// `test` must join the threads that it starts.
 pub fn assert_nothing_left(test: impl FnOnce()) {
     start_a_thread();
     let before = consistent_stats();

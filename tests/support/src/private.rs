@@ -1,4 +1,4 @@
-//! A private heap in the form that the engine of random programs knows.
+//! A private heap as a `GlobalAlloc`, the trait that the engine of random programs uses.
 
 use std::alloc::{GlobalAlloc, Layout};
 use std::ptr::{self, NonNull};
@@ -6,13 +6,13 @@ use std::sync::LazyLock;
 
 use poolmalloc::SharedPrivateHeap;
 
-/// One private heap, for all threads, as long as the process lives.
+/// The allocator of one private heap, which all threads share and which lives as long as the process.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Private;
 
 static HEAP: LazyLock<SharedPrivateHeap> = LazyLock::new(|| SharedPrivateHeap::named("random"));
 
-// SAFETY: the heap is never dropped or reset, and its blocks are what a layout asks for.
+// SAFETY: the heap is never dropped or reset, and each block has the size and alignment of its layout.
 unsafe impl GlobalAlloc for Private {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         HEAP.alloc(layout).map_or(ptr::null_mut(), NonNull::as_ptr)

@@ -4,7 +4,7 @@ use std::ffi::c_void;
 use std::mem::MaybeUninit;
 use std::ptr;
 
-/// Most threads that [`run`] starts at a time.
+/// Maximum number of threads that [`run`] starts at a time.
 pub const MOST: usize = 16;
 
 struct Start<'a> {
@@ -12,9 +12,11 @@ struct Start<'a> {
     index: usize,
 }
 
-/// Runs `body(0)` to `body(count - 1)` at the same time, each in a thread of its own, and waits for their ends.
+/// Runs `body(0)` to `body(count - 1)` at the same time, each in a thread of its own, and waits until all threads have
+/// ended.
 ///
-/// Their thread-local destructors have run when it returns. It allocates nothing. A panic of `body` aborts.
+/// When `run` returns, the thread-local destructors of the threads have run. `run` allocates nothing. A panic of `body`
+/// aborts the process.
 pub fn run(count: usize, body: &(dyn Fn(usize) + Sync)) {
     assert!(count <= MOST);
     let starts: [Start<'_>; MOST] = std::array::from_fn(|index| Start { body, index });

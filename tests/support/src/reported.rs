@@ -1,4 +1,4 @@
-//! Whether a program was ended by the report of a planted error.
+//! Checks that a program ended with the report of a planted error.
 
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Command, Output};
@@ -7,7 +7,7 @@ use poolmalloc_plants::errors::Plant;
 
 use crate::process::told;
 
-/// Fails unless a child was ended by the report of this error, and said nothing else.
+/// Fails unless the child ended with the report of this error and printed no other report.
 pub fn assert_reported(plant: &Plant, output: &Output) {
     let all = || told(output);
     assert_eq!(output.status.signal(), Some(libc::SIGABRT), "{}", all());
@@ -29,7 +29,7 @@ pub fn assert_reported(plant: &Plant, output: &Output) {
     assert!(!said.contains("block:") || said.contains(", serial number "), "{}", all());
 }
 
-/// Runs a child that is to abort, and leaves no file of its memory.
+/// Runs a child that is expected to abort, and lets it write no core file.
 pub fn no_core(child: &mut Command) -> Output {
     let none = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     let before_start = move || {

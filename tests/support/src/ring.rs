@@ -1,16 +1,18 @@
-//! A queue from one thread to one other, made of atomics alone, so that a race detector sees exactly its edges.
+//! A queue from one thread to one other. It is made of atomics alone, so a race detector sees the order that the queue
+//! makes and no more.
 //!
 //! # Ordering
-//! The store of a slot is `Release` and pairs with the `Acquire` of the take that empties it: what the sender wrote into
-//! the block is seen by the receiver. The receiver's null is `Release` and pairs with the sender's `Acquire` look.
+//! The store of an item is `Release` and pairs with the `Acquire` load of the take that empties the slot: the receiver
+//! sees what the sender wrote into the block. The receiver's store of null is `Release` and pairs with the sender's
+//! `Acquire` load.
 
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicPtr, Ordering};
 
-/// Slots of a queue.
+/// Number of slots of a queue.
 pub const CAPACITY: usize = 1000;
 
-/// A queue of [`CAPACITY`] places.
+/// A queue of [`CAPACITY`] slots.
 pub struct Ring {
     slots: [AtomicPtr<u64>; CAPACITY],
 }

@@ -1,11 +1,11 @@
 //! Runs the tests of a binary one after another on the main thread, with the command line of the usual harness.
 //!
-//! The usual harness runs its tests on threads of its own and allocates while they run, so tests that compare
-//! statistics, count heaps or fork cannot use it.
+//! The usual harness runs its tests on threads of its own and allocates while they run. Tests that compare statistics,
+//! count heaps or fork therefore cannot use it.
 //!
-//! A binary has one module of tests for each file of its folder. The tests of a module are named after it, as
-//! `sizes::size_matrix`. So are the children that a module starts: the child's role `exit::return` belongs to the
-//! module `exit`.
+//! A binary has one module of tests for each file of its folder. The name of a test begins with the name of its module,
+//! as in `sizes::size_matrix`. The role of a child begins with it too: the role `exit::return` belongs to the module
+//! `exit`.
 
 use std::borrow::Cow;
 
@@ -14,7 +14,8 @@ use libtest_mimic::{Arguments, Trial};
 use crate::oracle::mode;
 use crate::process::role;
 
-/// Has a test binary end with its first panic, as `tests/mutants` wants: one test that fails is enough.
+/// Name of the environment variable that ends a test binary at its first panic. `tests/mutants` sets it: one test that
+/// fails is enough.
 const FAIL_FAST: &str = "POOLMALLOC_TEST_FAIL_FAST";
 
 type Body = Box<dyn FnOnce() + Send>;
@@ -33,13 +34,13 @@ impl Test {
         Self { name: name.into(), body: Box::new(body), is_ignored: false, left_out: None }
     }
 
-    /// Ignores the test where `is_ignored` holds: the option `--ignored` still runs it.
+    /// Ignores the test if `is_ignored`. The option `--ignored` still runs it.
     #[must_use]
     pub fn ignored_if(self, is_ignored: bool) -> Self {
         Self { is_ignored, ..self }
     }
 
-    /// Leaves the test out in debug mode (`POOLMALLOC=debug`), and has `reason` printed there.
+    /// Leaves the test out in debug mode (`POOLMALLOC=debug`). The runner then prints `reason`.
     #[must_use]
     pub fn not_in_debug(self, reason: &'static str) -> Self {
         Self { left_out: mode::is_debug().then_some(reason), ..self }
@@ -54,10 +55,10 @@ macro_rules! tests {
     };
 }
 
-/// Leaves the tests of these names out in debug mode.
+/// Leaves the tests with these names out in debug mode.
 ///
 /// # Panics
-/// Where there is no test of a name.
+/// If no test has one of the names.
 #[must_use]
 pub fn not_in_debug(tests: Vec<Test>, names: &[&str], reason: &'static str) -> Vec<Test> {
     for name in names {
@@ -67,7 +68,7 @@ pub fn not_in_debug(tests: Vec<Test>, names: &[&str], reason: &'static str) -> V
     tests.into_iter().map(mark).collect()
 }
 
-/// The tests of one file, and what the children do that they start.
+/// The tests of one file, and the function that their children run.
 pub struct Module {
     name: &'static str,
     tests: fn() -> Vec<Test>,
@@ -86,10 +87,10 @@ impl Module {
     }
 }
 
-/// Runs the tests of all modules; in a child, what the module that started it has for its role.
+/// Runs the tests of all modules. In a child, runs the function for children of the module that started it.
 ///
 /// # Panics
-/// Where the child's role belongs to no module.
+/// If the child's role belongs to no module with children.
 pub fn main(modules: &[Module]) {
     if let Some(role) = role() {
         let (name, role) = role.split_once("::").expect("a module's name and a role");

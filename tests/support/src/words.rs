@@ -1,5 +1,5 @@
-//! Blocks of whole words that need no book-keeping: each word tells whether it is still what was written, and the first
-//! one how many there are. So they can be handed to another thread as a bare pointer.
+//! Blocks of whole words that check themselves: each word shows whether it was changed, and the first word gives the
+//! number of words. So a bare pointer is enough to hand a block to another thread.
 
 use std::alloc::{Layout, alloc, dealloc};
 use std::hint::black_box;
@@ -8,7 +8,7 @@ use std::ptr::NonNull;
 use rand::RngExt;
 use rand::rngs::SmallRng;
 
-/// Most words of a block.
+/// Maximum number of words of a block.
 pub const MOST_WORDS: usize = 600;
 
 const COOKIE: usize = 0xbf58_476d_1ce4_e5b9;
@@ -17,7 +17,7 @@ fn layout(words: usize) -> Layout {
     Layout::array::<u64>(words).expect("a legal layout")
 }
 
-/// What the word at `index` of a block of `words` words holds.
+/// Value of the word at `index` of a block of `words` words.
 fn word(block: NonNull<u64>, index: usize, words: usize) -> u64 {
     ((words - index) ^ COOKIE ^ block.addr().get()) as u64
 }
@@ -38,7 +38,7 @@ pub fn make(words: usize) -> NonNull<u64> {
     block
 }
 
-/// Checks every word and returns how many there are.
+/// Checks every word and returns the number of words.
 pub fn check(block: NonNull<u64>) -> usize {
     // SAFETY: blocks are made by `make`, have a word at least, and are owned by the caller.
     let first = unsafe { block.read() };
@@ -61,7 +61,7 @@ pub fn free(block: NonNull<u64>) {
     unsafe { dealloc(block.as_ptr().cast(), layout(words)) };
 }
 
-/// A number of words: nearly always a small block, of any class, and one time in fifty a larger one.
+/// A random number of words. One block in fifty is large; the others are small, of any class.
 pub fn some_words(random: &mut SmallRng) -> usize {
     if random.random_ratio(1, 50) { random.random_range(33..=MOST_WORDS) } else { random.random_range(1..=32) }
 }

@@ -1,4 +1,4 @@
-//! What drivers share: who is compared, options, workers, rounds.
+//! The parts that drivers share: allocators, options, workers, rounds.
 
 mod rounds;
 mod selection;
@@ -17,9 +17,10 @@ use serde::Serialize;
 pub struct Allocator {
     /// The name on the command line and in the table.
     pub name: &'static str,
-    /// What its worker calls itself.
+    /// The name that the worker prints.
     pub worker: &'static str,
-    /// What the worker finds in the variable `POOLMALLOC`; empty for nothing, whatever the driver was started with.
+    /// The variable `POOLMALLOC` of the worker. If this is empty, the worker has no such variable, even if the driver
+    /// has one.
     pub words: &'static str,
     /// The package whose binaries include the worker.
     pub package: &'static str,
@@ -29,17 +30,17 @@ pub struct Allocator {
     pub has_report: bool,
 }
 
-/// Where it was measured, for the JSON.
+/// The machine of the measurement, for the JSON.
 #[derive(Debug, Serialize)]
 pub struct Machine {
     os: &'static str,
     arch: &'static str,
-    /// How many threads can run at a time, as far as the system tells.
+    /// Number of threads that can run at a time, as the system reports it.
     parallelism: usize,
 }
 
 impl Machine {
-    /// This one.
+    /// This machine.
     pub fn this() -> Self {
         let parallelism = std::thread::available_parallelism().map_or(1, usize::from);
         Self { os: std::env::consts::OS, arch: std::env::consts::ARCH, parallelism }

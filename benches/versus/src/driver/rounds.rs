@@ -12,36 +12,36 @@ use crate::sample::Sample;
 use crate::summary::Row;
 use crate::workload::{Scale, Workload};
 
-/// What to measure.
+/// The measurement to make.
 #[derive(Debug)]
 pub struct Measurement<'a> {
-    /// Which workloads.
+    /// The workloads.
     pub workloads: &'a [&'static Workload],
-    /// Who is compared; the baseline first.
+    /// The allocators, the baseline first.
     pub allocators: &'a [Allocator],
-    /// Rounds that count.
+    /// Number of rounds that count.
     pub rounds: u32,
-    /// How much of each workload.
+    /// Share of each workload that runs.
     pub scale: Scale,
-    /// What becomes of the rest when a run fails.
+    /// What happens when a run fails.
     pub on_failure: OnFailure,
 }
 
-/// What becomes of the rest when a run fails.
+/// What happens when a run fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnFailure {
-    /// There is no result.
+    /// The measurement ends with the error.
     Stop,
-    /// That workload is not run any more under that allocator, and has no row for it.
+    /// That workload does not run again under that allocator, and has no row for it.
     LeaveOut,
 }
 
 /// One run of every workload under every allocator, in the order in which they ran.
 #[derive(Debug, Serialize)]
 pub struct Round {
-    /// Its number, from 1.
+    /// Number of the round, from 1.
     pub round: u32,
-    /// What the workers told.
+    /// The samples of the workers.
     pub samples: Vec<Sample>,
 }
 
@@ -52,7 +52,7 @@ pub struct Failure {
     pub workload: &'static str,
     /// The allocator's name.
     pub allocator: &'static str,
-    /// What happened.
+    /// The error message.
     pub error: String,
 }
 
@@ -61,7 +61,7 @@ pub struct Failure {
 pub struct Results {
     /// The rounds that count.
     pub rounds: Vec<Round>,
-    /// What was left out.
+    /// The workloads that failed.
     pub failures: Vec<Failure>,
 }
 
@@ -71,7 +71,7 @@ impl Results {
         self.failures.iter().any(|failure| failure.workload == workload.name && failure.allocator == allocator.name)
     }
 
-    /// Compares an allocator with the baseline in one workload; none if it failed under one of them.
+    /// Compares an allocator with the baseline in one workload. `None` if the workload failed under one of them.
     pub fn row(&self, workload: &Workload, baseline: Allocator, candidate: Allocator) -> Option<Row> {
         if self.has_failed(workload, baseline) || self.has_failed(workload, candidate) {
             return None;
@@ -84,15 +84,16 @@ impl Results {
     }
 }
 
-/// The round that is not counted reads the workers' files into memory and shows early whether they all work. Every
-/// process starts afresh, so there is nothing else to warm up, and a tenth of the work is enough.
+/// Number of the round that does not count. It reads the workers' files into memory and shows early whether they all
+/// work. Every process starts anew, so nothing else needs to be warm, and a tenth of the work is enough.
 const WARM_UP: u32 = 0;
 
 impl Measurement<'_> {
     /// Runs all rounds.
     ///
     /// # Errors
-    /// If a worker fails, or two runs of the same work have different checksums, unless that is left out.
+    /// If a worker fails, or if two runs of the same work have different checksums. With [`OnFailure::LeaveOut`] these
+    /// are no errors: the results name them.
     pub fn run(&self, workers: &Workers) -> Result<Results> {
         let runs = self.workloads.len() * self.allocators.len() * (self.rounds as usize + 1);
         let progress = progress(runs as u64);
@@ -143,7 +144,8 @@ impl Measurement<'_> {
         Ok(samples)
     }
 
-    /// A B C, then C B A: whoever comes later may find a warmer or a busier machine.
+    /// The order of the allocators: A B C, then C B A. An allocator that comes later may find a warmer or a busier
+    /// machine.
     fn order(&self, round: u32) -> Vec<Allocator> {
         let mut order = self.allocators.to_vec();
         if round.is_multiple_of(2) {
@@ -153,7 +155,7 @@ impl Measurement<'_> {
     }
 }
 
-/// The checksum that each workload must have, and the run that gave it first.
+/// The checksum of each workload, and the run that gave it first.
 #[derive(Default)]
 struct Checksums(BTreeMap<String, (u64, String)>);
 
@@ -171,7 +173,7 @@ impl Checksums {
     }
 }
 
-/// A bar on stderr; hidden if that is no terminal.
+/// A progress bar on stderr, hidden if that is not a terminal.
 fn progress(runs: u64) -> ProgressBar {
     let style = ProgressStyle::with_template("{bar:30} {pos}/{len} {elapsed} (about {eta} to go) {msg}")
         .expect("the template is correct");

@@ -54,7 +54,7 @@ pub enum Json {
 }
 
 impl Json {
-    /// Writes the record to where it goes; whether the table is wanted too.
+    /// Writes the record to its destination. Returns whether the table is wanted too.
     ///
     /// # Errors
     /// If it cannot be written.
@@ -81,10 +81,10 @@ impl Json {
 }
 
 impl Selection {
-    /// The workloads that were asked for.
+    /// The workloads that the options select.
     ///
     /// # Errors
-    /// If there are none: the message for the user.
+    /// If there are none. The error is the message for the user.
     pub fn workloads(&self) -> Result<Vec<&'static Workload>, String> {
         let chosen = |workload: &&Workload| {
             self.filter.is_empty() || self.filter.iter().any(|part| workload.name.contains(part.as_str()))
@@ -104,12 +104,12 @@ impl Selection {
         }
     }
 
-    /// How many rounds count.
+    /// Number of rounds that count.
     pub fn rounds(&self) -> u32 {
         self.rounds.unwrap_or(if self.quick { 3 } else { 5 })
     }
 
-    /// How much of each workload.
+    /// Share of each workload that runs.
     pub fn scale(&self) -> Scale {
         if self.quick { Scale::QUICK } else { Scale::FULL }
     }

@@ -26,9 +26,9 @@ fn profile(folder: &Path) -> Vec<String> {
     }
 }
 
-/// Builds binaries of a package into a folder, one that cargo builds into with some profile.
+/// Builds binaries of a package into a folder. The folder must be one that cargo builds into with some profile.
 ///
-/// `more` are further arguments for cargo. It tells on stderr what it does.
+/// `more` are further arguments for cargo. Cargo prints its messages on stderr.
 ///
 /// # Errors
 /// If cargo cannot be started, or fails.
@@ -49,21 +49,21 @@ impl Workers {
     /// The workers beside the driver, where cargo builds them.
     ///
     /// # Errors
-    /// If the driver's own file is not to be found.
+    /// If the driver's own file cannot be found.
     pub fn beside_the_driver() -> Result<Self> {
         let driver = env::current_exe().context("cannot find the driver's own file")?;
         Ok(Self { folder: driver.parent().context("the driver's file is in no folder")?.to_owned() })
     }
 
-    /// Where they are.
+    /// The folder of the workers.
     pub fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// Makes sure that an allocator has its worker.
+    /// Checks that the worker of an allocator is there.
     ///
     /// # Errors
-    /// If it has none.
+    /// If it is not.
     pub fn check(&self, allocator: Allocator) -> Result<()> {
         let path = self.path(allocator);
         ensure!(
@@ -84,7 +84,7 @@ impl Workers {
     /// Runs a workload once.
     ///
     /// # Errors
-    /// If the worker cannot be started, fails, or answers something else.
+    /// If the worker cannot be started, fails, or prints no sample of this workload and allocator.
     pub fn run(&self, allocator: Allocator, workload: &Workload, scale: Scale) -> Result<Sample> {
         let (sample, _) = self.start(allocator, workload, scale, &[])?;
         Ok(sample)
@@ -93,13 +93,13 @@ impl Workers {
     /// Runs a workload once for the allocator's own statistics.
     ///
     /// # Errors
-    /// As [`run`](Self::run).
+    /// Those of [`run`](Self::run).
     pub fn report(&self, allocator: Allocator, workload: &Workload, scale: Scale) -> Result<String> {
         let (_, report) = self.start(allocator, workload, scale, &["--report"])?;
         Ok(report)
     }
 
-    /// The sample is the first line that a worker prints; what follows is the report.
+    /// Returns the sample, which is the first line that the worker prints, and the report, which is the rest.
     fn start(
         &self,
         allocator: Allocator,

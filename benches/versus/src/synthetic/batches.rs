@@ -1,10 +1,11 @@
-//! `batch_COUNT_ORDER`: so many blocks of 48 bytes are allocated, then freed in the same, the reverse or random order.
+//! `batch_COUNT_ORDER`: COUNT blocks of 48 bytes are allocated, then freed in the same, the reverse or random order.
 //!
-//! One pass is done before the clock starts, so all memory has been used before. Three rows look at a million blocks
-//! more closely: `fresh_1m` has only the allocations of memory never used, `again_1m` only those after random frees,
-//! `free_1m` only the random frees; an operation is one allocation or one free there.
+//! One pass runs before the passes that count, so their memory has been used before. Three more rows look at a million
+//! blocks more closely. There an operation is one allocation or one free. `fresh_1m` counts only allocations from
+//! memory never used, so no pass runs before it. `again_1m` counts only allocations after random frees. `free_1m`
+//! counts only the random frees.
 //!
-//! Caveat: the frees read the order from a table, in all three orders alike, a few bytes a block.
+//! Caveat: the frees read the order from a table, in all three orders alike. That is a few bytes for each block.
 
 use std::cell::RefCell;
 
@@ -122,7 +123,7 @@ fn repeated(order: Vec<u32>, rounds: usize, pass: fn(&mut Table) -> u64) -> Run 
     })
 }
 
-/// A place for each block, and the order in which they are freed.
+/// A place for each block, and the order in which the blocks are freed.
 struct Table {
     blocks: Vec<Option<Fixed<48>>>,
     order: Vec<u32>,
@@ -139,7 +140,7 @@ impl Table {
         }
     }
 
-    /// Sums up what the blocks held.
+    /// Frees all blocks. Returns the sum of their contents.
     fn free(&mut self) -> u64 {
         let taken = self.order.iter().filter_map(|&at| self.blocks[at as usize].take());
         taken.fold(0, |sum, block| sum + block.mark())

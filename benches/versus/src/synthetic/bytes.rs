@@ -1,12 +1,14 @@
-//! `bytes_SIZE`: the resident memory that a million live blocks of `SIZE` bytes take, for each block; `phases`: what a
-//! program takes that fills memory with blocks of 32 bytes, frees nine in ten of them at random, and goes on with 48.
+//! `bytes_SIZE`: the resident memory of a million live blocks of SIZE bytes, for each block. `phases`: the resident
+//! memory of a program that fills memory with blocks of 32 bytes, frees nine in ten of them at random, and goes on with
+//! blocks of 48 bytes, for each block.
 //!
-//! What counts is the resident memory of the process that belongs to no file, without the tables of pointers to the
-//! blocks: an allocator's own tables are in it, and so are pages that it had ready before. `phases` has three marks: `filled` with a million blocks, `holed` with a
-//! tenth of them, `refilled` with 600,000 others of 48 bytes beside that tenth, as many bytes as were freed; the figure
-//! is that of the last, for each of its 700,000 blocks.
+//! The memory that counts belongs to no file, and is not a table of pointers to the blocks. It includes the allocator's
+//! own tables, and pages that the allocator had ready before. `phases` has three marks: `filled` with a million blocks,
+//! `holed` with a tenth of them, and `refilled` with that tenth and 600,000 blocks of 48 bytes, which are as many bytes
+//! as were freed. The figure is that of the last mark, for each of its 700,000 blocks.
 //!
-//! Caveat: some 0.2 MB of the process itself count too, 0.2 bytes a block. Only the first byte of each is written. Blocks of more than a page would look smaller than they are.
+//! Caveat: some 0.2 MB of the process itself count too, which is 0.2 bytes for each block. Only the first byte of each
+//! block is written, so blocks of more than a page would look smaller than they are.
 
 use std::cell::RefCell;
 use std::hint::black_box;
@@ -62,7 +64,7 @@ pub(super) const PHASES: Workload = Workload {
     },
 };
 
-/// Counts of blocks.
+/// Numbers of blocks in the phases.
 struct Phases {
     first: usize,
     freed: usize,
@@ -81,7 +83,7 @@ type Place<const SIZE: usize> = Option<Fixed<SIZE>>;
 
 fn places<const SIZE: usize>(count: usize) -> RefCell<Vec<Place<SIZE>>> {
     let mut places: Vec<Place<SIZE>> = (0..count).map(|_| None).collect();
-    // Nothing but null pointers might be zeroed pages from the system: in memory only when written.
+    // A table of null pointers might be zeroed pages of the system, which are not in memory before they are written.
     places.iter_mut().for_each(|place| *black_box(place) = None);
     RefCell::new(places)
 }
@@ -92,7 +94,7 @@ fn fill<const SIZE: usize>(places: &mut [Place<SIZE>]) {
     }
 }
 
-/// What the block held, if there was one.
+/// Frees the block, if there is one. Returns its content.
 fn free<const SIZE: usize>(place: &mut Place<SIZE>) -> u64 {
     place.take().map_or(0, |block| block.mark())
 }

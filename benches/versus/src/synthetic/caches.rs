@@ -1,12 +1,13 @@
-//! `cache_thrash_tTHREADS`, `cache_scratch_tTHREADS`: threads allocate a small block, write it a hundred times and free it.
+//! `cache_thrash_tTHREADS`, `cache_scratch_tTHREADS`: threads allocate a small block, write it a hundred times and free
+//! it.
 //!
-//! After the tests of Hoard (Berger and others, ASPLOS 2000): an allocator that gives parts of one cache line to several
-//! threads makes each write a message between processors. In `cache_scratch` one thread has allocated a block for each of
-//! them first, side by side; each frees its own, and an allocator that hands it out to that thread again keeps the line
-//! shared for the whole run.
+//! After the tests of Hoard (Berger and others, ASPLOS 2000). If an allocator gives parts of one cache line to several
+//! threads, each write costs a message between processors. In `cache_scratch` one thread first allocates a block for
+//! each thread, side by side, and each thread frees its block. If the allocator then hands that block out to the same
+//! thread again, the line stays shared for the whole run.
 //!
-//! Caveat: it needs as many free processors as threads, and on those that share their caches it shows less. Most of an
-//! operation is its hundred writes.
+//! Caveat: the rows need as many free processors as threads, and show less on processors that share their caches. The
+//! hundred writes are most of an operation.
 
 use std::sync::Barrier;
 use std::sync::atomic::AtomicU64;
@@ -60,7 +61,7 @@ fn run<const THREADS: usize>(blocks: [Option<Box<AtomicU64>>; THREADS], operatio
     })
 }
 
-/// The block's word is atomic for one reason: the compiler then keeps all writes.
+/// Allocates a block, writes it and frees it. Its word is atomic only so that the compiler keeps all writes.
 fn write(start: u64) -> u64 {
     let block = Box::new(AtomicU64::new(start));
     for _ in 0..WRITES {

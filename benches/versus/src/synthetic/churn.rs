@@ -1,10 +1,10 @@
-//! `churn_COUNT`: two threads at a time start, allocate so many blocks of 8 to 256 bytes, replace as
-//! many at random, free all, and end.
+//! `churn_COUNT`: two threads at a time start, allocate COUNT blocks of 8 to 256 bytes, make COUNT random replacements,
+//! free all blocks, and end.
 //!
-//! What the start and the end of a thread cost in an allocator, with few blocks and with so many that caches fill and
-//! must be emptied. An operation is a thread's whole life.
+//! Shows the cost of the start and the end of a thread in an allocator, with few blocks, and with so many that its
+//! caches fill and must be emptied. An operation is the whole life of a thread.
 //!
-//! Caveat: the kernel's part of it is tens of microseconds.
+//! Caveat: the kernel's part of an operation is tens of microseconds.
 
 use std::thread;
 

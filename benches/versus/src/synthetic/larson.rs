@@ -1,11 +1,12 @@
 //! `larson_tTHREADS`: threads replace random blocks, hand their live set to a successor, and end.
 //!
 //! After Larson and Krishnan, "Memory Allocation for Long-Running Server Applications" (ISMM 1998): a server whose
-//! threads inherit what others have allocated. Each of so many lines of threads has 1000 blocks of 8 to 256 bytes; a
-//! thread replaces 20,000 at random, starts its successor and ends. All lines together do the same amount of work.
+//! threads inherit what others have allocated. Each of THREADS lines of threads has 1000 blocks of 8 to 256 bytes. A
+//! thread makes 20,000 random replacements, starts its successor and ends. All lines of a row together do the same
+//! amount of work.
 //!
-//! Caveat: a little of each operation is the kernel's, which starts a thread every 20,000. On fewer processors than
-//! lines the time can at best stay the same.
+//! Caveat: a little of each operation is work of the kernel, which starts a thread every 20,000 operations. On fewer
+//! processors than lines the time can at best stay the same.
 
 use std::sync::mpsc::{Sender, channel};
 use std::thread;
@@ -46,7 +47,7 @@ fn prepare<const LINES: usize>(scale: Scale) -> Run {
     })
 }
 
-/// What a thread inherits.
+/// The state that a thread hands to its successor.
 struct Line {
     table: Table,
     random: Random,

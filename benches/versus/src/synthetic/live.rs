@@ -1,9 +1,9 @@
-//! `live_COUNT`: random ones of so many live blocks of 8 to 256 bytes are replaced; `live_tTHREADS`: each of so many
-//! threads does so with 10,000 blocks of its own, sharing the same amount of work.
+//! `live_COUNT`: COUNT blocks of 8 to 256 bytes are live, and random ones are replaced. `live_tTHREADS`: THREADS
+//! threads do this with 10,000 blocks each, and share the same amount of work.
 //!
-//! How cost grows with what is live: first the allocator's words leave the caches, then its tables of pages. And how it
-//! grows with threads that have nothing to do with each other. The first filling and the last dropping of `live_COUNT` do
-//! not count.
+//! Shows how the cost grows with the live set: first the allocator's words leave the caches, then its tables of pages.
+//! Also shows how the cost grows with threads that have nothing to do with each other. The clock of `live_COUNT` pauses
+//! while the first blocks are made and the last ones dropped.
 //!
 //! Caveat: reading and writing the replaced blocks misses the caches under every allocator, so at 10 M the ratios are
 //! near 1. On more threads than processors the time can at best stay the same.
@@ -71,7 +71,7 @@ impl Table {
         Self((0..live).map(|at| block(at, random.random())).collect())
     }
 
-    /// Replaces so many random blocks and sums up what they held.
+    /// Makes `count` random replacements. Returns the sum of the contents of the replaced blocks.
     pub(super) fn replace(&mut self, count: usize, random: &mut Random) -> u64 {
         let live = self.0.len();
         (0..count).fold(0, |sum, at| {

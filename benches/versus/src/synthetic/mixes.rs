@@ -1,11 +1,11 @@
 //! `mix`, `mix_t4`: bursts of blocks of one size, freed partly newest first, partly oldest first.
 //!
-//! In the manner of MicroQuill's sh6bench and sh8bench: small sizes are more frequent, up to 10,000 blocks live at a
-//! time, and bursts differ in length. After every other burst most of it is freed in reverse; after the others the
-//! oldest blocks are. On four threads every fourth burst changes places with one that another thread has left, so a
-//! part of all frees is of other threads' blocks.
+//! In the manner of MicroQuill's sh6bench and sh8bench: small sizes are more frequent, and bursts differ in length.
+//! After every second burst three quarters of its blocks are freed in reverse. When more than 10,000 blocks are live,
+//! the oldest are freed. On four threads every fourth burst is exchanged for one that another thread has left, instead
+//! of being freed in reverse. So some of the frees are of other threads' blocks.
 //!
-//! Caveat: the originals take larger blocks too, of up to a thousand bytes; here all are of 256 bytes or less.
+//! Caveat: the originals use larger blocks too, of up to a thousand bytes. Here all blocks have 256 bytes or less.
 
 use std::collections::VecDeque;
 use std::sync::Mutex;
@@ -17,7 +17,7 @@ use crate::block::{Block, share};
 use crate::workload::{Group, Random, Scale, Workload, random};
 
 const FULL_BURSTS: usize = 100_000;
-/// The mean length of a burst is half of it.
+/// Blocks of the longest burst. The mean length of a burst is half of this.
 const LONGEST_BURST: usize = 60;
 const LIVE: usize = 10_000;
 
@@ -70,7 +70,7 @@ fn work(bursts: usize, mut random: Random, exchange: Option<&Exchange>) -> u64 {
     for burst in 0..bursts {
         let choice: u64 = random.random();
         let length = 1 + share(choice.rotate_left(32), LONGEST_BURST - 1);
-        // The cube of a share of one: half of all sizes are below 40 bytes.
+        // The size grows with the cube of a random share: half of all sizes are below 40 bytes.
         let part = share(choice, 1000);
         let size = 8 + 249 * part * part * part / 1_000_000_000;
         live.extend((0..length).map(|at| Block::new(size, at as u8)));

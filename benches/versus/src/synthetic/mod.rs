@@ -1,11 +1,11 @@
-//! Synthetic workloads, one module a kind: loops that isolate one thing each, made anew from the published descriptions
-//! of benchmarks that allocators are commonly measured by.
+//! Synthetic workloads, one module for each kind: loops that isolate one thing each. They are written anew from the
+//! published descriptions of common benchmarks of allocators.
 //!
-//! What is not meant is kept out of the time: tables exist before the clock starts, or while it pauses, and blocks are
-//! touched in their first byte or two. An operation is an allocation with its free, where a module does not say another.
+//! The time includes as little else as possible. Tables are made before the clock starts or while it pauses, and only a
+//! byte or two of each block is touched. An operation is an allocation and its free, unless a module says otherwise.
 //!
-//! Caveat of all: no program does so little between its requests. The caches hold nothing but the loop's own blocks, and
-//! the processor foresees every branch.
+//! Caveat of all: no program does so little between its requests. The caches hold only the loop's own blocks, and the
+//! processor predicts every branch.
 
 mod batches;
 mod bytes;

@@ -1,8 +1,8 @@
-//! `pair_SIZE`: a block of `SIZE` bytes is allocated and freed, again and again.
+//! `pair_SIZE`: a block of SIZE bytes is allocated and freed, again and again.
 //!
-//! The shortest way through an allocator, and the only one here: what its fast paths cost together.
+//! This is the shortest way through an allocator. The row shows the cost of its two fast paths together.
 //!
-//! Caveat: it is the same block each time, so it is always in the first cache, as are the allocator's own words.
+//! Caveat: it is the same block each time, so the block and the allocator's own words are always in the first cache.
 
 use crate::block::Fixed;
 use crate::workload::{Group, Run, Scale, Workload};

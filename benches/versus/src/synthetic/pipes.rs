@@ -1,11 +1,12 @@
-//! `pipe_P_C`: P threads allocate blocks that C others free; `ring_tTHREADS`: each thread frees what its neighbour
-//! allocated.
+//! `pipe_P_C`: P threads allocate blocks that C other threads free. `ring_tTHREADS`: each thread frees the blocks that
+//! its neighbor allocated.
 //!
 //! After the xmalloc test of Lever and Boreham, "malloc() Performance in a Multithreaded Linux Environment" (USENIX
-//! 2000), and its symmetric sort. Every free is of another thread's block. Blocks of 16 to 128 bytes go from thread to
-//! thread in buffers of 64, and the buffers come back, so that nothing else is allocated.
+//! 2000), and its symmetric variant. Every free is of another thread's block. Blocks of 16 to 128 bytes go from thread
+//! to thread in buffers of 64, and the buffers come back, so that nothing else is allocated.
 //!
-//! Caveat: it needs as many free processors as threads. With less it measures how the system switches between them.
+//! Caveat: the rows need as many free processors as threads. With fewer they measure how the system switches between
+//! the threads.
 
 use std::thread;
 
@@ -16,7 +17,7 @@ use crate::workload::{Group, Run, Scale, Workload};
 
 const FULL_OPERATIONS: usize = 3_000_000;
 const BATCH: usize = 64;
-/// Buffers on their way from each producer.
+/// Number of buffers that each producer may have on their way.
 const BUFFERS: usize = 64;
 
 pub(super) const fn pipe<const PRODUCERS: usize, const CONSUMERS: usize>(name: &'static str) -> Workload {
@@ -49,7 +50,7 @@ fn fill(buffer: &mut Buffer, batch: usize) {
     buffer.extend((0..BATCH).map(|at| Block::new(16 + (batch * 7 + at * 29) % 113, (batch + at) as u8)));
 }
 
-/// Frees all blocks and sums up what they held.
+/// Frees all blocks. Returns the sum of their contents.
 fn empty(buffer: &mut Buffer) -> u64 {
     buffer.drain(..).fold(0, |sum, block| sum + u64::from(block.mark()))
 }
@@ -91,7 +92,7 @@ fn prepare_ring<const THREADS: usize>(scale: Scale) -> Run {
     let batches = batches::<THREADS>(scale);
     Box::new(move || {
         let (senders, receivers): (Vec<_>, Vec<_>) = (0..THREADS).map(|_| bounded::<Buffer>(BUFFERS)).unzip();
-        // Each thread is a few buffers ahead of its neighbour, so that they need not wait for each other every time.
+        // Each thread is a few buffers ahead of its neighbor, so that they need not wait for each other every time.
         for sender in &senders {
             (0..BUFFERS / 2).for_each(|_| sender.send(buffer()).expect("there is room"));
         }
@@ -105,13 +106,14 @@ fn prepare_ring<const THREADS: usize>(scale: Scale) -> Run {
                         let mut buffer = from.recv().expect("the neighbour sends as many");
                         sum += empty(&mut buffer);
                         fill(&mut buffer, batch);
-                        // A neighbour that is done takes no more, and its blocks are dropped at the end of the run.
+                        // A neighbor that is done takes no more buffers. The blocks in them are dropped at the end of
+                        // the run.
                         to.send(buffer).expect("receivers live as long as the run");
                     }
                     (sum, from)
                 }));
             }
-            // The receivers come back with what their threads left in them.
+            // The receivers come back with the buffers that their threads left in them.
             let done: Vec<_> = threads.into_iter().map(|thread| thread.join().expect("no thread panics")).collect();
             done.into_iter().fold(0, |sum, (freed, from)| {
                 sum + freed + from.try_iter().fold(0, |sum, mut buffer| sum + empty(&mut buffer))

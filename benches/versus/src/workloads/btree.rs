@@ -3,11 +3,11 @@
 //! Stands for an ordered table in memory: a store's index, a scheduler's queue, a configuration tree. Keys and values
 //! are separate requests; the map's own nodes (about 550 bytes for a leaf) are over 256 bytes and go to the backend.
 //!
-//! Requests: 1.2 M, 99 % for 256 bytes or less, half for 16 or less; more than half are `realloc`s of the key's `String`
-//! while it is formatted.
+//! Requests: 1.2 M, 99 % for 256 bytes or less, half for 16 or less; more than half are `realloc`s of the key's
+//! `String` while it is formatted.
 //!
-//! Caveat: most of the time is spent on comparing keys on the way down, so the row shows where blocks lie (locality)
-//! as much as what the allocator costs.
+//! Caveat: most of the time is spent on comparing keys on the way down, so the row shows where blocks lie (locality) as
+//! much as the cost of the allocator.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -43,7 +43,7 @@ fn churn(steps: usize) -> u64 {
         match step % 8 {
             0 => seen.write_usize(map.get(&key).map_or(0, String::len)),
             1 => map.range(key..).take(8).for_each(|(key, value)| seen.write_usize(key.len() + value.len())),
-            // Present: out; absent: in. So the map settles at half of all keys.
+            // A key that is present is removed, and an absent one is inserted. So the map settles at half of all keys.
             _ => {
                 if map.remove(&key).is_none() {
                     map.insert(key, value(&mut random));
@@ -55,7 +55,7 @@ fn churn(steps: usize) -> u64 {
     seen.finish()
 }
 
-/// 12 to 43 bytes, scattered over the order of the keys.
+/// A key of 12 to 43 bytes. Successive numbers are scattered over the order of the keys.
 fn key(number: u32) -> String {
     let scattered = number.wrapping_mul(0x9E37_79B9);
     let mut key = format!("{scattered:08x}/");

@@ -5,8 +5,8 @@
 //!
 //! Requests: 3.3 M, 97 % for 256 bytes or less; the rest are the vectors of a batch.
 //!
-//! Caveat: it needs two free processor cores. With less, the row measures how the system switches between the threads,
-//! and where the queue is full or empty the threads wait for each other.
+//! Caveat: it needs two free processor cores. With fewer, the row measures how the system switches between the threads,
+//! and the threads wait for each other when the queue is full or empty.
 
 use std::sync::mpsc::sync_channel;
 use std::thread;
@@ -23,7 +23,7 @@ pub(super) const WORKLOAD: Workload = Workload {
 
 /// Messages that may wait between the threads.
 const QUEUE: usize = 1024;
-/// Messages handed over at a time, as a pipeline does that would not be ruled by the queue's own cost.
+/// Messages that are handed over together. Pipelines do this to keep the cost of the queue itself small.
 const BATCH: usize = 32;
 const FULL_BATCHES: usize = 100_000;
 

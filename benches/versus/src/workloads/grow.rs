@@ -1,12 +1,13 @@
 //! grow: vectors and strings grow by pushes, past 256 bytes.
 //!
-//! Stands for the commonest pattern of all: a collection whose size nobody knew. Each growth is a `realloc` that
-//! doubles: 16, 32, 64, 128, 256 bytes within the pools, and the step to 512 moves the block to the backend.
+//! Stands for the most common pattern of all: a collection whose size is not known in advance. Each growth is a
+//! `realloc` that doubles: 16, 32, 64, 128, 256 bytes within the pools, and the step to 512 moves the block to the
+//! backend.
 //!
 //! Requests: 5.1 M, three in four of them a `realloc`; 97 % for 256 bytes or less, every tenth for exactly 256.
 //!
-//! Caveat: a system malloc extends a block in place where the next one is free; size classes must copy. How often that
-//! happens depends on what lives around the block: here the last 64 collections.
+//! Caveat: a system malloc extends a block in place if the next one is free, but an allocator with size classes must
+//! copy. How often malloc can do so depends on the live blocks around the block: here those of the last 64 pairs.
 
 use crate::workload::{Group, Run, Scale, Workload, checksum};
 
@@ -18,7 +19,7 @@ pub(super) const WORKLOAD: Workload = Workload {
     prepare,
 };
 
-/// Collections that live together.
+/// Pairs of collections that live together.
 const LIVE: usize = 64;
 const FULL_COLLECTIONS: usize = 600_000;
 
@@ -35,7 +36,7 @@ fn prepare(scale: Scale) -> Run {
     })
 }
 
-/// 4 to 100 numbers and 3 to 300 bytes of text; the tail of both is rarer than the head.
+/// 4 to 100 numbers, and three bytes of text for each. Short collections are more frequent than long ones.
 fn grown(number: usize) -> (Vec<u32>, String) {
     let spread = number.wrapping_mul(0x9E37_79B9) >> 8 & 0xFF;
     let length = 4 + spread * spread * 97 / (256 * 256);

@@ -1,12 +1,12 @@
 //! hashmap: a `HashMap<String, Vec<u8>>` under churn.
 //!
-//! Stands for a session store or a cache in a server: entries come, are read, grow, and go. The hash is the standard
-//! library's, with fixed keys so that every run is the same.
+//! Stands for a session store or a cache in a server: entries are added, read, extended and removed. The hash is the
+//! standard library's, with fixed keys, so that every run is the same.
 //!
 //! Requests: 1.1 M, 99 % for 256 bytes or less: keys of 32 bytes, data of 16 to 200.
 //!
-//! Caveat: the map's own table is one large block that doubles while the map fills; that is the backend's work, and it
-//! sets the peak of memory. Hashing and missing the processor's caches take much of the time.
+//! Caveat: the map's own table is one large block that doubles while the map fills. That block is the backend's work,
+//! and it sets the peak of memory. Hashing and missing the processor's caches take much of the time.
 
 use std::hash::Hasher;
 
@@ -44,7 +44,7 @@ fn churn(steps: usize) -> u64 {
                     data.extend_from_slice(&[0; 16]);
                 }
             }
-            // Present: out; absent: in. So the map settles at half of all keys.
+            // A key that is present is removed, and an absent one is inserted. So the map settles at half of all keys.
             _ => {
                 if sessions.remove(&key).is_none() {
                     sessions.insert(key, session(&mut random));

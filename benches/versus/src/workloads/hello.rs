@@ -1,9 +1,9 @@
 //! hello: a program that hardly allocates.
 //!
-//! Stands for small command-line tools. What it shows is the resident size of a process before it does anything: the
+//! Stands for small command-line tools. The row shows the resident size of a process before it does anything: the
 //! allocator's code, tables and first blocks, on top of the worker itself.
 //!
-//! Caveat: its run takes microseconds, so its time is no figure at all and the table leaves it out.
+//! Caveat: its run takes microseconds, so its time means nothing, and the table leaves it out.
 
 use crate::workload::{Group, Run, Scale, Workload, checksum};
 

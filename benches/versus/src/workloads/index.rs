@@ -1,11 +1,11 @@
-//! index: text is split into words, counted, and made into an inverted index that is then asked.
+//! index: text is split into words. The words are counted and put into an inverted index, which is then queried.
 //!
-//! Stands for log analysers and search tools. Each word becomes a `String` for a moment (folded to lower case); a new
-//! one stays as a key. Postings are vectors that grow by pushes.
+//! Stands for log analyzers and search tools. Each word becomes a `String` for a moment (folded to lower case). The
+//! `String` of a new word stays as a key. Postings are vectors that grow by pushes.
 //!
 //! Requests: 1.5 M, 96 % for 256 bytes or less, more than half of them for 8 or less.
 //!
-//! Caveat: the map's table and the longest postings are over 256 bytes; hashing takes a good part of the time.
+//! Caveat: the map's table and the longest postings are over 256 bytes. Hashing takes a good part of the time.
 
 use crate::text::Vocabulary;
 use crate::workload::{Group, HashMap, Run, Scale, Workload, checksum, random};
@@ -38,7 +38,7 @@ fn prepare(scale: Scale) -> Run {
     Box::new(move || checksum(&(0..passes).map(|pass| index(&documents, pass)).collect::<Vec<u64>>()))
 }
 
-/// How often a word occurs in a document.
+/// Number of times that a word occurs in a document.
 #[derive(Hash)]
 struct Posting {
     document: u32,

@@ -1,11 +1,12 @@
 //! large: blocks of 300 bytes to 8 KiB are replaced at random.
 //!
 //! Stands for programs of buffers and long vectors. poolmalloc passes every one of these requests on to the system's
-//! malloc, and finds out at each free that the block is not its own: the row is the price of that.
+//! malloc, and finds out at each free that the block is not its own. The row shows the cost of that.
 //!
 //! Requests: 1.6 M, none of them small.
 //!
-//! Caveat: it is a loop of nothing else. Real programs fill their large blocks, which costs far more than passing on.
+//! Caveat: the loop does nothing else. Real programs fill their large blocks, which costs far more than passing
+//! requests on.
 
 use crate::workload::{Group, Run, Scale, Workload, random};
 

@@ -5,7 +5,7 @@
 //!
 //! Requests: 9.6 M, all small: 48 bytes for a cell or a binding, 64 for the vector of arguments.
 //!
-//! Caveat: most blocks die right after they were made, in the order that suits any allocator best.
+//! Caveat: most blocks are freed right after they were made, in the order that suits any allocator best.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -84,7 +84,7 @@ struct Lambda {
     scope: Scope,
 }
 
-/// The innermost of a chain of local variables.
+/// The innermost binding in a chain of local variables.
 type Scope = Option<Rc<Binding>>;
 
 #[derive(Debug)]
@@ -94,7 +94,7 @@ struct Binding {
     outer: Scope,
 }
 
-/// An interpreter: the names it has met and the global variables, by symbol.
+/// An interpreter: the names that it has met and the global variables, by symbol.
 struct Lisp {
     symbols: BTreeMap<String, Symbol>,
     globals: Vec<Option<Value>>,
@@ -144,7 +144,7 @@ impl Lisp {
         symbol
     }
 
-    /// Runs all forms of the text; the last one's value is the result.
+    /// Runs all forms of the text. Returns the value of the last one.
     fn run(&mut self, text: &str) -> Result<Value, String> {
         let spaced = text.replace('(', " ( ").replace(')', " ) ");
         let mut tokens = spaced.split_whitespace();
@@ -170,7 +170,7 @@ impl Lisp {
         Ok(items.into_iter().rfold(Value::Nil, |tail, head| Value::Cons(Rc::new((head, tail)))))
     }
 
-    /// Calls in tail position go round this loop instead of deeper into the stack.
+    /// Evaluates a form. A call in tail position continues in this loop instead of going deeper into the stack.
     fn eval(&mut self, mut form: Value, mut scope: Scope) -> Result<Value, String> {
         loop {
             let call = match &form {

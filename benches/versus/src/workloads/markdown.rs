@@ -5,8 +5,8 @@
 //!
 //! Requests: 870 k, more than half of them `realloc`s; 85 % for 256 bytes or less, every tenth for 1 KiB or more.
 //!
-//! Caveat: hardly a tenth of the time is allocation; a row near 1.0 is what to expect. It is here because real
-//! programs look like this, too.
+//! Caveat: hardly a tenth of the time is allocation, so expect a row near 1.0. The workload is here because real
+//! programs look like this too.
 
 use std::fmt::Write;
 

@@ -1,7 +1,8 @@
-//! The workloads, one module each: what program it stands for, what its requests look like, what its row does not show.
+//! The real workloads, one module each. A module says which programs it stands for, which requests it makes, and what
+//! its row does not show.
 //!
-//! The figures on requests were counted with a counting allocator over a full run, input included, on x86-64;
-//! "small" there means 256 bytes or less.
+//! The figures on requests were counted with a counting allocator over a full run, input included, on x86-64. There
+//! "small" means 256 bytes or less.
 
 mod btree;
 mod channel;
@@ -54,17 +55,17 @@ pub fn find(name: &str) -> Option<&'static Workload> {
     Set::ALL.into_iter().flat_map(Set::workloads).find(|workload| workload.name == name)
 }
 
-/// Which workloads.
+/// A set of workloads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Set {
-    /// Programs, or the hearts of them.
+    /// Programs, or their central parts.
     Real,
     /// Loops that isolate one thing each.
     Synthetic,
 }
 
 impl Set {
-    /// Both.
+    /// Both sets.
     pub const ALL: [Self; 2] = [Self::Real, Self::Synthetic];
 
     /// The name on the command line.
@@ -75,7 +76,7 @@ impl Set {
         }
     }
 
-    /// Its workloads, in the order of the table.
+    /// The workloads of the set, in the order of the table.
     pub fn workloads(self) -> &'static [Workload] {
         match self {
             Self::Real => &ALL,
@@ -121,7 +122,7 @@ mod tests {
         for workload in ALL.iter().filter(|workload| workload.group.is_timed()) {
             let at = |scale| (workload.prepare)(scale)();
             let tiny = at(Scale::TINY);
-            // The first of these that makes for a second pass is enough.
+            // The first of these scales that makes a second pass changes the checksum.
             let mut more = [50, 100, 200, 400].map(Scale::thousandths).into_iter();
             assert!(more.any(|scale| at(scale) != tiny), "{}", workload.name);
         }

@@ -1,12 +1,12 @@
 //! `rc_graph`: a graph of `Rc<RefCell<Node>>` with `Weak` back edges is built, rewired, walked and dropped.
 //!
-//! Stands for the object graphs of user interfaces, games and interpreters, where nodes know both what they own and
-//! who points at them.
+//! Stands for the object graphs of user interfaces, games and interpreters, where a node knows both the nodes that it
+//! owns and those that point to it.
 //!
 //! Requests: 1.7 M, all small: names of 8 to 16 bytes, vectors of 32, nodes of 104.
 //!
-//! Caveat: edges end at random nodes, so the walk misses the processor's caches; how near each other an allocator puts
-//! blocks counts as much here as what an allocation costs.
+//! Caveat: edges end at random nodes, so the walk misses the processor's caches. The distance at which an allocator
+//! puts blocks from each other counts as much here as the cost of an allocation.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -49,11 +49,11 @@ fn prepare(scale: Scale) -> Run {
     })
 }
 
-/// Edges lead from lower to higher places only, so nothing keeps itself alive.
+/// Builds the graph. Edges lead only from lower to higher places, so no node keeps itself alive.
 fn build(random: &mut Random) -> Vec<Link> {
     let nodes: Vec<Link> = (0..NODES).map(node).collect();
     for from in 0..NODES - 1 {
-        // The first edge goes to a neighbour, so that every node is reached.
+        // The first edge goes to a neighbor, so that every node is reached.
         connect(&nodes[from], &nodes[from + 1]);
         for _ in 0..random.random_range(0..4) {
             connect(&nodes[from], &nodes[random.random_range(from + 1..NODES)]);
@@ -95,7 +95,7 @@ fn rewire(nodes: &mut [Link], random: &mut Random) {
     }
 }
 
-/// Breadth first; the checksum mixes the order in which nodes are met.
+/// Walks the graph breadth first. The checksum depends on the order in which nodes are met.
 fn walk(root: &Link) -> u64 {
     let mut sum = 0_u64;
     let mut queue = VecDeque::from([Rc::clone(root)]);

@@ -3,10 +3,11 @@
 //! Stands for syntax trees, document trees and scene graphs, at their most extreme: a binary tree of `Box` (24-byte
 //! nodes), then a tree of `Rc` nodes that hold a vector of children, some of them shared.
 //!
-//! Requests: 6.1 M, all small: half for 24 bytes (`Box` nodes), most others for 48 (`Rc` nodes and vectors of children).
+//! Requests: 6.1 M, all small: half for 24 bytes (`Box` nodes), most others for 48 (`Rc` nodes and vectors of
+//! children).
 //!
 //! Caveat: all nodes of a tree are made in one go and dropped in one go, in the order of the tree. A program that
-//! changes its trees for hours mixes the ages of neighbouring blocks.
+//! changes its trees for hours mixes the ages of neighboring blocks.
 
 use std::rc::Rc;
 
@@ -65,7 +66,7 @@ impl Shared {
         Rc::new(Self { value, children: Vec::new() })
     }
 
-    /// A tree of about so many nodes with 2 to 6 children each; one leaf in four is one of the `common` ones.
+    /// A tree of about `nodes` nodes with 2 to 6 children each. One leaf in four is one of the `common` leaves.
     fn grow(nodes: u64, common: &[Rc<Self>], random: &mut Random) -> Rc<Self> {
         if nodes <= 1 {
             let choice = random.random_range(0..common.len() * 4);

@@ -45,7 +45,7 @@ fn prepare(scale: Scale) -> Run {
     })
 }
 
-/// How many lines match, and how many bytes the first group of each takes.
+/// Number of lines that match, and number of bytes in their first groups.
 fn matches(regex: &Regex, log: &str) -> (usize, usize) {
     let captured = log.lines().filter_map(|line| regex.captures(line));
     captured

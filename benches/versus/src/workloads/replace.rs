@@ -1,14 +1,15 @@
-//! replace1, replace2, replace4: a table of blocks of mixed sizes in which random ones are replaced, on 1, 2 and 4 threads.
+//! replace1, replace2, replace4: a table of blocks of mixed sizes in which random ones are replaced, on 1, 2 and 4
+//! threads.
 //!
-//! Stands for nothing but the allocator itself: a free, an allocation, the first and the last byte touched. Sizes are
-//! uniform in 8 to 256 bytes. Each thread has a table of its own and does the same work, so on enough cores all three
-//! rows take the same time under an allocator that scales.
+//! Stands for no program, only for the allocator itself: a free, an allocation, the first and the last byte touched.
+//! Sizes are uniform in 8 to 256 bytes. Each thread has a table of its own and does the same work, so on enough cores
+//! all three rows take the same time under an allocator that scales.
 //!
 //! Requests: 5 M on each thread, all small, half of them for more than 132 bytes.
 //!
-//! Caveat: no program has this mix, nor does it do so little between requests. `replace1` runs on the main thread of a
-//! process without other threads, where glibc leaves out its locked instructions. `replace4` needs four cores; with
-//! less it shows threads that are interrupted in the middle of their work.
+//! Caveat: no program has this mix or does so little between requests. `replace1` runs on the main thread of a process
+//! without other threads, where glibc leaves out its locked instructions. `replace4` needs four cores. With fewer it
+//! shows threads that are interrupted in the middle of their work.
 
 use std::ops::RangeInclusive;
 use std::thread;
@@ -44,7 +45,7 @@ fn on_threads(threads: u64, scale: Scale) -> Run {
     })
 }
 
-/// Fills a table with blocks of the given sizes, then replaces random ones; sums up what the replaced ones held.
+/// Fills a table with blocks of the given sizes, then replaces random ones. Returns a checksum of the replaced blocks.
 pub(super) fn replace(mut random: Random, sizes: RangeInclusive<usize>, slots: usize, steps: usize) -> u64 {
     let (least, choices) = (*sizes.start(), sizes.end() - sizes.start() + 1);
     let block = |mark: usize, choice: u64| Block::new(least + share(choice, choices), mark as u8);

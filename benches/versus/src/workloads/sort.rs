@@ -1,12 +1,12 @@
 //! sort: lines are cut into `String`s, sorted in parallel, deduplicated and joined.
 //!
 //! Stands for batch tools that treat text in parallel (two rayon threads). The threads make the strings, the sort moves
-//! them about, and they are freed in sorted order: blocks end far from the neighbours they were made with, and often
-//! on the other thread.
+//! them about, and they are freed in sorted order. So a block is freed far from the neighbors that were made with it,
+//! and often by the other thread.
 //!
-//! Requests: 2.1 M, nearly all small: half for 32 bytes or less; half are `realloc`s while a line is formatted.
+//! Requests: 2.1 M, nearly all small. Half are for 32 bytes or less, and half are `realloc`s while a line is formatted.
 //!
-//! Caveat: the sort itself hardly allocates; comparing strings takes most of the time, and the vectors of strings are
+//! Caveat: the sort itself hardly allocates. Comparing strings takes most of the time, and the vectors of strings are
 //! blocks of megabytes that the backend serves.
 
 use rayon::ThreadPoolBuilder;

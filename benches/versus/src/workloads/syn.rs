@@ -5,9 +5,8 @@
 //! Requests: 2.7 M, 97 % for 256 bytes or less: half for 16 or less (identifiers), every tenth for over 120 (boxed
 //! expressions, vectors).
 //!
-//! Caveat: tokens are made first (vectors of them grow past 256 bytes), then the tree; the walk
-//! asks for one `String` an identifier.
-//! The input changes when these files change, so compare rows of one build only.
+//! Caveat: the parser makes tokens first (vectors of them grow past 256 bytes), then the tree. The walk makes one
+//! `String` for each identifier. The input changes when these files change, so compare only rows of one build.
 
 use syn::visit::{self, Visit};
 

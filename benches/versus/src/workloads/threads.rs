@@ -1,7 +1,7 @@
 //! threads: short threads start, allocate and free a little, and end.
 //!
-//! Stands for programs that take a thread for each connection or job. Shows what an allocator does at the start and the
-//! end of a thread. Each thread makes a hundred strings of 8 to 200 bytes and leaves one result to its parent.
+//! Stands for programs that start a thread for each connection or job. Shows the work of an allocator at the start and
+//! the end of a thread. Each thread makes a hundred strings of 8 to 200 bytes and leaves one result to its parent.
 //!
 //! Requests: 320 k by 3000 threads, 99 % for 256 bytes or less.
 //!
@@ -37,7 +37,7 @@ fn prepare(scale: Scale) -> Run {
     })
 }
 
-/// The result is a block that this thread made and its parent frees.
+/// Does the work of one thread. The result is a block that this thread made and its parent frees.
 fn job(number: usize) -> String {
     let strings: Vec<String> = (0..STRINGS).map(|at| "x".repeat(8 + (number * 31 + at * 17) % 193)).collect();
     let bytes: usize = strings.iter().map(String::len).sum();

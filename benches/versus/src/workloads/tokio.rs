@@ -1,8 +1,8 @@
 //! tokio: clients ask servers over channels, on a runtime of two worker threads.
 //!
-//! Stands for asynchronous services: each request is a boxed message with a key, a payload and a `oneshot` channel
-//! for the boxed answer, and the client waits for each answer in a task of its own. Tasks move between the worker
-//! threads, so a good part of all blocks is freed by another thread than the one that allocated them.
+//! Stands for asynchronous services: each request is a boxed message with a key, a payload and a `oneshot` channel for
+//! the boxed answer, and the client waits for each answer in a task of its own. Tasks move between the worker threads,
+//! so many blocks are freed by another thread than the one that allocated them.
 //!
 //! Requests: 2.9 M, all small: half for 56 bytes or less, tasks and payloads of 100 to 200.
 //!
@@ -67,14 +67,14 @@ async fn converse(batches: usize) -> u64 {
     checksum(&results)
 }
 
-/// Answers until all clients are gone; returns how many requests there were.
+/// Answers until all clients are gone. Returns the number of requests.
 async fn serve(mut requests: mpsc::Receiver<Box<Request>>) -> u64 {
     let mut answered = 0;
     while let Some(request) = requests.recv().await {
         answered += 1;
         let sum = request.payload.iter().map(|&byte| u64::from(byte)).sum();
         let reply = Box::new(Reply { key: request.key + "/reply", sum });
-        // A client that no longer waits is its own business.
+        // If the client no longer waits, the reply is dropped.
         drop(request.reply.send(reply));
     }
     answered

@@ -1,8 +1,9 @@
-//! What a private heap is worth: a million nodes freed one by one and all at once, and token trees of made-up Rust
-//! dropped whole, in a heap, without one, and in the arenas that programs use. See README.md.
+//! Measures what a private heap gains, beside the same work without one and with the arenas that programs use. The work
+//! is a list of a million nodes and the token trees of made-up Rust, each freed one by one or dropped whole. See
+//! README.md.
 //!
-//! All rows run in one process, under poolmalloc, in turn within each round; a row's figure is the median of its
-//! rounds, and what is compared are ratios of these.
+//! All rows run in one process, under poolmalloc, in turn within each round. The figure of a row is the median of its
+//! rounds. Compare the ratios of these medians.
 
 mod nodes;
 mod source;
@@ -20,24 +21,24 @@ static ALLOC: PoolMalloc = PoolMalloc::new();
 #[derive(Parser)]
 #[command(about = "Private heaps against doing without")]
 struct Options {
-    /// Rounds, of which each row takes part in every one.
+    /// Number of rounds. Every row runs in each round.
     #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
     /// Nodes of the list.
     #[arg(long, default_value_t = 1_000_000)]
     nodes: usize,
-    /// Fail if freeing at once takes more than this part of freeing one by one.
+    /// Fail if freeing at once takes more than this part of the time of freeing one by one.
     #[arg(long)]
     most: Option<f64>,
 }
 
-/// How long it takes to build something, and how long to be rid of it.
+/// Time to build something, and time to free it.
 struct Times {
     build: Duration,
     end: Duration,
 }
 
-/// Times the making of something, and its end.
+/// Calls `build`, then `end` with the result, and times both.
 fn time<T>(build: impl FnOnce() -> T, end: impl FnOnce(T)) -> Times {
     let start = Instant::now();
     let built = black_box(build());
@@ -47,7 +48,7 @@ fn time<T>(build: impl FnOnce() -> T, end: impl FnOnce(T)) -> Times {
     Times { build, end: start.elapsed() }
 }
 
-/// One way to do it.
+/// One way to do a job, and its times so far.
 struct Row<'a> {
     name: &'static str,
     run: Box<dyn FnMut() -> Times + 'a>,
@@ -66,7 +67,8 @@ impl<'a> Row<'a> {
     }
 }
 
-/// Runs the rows in turn, and prints their medians as parts of the first row's. Returns those of the end.
+/// Runs the rows in turn, and prints their medians and the ratios to the first row. Returns the ratio of the end of
+/// each row.
 fn compare(title: &str, rounds: u32, mut rows: Vec<Row<'_>>) -> Vec<f64> {
     for round in 0..=rounds {
         for row in &mut rows {

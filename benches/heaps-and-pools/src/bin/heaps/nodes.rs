@@ -28,7 +28,8 @@ fn list<A: Allocator + Copy>(nodes: usize, allocator: A) -> List<A> {
     first
 }
 
-/// Frees one by one, from the front: a recursive drop would need a stack as long as the list.
+/// Frees the nodes one by one, from the front: a recursive drop would need a stack as long as the list. Returns a sum
+/// of the payloads.
 fn free<A: Allocator>(mut list: List<A>) -> u64 {
     let mut sum = 0;
     while let Some(mut node) = list {

@@ -1,4 +1,4 @@
-//! The text: made-up Rust, the same on every machine.
+//! The source text for the token trees: made-up Rust, the same on every machine.
 
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
@@ -6,10 +6,10 @@ use rand_pcg::Pcg64Mcg;
 /// Enough to fill some arenas.
 const BYTES: usize = 3_000_000;
 
-/// Rules within rules, from which on only the first form of a rule is taken, which ends.
+/// Depth of nested rules from which on only the first form of a rule is taken. The first forms end the nesting.
 const DEEPEST: usize = 12;
 
-/// Makes functions, until the text is long enough.
+/// Writes functions until the text is long enough.
 pub(crate) fn text() -> String {
     let (mut text, mut random) = (String::new(), Pcg64Mcg::seed_from_u64(1));
     while text.len() < BYTES {
@@ -18,7 +18,7 @@ pub(crate) fn text() -> String {
     text
 }
 
-/// Writes the form of a rule, with one of the forms of each rule that it names.
+/// Writes a form, and in place of each `$rule` in it a random form of that rule.
 fn write(form: &str, depth: usize, random: &mut Pcg64Mcg, text: &mut String) {
     let mut parts = form.split('$');
     text.push_str(parts.next().unwrap_or_default());
@@ -31,7 +31,7 @@ fn write(form: &str, depth: usize, random: &mut Pcg64Mcg, text: &mut String) {
     }
 }
 
-/// The forms of a rule. A group in brackets holds 5.7 things on average, as in the sources of this library, and a third
+/// The forms of a rule. A group in brackets holds 5.7 trees on average, as in the sources of this library, and a third
 /// of the groups hold one or none. A quarter of the text is comments.
 fn forms(rule: &str) -> &'static [&'static str] {
     match rule {

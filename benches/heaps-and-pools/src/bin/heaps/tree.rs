@@ -13,7 +13,7 @@ use typed_arena::Arena;
 
 use super::{Row, time};
 
-/// What the parser calls for each thing it has found, and what it makes of it.
+/// Builds trees from the things that the parser finds: the parser calls these functions.
 trait Build<'t> {
     type Tree;
     type Trees;
@@ -66,7 +66,7 @@ fn parse<'t, B: Build<'t>>(build: &B, rest: &mut &'t str) -> B::Trees {
     }
 }
 
-/// Boxes and vectors in an allocator, which may be a heap or the process's.
+/// Tree of boxes and vectors in an allocator: a private heap, an arena, or the process's allocator.
 enum Boxed<'t, A: Allocator + Copy> {
     Leaf(&'t str),
     Group(char, VecIn<BoxIn<Boxed<'t, A>, A>, A>),
@@ -95,7 +95,7 @@ impl<'t, A: Allocator + Copy> Build<'t> for In<A> {
     }
 }
 
-/// Adds up what the tree holds, so that all rows do the same work and have read it.
+/// Adds up the text of the trees, so that all rows do the same work and have read all of it.
 fn weigh<A: Allocator + Copy>(trees: &[BoxIn<Boxed<'_, A>, A>]) -> usize {
     let weight = |tree: &Boxed<'_, A>| match tree {
         Boxed::Leaf(text) => text.len(),
@@ -104,7 +104,7 @@ fn weigh<A: Allocator + Copy>(trees: &[BoxIn<Boxed<'_, A>, A>]) -> usize {
     trees.iter().map(|tree| weight(tree)).sum()
 }
 
-/// References into typed arenas.
+/// Tree of references into typed arenas.
 enum Typed<'t, 'a> {
     Leaf(&'t str),
     Group(char, &'a [&'a Typed<'t, 'a>]),
@@ -145,7 +145,7 @@ fn weigh_typed(trees: &[&Typed<'_, '_>]) -> usize {
     trees.iter().map(|tree| weight(tree)).sum()
 }
 
-/// Counts.
+/// Counts the nodes and builds nothing.
 struct Count(Cell<usize>);
 
 impl<'t> Build<'t> for Count {
@@ -161,21 +161,21 @@ impl<'t> Build<'t> for Count {
     }
 }
 
-/// Nodes of the text's trees.
+/// Number of nodes in the trees of the text.
 pub(crate) fn count(text: &str) -> usize {
     let count = Count(Cell::new(0));
     parse(&count, &mut { text });
     count.0.get()
 }
 
-/// Parses into an allocator, and checks that everything is there.
+/// Parses the text into an allocator, and checks that all of it is there.
 fn whole<'t, A: Allocator + Copy>(text: &'t str, allocator: A) -> VecIn<BoxIn<Boxed<'t, A>, A>, A> {
     let trees = parse(&In(allocator), &mut { text });
     assert!(weigh(&trees) > text.len() / 3);
     trees
 }
 
-/// A row of an arena: what is in it is forgotten, and it is dropped.
+/// A row with an arena: the trees are forgotten, and then the arena is dropped with them.
 macro_rules! dropped_whole {
     ($name:literal, $text:expr, $arena:expr) => {
         Row::new($name, move || {

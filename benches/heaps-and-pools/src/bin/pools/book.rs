@@ -1,7 +1,8 @@
-//! An order book: bids and asks rest in two heaps ordered by price and time, and meet there. Its nodes are boxes, boxes
-//! of a pool, places of a slab, or in an arena.
+//! An order book: bids and asks rest in two priority queues, ordered by price and time, until they meet. Its nodes are
+//! boxes, boxes of a typed pool, entries of a slab, or values in an arena.
 //!
-//! The heaps are leftist (C. Crane, 1972): an order that comes or goes merges two of them along their right spines.
+//! The queues are leftist heaps (C. Crane, 1972): an order that comes or goes merges two of them along their right
+//! spines.
 
 use std::cell::Cell;
 use std::mem::{swap, take};
@@ -14,7 +15,7 @@ use crate::contest::Contest;
 
 const STEPS: u64 = 100_000;
 
-/// What ranks lower is served first: the price as a distance, then the time.
+/// An order. The order of the lowest rank is served first. The rank is the price, negative for bids, then the time.
 #[derive(Clone, Copy, Default)]
 struct Order {
     rank: (i64, u64),
@@ -22,7 +23,7 @@ struct Order {
     _client: [u32; 5],
 }
 
-/// An order with those behind it.
+/// Node of a queue: an order, and the two subtrees of orders after it.
 struct Node<K> {
     order: Order,
     left: Option<K>,
@@ -36,7 +37,7 @@ impl<K> Node<K> {
     }
 }
 
-/// Where nodes lie.
+/// Keeps the nodes.
 trait Store {
     type Key;
     fn insert(&mut self, node: Node<Self::Key>) -> Self::Key;
@@ -98,7 +99,7 @@ impl Store for slab::Slab<Node<usize>> {
     }
 }
 
-/// Never gives a node's place back before all of them.
+/// An arena. It gives the memory of all nodes back at once, and never that of one node.
 struct FromArena<'a>(&'a typed_arena::Arena<Node<ArenaKey<'a>>>);
 struct ArenaKey<'a>(&'a mut Node<ArenaKey<'a>>);
 
@@ -159,10 +160,10 @@ impl<K> Side<K> {
     }
 }
 
-/// A day of trading; the sum of what changed hands.
+/// Plays a day of trading. Returns a checksum of the trades and of the canceled orders.
 fn trade<S: Store>(mut store: S) -> u64 {
     let mut random = Pcg64::seed_from_u64(7);
-    // Bids are ranked by the price below zero.
+    // Bids are ranked by the negative price.
     let mut sides = [Side(None), Side(None)];
     let mut traded = 0;
     for time in 0..STEPS {
@@ -170,7 +171,7 @@ fn trade<S: Store>(mut store: S) -> u64 {
         let price = 10_000 + random.random_range(-100..100) + if side == 0 { -15 } else { 15 };
         let sign = if side == 0 { -1 } else { 1 };
         let mut order = Order { rank: (sign * price, time), amount: random.random_range(1..100), _client: [0; 5] };
-        // What the other side has at this price or better.
+        // Takes orders of the other side at this price or better.
         while let Some(best) = sides[1 - side].first(&mut store).filter(|best| best.rank.0 <= -order.rank.0) {
             let amount = best.amount.min(order.amount);
             best.amount -= amount;
@@ -187,7 +188,7 @@ fn trade<S: Store>(mut store: S) -> u64 {
             sides[side].add(&mut store, order);
         }
     }
-    // At the end of the day what is left is cancelled, best first.
+    // At the end of the day the remaining orders are canceled, best first.
     for side in &mut sides {
         while let Some(best) = side.first(&mut store) {
             traded ^= u64::from(best.amount);
@@ -197,7 +198,8 @@ fn trade<S: Store>(mut store: S) -> u64 {
     traded
 }
 
-/// How many nodes an arena would have to hold is not known before.
+/// The order book with each kind of store. The number of nodes is not known before, so no arena is made with a
+/// capacity.
 pub fn orders() -> Contest {
     let most = Cell::new(1 << 12);
     Contest::new("order book", "order", STEPS)
@@ -205,7 +207,8 @@ pub fn orders() -> Contest {
         .way("TypedPool", move || {
             let pool = TypedPool::with_capacity(most.get());
             let sum = trade(FromPool(&pool));
-            // As CPython's lists are, bounded; the next day has room for what this one needed.
+            // The capacity is bounded, like that of CPython's free lists: the next day has room for as many nodes as
+            // this one needed.
             most.set(pool.stats().high_water as usize);
             sum
         })

@@ -1,4 +1,4 @@
-//! Ways to do the same, measured in turn.
+//! Several ways to do the same work, measured in turn.
 
 use std::time::{Duration, Instant};
 
@@ -6,19 +6,19 @@ use comfy_table::{CellAlignment, Table, presets};
 use nix::time::{ClockId, clock_gettime};
 use versus::summary::{Ratio, median};
 
-/// A way to do it; returns a sum of what came out.
+/// A way to do the work. Returns a checksum of its results.
 type Way = Box<dyn FnMut() -> u64>;
 
-/// The same, done in several ways.
+/// Work that is done in several ways.
 pub struct Contest {
     pub name: &'static str,
-    /// What is counted as one operation, and how many a run does.
+    /// Name of one operation, and number of operations of a run.
     operation: &'static str,
     operations: u64,
     ways: Vec<(&'static str, Way)>,
 }
 
-/// What came out for one way.
+/// Figures of one way.
 struct Result {
     way: &'static str,
     nanoseconds: f64,
@@ -26,7 +26,7 @@ struct Result {
     cpu: Ratio,
 }
 
-/// What came out.
+/// Figures of all ways.
 pub struct Measured {
     name: &'static str,
     operation: &'static str,
@@ -79,7 +79,7 @@ impl Contest {
     }
 }
 
-/// All that was measured.
+/// Table of all figures.
 pub fn table(measured: &[Measured]) -> Table {
     let mut table = Table::new();
     table.load_style(presets::ASCII_MARKDOWN).set_header(["program", "way", "ns", "an operation", "time", "cpu"]);

@@ -1,7 +1,8 @@
-//! An echo server on tokio with two threads: each request is read into a buffer of its own, which a task sends back.
+//! An echo server on tokio with two threads. It reads each request into a buffer of its own, and a task sends the
+//! buffer back.
 //!
-//! Sixteen clients in the same process send requests of 200 to 8,000 bytes over the loopback device, each the next when
-//! it has the answer to the last.
+//! Sixteen clients in the same process send requests of 200 to 8,000 bytes over the loopback device. Each sends its
+//! next request when it has the answer to the last one.
 
 use std::future::Future;
 use std::ops::DerefMut;
@@ -19,17 +20,17 @@ use crate::contest::Contest;
 
 const CLIENTS: usize = 16;
 const REQUESTS: usize = 100;
-/// What a buffer has room for at first, as servers do.
+/// Room in a new buffer, in bytes. Servers make their buffers with room in advance.
 const ROOM: usize = 16 << 10;
 
-/// Reads a request: its length and so many bytes.
+/// Reads a request: its length, then that many bytes.
 async fn read(stream: &mut OwnedReadHalf, buffer: &mut Vec<u8>) -> std::io::Result<()> {
     let length = stream.read_u32_le().await? as usize;
     buffer.resize(length, 0);
     stream.read_exact(buffer).await.map(|_| ())
 }
 
-/// Serves one client until it is gone. What is read goes to the task that writes, as its buffer.
+/// Serves one client until it is gone. Each buffer that was filled goes to the task that writes.
 async fn serve<B>(stream: TcpStream, take: impl Fn() -> B + Send + 'static)
 where
     B: DerefMut<Target = Vec<u8>> + Send + Sync + 'static,
@@ -50,11 +51,11 @@ where
         }
     }
     drop(sender);
-    // That of a client that is gone has nothing to say.
+    // The error of a writer whose client is gone does not matter.
     drop(writer.await);
 }
 
-/// A client; the sum of the bytes that came back.
+/// Runs a client. Returns the sum of the bytes that came back.
 async fn ask(number: usize, address: std::net::SocketAddr) -> std::io::Result<u64> {
     let mut stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;

@@ -1,4 +1,4 @@
-//! The loop of a game: projectiles are fired, fly, hit or fade, 200 new ones a tick.
+//! The loop of a game: 200 projectiles are fired in each tick, and each flies until its time is over.
 
 use std::ops::DerefMut;
 
@@ -28,7 +28,7 @@ impl Entity {
         Self { place: [0.0; 3], speed, _turn: [0.0; 4], left: random.random_range(1..60), _more: [0; 4] }
     }
 
-    /// A tick of its life. False if it is over.
+    /// Moves the projectile for one tick. Returns false if its time is over.
     fn fly(&mut self) -> bool {
         for (place, speed) in self.place.iter_mut().zip(&mut self.speed) {
             *place += *speed / 60.0;
@@ -39,7 +39,7 @@ impl Entity {
     }
 }
 
-/// Plays; the sum says where the entities ended.
+/// Plays the game. Returns a checksum of the places where the projectiles ended.
 fn play<E: DerefMut<Target = Entity>>(fire: impl Fn(Entity) -> E) -> u64 {
     let mut random = Pcg64::seed_from_u64(7);
     let mut entities = Vec::new();

@@ -1,14 +1,14 @@
-//! Typed pools beside what programs do without them, and beside the crates that people use for it.
+//! Typed pools beside the same programs without them, and beside the crates that people use instead.
 //!
 //! ```text
 //! cargo run --release -p poolmalloc-heaps-and-pools --bin pools [-- [--rounds 15] [--only NAME]]
 //! ```
 //! Every way runs in each round, in another order each time, in this one process with poolmalloc as the global
-//! allocator. A figure is the median of the ratios to the first way in the same round: below 1 is faster than that.
-//! Each way's results must be the same.
+//! allocator. A figure is the median of the ratios to the first way in the same round: below 1 is faster than the first
+//! way. All ways must have the same result.
 //!
-//! Caveat: one process, so what the ways before left in caches and pools is met by the next; and wall time, so a busy
-//! machine shows. `cpu` is processor time of all threads.
+//! Caveats: all ways share one process, so each way finds the caches and pools as the ways before left them. `time` is
+//! wall time, so other work on the machine changes it. `cpu` is processor time of all threads.
 #![allow(unreachable_pub, reason = "a program has no outside")]
 
 mod book;
@@ -24,10 +24,10 @@ use poolmalloc::PoolMalloc;
 #[global_allocator]
 static ALLOC: PoolMalloc = PoolMalloc::new();
 
-/// Typed pools beside what programs do without them, and beside the crates that people use for it.
+/// Typed pools beside the same programs without them, and beside the crates that people use instead.
 #[derive(Parser)]
 struct Options {
-    /// Rounds, of which each way takes part in every one
+    /// Number of rounds; every way runs in each round
     #[arg(long, default_value_t = 11)]
     rounds: usize,
     /// Only the programs whose names contain this

@@ -1,4 +1,4 @@
-//! Nothing but taking and giving back: the floor of what a pool can gain.
+//! Loops that only take values and give them back. They show the most that a typed pool can gain.
 
 use std::hint::black_box;
 use std::ops::Deref;
@@ -54,7 +54,7 @@ pub fn pairs() -> Contest {
         })
 }
 
-/// A thousand values at a time: as many as neither a magazine nor a pool's usual list has room for.
+/// A thousand values at a time: more than a magazine or the usual list of a typed pool has room for.
 pub fn waves() -> Contest {
     const WAVE: usize = 1000;
     const WAVES: u64 = 100;
@@ -114,7 +114,7 @@ pub fn waves() -> Contest {
         })
 }
 
-/// A vector that is filled and dropped: what reuse of the value gains.
+/// A vector that is filled and dropped. Shows the gain of reusing the value.
 pub fn vectors() -> Contest {
     const VECTORS: u64 = 20_000;
     const WORDS: u64 = 100;

@@ -1,13 +1,13 @@
 //! The worker under a floor: plain arrays of cached pointers, without any check.
 //!
-//! Each thread has an array for each size class. A free writes the pointer into it, an allocation takes it out again; no
-//! array is ever full or empty, and nobody asks whose block it is. It cannot be used for anything else: blocks freed by
-//! another thread stay with that thread, nothing is given back, and past two million live blocks of a class the process
-//! ends.
+//! Each thread has an array for each size class. A free writes the pointer into the array, and an allocation takes it
+//! out again. No array is ever full or empty, and no code looks up the owner of a block. The allocator is of no other
+//! use: blocks that another thread frees stay with that thread, no memory is given back, and past two million live
+//! blocks of a class the process ends.
 //!
-//! That an array is never empty is a trick. A slot does not hold a block's address, but how far it is from the address
-//! that a slot of its number stands for in a reserved range. So a slot of zeros, as the system gives it, holds a block
-//! never used before. It costs a multiplication beside the load.
+//! A trick keeps an array from being empty. Each slot stands for one address in a reserved range. The slot holds the
+//! distance from that address to the address of a block. So a slot of zeros, which is how the system provides memory,
+//! holds a block that was never used. The trick costs a multiplication beside the load.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -23,17 +23,18 @@ fn main() -> ExitCode {
 }
 
 const CLASSES: usize = 32;
-/// Slots of an array. The first block stands in the middle: a thread may free more than it allocates.
+/// Number of slots of an array. The first block is in the middle, because a thread may free more than it allocates.
 const SLOTS: usize = 1 << 22;
 
-/// A thread's reserved range: its heap, then the slots of all classes, then their blocks, each class in as much room as
-/// the largest needs.
+/// The reserved range of a thread has its heap, then the slots of all classes, then their blocks. Each class has as
+/// much room as the largest needs.
 const SLOTS_AT: usize = 4096;
 const SLOTS_STRIDE: usize = SLOTS * size_of::<usize>() + SKEW;
 const BLOCKS_AT: usize = SLOTS_AT + CLASSES * SLOTS_STRIDE;
 const BLOCKS_STRIDE: usize = SLOTS * 256 + SKEW;
 const RANGE_BYTES: usize = BLOCKS_AT + CLASSES * BLOCKS_STRIDE;
-/// Without it the classes' slots would lie in the same few sets of the caches, and so would their blocks.
+/// Without the skew the slots of all classes would lie in the same few sets of the caches. The same holds for their
+/// blocks.
 const SKEW: usize = 4096 + 192;
 
 /// The front of a thread's range.
@@ -41,7 +42,7 @@ const SKEW: usize = 4096 + 192;
 struct Heap {
     /// For each class, the slot that the next allocation takes.
     next: [Cell<usize>; CLASSES],
-    /// The next of the heaps whose threads have ended.
+    /// The next heap on the list of those whose threads have ended.
     next_idle: Cell<usize>,
 }
 
@@ -51,18 +52,18 @@ thread_local! {
     static END: End = const { End };
 }
 
-/// The address of the first of the heaps whose threads have ended.
+/// The address of the first heap on the list of those whose threads have ended.
 static IDLE: Mutex<usize> = Mutex::new(0);
 
 struct Arrays;
 
-/// Class of a size, for small ones: one comparison refuses both 0 and more than 256 bytes.
+/// Class of a small size. One comparison refuses both 0 bytes and more than 256.
 fn class_of(layout: Layout) -> Option<usize> {
     let (last_byte, align) = (layout.size().wrapping_sub(1), layout.align());
     (last_byte < 256 && align <= 8).then_some(last_byte >> 3)
 }
 
-/// The slot of that number, and the address that zeros in it mean.
+/// The address of the slot of this number, and the address that the slot stands for.
 fn slot(heap: usize, class: usize, number: usize) -> (usize, usize) {
     let slot = heap + SLOTS_AT + class * SLOTS_STRIDE + number * size_of::<usize>();
     let block = heap + BLOCKS_AT + class * BLOCKS_STRIDE + number * (class + 1) * 8;
@@ -71,14 +72,14 @@ fn slot(heap: usize, class: usize, number: usize) -> (usize, usize) {
 
 /// The slot that the next allocation of the class takes.
 fn next(heap: usize, class: usize) -> &'static Cell<usize> {
-    // SAFETY: heaps begin with a `Heap` of which every bit pattern is one, are never unmapped, and `HEAP` gives each to
-    // one thread at a time.
+    // SAFETY: a range begins with a `Heap`, which may have any bit pattern. It is never unmapped, and `HEAP` gives it
+    // to one thread at a time.
     let heap: &'static Heap = unsafe { &*with_exposed_provenance::<Heap>(heap) };
     &heap.next[class]
 }
 
-// SAFETY: a block leaves its slot with an allocation and comes back into one with its free, so it is in one place. What
-// `class_of` refuses is the system's both times.
+// SAFETY: an allocation takes a block out of its slot and the free puts it into one, so a block is in one place.
+// Requests that `class_of` refuses go to the system both times.
 unsafe impl GlobalAlloc for Arrays {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         let Some(class) = class_of(layout) else {
@@ -105,7 +106,7 @@ unsafe impl GlobalAlloc for Arrays {
         };
         let heap = HEAP.get();
         if heap == 0 {
-            // After the thread's end, or before its first allocation: the block is lost.
+            // The thread has ended, or has not allocated yet: the block is lost.
             return;
         }
         let next = next(heap, class);
@@ -118,7 +119,7 @@ unsafe impl GlobalAlloc for Arrays {
     }
 }
 
-/// Gives the thread a heap: one whose thread has ended, or a new one.
+/// Gives the thread a heap: that of a thread that has ended, or a new one.
 #[cold]
 fn begin() -> usize {
     let mut idle = IDLE.lock().expect("no holder panics");
@@ -131,13 +132,14 @@ fn begin() -> usize {
     };
     drop(idle);
     HEAP.set(heap);
-    // Fails in destructors that run after the thread's end: the heap is lost then.
+    // This fails in destructors that run after that of `END`. Then the heap is lost.
     let _ = END.try_with(|_| ());
     heap
 }
 
 fn next_idle(heap: usize) -> &'static Cell<usize> {
-    // SAFETY: as in `next`; whoever holds the lock of `IDLE` has the heaps on its list and those just taken off.
+    // SAFETY: as in `next`. The holder of the lock of `IDLE` has the heaps on its list and those that it has just taken
+    // off.
     let heap: &'static Heap = unsafe { &*with_exposed_provenance::<Heap>(heap) };
     &heap.next_idle
 }
@@ -145,7 +147,7 @@ fn next_idle(heap: usize) -> &'static Cell<usize> {
 fn map() -> usize {
     let (access, kind) =
         (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE);
-    // SAFETY: a new mapping takes nobody's memory.
+    // SAFETY: a new mapping replaces no memory.
     let range = unsafe { libc::mmap(null_mut(), RANGE_BYTES, access, kind, -1, 0) };
     if range == libc::MAP_FAILED {
         std::process::abort();
@@ -155,7 +157,8 @@ fn map() -> usize {
     heap
 }
 
-/// Gives the heap to the next thread. It is dropped after what registered later, which is nearly everything.
+/// Gives the heap to the next thread when dropped. It is dropped after all thread-locals that registered later, which
+/// are nearly all.
 struct End;
 
 impl Drop for End {

@@ -1,8 +1,8 @@
-//! The worker under a floor: a pointer that moves on with each small block, and never frees.
+//! The worker under a floor: a pointer that moves on with each small block. It never frees.
 //!
-//! An allocation is an addition and a comparison, a free is nothing. What it does not show: memory that is never used
-//! again must come from the system, and costs a page fault for every 4 KiB. So a general allocator that hands out what is
-//! in the caches can well be faster.
+//! An allocation is an addition and a comparison, and a free does nothing. But new memory must come from the system,
+//! and costs a page fault for every 4 KiB. So a general allocator that hands out memory from the caches can well be
+//! faster.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -18,9 +18,9 @@ fn main() -> ExitCode {
     versus::worker::main("bump", None)
 }
 
-/// What a thread takes from the system at a time.
+/// Bytes that a thread takes from the system at a time.
 const CHUNK: usize = 1 << 20;
-/// What all threads take together at most: rows that need more have no figure.
+/// Limit on the bytes that all threads take together. Rows that need more have no figure.
 const LIMIT: usize = 4 << 30;
 
 static TAKEN: AtomicUsize = AtomicUsize::new(0);
@@ -36,8 +36,8 @@ fn is_small(layout: Layout) -> bool {
     layout.size() <= 256 && layout.align() <= 256
 }
 
-// SAFETY: small blocks lie behind each other in chunks that are only ever handed out once; others are the system's, and
-// the layout tells at the free which one it is.
+// SAFETY: small blocks lie one after the other in chunks that are handed out only once. Other blocks are the system's.
+// At the free the layout shows which one it is.
 unsafe impl GlobalAlloc for Bump {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         if !is_small(layout) {
@@ -56,7 +56,7 @@ unsafe impl GlobalAlloc for Bump {
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
         if !is_small(layout) {
-            // SAFETY: the caller's promise; the block is the system's, as its layout tells.
+            // SAFETY: the caller's promise; the layout shows that the block is the system's.
             unsafe { System.dealloc(block, layout) }
         }
     }
@@ -68,7 +68,7 @@ fn next_chunk(layout: Layout) -> *mut u8 {
         return null_mut();
     }
     let access = libc::PROT_READ | libc::PROT_WRITE;
-    // SAFETY: a new mapping takes nobody's memory.
+    // SAFETY: a new mapping replaces no memory.
     let chunk = unsafe { libc::mmap(null_mut(), CHUNK, access, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1, 0) };
     if chunk == libc::MAP_FAILED {
         return null_mut();

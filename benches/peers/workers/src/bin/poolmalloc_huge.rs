@@ -5,7 +5,7 @@ use std::process::ExitCode;
 #[global_allocator]
 static ALLOC: poolmalloc::PoolMalloc = poolmalloc::PoolMalloc::new();
 
-/// Before the first request, at which the variable is read.
+/// Sets the variable before `main`. The allocator reads it at the first request.
 #[used]
 #[cfg_attr(not(target_vendor = "apple"), unsafe(link_section = ".init_array"))]
 #[cfg_attr(target_vendor = "apple", unsafe(link_section = "__DATA,__mod_init_func"))]

@@ -1,7 +1,7 @@
 //! The worker under CPython's own allocator of small objects: `PyObject_Malloc` and `PyObject_Free` of a libpython that
 //! is loaded when the process runs.
 //!
-//! It serves one thread, so only those synthetic workloads run that have no other. Each call goes through a pointer, as
+//! It serves one thread, so it runs only the synthetic workloads of one thread. Each call goes through a pointer, as
 //! calls into a shared library do, and through the interpreter's own pointer to pymalloc.
 
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -26,19 +26,19 @@ type Malloc = unsafe extern "C" fn(usize) -> *mut c_void;
 type Realloc = unsafe extern "C" fn(*mut c_void, usize) -> *mut c_void;
 type Free = unsafe extern "C" fn(*mut c_void);
 
-/// The C library's functions, and those of libpython once it is loaded. The latter free the former's blocks, too: what
-/// pymalloc does not know as its own it passes on to `free`.
+/// The C library's functions, and those of libpython once it is loaded. Those of libpython can free blocks of the C
+/// library too: pymalloc passes blocks that are not its own on to `free`.
 static MALLOC: AtomicPtr<()> = AtomicPtr::new(libc::malloc as *mut ());
 static REALLOC: AtomicPtr<()> = AtomicPtr::new(libc::realloc as *mut ());
 static FREE: AtomicPtr<()> = AtomicPtr::new(libc::free as *mut ());
 
-/// The alignment that both give.
+/// The alignment that both sets of functions guarantee.
 const ALIGN: usize = 16;
 
 struct Python;
 
-// SAFETY: both sets of functions do what the C standard says of malloc, realloc and free, at an alignment of `ALIGN`; the
-// second takes the first's blocks. It is used by the one thread that holds the interpreter's lock.
+// SAFETY: both sets of functions do what the C standard says of malloc, realloc and free, at an alignment of `ALIGN`;
+// the second takes the first's blocks. Only the thread that holds the interpreter's lock uses them.
 unsafe impl GlobalAlloc for Python {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         if layout.align() > ALIGN {
@@ -47,7 +47,7 @@ unsafe impl GlobalAlloc for Python {
         }
         // SAFETY: `MALLOC` holds nothing else.
         let malloc = unsafe { transmute::<*mut (), Malloc>(MALLOC.load(Relaxed)) };
-        // SAFETY: any size is good.
+        // SAFETY: any size is allowed.
         unsafe { malloc(layout.size()) }.cast()
     }
 
@@ -70,7 +70,7 @@ unsafe impl GlobalAlloc for Python {
     }
 }
 
-/// Loads libpython and goes over to its functions.
+/// Loads libpython and switches to its functions.
 fn begin(workload: &Workload) -> Result<(), String> {
     if !matches!(workload.group, Group::Pair | Group::Batch | Group::Live | Group::Mix | Group::Block) {
         return Err("pymalloc runs only synthetic workloads of one thread".into());
@@ -97,7 +97,7 @@ fn load() -> Result<Library, String> {
     let named = env::var_os("LIBPYTHON");
     let usual = (8..20).rev().map(|minor| OsString::from(format!("libpython3.{minor}.so.1.0")));
     let names = named.map_or_else(|| usual.collect(), |name| vec![name]);
-    // SAFETY: libpython's initialisers do nothing that concerns us.
+    // SAFETY: the initializers of libpython break no promise of this program.
     let found = names.iter().find_map(|name| unsafe { Library::new(name) }.ok());
     found.ok_or_else(|| "no libpython3 found (LIBPYTHON=FILE names one); on Debian it is in libpython3-dev".into())
 }

@@ -1,8 +1,8 @@
-//! Who is compared.
+//! The allocators that can be compared.
 
 use versus::driver::Allocator;
 
-/// What the others are measured against.
+/// System malloc, the baseline of poolmalloc.
 const SYSTEM: Allocator = Allocator {
     name: "system",
     worker: "system",
@@ -15,15 +15,15 @@ const SYSTEM: Allocator = Allocator {
 const POOLMALLOC: Allocator =
     Allocator { name: "poolmalloc", worker: "poolmalloc", binary: "versus-poolmalloc", has_report: true, ..SYSTEM };
 
-/// An allocator, and what it is compared with.
+/// An allocator, and the baseline that it is compared with.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Candidate {
     pub(crate) allocator: Allocator,
     pub(crate) baseline: Allocator,
 }
 
-/// Who can be compared; the first one is if nothing else is asked for. The debug mode is measured against the same program
-/// without it.
+/// All candidates. If the options name none, the first one is measured. The debug mode is compared with the same
+/// program without it.
 pub(crate) const CANDIDATES: [Candidate; 2] = [
     Candidate { allocator: POOLMALLOC, baseline: SYSTEM },
     Candidate { allocator: Allocator { name: "poolmalloc-debug", words: "debug", ..POOLMALLOC }, baseline: POOLMALLOC },

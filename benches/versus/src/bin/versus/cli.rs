@@ -56,7 +56,7 @@ pub(crate) enum Workers {
 }
 
 impl Plan {
-    /// All that have to run, each once; baselines first.
+    /// All allocators that have to run, each once, baselines first.
     pub(crate) fn allocators(&self) -> Vec<Allocator> {
         let mut allocators = Vec::new();
         let baselines = self.candidates.iter().map(|candidate| candidate.baseline);
@@ -70,7 +70,7 @@ impl Plan {
 }
 
 impl Cli {
-    /// Checks what the parser could not.
+    /// Makes the plan. Checks what the parser cannot check.
     pub(crate) fn into_plan(self) -> Result<Plan, clap::Error> {
         let workloads = self.selection.workloads();
         let workloads = workloads.map_err(|message| Self::command().error(ErrorKind::InvalidValue, message))?;

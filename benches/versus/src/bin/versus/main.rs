@@ -5,7 +5,7 @@
 //! ```
 //!
 //! Builds the workers, runs every workload under every allocator in turn, each time in a process of its own, and prints
-//! a table of times and peak memory. `cli` has the options, `allocators` the list of who is compared.
+//! a table of times and peak memory. `cli` has the options, `allocators` the list of allocators.
 
 mod allocators;
 mod cli;
@@ -43,7 +43,8 @@ fn run(plan: &Plan) -> Result<()> {
     let workers = Workers::beside_the_driver()?;
     if plan.workers == cli::Workers::Build {
         let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
-        // One after the other: built together, packages would share features and so become different programs.
+        // Packages are built one after the other. Built together, they would share features and become different
+        // programs.
         let packages: BTreeSet<_> = allocators.iter().map(|allocator| allocator.package).collect();
         for package in packages {
             driver::build(package, &manifest, workers.folder(), &[OsStr::new("--bins")])?;

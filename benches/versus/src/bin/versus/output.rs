@@ -1,4 +1,4 @@
-//! What the driver prints: the list of workloads, the tables, the JSON, the allocator's report.
+//! The output of the driver: the tables, the JSON, the allocator's report.
 
 use anyhow::Result;
 use comfy_table::{CellAlignment, Table, presets};
@@ -49,7 +49,7 @@ fn compare(plan: &Plan, candidate: Candidate, results: &Results) -> Comparison {
     Comparison { baseline: baseline.name, allocator: allocator.name, rows, geometric_means }
 }
 
-/// Markdown, so that it can be pasted as it is.
+/// The table of the rows of one unit, in Markdown, so that you can paste it.
 fn table(comparison: &Comparison, unit: Unit) -> Table {
     let Comparison { baseline, allocator, .. } = comparison;
     let name = unit.name();
