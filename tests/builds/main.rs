@@ -1,7 +1,7 @@
 //! Tests that build a program or a shared library with cargo, and run it. The allocator of this process is the
 //! system's.
 //!
-//! `cargo test --test builds`; of one module `cargo test --test builds unload::`
+//! `cargo test --test builds`; for one module `cargo test --test builds unload::`
 
 mod program;
 mod unload;

@@ -1,7 +1,7 @@
-//! One program (tests/program), built in the ways in which programs are shipped: it runs to its end in each.
+//! One program (tests/program) is built in the ways in which programs are shipped, and runs to its end each time.
 //!
-//! What the allocator relies on may depend on how it was built: inlining across crates, what a linker keeps or drops, thread-locals
-//! and constructors in a static program, assertions that a release build leaves out.
+//! The allocator may depend on how it is built: on inlining across crates, on what a linker keeps or drops, on
+//! thread-locals and constructors in a static program, or on assertions that a release build leaves out.
 //!
 //! To see it fail: do something needed inside a `debug_assert!`.
 //!
@@ -16,10 +16,11 @@ use poolmalloc_support::process::succeed;
 use poolmalloc_support::reported::{assert_reported, no_core};
 use poolmalloc_support::{Test, tests};
 
-/// Where builds lie.
+/// The folder of the builds.
 const TO: &str = env!("CARGO_TARGET_TMPDIR");
 
-/// Builds the program in a profile of its own, with settings for cargo, runs it, and compares how it says it was built.
+/// Builds the program in a profile of its own, with settings for cargo, and runs it. Fails unless the program prints
+/// `built` and comes to its end.
 fn assert_works(profile: &str, settings: &[&str], built: &str) {
     let settings: Vec<_> = settings.iter().map(|setting| format!("--config=profile.{profile}.{setting}")).collect();
     let mut arguments = vec!["--profile", profile];
@@ -45,7 +46,7 @@ fn fat_lto() {
     assert_runs(&build(TO, "program", &FAT_LTO).join("fat"), "debug: false, abort: true, static: false");
 }
 
-/// In debug mode the optimised program runs to its end too, and each planted error is reported.
+/// In debug mode the optimized program runs to its end too, and each planted error is reported.
 fn fat_lto_in_debug_mode() {
     let program = build(TO, "program", &FAT_LTO).join("fat").join("poolmalloc-program");
     for plant in PLANTS {
@@ -54,7 +55,7 @@ fn fat_lto_in_debug_mode() {
     succeed(Command::new(&program).env("POOLMALLOC", "debug"));
 }
 
-/// A position-independent program that loads nothing: the C library is in it.
+/// A position-independent program that has the C library inside, and loads no library.
 fn static_pie() {
     let found = Command::new("cc").arg("--print-file-name=libc.a").output().expect("asking the C compiler");
     if found.stdout == b"libc.a\n" {

@@ -1,14 +1,16 @@
-//! A shared library that has the allocator inside (tests/plugin), loaded by a program that has another one, used by threads, and
-//! closed while they run.
+//! A shared library has the allocator inside (tests/plugin). A program with an allocator of its own loads the library,
+//! uses it from threads, and closes it while they run.
 //!
-//! The library must stay loaded, since each thread that used it calls it once more when it ends. The children that this binary
-//! starts load the library, or copies of its file, close it, and let the threads end.
+//! The library must stay loaded, since each thread that used it calls it once more when the thread ends. The children
+//! that this binary starts load the library, or copies of its file, close it, and let the threads end.
 //!
-//! To see it fail: do not keep the library loaded (a thread jumps to where its code was, and the child dies of `SIGSEGV`); keep it loaded
-//! from the first allocation on instead of from the beginning (the constructor waits for the thread that makes it, and that one for the
-//! loader's lock: the child hangs until its alarm).
+//! To see it fail: do not keep the library loaded (a thread jumps to where its code was, and the child dies of
+//! `SIGSEGV`); keep the library loaded from its first allocation on instead of from the beginning (the constructor
+//! waits for the thread that makes this allocation, the thread waits for the loader's lock, and the child hangs until
+//! its alarm).
 //!
-//! `cargo test --test builds unload::`; in a program that has this allocator too, `cargo test --test processes unload_among_pools::`
+//! `cargo test --test builds unload::`; in a program that has this allocator too, `cargo test --test processes
+//! unload_among_pools::`
 
 use std::ffi::{CString, c_void};
 use std::os::unix::ffi::OsStrExt;
@@ -21,10 +23,10 @@ use poolmalloc_support::cargo::build_library;
 use poolmalloc_support::process::{say, succeed};
 use poolmalloc_support::{Test, command, raw_thread};
 
-/// Names the library's file to the child.
+/// The variable that names the library's file to the child.
 const PLUGIN: &str = "POOLMALLOC_TEST_PLUGIN";
 
-/// The library, opened once more.
+/// The library, as one opening of its file gives it.
 struct Plugin {
     handle: *mut c_void,
     make: extern "C" fn(usize) -> *mut u8,
@@ -51,7 +53,7 @@ impl Plugin {
         };
         Self {
             handle,
-            // SAFETY: this is the type that the library has given this function; so for those below.
+            // SAFETY: the library defines the function with this type.
             make: unsafe { std::mem::transmute::<*mut c_void, extern "C" fn(usize) -> *mut u8>(find(c"plugin_make")) },
             // SAFETY: as above.
             free: unsafe {
@@ -72,24 +74,24 @@ impl Plugin {
         }
     }
 
-    /// Closes the handle. The functions stay what they are: that is what this test is about.
+    /// Closes the handle. The functions must stay usable: these tests are about that.
     fn close(&self) {
         // SAFETY: `open` opened it, and each handle is closed once.
         assert_eq!(unsafe { libc::dlclose(self.handle) }, 0, "dlclose");
     }
 
-    /// A block of the library's, filled.
+    /// Returns a block of the library's allocator, filled.
     fn make(&self, bytes: usize) -> *mut u8 {
         let block = (self.make)(bytes);
         assert!(!block.is_null(), "{bytes} bytes of the library");
-        // SAFETY: the block is as long, and nobody else's.
+        // SAFETY: the block has `bytes` bytes, and only this function has it.
         fill(unsafe { std::slice::from_raw_parts_mut(block, bytes) }, bytes);
         block
     }
 
     /// Checks a block of [`make`](Self::make), and gives it back.
     fn free(&self, block: *mut u8, bytes: usize) {
-        // SAFETY: the block is as long, and nobody writes it.
+        // SAFETY: the block has `bytes` bytes, and no thread writes there.
         assert!(is_filled(unsafe { std::slice::from_raw_parts(block, bytes) }, bytes), "content lost");
         // SAFETY: the callers pass on what `make` gave them, once.
         unsafe { (self.free)(block, bytes) };
@@ -104,7 +106,7 @@ impl Plugin {
 
 const THREADS: usize = 4;
 
-/// Threads use the library, which is closed, and end.
+/// Closes the library after threads have used it and before they end.
 fn close_among_threads(plugin: &Plugin) {
     let (have_used, is_closed) = (Barrier::new(THREADS + 1), Barrier::new(THREADS + 1));
     thread::scope(|scope| {
@@ -127,13 +129,13 @@ fn threads_outlive_it(path: &Path) {
     let block = plugin.make(100);
     let before = (plugin.live_blocks)();
     close_among_threads(&plugin);
-    // It is still there, its blocks too; and the threads have given their heaps back.
+    // The library and its blocks are still there, and the threads have given their heaps back.
     plugin.free(block, 100);
     assert_eq!((plugin.live_blocks)(), before - 1);
     assert_eq!((plugin.heaps_in_use)(), 1, "this thread's");
 }
 
-/// A hundred times the same library, which keeps a block of each time.
+/// Opens and closes the same library a hundred times. One block of each time stays live.
 fn again_and_again(path: &Path) {
     let blocks: [_; 100] = std::array::from_fn(|i| {
         let plugin = Plugin::open(path);
@@ -155,7 +157,8 @@ fn again_and_again(path: &Path) {
     assert_eq!((plugin.live_blocks)(), 1);
 }
 
-/// Copies of the file: each is a library of its own, with an allocator of its own, and stays when its file does not.
+/// Opens copies of the file. Each copy is a library of its own with an allocator of its own, and stays loaded when its
+/// file is removed.
 fn copies(path: &Path) {
     let copies: [_; 20] = std::array::from_fn(|i| {
         let copy = path.with_file_name(format!("copy-{}-{i}", std::process::id()));
@@ -173,15 +176,15 @@ fn copies(path: &Path) {
     }
 }
 
-/// A thread for which the library's constructor waited has made the library's first block. The loader lets no other thread open
-/// or close anything meanwhile, and must not be asked to.
+/// The library's constructor waits for a thread, and this thread allocates the library's first block. Meanwhile the
+/// loader lets no other thread open or close a library, so the allocator must not ask it to.
 fn constructor_waits(path: &Path) {
-    // SAFETY: no preconditions. No handler is installed: the signal ends the process, which would hang for ever.
+    // SAFETY: no preconditions. No handler is installed: the signal ends the process, should it hang.
     unsafe { libc::alarm(20) };
     let plugin = Plugin::open(path);
     let block = (plugin.first_block)();
     assert!(!block.is_null());
-    // SAFETY: of this size, and the library's constructor has left it to us.
+    // SAFETY: the block has 8 bytes, and the library's constructor has left it to this function.
     unsafe { (plugin.free)(block, 8) };
     assert_eq!((plugin.live_blocks)(), 0);
 }

@@ -1,7 +1,7 @@
-//! `POOLMALLOC=debug`: each planted error (tests/plants/src/errors.rs) is reported; a
-//! correct program hears nothing, and finds its blocks, its counts and its content as documented.
+//! `POOLMALLOC=debug` reports each planted error (tests/plants/src/errors.rs). A correct program gets no report, and
+//! its blocks, their content and its statistics are as documented.
 //!
-//! Children do it, with the variable set.
+//! The programs are children that run with the variable set.
 //!
 //! To see it fail: `tests/mutants` and the names in the section "Debug mode" of tests/mutants.txt.
 //!
@@ -31,7 +31,8 @@ use poolmalloc_support::process::{say, succeed, told};
 use poolmalloc_support::reported::{assert_reported, no_core};
 use poolmalloc_support::{Test, command, scaled, tests};
 
-/// Only what lies in pools is another's over the backend alone.
+/// With `debug,malloc` all blocks come from the backend. The reports are the same for all errors but four, which need
+/// pools.
 fn over_the_backend_alone() {
     let over_pools =
         ["foreign_in_the_region", "double_free_after_the_quarantine", "header_overwritten", "before_the_block"];
@@ -41,7 +42,7 @@ fn over_the_backend_alone() {
     succeed(command!("correct").env("POOLMALLOC", "debug,malloc"));
 }
 
-/// What a correct program may rely on, in debug mode.
+/// A correct program gets no report in debug mode, and finds everything as documented.
 fn a_correct_program_hears_nothing() {
     for words in ["debug", "debug,leaks", "leaks,debug,malloc"] {
         let output = command!("correct").env("POOLMALLOC", words).output().expect("starting the child");
@@ -62,9 +63,9 @@ fn correct() {
     say("done\n");
 }
 
-/// Bytes of a block, live or freed, that the debug mode has written.
+/// Reads the bytes of a block that is live or in the quarantine.
 fn bytes(block: *mut u8, size: usize) -> Vec<u8> {
-    // SAFETY: the memory of a block that is kept in the quarantine is still there.
+    // SAFETY: the block is live, or the quarantine keeps its memory.
     (0..size).map(|at| unsafe { block.wrapping_add(at).read_volatile() }).collect()
 }
 
@@ -74,7 +75,7 @@ fn content() {
         // SAFETY: the size is not zero.
         let block = black_box(unsafe { ALLOC.alloc(old) });
         assert_eq!((block.addr() % align, bytes(block, size)), (0, vec![0xCD; size]), "{old:?}");
-        // SAFETY: the block has so many bytes.
+        // SAFETY: the block has `size` bytes.
         unsafe { block.write_bytes(7, size) };
         // SAFETY: the block is live with this layout.
         let new = black_box(unsafe { ALLOC.realloc(block, old, size + 50) });
@@ -93,9 +94,9 @@ fn content() {
         // SAFETY: the block is live with this layout.
         unsafe { ALLOC.dealloc(zeros, old) };
     }
-    // An empty block, as far as the trait's contract goes: it is aligned, and can be freed.
+    // A block of 0 bytes is aligned, and can be freed.
     for align in [1, 8, 256, 4096] {
-        // SAFETY: the debug mode, as pools, serves it.
+        // SAFETY: the debug mode serves requests of 0 bytes, as pools do.
         let empty = black_box(unsafe { ALLOC.alloc(layout(0, align)) });
         assert!(!empty.is_null() && empty.addr() % align == 0);
         // SAFETY: the block is live with this layout.
@@ -116,7 +117,7 @@ fn sizes_that_cannot_be() {
     }
 }
 
-/// In the statistics a freed block is free at once, though it is kept; at any moment all adds up.
+/// Statistics do not count a freed block as live, though the quarantine keeps it. All sums hold at each moment.
 fn freed_blocks_are_not_live() {
     assert_nothing_left(|| {
         let before = consistent_stats();
@@ -133,7 +134,7 @@ fn freed_blocks_are_not_live() {
     });
 }
 
-/// A watch notes what it would without the debug mode.
+/// A watch notes the same figures as without the debug mode.
 fn watches() {
     let ((), peak) = measure_peak(|| {
         let held = black_box(vec![0_u8; 1000]);
@@ -143,7 +144,7 @@ fn watches() {
     assert_eq!(peak.delta.live_bytes(), 0);
 }
 
-/// A long random program of many threads that hand each other blocks.
+/// Runs a long random program: six threads at a time hand each other blocks.
 fn threads() {
     let mut points = 0;
     let soak = Soak { workers: 6, steps: scaled(100_000, 10), life: scaled(20_000, 10), seed: 5 };
@@ -154,7 +155,7 @@ fn threads() {
     });
 }
 
-/// A child of a fork goes on, while other threads of the parent are in the middle of anything.
+/// A child of a fork goes on, whatever the other threads of the parent are doing at the fork.
 fn fork() {
     use std::sync::atomic::AtomicBool;
     static IS_OVER: AtomicBool = AtomicBool::new(false);
@@ -191,7 +192,7 @@ fn fork() {
     });
 }
 
-/// The system's malloc, with so many bytes to give.
+/// The system's malloc, with [`LEFT`] bytes left to give.
 #[derive(Default)]
 struct Budget;
 
@@ -215,7 +216,7 @@ unsafe impl GlobalAlloc for Budget {
     }
 }
 
-/// Where memory is short, freed blocks are used again; what then is too much is null.
+/// When memory is short, the quarantine gives freed blocks back. A request that is too large even then gets null.
 fn the_quarantine_gives_way() {
     let budget = PoolMalloc::with_backend(Budget);
     let half = layout(2 << 20, 1);
@@ -235,7 +236,8 @@ fn the_quarantine_gives_way() {
     assert_eq!(LEFT.load(Ordering::Relaxed), 4 << 20);
 }
 
-/// One byte and eight bytes beyond the end, at each size that pools serve, and at some that they do not.
+/// The report names a write to the first or the eighth byte behind a block, at each size that pools serve, and at some
+/// larger ones. In a debug build every seventh size is tested.
 fn overruns_of_every_size() {
     for size in (1..=264).step_by(if cfg!(debug_assertions) { 7 } else { 1 }) {
         for beyond in [0, 7] {
@@ -252,13 +254,14 @@ fn overrun(size: usize, beyond: usize) {
     let layout = layout(size, 1);
     // SAFETY: the size is not zero.
     let block = black_box(unsafe { ALLOC.alloc(layout) });
-    // SAFETY: in the forbidden bytes behind the block, which are there.
+    // SAFETY: the byte is one of the forbidden bytes behind the block.
     unsafe { block.wrapping_add(size + beyond).write_volatile(0) };
     // SAFETY: the block is live with this layout.
     unsafe { ALLOC.dealloc(block, layout) };
 }
 
-/// The leak finder tells the program's blocks, not those around them, and knows freed ones.
+/// The leak finder reports blocks with the sizes that the program asked for, without the bytes of the debug layer
+/// around them. It does not report freed blocks.
 fn leaks_are_told_in_the_programs_terms() {
     if !cfg!(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))) {
         return;
@@ -291,12 +294,12 @@ fn leak() {
         let first = Rc::new(Node { next: RefCell::new(None), _data: 1 });
         let second = Rc::new(Node { next: RefCell::new(Some(first.clone())), _data: 2 });
         *first.next.borrow_mut() = Some(second);
-        // Freed blocks are kept with all their addresses, and are no leaks.
+        // The quarantine keeps these freed blocks. They are no leaks.
         drop(black_box((vec![1_u8; 333], vec![0_u8; 3333])));
     }
     static KEPT: Mutex<Option<Box<[u8; 77]>>> = Mutex::new(None);
 
-    /// The serial number of the one live block of so many bytes.
+    /// Returns the serial number of the one live block of `bytes` bytes.
     fn serial(bytes: u64) -> u64 {
         let blocks = poolmalloc::leaks::live_blocks().expect("a search");
         let mut found = blocks.iter().filter(|block| block.bytes == bytes);
@@ -315,7 +318,8 @@ fn leak() {
     say(&format!("{} {}", serial(77), serial(500)));
 }
 
-/// With `backtrace=N` the report names the functions, or the build warns that it cannot.
+/// With `backtrace=N` the report names the functions. Without the cargo feature `backtrace` there is a warning, and
+/// then the report.
 fn backtraces() {
     let plant = |name| PLANTS.iter().find(|plant| plant.name == name).expect("an error");
     for (name, places) in [("write_after_free_at_exit", 3), ("double_free", 3), ("wrong_size", 2)] {
@@ -325,7 +329,7 @@ fn backtraces() {
             assert_reported(plant(name), &output);
             assert_eq!(said.matches(" at:\n").count(), places, "{said}");
             let (_, allocated) = said.split_once("  allocated at:\n").expect("a backtrace");
-            // Without all debug information the names of inlined functions are short.
+            // Without full debug information the names of inlined functions are short.
             let is_named = |line: &str| line.ends_with("errors::take") || line.trim() == "take";
             assert!(allocated.lines().any(is_named), "{said}");
         } else {
@@ -337,8 +341,11 @@ fn backtraces() {
     }
 }
 
-/// A handler of `SIGABRT` errs itself; or takes its time while another thread errs, which waits for it, or while a child errs, which
-/// reports. A report that cannot be written ends the process nevertheless when another thread errs.
+/// Errors that happen while another one is being reported, in four cases:
+/// * The handler of `SIGABRT` makes an error: the process aborts with a second line.
+/// * Another thread makes an error while the handler runs: the thread waits for the report's end.
+/// * A forked child makes an error while the handler runs: the child reports it.
+/// * Another thread makes an error while the report cannot be written: the process aborts.
 fn errors_while_one_is_reported() {
     let run = |name| {
         let output = no_core(command!(name).env("POOLMALLOC", "debug"));
@@ -358,7 +365,7 @@ fn errors_while_one_is_reported() {
 
 fn free_twice() {
     let block = Box::into_raw(black_box(Box::new([1_u8; 40])));
-    // SAFETY: the block of a box, and then none any more, which is the error.
+    // SAFETY: the first free is right: the block of a box. The second one is the error that is tested.
     (0..2).for_each(|_| unsafe { ALLOC.dealloc(block.cast(), Layout::new::<[u8; 40]>()) });
 }
 
@@ -368,7 +375,7 @@ extern "C" fn err_again(_: c_int) {
     free_twice();
 }
 
-/// Ends the process with 7, a while after another thread was told to err.
+/// Lets another thread make an error, and ends the process with 7 two seconds later.
 extern "C" fn take_time(_: c_int) {
     IS_REPORTED.store(true, Ordering::Release);
     // SAFETY: no preconditions.
@@ -385,7 +392,7 @@ extern "C" fn wait_for_ever(_: c_int) {
     }
 }
 
-/// Ends the process with 7 when a child has reported and aborted.
+/// Makes the error in a child, and ends the process with 7 if the child has aborted.
 fn err_in_a_child() {
     // SAFETY: the child uses this library alone, which promises to work there.
     let child = unsafe { libc::fork() };
@@ -402,14 +409,14 @@ fn err_in_a_child() {
     unsafe { libc::_exit(if has_aborted { 7 } else { 1 }) };
 }
 
-/// Standard error becomes a pipe that is full.
+/// Replaces standard error by a pipe that is full.
 fn fill_stderr() {
     let mut ends = [0; 2];
     // SAFETY: room for two.
     assert_eq!(unsafe { libc::pipe(ends.as_mut_ptr()) }, 0);
     // SAFETY: no preconditions.
     unsafe { libc::fcntl(ends[1], libc::F_SETFL, libc::O_NONBLOCK) };
-    // SAFETY: so many bytes are readable.
+    // SAFETY: 64 bytes are readable.
     while unsafe { libc::write(ends[1], [0_u8; 64].as_ptr().cast(), 64) } > 0 {}
     // SAFETY: no preconditions.
     unsafe { libc::fcntl(ends[1], libc::F_SETFL, 0) };
@@ -423,12 +430,12 @@ fn err_with_handler(how: &str) {
         "after" => wait_for_ever,
         _ => take_time,
     };
-    // SAFETY: the handler is of the type that is asked for, and what it does is what is tested.
+    // SAFETY: the handler has the type that `signal` asks for. The error that it makes is what is tested.
     unsafe { libc::signal(libc::SIGABRT, handler as *const () as libc::sighandler_t) };
     let err: fn() = if how == "after" { err_in_a_child } else { free_twice };
     if how == "that" {
         fill_stderr();
-        // Nobody can say when the other thread is at it.
+        // The report never gets as far as the handler, so the other thread begins at once.
         IS_REPORTED.store(true, Ordering::Relaxed);
     }
     thread::spawn(move || {

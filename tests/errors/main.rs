@@ -1,6 +1,6 @@
-//! Tests of programs with errors: a child makes each error, and ends with the report of it.
+//! Tests of programs with errors. A child makes each error; most end with the report of it.
 //!
-//! `cargo test --test errors`; of one module `cargo test --test errors misuse::`
+//! `cargo test --test errors`; for one module `cargo test --test errors misuse::`
 
 mod misuse;
 mod debug;

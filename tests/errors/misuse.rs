@@ -1,10 +1,11 @@
-//! Each row of docs/guide/misuse.md: what a program must not do, and what comes of it.
+//! Each row of docs/guide/misuse.md: what a program must not do, and the result.
 //!
-//! A child does each deed. It passes; or it ends by SIGABRT with exactly one line on standard error, which says what was wrong at
-//! which address and of which size class; or it passes although it should not, as docs/guide/misuse.md says of that row.
+//! A child does each deed, with one of three results. It passes, if the deed is right or the library handles it. It
+//! ends by SIGABRT with exactly one line on standard error: the line names the error, the address, and the size class
+//! if there is one. Or it passes although it should not, as docs/guide/misuse.md says of that row.
 //!
-//! To see it fail: leave out one of the checks that docs/guide/misuse.md names; panic (which allocates, and may unwind) instead of writing and
-//! aborting; write the line in two parts.
+//! To see it fail: leave out one of the checks that docs/guide/misuse.md names; panic (which allocates, and may unwind)
+//! instead of writing and aborting; write the line in two parts.
 //!
 //! `cargo test --test errors misuse::`
 
@@ -24,23 +25,25 @@ use poolmalloc_support::oracle::mode;
 use poolmalloc_support::process::{say, succeed, told};
 use poolmalloc_support::{Test, command, not_in_debug, raw_thread};
 
-/// Bytes of the blocks that most deeds are about: 85 of them leave 16 bytes of a pool.
+/// Bytes of the blocks of most deeds. A pool has 85 of them, and 16 bytes are left over.
 const SIZE: usize = 48;
-/// Bytes of the blocks for which a pool is taken that was one of [`SIZE`] before.
+/// Bytes of blocks of another class, for which heaps use pools that had blocks of [`SIZE`] before.
 const OTHER: usize = 64;
-/// So many blocks push everything freed before through magazine and depot into the pools, and fill 235 pools.
+/// Number of blocks that fill 235 pools. When they are freed, they push everything freed before through magazine and
+/// depot into the pools.
 const MANY: usize = 20_000;
-/// So many fill 48 pools, and 2400 of them reach their pools when all are freed. A heap of less than 64 pools does not
-/// look for wholly free ones until it needs a pool.
+/// Number of blocks that fill 48 pools. When all are freed, 2400 of them reach their pools. A heap of less than 64
+/// pools does not search for wholly free ones until it needs a pool.
 const FEW: usize = 4_000;
 
-/// What comes of a deed.
+/// The result of a deed.
 enum End {
     /// The child goes on as if nothing were wrong.
     Passes,
-    /// This line from the library, with the address that the child named in place of `{}`.
+    /// The child aborts with this line from the library. `{}` stands for the address that the child named.
     Reported(&'static str),
-    /// A line from the C library that begins like this; another C library may end the child without a word.
+    /// The child aborts with a line from glibc that begins like this. Another C library may end the child without a
+    /// line.
     ByLibrary(&'static str),
 }
 
@@ -51,7 +54,7 @@ const INTERIOR: End = Reported("free of {}, where no block of 48 bytes begins");
 const INTERIOR_NOW: End = Reported("free of {}, where no block of 64 bytes begins");
 const FREE_POOL: End = Reported("free of {}, in a pool without blocks: double, or of a wild pointer");
 
-/// Each deed by name, and what comes of it. The names are those of docs/guide/misuse.md.
+/// Each deed by name, and its result. The names are those of docs/guide/misuse.md.
 static ROWS: [(&str, fn(), End); 50] = [
     // Handled.
     ("wrong_size", wrong_size, Passes),
@@ -62,7 +65,7 @@ static ROWS: [(&str, fn(), End); 50] = [
     ("realloc_wrong_alignment", realloc_wrong_alignment, Passes),
     ("realloc_small_as_large", realloc_small_as_large, Passes),
     ("realloc_large_as_small", realloc_large_as_small, Passes),
-    // Innocent twins of what follows.
+    // Correct deeds, for comparison with the wrong ones below.
     ("once", || among(|block| give(block, SIZE)), Passes),
     ("once_by_another_thread", || among(|block| on_thread(|| give(block, SIZE))), Passes),
     ("once_in_a_child", || in_child(|| among(|block| give(block, SIZE))), Passes),
@@ -94,7 +97,7 @@ static ROWS: [(&str, fn(), End); 50] = [
     ("interior_by_another_thread", || interior_by_another_thread(8), INTERIOR),
     ("interior_by_another_thread_unaligned", || interior_by_another_thread(1), INTERIOR),
     ("realloc_interior", || among(|block| resize(accuse(block.wrapping_add(8)), SIZE, OTHER)), INTERIOR),
-    // Pointers that nobody was given.
+    // Pointers that were never handed out.
     ("wild_free_pool", || give(accuse(free_pool()), SIZE), FREE_POOL),
     ("wild_never_opened", || give(accuse(never_opened()), SIZE), FREE_POOL),
     ("wild_first_operation", || first_operation(|block| give(block, SIZE)), FREE_POOL),
@@ -102,7 +105,7 @@ static ROWS: [(&str, fn(), End); 50] = [
     ("realloc_wild", || resize(accuse(never_opened()), SIZE, OTHER), FREE_POOL),
     ("realloc_wild_first_operation", || first_operation(|block| resize(block, SIZE, OTHER)), FREE_POOL),
     ("realloc_twice", realloc_twice, DOUBLE),
-    // What only the backend sees.
+    // Pointers that only the backend sees.
     ("stack", stack, ByLibrary("free(): ")),
     ("static", || give(not_from_malloc(), SIZE), ByLibrary("free(): ")),
     ("realloc_static", || resize(not_from_malloc(), SIZE, 4 * SIZE_LARGE), ByLibrary("realloc(): ")),
@@ -128,8 +131,8 @@ fn give(block: *mut u8, size: usize) {
 }
 
 fn give_as(block: *mut u8, layout: Layout) {
-    // SAFETY: this is what the file is about: not always a live block of this layout. The library promises what then
-    // becomes of it.
+    // SAFETY: wrong on purpose: not always a live block of this layout. docs/guide/misuse.md says what the library
+    // does.
     unsafe { ALLOC.dealloc(black_box(block), layout) };
 }
 
@@ -166,7 +169,7 @@ impl Sent {
     }
 }
 
-/// Tells the parent which address the report must name, the first time it is called.
+/// Prints the address for the parent, the first time it is called: the report must name it.
 fn accuse(block: *mut u8) -> *mut u8 {
     static DONE: AtomicUsize = AtomicUsize::new(0);
     if DONE.fetch_add(1, Ordering::Relaxed) == 0 {
@@ -175,8 +178,8 @@ fn accuse(block: *mut u8) -> *mut u8 {
     block
 }
 
-/// Runs a deed on one block among many, and then frees the others, so that everything freed comes to its pool. New ones
-/// are taken then: what other threads freed is seen when its owner needs blocks.
+/// Runs a deed on one block among many. Then frees the others, so that all freed blocks come to their pools. Then
+/// allocates new blocks, since an owner collects its remote frees when it needs blocks.
 fn among(deed: impl FnOnce(*mut u8)) {
     let mut blocks = take_many(MANY, SIZE);
     deed(ptr::with_exposed_provenance_mut(blocks.swap_remove(MANY / 2)));
@@ -187,7 +190,7 @@ fn among(deed: impl FnOnce(*mut u8)) {
 
 fn on_thread(body: impl FnOnce()) {
     struct Body<F>(F);
-    // SAFETY: the one who made it waits for the thread, and blocks may be freed by any thread.
+    // SAFETY: the thread that made the body waits for the other thread, and any thread may free blocks.
     unsafe impl<F> Send for Body<F> {}
     impl<F: FnOnce()> Body<F> {
         fn run(self) {
@@ -201,7 +204,8 @@ fn on_thread(body: impl FnOnce()) {
     });
 }
 
-/// Runs `body` in the child of a fork, and ends as that ended.
+/// Runs `body` in the child of a fork. If a signal ends the child, ends this process by the same signal. Fails if the
+/// child ends in any other way than with 0.
 fn in_child(body: impl FnOnce()) {
     // SAFETY: this process has one thread, so its child may do anything.
     let child = unsafe { libc::fork() };
@@ -229,7 +233,7 @@ fn at_end_of_thread(deed: fn(*mut u8), block: *mut u8) {
         block: Sent,
     }
     extern "C" fn destroy(late: *mut c_void) {
-        // SAFETY: armed below with a `Late` that outlives the thread, which alone uses it.
+        // SAFETY: armed below with a `Late` that outlives the thread. Only this thread uses it.
         let late = unsafe { &mut *late.cast::<Late>() };
         late.rounds += 1;
         // The heap is given back in the second round.
@@ -256,7 +260,8 @@ fn at_end_of_thread(deed: fn(*mut u8), block: *mut u8) {
 
 // ---- Handled ----
 
-/// Frees a block of `size` bytes at `align` by layouts that it never had; each time the statistics are as before.
+/// Frees blocks of `size` bytes at `align` by layouts that they never had. Fails unless the statistics are as before
+/// each time.
 fn free_as(size: usize, align: usize, wrong: &[Layout]) {
     for &wrong in wrong {
         let before = stats();
@@ -272,18 +277,19 @@ fn free_as(size: usize, align: usize, wrong: &[Layout]) {
     check_heap().expect("a heap as it was");
 }
 
-/// Resizes a block of `size` bytes at `align` as if it had another layout: at least `kept` bytes stay.
+/// Resizes blocks of `size` bytes at `align` as if they had other layouts. Fails unless the first `kept` bytes stay, as
+/// far as the old and the new size have them.
 fn resize_by(size: usize, align: usize, wrong: &[Layout], kept: usize) {
     for &wrong in wrong {
         for new_size in [1, SIZE, SIZE + 1, 200, 300, 5_000] {
             // SAFETY: the size is not zero.
             let block = black_box(unsafe { ALLOC.alloc(layout(size, align)) });
-            // SAFETY: a fresh block of so many bytes.
+            // SAFETY: a fresh block of `size` bytes.
             fill(unsafe { std::slice::from_raw_parts_mut(block, size) }, new_size);
             let block = resize_as(block, wrong, new_size);
             assert_eq!(block.addr() % wrong.align(), 0, "{wrong:?} to {new_size}");
             let kept = kept.min(size).min(new_size);
-            // SAFETY: the block has `new_size` bytes now, of which so many were written.
+            // SAFETY: the block has `new_size` bytes now, and the first `kept` of them were written.
             assert!(is_filled(unsafe { std::slice::from_raw_parts(block, kept) }, new_size), "{wrong:?} to {new_size}");
             give_as(block, layout(new_size, wrong.align()));
         }
@@ -314,7 +320,7 @@ fn large_as_small() {
 
 fn realloc_wrong_size() {
     resize_by(SIZE, 8, &[layout(1, 8), layout(47, 8), layout(49, 8), layout(256, 8)], SIZE);
-    // The backend moves at most as many bytes as it is told that there are.
+    // The backend copies at most as many bytes as the wrong layout has.
     resize_by(SIZE_LARGE, 8, &[layout(SIZE_LARGE / 2, 8)], SIZE_LARGE / 2);
 }
 
@@ -347,7 +353,7 @@ fn twice_with_another_between(block: *mut u8) {
 
 fn twice_at_length(block: *mut u8) {
     give(accuse(block), SIZE);
-    // What the thread does in between must not make it forget.
+    // The other frees must not make the allocator forget the first free.
     give_all(&take_many(200, SIZE), SIZE);
     give(block, SIZE);
 }
@@ -356,14 +362,15 @@ fn twice_after_flush() {
     let mut blocks = take_many(MANY, SIZE);
     let block = ptr::with_exposed_provenance_mut(blocks.swap_remove(MANY / 2));
     give(accuse(block), SIZE);
-    // Not those around it, so that its pool stays in use.
+    // Frees the first quarter only: the neighbors of `block` stay live, so its pool stays in use.
     let rest = blocks.split_off(MANY / 4);
     give_all(&blocks, SIZE);
     give(block, SIZE);
     give_all(&rest, SIZE);
 }
 
-/// When the first of two entries has been flushed, nothing tells any more that there is another one.
+/// Frees a block twice. When the first of its two entries has been flushed and its pool is given up, no map shows that
+/// there is another entry.
 fn twice_pool_given_up_between_flushes() {
     let blocks = take_many(FEW, SIZE);
     let later = take_many(FEW, SIZE);
@@ -374,7 +381,8 @@ fn twice_pool_given_up_between_flushes() {
     give_all(&later, SIZE);
 }
 
-/// Frees a block again when its pool serves other blocks, of which one may begin there.
+/// Frees a block again when its pool has blocks of another class. `at_block` says whether one of these begins at the
+/// same address.
 fn twice_after_class_change(at_block: bool) {
     let blocks = take_many(FEW, SIZE);
     give_all(&blocks, SIZE);
@@ -386,19 +394,19 @@ fn twice_after_class_change(at_block: bool) {
     let block = ptr::with_exposed_provenance_mut(*found.expect("a pool of another class"));
     give(accuse(block), SIZE);
     if at_block {
-        // It is as if the other block had been freed.
+        // The free counts as a free of the block of the other class.
         assert!(black_box(others).contains(&block.addr()));
     } else {
         give_all(&others, OTHER);
     }
 }
 
-/// A block that was freed, and its arena given up.
+/// Returns a block that was freed, and whose arena was given up.
 fn block_of_free_arena() -> *mut u8 {
     let blocks = take_many(4 * MANY, SIZE);
     give_all(&blocks, SIZE);
     assert!(stats().arenas.free > 8);
-    // Not at a place where a block of the other size may begin.
+    // An address where no block of the other size begins.
     let found = blocks[MANY..].iter().find(|&&block| block % OTHER != 0);
     ptr::with_exposed_provenance_mut(*found.expect("three of four are so"))
 }
@@ -438,7 +446,7 @@ fn by_owner_then_another_thread() {
     let mut blocks = take_many(FEW, SIZE);
     let block = Sent(ptr::with_exposed_provenance_mut(blocks.swap_remove(100)));
     give(accuse(block.block()), SIZE);
-    // It comes to its pool, which stays in use.
+    // Half of the blocks are freed too, so that `block` comes to its pool. The pool stays in use.
     let _rest = blocks.split_off(FEW / 2);
     give_all(&blocks, SIZE);
     on_thread(|| give(block.block(), SIZE));
@@ -452,7 +460,7 @@ fn by_another_thread_then_owner() {
     });
 }
 
-/// The owner looks for wholly free pools while the other thread's free waits.
+/// The owner searches for wholly free pools while the remote free waits.
 fn by_another_thread_then_owner_pool_free() {
     let blocks = take_many(MANY, SIZE);
     let block = Sent(ptr::with_exposed_provenance_mut(blocks[100]));
@@ -460,7 +468,7 @@ fn by_another_thread_then_owner_pool_free() {
     give_all(&blocks, SIZE);
 }
 
-/// The other thread posts its free only when it ends, and then the pool is gone.
+/// The other thread posts its free only when it ends. The owner has given the pool up by then.
 fn by_another_thread_late_then_owner_pool_free() {
     static TURN: AtomicUsize = AtomicUsize::new(0);
     static BLOCK: AtomicUsize = AtomicUsize::new(0);
@@ -497,7 +505,7 @@ fn twice_in_a_child_by_another_thread() {
 /// Runs `body` with a block of a thread that has ended.
 fn with_block_of_thread(body: impl FnOnce(*mut u8)) {
     let block = AtomicUsize::new(0);
-    // The heap of the ended thread must not be taken over by the next one.
+    // This thread gets its heap here, so that it does not take over the heap of the ended thread.
     give(take(SIZE), SIZE);
     on_thread(|| block.store(take(SIZE).expose_provenance(), Ordering::Relaxed));
     body(ptr::with_exposed_provenance_mut(block.into_inner()));
@@ -526,28 +534,28 @@ fn interior_by_another_thread(by: usize) {
     with_block_of_thread(|block| give(accuse(block.wrapping_add(by)), SIZE));
 }
 
-// ---- Pointers that nobody was given ----
+// ---- Pointers that were never handed out ----
 
-/// In the arena of this thread, but in its last pool, which is not needed yet.
+/// Returns an address in the last pool of this thread's arena, which the heap has not needed yet.
 fn free_pool() -> *mut u8 {
     take(SIZE).map_addr(|address| (address | (256 * 1024 - 1)) - 4095)
 }
 
-/// In the region, but far behind all arenas.
+/// Returns an address in the region, far behind all arenas.
 fn never_opened() -> *mut u8 {
     let half = stats().region.reserved_bytes as usize / 2;
     take(SIZE).wrapping_add(half)
 }
 
-/// A deed that is a thread's first one.
+/// Runs a deed as the first operation of a thread.
 fn first_operation(deed: impl FnOnce(*mut u8)) {
     let block = accuse(never_opened());
     on_thread(|| deed(block));
 }
 
-// ---- What only the backend sees ----
+// ---- Pointers that only the backend sees ----
 
-/// Where the C library's malloc returns nothing: not aligned to 16.
+/// Returns an address that the C library's malloc never returns: it is not aligned to 16.
 fn not_from_malloc() -> *mut u8 {
     #[repr(align(16))]
     struct Zeros([u8; 256]);
@@ -575,7 +583,7 @@ fn handed_out_again() {
     let again = take(SIZE);
     assert_eq!(again, block);
     give(block, SIZE);
-    // Both of its owners have it now.
+    // Two owners have the block now.
     assert_eq!(take(SIZE), again);
 }
 
@@ -602,7 +610,7 @@ fn check_row(name: &str, end: &End) {
     let output = child.output().expect("starting the child");
     let said = String::from_utf8_lossy(&output.stderr);
     if mode::is_debug() {
-        // What it says of what is tests/errors/debug.rs's concern.
+        // tests/errors/debug.rs tests which line it is.
         assert_eq!(output.status.signal(), Some(libc::SIGABRT), "{}", told(&output));
         assert!(said.starts_with("poolmalloc: ") && said.contains("; aborting\n"), "{}", told(&output));
         return;

@@ -1,7 +1,7 @@
-//! Tests of the leak finder: each program that leaks, or seems to, is a child, since any word of an older process may
-//! look like a pointer.
+//! Tests of the leak finder. Each program that leaks, or seems to, is a new process: any word that earlier work leaves
+//! in a process may look like a pointer.
 //!
-//! `cargo test --test leaks`; of one module `cargo test --test leaks roots::`
+//! `cargo test --test leaks`; for one module `cargo test --test leaks roots::`
 
 mod planted;
 mod roots;

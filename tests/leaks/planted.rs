@@ -1,9 +1,11 @@
-//! Planted leaks are found, each as what it is, and what is held is not reported: by a search of the program itself, alone, and while other
-//! threads allocate, free and hand blocks round.
+//! The finder reports each planted leak, with its kind, and no block that is held. The program itself searches: alone,
+//! and while other threads allocate, free and hand blocks round.
 //!
-//! Each plant runs in a child, of which the whole report is known. Addresses are kept as [`Address`], which is no pointer.
+//! Each plant runs in a child, so that the whole report is known. Addresses are kept as [`Address`], which the finder
+//! does not take for a pointer.
 //!
-//! To see it fail: see the rows of `tests/mutants.txt` for this file; each leaves out one kind of root, one magazine, or one step.
+//! To see it fail: see the rows of `tests/mutants.txt` for this file. Each leaves out one kind of root, one magazine,
+//! or one step.
 //!
 //! `cargo test --test leaks planted::`
 
@@ -28,7 +30,8 @@ use poolmalloc_plants::{
 use poolmalloc_support::process::{succeed, told};
 use poolmalloc_support::{SetAtEnd, Test, command, scaled};
 
-/// Another thread that holds blocks in its own way until it is told to end.
+/// Calls `look` with the planted blocks while another thread holds them. That thread runs `hold`, which sends the
+/// planted blocks and returns when the flag is set.
 fn with_holder(
     hold: impl FnOnce(mpsc::Sender<Planted>, Arc<AtomicBool>) + Send + 'static,
     look: impl FnOnce(&Planted),
@@ -91,7 +94,8 @@ fn held_by_thread_locals() {
     });
 }
 
-/// Spins with the pointer, of which memory has only the complement, in a register that calls keep, and clears it at the end.
+/// Spins with the pointer in a register, and clears the register at the end. Memory has only the complement of the
+/// pointer.
 #[inline(never)]
 fn spin_with_register(hidden: usize, is_over: &AtomicBool) {
     #[cfg(target_arch = "x86_64")]
@@ -113,7 +117,7 @@ fn hidden_box() -> usize {
     !Box::into_raw(Box::new([1_u64; 11])).expose_provenance()
 }
 
-/// Waits until a thread has come to its loop: its own instructions are all that tells.
+/// The complement of the pointer that the register holds.
 static HIDDEN: AtomicUsize = AtomicUsize::new(0);
 
 fn held_by_a_register() {
@@ -124,7 +128,7 @@ fn held_by_a_register() {
         spin_with_register(hidden, &is_over);
     };
     with_holder(hold, |planted| {
-        // Until it has come there, what holds the block is nothing at all.
+        // Nothing holds the block until the thread has come to its loop. Only a search shows that it has.
         let is_there = || find().expect("a report").blocks.is_empty();
         let mut looks = 0;
         while !is_there() {
@@ -173,7 +177,7 @@ fn registered_roots() {
     assert_reports(&find().expect("a report"), &planted(Is::Direct));
 }
 
-/// The report itself holds nothing, and searches repeat.
+/// A report holds no block, so the same search can be repeated.
 fn reports_hold_nothing() {
     let mut planted = far_below(forgotten_box);
     planted.extend(far_below(rc_cycle_in_a_graph));
@@ -204,13 +208,13 @@ fn counts_with_weak_pointers() {
     assert_eq!(counts.iter().filter(|counts| counts.strong == 1 && counts.weak == 2).count(), 2);
 }
 
-/// The kernel's number of the calling thread.
+/// Returns the kernel's number of the calling thread.
 fn thread_number() -> u32 {
     // SAFETY: no preconditions.
     unsafe { libc::gettid() }.unsigned_abs()
 }
 
-/// A thread that blocks all signals is told of, and what its stack holds is held.
+/// The report names a thread that blocks all signals. Blocks that the stack of this thread holds are no leaks.
 fn thread_that_cannot_be_stopped() {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
     let hold = |tell: mpsc::Sender<Planted>, is_over: Arc<AtomicBool>| {
@@ -319,7 +323,8 @@ fn live_blocks_are_those_that_the_program_holds() {
     assert!(!gone_addresses.into_iter().any(has));
 }
 
-/// Threads that allocate, free and hand blocks round, in ways that take every path between pools, magazines and threads.
+/// Body of a thread that allocates, frees and hands blocks round, in ways that take every path between pools, magazines
+/// and threads.
 fn churn(
     seed: u64,
     is_over: &AtomicBool,
@@ -349,7 +354,7 @@ fn churn(
     }
 }
 
-/// A block that holds another one, of some size, and a shared one.
+/// A block that holds a vector of some size, a shared block, and sometimes one more block.
 struct Churned {
     _list: Vec<u64>,
     _next: Option<Box<[u64; 5]>>,
@@ -363,10 +368,11 @@ impl Churned {
     }
 }
 
-/// Threads that churn.
+/// Number of threads that churn.
 const CHURNERS: usize = 4;
 
-/// Searches again and again while threads churn, and others begin and end: what is planted is found, and never more.
+/// Searches again and again while threads churn, and others begin and end. Each search finds the planted leaks and
+/// nothing else.
 fn under_load() {
     let mut planted = far_below(forgotten_box);
     planted.extend(far_below(rc_cycle_in_a_graph));
@@ -398,7 +404,7 @@ fn under_load() {
             assert_reports(&report, &planted);
         }
         is_over.store(true, Ordering::Relaxed);
-        // The scope waits for what they run, but not for their ends.
+        // The scope waits for the closures of the threads, but not for the ends of the threads.
         threads.into_iter().for_each(|thread| thread.join().expect("a thread"));
     });
     assert_eq!(check_heap().err(), None);
@@ -418,7 +424,7 @@ fn two_searches_at_once() {
     });
 }
 
-/// What a child does besides planting, by its role.
+/// The roles of children that do more than plant, and their programs.
 const PROGRAMS: &[(&str, fn())] = &[
     ("held_by_another_stack", held_by_another_stack),
     ("held_by_thread_locals", held_by_thread_locals),
@@ -450,7 +456,7 @@ pub(crate) fn child(role: &str) {
         assert!(report.is_armed);
         assert_reports(&report, &planted);
     } else {
-        // Of the report at the end.
+        // For the report at the end of the process.
         far_below(rc_cycle_in_a_graph);
         far_below(forgotten_box);
     }
@@ -462,7 +468,7 @@ fn armed(role: &str) -> Command {
     child
 }
 
-/// A report at the end, of a program that was armed from its beginning.
+/// A program whose finder is armed from the beginning reports its leaks at its end.
 fn report_at_the_end() {
     let output = armed("end").output().expect("starting the child");
     assert!(output.status.success(), "{}", told(&output));
@@ -473,7 +479,7 @@ fn report_at_the_end() {
     assert!(said.ends_with(last), "{said}");
 }
 
-/// A word without a meaning is told of once, and nothing else happens.
+/// A word without a meaning gets one warning, and nothing else happens.
 fn words_of_the_environment() {
     for (value, is_known) in [("", true), ("lekas", false), ("leaks!", false)] {
         let output = command!("end").env("POOLMALLOC", value).output().expect("starting the child");

@@ -1,9 +1,11 @@
-//! Programs with unusual memory: what only they hold is no leak, what they have closed or never touched is left so, and the
-//! search does not take longer for it. Stacks that the program lends, or that lie side by side; signal stacks; closed pages;
-//! reserved and shared memory; no descriptors left. And where `/proc` does not show this process, the search says so.
+//! Programs with unusual memory: stacks that the program lends to its threads, or that lie side by side; signal stacks;
+//! closed pages; reserved and shared memory; no descriptors left.
 //!
-//! To see it fail: hide a stack down to where its mapping begins; read blocks of the backend directly, or all of a mapping; see the rows of
-//! `tests/mutants.txt` for this file.
+//! A block that only such memory holds is no leak. Memory that the program has closed or never touched stays so, and
+//! the search does not take longer for it. And where `/proc` does not show this process, the search says so.
+//!
+//! To see it fail: take everything between a stack and the beginning of its mapping for unused stack; read blocks of
+//! the backend directly, or all of a mapping; see the rows of `tests/mutants.txt` for this file.
 //!
 //! `cargo test --test leaks roots::`
 
@@ -23,7 +25,8 @@ use poolmalloc_support::{Test, command};
 const PAGE: usize = 4096;
 const STACK_BYTES: usize = 256 * 1024;
 
-/// A report, which has nothing of what this function's caller has done below it.
+/// Returns a report. Searches far below, so that words which earlier calls of the caller have left on the stack hold no
+/// block.
 fn report() -> LeakReport {
     far_below(find).expect("a report")
 }
@@ -34,7 +37,7 @@ fn assert_nothing() {
     assert!(report.is_empty() && report.running_threads.is_empty(), "{report}");
 }
 
-/// Fresh memory of the program's own, without rights in the first page.
+/// Maps fresh memory of the program's own, and returns its start. The page before it has no rights.
 fn behind_a_guard(bytes: usize) -> *mut u8 {
     let start = map(PAGE + bytes, libc::PROT_NONE, libc::MAP_PRIVATE);
     let rights = libc::PROT_READ | libc::PROT_WRITE;
@@ -54,7 +57,7 @@ fn map(bytes: usize, rights: i32, kind: i32) -> *mut u8 {
 static HOLDING: AtomicUsize = AtomicUsize::new(0);
 static IS_OVER: AtomicBool = AtomicBool::new(false);
 
-/// A thread's body: its stack holds a block.
+/// Body of a thread whose stack holds a block.
 extern "C" fn hold(_: *mut c_void) -> *mut c_void {
     let held = Box::new([7_usize; 5]);
     HOLDING.fetch_add(1, Ordering::Relaxed);
@@ -65,17 +68,17 @@ extern "C" fn hold(_: *mut c_void) -> *mut c_void {
     ptr::null_mut()
 }
 
-/// A thread with the attributes that `choose` gives it.
+/// Starts a thread that holds a block, with the attributes that `choose` sets.
 fn start(choose: impl FnOnce(*mut libc::pthread_attr_t)) -> libc::pthread_t {
     start_with(hold, choose)
 }
 
-/// As [`start`], with a body of its own.
+/// Starts a thread with this body, and with the attributes that `choose` sets.
 fn start_with(
     body: extern "C" fn(*mut c_void) -> *mut c_void,
     choose: impl FnOnce(*mut libc::pthread_attr_t),
 ) -> libc::pthread_t {
-    // SAFETY: all zero is what the next line overwrites.
+    // SAFETY: the attributes may be all zero, and the next line overwrites them.
     let mut attributes = unsafe { std::mem::zeroed() };
     // SAFETY: room for attributes.
     assert_eq!(unsafe { libc::pthread_attr_init(&raw mut attributes) }, 0);
@@ -88,7 +91,7 @@ fn start_with(
 
 fn start_on(stack: *mut u8) -> libc::pthread_t {
     start(|attributes| {
-        // SAFETY: attributes, and memory that nobody else uses as long as the thread runs.
+        // SAFETY: valid attributes, and memory that only this thread uses as long as it runs.
         assert_eq!(unsafe { libc::pthread_attr_setstack(attributes, stack.cast(), STACK_BYTES) }, 0);
     })
 }
@@ -114,9 +117,9 @@ fn lent_stacks_side_by_side() {
 fn stacks_without_guards() {
     let bare = |guard: usize| {
         start(|attributes| {
-            // SAFETY: attributes.
+            // SAFETY: valid attributes.
             assert_eq!(unsafe { libc::pthread_attr_setstacksize(attributes, STACK_BYTES) }, 0);
-            // SAFETY: attributes.
+            // SAFETY: valid attributes.
             assert_eq!(unsafe { libc::pthread_attr_setguardsize(attributes, guard) }, 0);
         })
     };
@@ -132,7 +135,7 @@ fn plant() {
     unsafe { PLACE.load(Ordering::Relaxed).write(Box::into_raw(Box::new([3; 5]))) };
 }
 
-/// Data lie below a stack that the program has lent, in the same mapping.
+/// Data lies below a stack that the program has lent to a thread, in the same mapping.
 fn data_below_a_lent_stack() {
     const DATA_BYTES: usize = 64 * 1024;
     let data = behind_a_guard(DATA_BYTES + STACK_BYTES);
@@ -143,7 +146,7 @@ fn data_below_a_lent_stack() {
     assert_nothing();
 }
 
-/// The program has its memory back when the thread has ended, and uses it.
+/// A thread ends, and the program uses the memory that it has lent to the thread as a stack.
 fn data_where_a_lent_stack_was() {
     let data = behind_a_guard(STACK_BYTES);
     while_they_hold(vec![start_on(data)], assert_nothing);
@@ -167,7 +170,8 @@ fn interrupted() {
     drop(black_box(held));
 }
 
-/// A handler runs on a stack for signals that is an array of an outer function: frames below it are in use.
+/// A handler runs on a signal stack that is an array in the frame of an outer function. The frames below the array are
+/// in use.
 fn signal_stack_inside_a_stack() {
     let looks = thread::spawn(|| {
         while HOLDING.load(Ordering::Relaxed) == 0 {
@@ -179,9 +183,9 @@ fn signal_stack_inside_a_stack() {
     });
     let mut array = black_box([0_u8; 64 * 1024]);
     let stack = libc::stack_t { ss_sp: array.as_mut_ptr().cast(), ss_flags: 0, ss_size: array.len() };
-    // SAFETY: all zero is what the next line overwrites.
+    // SAFETY: the stack's description may be all zero, and the next line overwrites it.
     let mut before = unsafe { std::mem::zeroed() };
-    // SAFETY: nobody else uses the array.
+    // SAFETY: only the handler uses the array.
     assert_eq!(unsafe { libc::sigaltstack(&raw const stack, &raw mut before) }, 0);
     // SAFETY: all zero is a legal action.
     let mut action = unsafe { std::mem::zeroed::<libc::sigaction>() };
@@ -191,13 +195,13 @@ fn signal_stack_inside_a_stack() {
     assert_eq!(unsafe { libc::sigaction(libc::SIGUSR1, &raw const action, ptr::null_mut()) }, 0);
     interrupted();
     black_box(&mut array);
-    // SAFETY: what was there before.
+    // SAFETY: the signal stack that was set before.
     assert_eq!(unsafe { libc::sigaltstack(&raw const before, ptr::null_mut()) }, 0);
     let report = looks.join().expect("the search");
     assert!(report.is_empty() && report.running_threads.is_empty(), "{report}");
 }
 
-/// A large block with a closed page: a fiber's stack, or a secret.
+/// A large block has a closed page, as the stack of a fiber or a secret may have.
 fn closed_page_in_a_large_block() {
     leaks::arm();
     let layout = Layout::from_size_align(16 * PAGE, PAGE).expect("a layout");
@@ -213,7 +217,7 @@ fn closed_page_in_a_large_block() {
     unsafe { dealloc(block, layout) };
 }
 
-/// A figure of the process in KiB, as the kernel tells it.
+/// Returns a figure of the process in KiB, as the kernel reports it.
 fn kibibytes(key: &str) -> usize {
     let status = fs::read_to_string("/proc/self/status").expect("the status");
     let line = status.lines().find(|line| line.starts_with(key)).expect("the figure");
@@ -222,7 +226,7 @@ fn kibibytes(key: &str) -> usize {
 
 const GIB: usize = 1 << 30;
 
-/// A block of which the program touches little stays so, when it is looked at and when it is freed.
+/// The untouched memory of a large block stays untouched, when the finder reads the block and when it is freed.
 fn sparse_large_block() {
     leaks::arm();
     let sparse = black_box(vec![0_u8; GIB]);
@@ -232,7 +236,8 @@ fn sparse_large_block() {
     assert!(kibibytes("VmHWM") < 256 * 1024, "{} KiB", kibibytes("VmHWM"));
 }
 
-/// Memory that is only reserved, private and shared: what is in it is found, and the rest left alone.
+/// Most of a private and of a shared mapping is only reserved. The finder sees the pointers in them, and does not touch
+/// the rest.
 fn reserved_memory() {
     let rights = libc::PROT_READ | libc::PROT_WRITE;
     let private = map(256 * GIB, rights, libc::MAP_PRIVATE);
@@ -254,7 +259,7 @@ fn forget_two() {
     std::mem::forget(black_box(vec![1_u8; 1000]));
 }
 
-/// More mappings than the finder's list has room for at first, and holes where a larger one fits.
+/// There are more mappings than the finder's list has room for at first, and gaps where a larger list fits.
 fn very_many_mappings() {
     let many = |count: usize| {
         let start = map(count * PAGE, libc::PROT_READ, libc::MAP_PRIVATE);
@@ -275,14 +280,15 @@ fn very_many_mappings() {
     assert_eq!(report().direct.blocks, 2);
 }
 
-/// Without a descriptor nobody can look why a thread does not answer: it is not taken for one that has ended.
+/// Without a free descriptor the finder cannot find out why a thread does not answer. It does not take the thread for
+/// an ended one.
 fn no_descriptors_left() {
     let holder = thread::spawn(|| {
         let held = Box::new([5_usize; 5]);
         block_all_signals();
         HOLDING.fetch_add(1, Ordering::Relaxed);
         while !IS_OVER.load(Ordering::Relaxed) {
-            // Now there is one left, now there is none.
+            // One descriptor is free now and then.
             drop(fs::File::open("/dev/null"));
         }
         drop(black_box(held));
@@ -297,7 +303,7 @@ fn no_descriptors_left() {
     // SAFETY: a valid limit.
     assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limits) }, 0);
     for _ in 0..40 {
-        // Most end with an error. A thread that could not be stopped is named.
+        // Most searches end with an error. The others name the thread, which could not be stopped.
         if let Ok(report) = far_below(find) {
             assert!(report.is_empty() && report.running_threads.len() == 1, "{report}");
         }
@@ -306,7 +312,7 @@ fn no_descriptors_left() {
     holder.join().expect("the holder");
 }
 
-/// A signal may be chosen once more.
+/// A signal may be chosen again after another one.
 fn signals_in_turn() {
     for _ in 0..2 {
         for signal in [libc::SIGRTMIN() + 3, libc::SIGRTMIN() + 4] {
@@ -316,8 +322,8 @@ fn signals_in_turn() {
     }
 }
 
-/// In a PID namespace of its own, under the `/proc` of the one outside: the numbers of threads there are not those of this
-/// process. The search sees that, and does not take its threads for ended.
+/// A process in a PID namespace of its own sees the `/proc` of the outer namespace, in which its threads have other
+/// numbers. The search notices this, and does not take the threads of the process for ended ones.
 fn foreign_proc() {
     // SAFETY: no preconditions; this is the only thread.
     if unsafe { libc::unshare(libc::CLONE_NEWUSER | libc::CLONE_NEWPID) } != 0 {
@@ -335,7 +341,7 @@ fn foreign_proc() {
     });
 }
 
-/// Runs the body in a child, which fails if the body panics, and waits for it.
+/// Runs the body in a child, and waits for the child. The child fails if the body panics.
 fn in_a_child(body: impl FnOnce()) {
     // SAFETY: this is the only thread.
     match unsafe { libc::fork() } {
@@ -350,13 +356,14 @@ fn in_a_child(body: impl FnOnce()) {
     }
 }
 
-/// Runs the body, and ends the process: with an error if it panics.
+/// Runs the body, and ends the process. The exit code is 1 if the body panics.
 fn exit_after(body: impl FnOnce()) -> ! {
     let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(body));
     std::process::exit(i32::from(ended.is_err()))
 }
 
-/// A filter of system calls refuses reads of the process's memory: then nothing is known, rather than all leaked.
+/// A filter of system calls refuses reads of the process's memory. The search then ends with an error, and does not
+/// report all blocks as leaked.
 fn refused_reads() {
     let held = Box::new([5_usize; 5]);
     let statement = |code: u32, jf, k| libc::sock_filter { code: code as u16, jt: 0, jf, k };
@@ -379,7 +386,7 @@ fn refused_reads() {
     drop(black_box(held));
 }
 
-/// The first thread has ended: `/proc/self` shows no memory any more.
+/// The first thread has ended, so `/proc/self` shows no memory any more. Searches still work.
 fn the_first_thread_has_ended() {
     thread::spawn(|| {
         exit_after(|| {
@@ -398,9 +405,9 @@ fn the_first_thread_has_ended() {
     unsafe { libc::syscall(libc::SYS_exit, 0) };
 }
 
-/// The complement of the end of a large block: as a pointer it lies nowhere.
+/// The complement of the end address of a large block. No memory holds the address itself.
 static NOT_END: AtomicUsize = AtomicUsize::new(0);
-/// `far_below` needs much of it.
+/// Bytes of the large block, on which functions run. `far_below` needs much of it.
 const BLOCK_BYTES: usize = 1024 * 1024;
 
 #[inline(never)]
@@ -409,7 +416,7 @@ fn leak_a_stack() {
     NOT_END.store(!(stack.as_ptr().addr() + BLOCK_BYTES), Ordering::Relaxed);
 }
 
-/// Overwrites what the functions before have left below.
+/// Overwrites the words that earlier functions have left on the stack below.
 #[inline(never)]
 fn clear() {
     black_box([0_u8; 48 * 1024]);
@@ -417,7 +424,7 @@ fn clear() {
 
 fn coroutine() {
     let held = Box::new([5_usize; 5]);
-    // The thread that runs on the block searches, and then another.
+    // First the thread that runs on the block searches, then another one.
     assert_nothing();
     HOLDING.store(1, Ordering::Relaxed);
     while !IS_OVER.load(Ordering::Relaxed) {
@@ -426,7 +433,7 @@ fn coroutine() {
     drop(black_box(held));
 }
 
-/// On the block, with no return address.
+/// Runs the coroutine on the block. There is no caller to return to.
 extern "C" fn run_coroutine() -> ! {
     let ended = std::panic::catch_unwind(coroutine);
     if ended.is_err() {
@@ -438,12 +445,13 @@ extern "C" fn run_coroutine() -> ! {
     }
 }
 
-/// Goes over to the end of the block.
+/// Sets the stack pointer to the end of the block, and runs the coroutine there.
 #[inline(never)]
 fn change_stacks() -> ! {
     let end = NOT_END.load(Ordering::Relaxed);
     #[cfg(target_arch = "x86_64")]
-    // SAFETY: nobody else uses the block; what is called does not return. Calls are made with the stack at a multiple of 16.
+    // SAFETY: only this thread uses the block, and the called function does not return. The stack pointer is a multiple
+    // of 16 at the call.
     unsafe {
         std::arch::asm!("not {end}", "mov rsp, {end}", "and rsp, -16", "xor {end:e}, {end:e}", "xor ebp, ebp", "call {run}", "ud2",
             end = in(reg) end, run = sym run_coroutine, options(noreturn));
@@ -458,7 +466,8 @@ fn change_stacks() -> ! {
     unreachable!("the finder works on neither: {end}");
 }
 
-/// A thread runs on a large block to which only its stack pointer leads: what it holds is held.
+/// A thread runs on a large block, to which only the thread's stack pointer leads. The blocks that this stack holds are
+/// no leaks.
 fn stack_in_a_large_block() {
     thread::spawn(|| {
         far_below(leak_a_stack);
@@ -478,11 +487,11 @@ fn stack_in_a_large_block() {
 fn use_signal_stack() {
     let sp = ptr::without_provenance_mut(!NOT_END.load(Ordering::Relaxed) - BLOCK_BYTES);
     let stack = libc::stack_t { ss_sp: sp, ss_flags: 0, ss_size: BLOCK_BYTES };
-    // SAFETY: nobody else uses the block.
+    // SAFETY: nothing else uses the block.
     assert_eq!(unsafe { libc::sigaltstack(&raw const stack, ptr::null_mut()) }, 0);
 }
 
-/// A thread's stack for signals is a large block, which only the kernel knows.
+/// A thread's signal stack is a large block, and only the kernel knows its address.
 fn signal_stack_in_a_large_block() {
     far_below(leak_a_stack);
     far_below(use_signal_stack);
@@ -500,7 +509,8 @@ fn block_all_signals() -> libc::sigset_t {
     all
 }
 
-/// A thread takes each signal by `sigwait`, that of the search too: it cannot be stopped, and soon no more are sent.
+/// A thread takes each signal by `sigwait`, the search's signal too. It cannot be stopped, and the search soon sends no
+/// more signals.
 fn signals_taken_by_sigwait() {
     static TAKEN: AtomicUsize = AtomicUsize::new(0);
     thread::spawn(|| {
@@ -524,15 +534,16 @@ fn signals_taken_by_sigwait() {
     assert!(taken < 50, "{taken} signals");
 }
 
-/// A thread that lives for a moment, and asks for no memory.
+/// Body of a thread that lives for 4 ms, and asks for no memory.
 extern "C" fn pass(_: *mut c_void) -> *mut c_void {
     let moment = libc::timespec { tv_sec: 0, tv_nsec: 4_000_000 };
-    // SAFETY: a moment; what is left of it is not asked for.
+    // SAFETY: a valid time; the time that is left is not asked for.
     unsafe { libc::nanosleep(&raw const moment, ptr::null_mut()) };
     ptr::null_mut()
 }
 
-/// A thread that cannot be stopped makes new ones for half a minute at least, five at most at once: the search ends before.
+/// A thread that cannot be stopped starts new threads, at most five at a time, for at least half a minute. The search
+/// ends before that.
 fn threads_made_for_ever() {
     const THREADS: usize = 30_000;
     static MADE: AtomicUsize = AtomicUsize::new(0);
@@ -560,11 +571,12 @@ fn threads_made_for_ever() {
     maker.join().expect("the maker");
 }
 
-/// Backtraces of the search's own requests end at its stack, whatever lies above that.
+/// Backtraces of the search's own requests end at the end of its stack, whatever lies above it.
 fn backtraces_of_the_search() {
     const BYTES: usize = 512 * 1024;
     std::mem::forget(black_box(Box::new([1_u64; 12])));
-    // Closed memory, and then numbers that are no addresses, in the places for such stacks.
+    // The mappings are as large as the search's stack, and take places where it would lie. So the stack comes to lie
+    // below closed memory, and later below numbers that are no addresses.
     map(BYTES, libc::PROT_NONE, libc::MAP_PRIVATE);
     find().expect("a report");
     for _ in 0..12 {
@@ -599,7 +611,7 @@ const PROGRAMS: &[(&str, fn())] = &[
     (BACKTRACES, backtraces_of_the_search),
 ];
 
-/// The one that is not armed: it needs backtraces, where the build has them.
+/// The role whose finder is not armed. It runs with backtraces, if the build has them.
 const BACKTRACES: &str = "backtraces_of_the_search";
 
 pub(crate) fn tests() -> Vec<Test> {
@@ -608,9 +620,11 @@ pub(crate) fn tests() -> Vec<Test> {
     }
     let test_of = |(name, _): &'static (&'static str, fn())| {
         Test::new(*name, move || {
-            // Armed from the beginning: what is freed before would leave words in the C library's heap that look like pointers.
+            // The finder is armed from the beginning. Else blocks that are freed earlier would leave words in the C
+            // library's heap that look like pointers.
             let words = if *name == BACKTRACES { "debug,backtrace=16" } else { "leaks" };
-            // What is mapped where differs from one process to the next, and a gap must meet what the search maps.
+            // Mappings lie at different addresses in each process. In some of these runs the search maps its list into
+            // a gap.
             let times = if *name == "very_many_mappings" { 8 } else { 1 };
             (0..times).for_each(|_| _ = succeed(command!(name).env("POOLMALLOC", words)));
         })

@@ -1,12 +1,13 @@
-//! The first and the last moments of a process: a constructor allocates before `main`, thread-local destructors of the main thread
-//! and `atexit` handlers allocate and free after it.
+//! The first and the last moments of a process. A constructor allocates before `main`. Thread-local destructors of the
+//! main thread and `atexit` handlers allocate and free after `main`.
 //!
-//! This binary starts itself again; the child ends in one of three ways, and the parent wants its
-//! exit code to be 0 and every destructor and handler to have reported. Of each kind there are some that were registered before the
-//! process's first request, by the constructor, and some that were registered after it.
+//! This binary starts itself again. The child ends in one of three ways. The parent demands that the exit code is 0,
+//! and that all handlers and destructors have reported. Some of them are registered by the constructor, before the
+//! process's first request, and some after it.
 //!
-//! To see it fail: give the main thread's heap up in a thread-local destructor and let the pointer to it dangle; panic where a
-//! thread-local is gone; unmap the region in an `atexit` handler; let the first request of a process find no region.
+//! To see it fail: give the main thread's heap up in a thread-local destructor and let the pointer to it dangle; panic
+//! where a thread-local is gone; unmap the region in an `atexit` handler; let the first request of a process find no
+//! region.
 //!
 //! `cargo test --test processes exit::`
 
@@ -27,11 +28,11 @@ const RETURN: &str = "return from main";
 const EXIT: &str = "process::exit";
 const EXIT_WHILE_BUSY: &str = "process::exit while threads allocate";
 
-/// A block for each handler, made by a thread that has ended by then.
+/// One block for each handler, allocated by a thread that ends before the handlers run.
 static LEFT: [AtomicPtr<u64>; HANDLERS] = [const { AtomicPtr::new(ptr::null_mut()) }; HANDLERS];
 static HANDLERS_RUN: AtomicUsize = AtomicUsize::new(0);
 
-/// Blocks made before `main`, one of each class and some larger, and freed after it.
+/// Blocks that are allocated before `main` and freed after it: one of each class, and some larger ones.
 static EARLY: [AtomicPtr<u64>; 40] = [const { AtomicPtr::new(ptr::null_mut()) }; 40];
 
 fn work() {
@@ -39,7 +40,7 @@ fn work() {
     blocks.into_iter().for_each(words::free);
 }
 
-/// The process's first requests; before the first of them a handler and a destructor are registered. Only in a child.
+/// Constructor that makes the first requests of a child. It registers a handler and a destructor before them.
 #[used]
 #[cfg_attr(any(target_os = "linux", target_os = "freebsd"), unsafe(link_section = ".init_array"))]
 #[cfg_attr(target_os = "macos", unsafe(link_section = "__DATA,__mod_init_func"))]
@@ -61,7 +62,7 @@ static BEFORE_MAIN: extern "C" fn() = {
     start_early
 };
 
-/// Registered first, so it runs last: what is left of the process's first blocks.
+/// Frees the blocks from before `main`. This handler is registered first, so it runs last.
 extern "C" fn first_handler() {
     for place in &EARLY {
         let block = NonNull::new(place.swap(ptr::null_mut(), Ordering::Relaxed));
@@ -71,7 +72,7 @@ extern "C" fn first_handler() {
     say("first atexit\n");
 }
 
-/// A thread-local that owns nothing until the main thread ends.
+/// Value of a thread-local that owns no blocks, and allocates when the main thread ends.
 struct AtEnd;
 
 impl Drop for AtEnd {
@@ -131,7 +132,8 @@ pub(crate) fn child(role: &str) {
     }
 }
 
-/// Fails unless the child exits with 0 after all its handlers and, where `exit` calls them, thread-local destructors.
+/// Fails unless the child exits with 0 after all its handlers have run. With glibc, whose `exit` calls them, the
+/// thread-local destructors must have run too.
 fn assert_ends_well(role: &str) {
     let said = succeed(&mut command!(role));
     let count = |wanted: &str| said.lines().filter(|line| *line == wanted).count();

@@ -1,6 +1,7 @@
-//! `POOLMALLOC_STATS` has a program print what its heap holds when it ends, on standard error or into a file.
+//! With `POOLMALLOC_STATS` a program reports what its heap holds when it ends: on standard error or in a file.
 //!
-//! To see it fail: print when the variable is not set; let `%p` stand; write before the program's own `atexit` functions run.
+//! To see it fail: print when the variable is not set; leave `%p` in a file's name; write before the program's own
+//! `atexit` functions run.
 //!
 //! `cargo test --test processes exit_report::`
 
@@ -16,11 +17,11 @@ use poolmalloc_support::oracle::{block_bytes, class_of};
 use poolmalloc_support::process::told;
 use poolmalloc_support::{Test, command, tests};
 
-/// Blocks of 72 bytes that the child frees in a function of `atexit`: the report comes after it.
+/// Number of blocks of 72 bytes that the child allocates. A function of `atexit` frees all but 7 of them, and the
+/// report comes after it.
 const HELD: usize = 1000;
 
 extern "C" fn free_most() {
-    // Nobody uses the list any more: it was leaked for this function.
     let blocks = LIST.load(Ordering::Acquire);
     assert!(!blocks.is_null());
     // SAFETY: `run_child` leaked it, and nothing else refers to it.
@@ -54,7 +55,7 @@ fn said(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).expect("UTF-8")
 }
 
-/// Class of the blocks of 72 bytes.
+/// Size class of the blocks of 72 bytes.
 fn class_of_72() -> usize {
     class_of(layout(72, 1)).expect("a class")
 }
@@ -108,11 +109,12 @@ fn files_are_written() {
     );
 }
 
-/// The writer's members are those of the fields, by name and value.
+/// Checks that `write_json` writes figures under the names of their fields. With the feature `serde` the whole text
+/// must be what `serde` writes.
 fn json_says_what_the_fields_say() {
     let held: Vec<Box<[u8; 40]>> = (0..100).map(|n| Box::new([n; 40])).collect();
     let stats: Stats = stats();
-    // A string that the statistics know nothing of.
+    // The text is allocated after the statistics were taken, so they do not count it.
     let mut text = String::new();
     stats.write_json(&mut text).expect("writing");
     let value: Value = serde_json::from_str(&text).expect("JSON");

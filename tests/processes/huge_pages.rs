@@ -1,10 +1,11 @@
-//! `POOLMALLOC_HUGE_PAGES` says from where on the region is in huge pages.
+//! `POOLMALLOC_HUGE_PAGES` says at which place of the region huge pages begin.
 //!
-//! Each setting is one process, which takes 80 MiB of blocks and reads in `/proc/self/smaps` what the kernel was asked for
-//! where they lie: that does not depend on whether it has a huge page to give.
+//! Each setting is tested in a child. The child allocates 80 MiB of blocks, and reads in `/proc/self/smaps` which pages
+//! the kernel was asked for at their addresses. The answer does not depend on whether the kernel has a huge page to
+//! give.
 //!
-//! To see it fail: ask for huge pages from elsewhere on; ask for them where the environment says never; say nothing of a word
-//! that has no meaning, or say it at each request.
+//! To see it fail: ask for huge pages from another place on; ask for them where the environment says never; do not warn
+//! of a word without a meaning, or warn at each request.
 //!
 //! `cargo test --test processes huge_pages::`
 
@@ -17,10 +18,10 @@ use poolmalloc_support::{Test, command, tests};
 
 const MIB: usize = 1 << 20;
 
-/// What was asked for at each of these addresses, huge pages (`h`), none (`n`) or nothing (`.`); `None` if the kernel does
-/// not tell.
+/// Returns a letter for each of these addresses: `h` if the kernel was asked for huge pages, `n` if it was asked to use
+/// none, `.` if it was asked for neither. `None` if the kernel does not say.
 fn asked_for(addresses: &[usize]) -> Option<String> {
-    // A kernel without them refuses the question.
+    // A kernel without huge pages does not have this folder, and refuses the library's request.
     fs::metadata("/sys/kernel/mm/transparent_hugepage").ok()?;
     let text = fs::read_to_string("/proc/self/smaps").ok()?;
     let mut ranges = vec![];
@@ -38,7 +39,7 @@ fn asked_for(addresses: &[usize]) -> Option<String> {
     addresses.iter().map(of).collect()
 }
 
-/// Takes 80 MiB and says for some depths, in MiB of the region, what was asked for there.
+/// Allocates 80 MiB of blocks, and prints what was asked for at 1, 3, 15, 17, 63 and 66 MiB of them.
 fn hold() {
     let size = size_of_class(CLASSES - 1).expect("a size that is served by 256 bytes");
     let blocks: Vec<Block> = (0..80 * MIB / 256).map(|at| Block::new(layout(size, 8), at)).collect();

@@ -1,11 +1,13 @@
-//! Out of memory, and without a region: null, nothing lost, and work goes on when there is memory again.
+//! Memory limits: when memory ends, requests get null and nothing is lost. Work goes on when there is memory again.
 //!
-//! Children run under `RLIMIT_AS` (the region is small or refused, the backend fails) and
-//! `RLIMIT_DATA` (the region is there, but opening it fails), allocate until null, and go on. In one child the limit is in force before the
-//! first request, so that the region is refused for certain and the backend serves everything; in one it is lowered while the program runs.
+//! Children run under a limit, allocate until they get null, and go on. Under `RLIMIT_AS` the region is small or
+//! refused, and the backend fails. Under `RLIMIT_DATA` the region is there, but opening it fails. One child sets its
+//! limit before its first request, so that the region is refused for certain and the backend serves everything. One
+//! child lowers its limit while it runs.
 //!
-//! To see it fail: abort where the reservation or the opening of an arena fails; do not fall back to the backend; free by size instead of
-//! address; free the old block before a failed `realloc` is noticed; keep a failed opening as if it were open.
+//! To see it fail: abort where the reservation or the opening of an arena fails; do not fall back to the backend; free
+//! by size instead of address; free the old block before a failed `realloc` is noticed; take an arena for open though
+//! its opening failed.
 //!
 //! `cargo test --test processes limits::`
 
@@ -24,12 +26,13 @@ use poolmalloc_support::oracle::{
 use poolmalloc_support::process::{role_before_main, say, succeed};
 use poolmalloc_support::{Test, command, tests};
 
-/// The child whose region is refused.
+/// Role of the child whose region is refused.
 const REFUSED: &str = "refused";
-/// The child whose limit comes late.
+/// Role of the child that lowers its limit while it runs.
 const LOWERED: &str = "lowered";
 
-/// Up to this limit a child uses all of its memory in small blocks too; beyond, that takes long and shows nothing new.
+/// Largest limit in bytes under which a child uses up all of its memory in small blocks too. Beyond it that takes long
+/// and shows nothing new.
 const FULLY_USED: usize = 64 << 20;
 
 #[derive(Clone, Copy)]
@@ -38,7 +41,7 @@ enum Limited {
     Data,
 }
 
-/// Sets the soft limit; the hard one stays away, so that the soft one can be raised again. Async-signal-safe.
+/// Sets the soft limit. Leaves the hard limit infinite, so that the soft one can be raised again. Async-signal-safe.
 fn set_soft_limit(limited: Limited, bytes: libc::rlim_t) -> io::Result<()> {
     let limit = libc::rlimit { rlim_cur: bytes, rlim_max: libc::RLIM_INFINITY };
     let result = match limited {
@@ -50,7 +53,7 @@ fn set_soft_limit(limited: Limited, bytes: libc::rlim_t) -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Panics, after making room for what a panic allocates.
+/// Panics. Lifts the limits first, since a panic allocates.
 fn give_up(message: fmt::Arguments<'_>) -> ! {
     for limited in [Limited::AddressSpace, Limited::Data] {
         set_soft_limit(limited, libc::RLIM_INFINITY).expect("raising the limit");
@@ -84,8 +87,8 @@ impl Hoard {
         [&mut self.large, &mut self.medium, &mut self.small]
     }
 
-    /// Uses up what `bytes` of memory allow, the small blocks only up to a limit of [`FULLY_USED`]. Nothing here may allocate
-    /// by itself: that would abort.
+    /// Uses up `bytes` of memory. Small blocks use up the rest only if `bytes` is at most [`FULLY_USED`]. Nothing else
+    /// may allocate here: a request that fails would abort.
     fn use_up(&mut self, bytes: usize) {
         let is_fully_used = bytes <= FULLY_USED;
         for chain in self.chains() {
@@ -101,7 +104,7 @@ impl Hoard {
                 give_up(format_args!("64 MiB for {victim:?} in {bytes} bytes"));
             }
         }
-        // The backend may have put a few fragments together meanwhile, but not one for each.
+        // The backend may have joined a few fragments since, but not one for each victim.
         let smaller = self.victims.iter_mut().filter(|victim| victim.layout().size() < 193);
         let refused = smaller.map(|victim| !victim.try_resize(200)).filter(|is_refused| *is_refused).count();
         if is_fully_used && refused == 0 {
@@ -124,7 +127,8 @@ impl Hoard {
     }
 }
 
-/// Out of memory twice: after the first time by freeing, after the second by raising the limit, work goes on.
+/// Uses up the memory twice. Blocks are freed after the first time, and the limit is raised after the second: then work
+/// goes on.
 fn work_to_exhaustion(limited: Limited, bytes: usize) {
     start_a_thread();
     let before = consistent_stats();
@@ -136,7 +140,7 @@ fn work_to_exhaustion(limited: Limited, bytes: usize) {
     consistent_stats();
     let had = hoard.chains().map(|chain| chain.count());
     hoard.free_chains();
-    // Not the large ones: the pools, and the backend's fragments, may keep what they have.
+    // Large blocks are left out: pools and fragments of the backend may keep the memory that they need.
     let [_, medium, small] = had;
     for (chain, had) in [(&mut hoard.medium, medium), (&mut hoard.small, small)] {
         if chain.grow(100.min(had / 2)) {
@@ -149,13 +153,14 @@ fn work_to_exhaustion(limited: Limited, bytes: usize) {
     assert_eq!(live(&consistent_stats()), live(&before));
 }
 
-/// The region is a quarter of the limit at most, for the program needs addresses too; and a tenth where that is worth it.
+/// Fails unless the region is at most a quarter of the limit, since the program needs addresses too. If the limit is 32
+/// MiB or more, the region must also be at least a tenth of it.
 fn assert_fair(region: usize, limit: usize) {
     assert!(region * 4 <= limit, "a region of {region} bytes in {limit}");
     assert!(region * 10 >= limit || limit < 32 << 20, "a region of {region} bytes in {limit}");
 }
 
-/// The limit comes when the region is there: the backend has no more memory, and the pools go on.
+/// Lowers the limit when the region is there: the backend has no more memory, and the pools go on.
 fn work_while_lowered() {
     let before = consistent_stats();
     for more in [0, 1 << 20, 64 << 20] {
@@ -181,7 +186,7 @@ fn work_while_lowered() {
     }
 }
 
-/// Raises the limit; then every request that failed succeeds.
+/// Raises the limit, and fails unless every request that failed succeeds now.
 fn work_after_raising(limited: Limited, hoard: &mut Hoard) {
     set_soft_limit(limited, libc::RLIM_INFINITY).expect("raising the limit");
     for chain in hoard.chains() {
@@ -199,9 +204,10 @@ fn work_after_raising(limited: Limited, hoard: &mut Hoard) {
     });
 }
 
-/// Everything comes from the backend, goes back there, and is counted there.
+/// Works without a region: the backend serves and frees every block, and the statistics count them as large blocks.
 fn work_without_region() {
-    // What was refused once stays refused; a thread needs more than there is.
+    // The limit is lifted for the start of a thread, which needs more memory than the limit leaves. The region, refused
+    // once, stays refused.
     set_soft_limit(Limited::AddressSpace, libc::RLIM_INFINITY).expect("raising the limit");
     start_a_thread();
     leave_one_mib();
@@ -222,7 +228,7 @@ fn work_without_region() {
                     "{layout:?}"
                 );
             }
-            // In debug mode each is an allocation and a free.
+            // In debug mode each `realloc` is an allocation and a free.
             let resized = if mode::is_debug() { 0 } else { 6 };
             assert_eq!(stats().large.reallocations, during.reallocations + resized, "{layout:?}");
             block.free();
@@ -250,8 +256,8 @@ fn assert_no_pools() {
     assert!(stats.large.allocations > 0);
 }
 
-/// Leaves the refused child one more MiB, before `main` and before the first request: less than any region needs, and enough
-/// for the backend.
+/// Constructor that leaves the refused child one more MiB, before `main` and before its first request. That is less
+/// than any region needs, and enough for the backend.
 #[used]
 #[cfg_attr(target_os = "linux", unsafe(link_section = ".init_array"))]
 static BEFORE_MAIN: extern "C" fn() = {
@@ -269,7 +275,7 @@ fn leave_one_mib() {
     set_soft_limit(Limited::AddressSpace, bytes).expect("setting the limit");
 }
 
-/// Bytes of address space that this process has mapped, read without a request to the allocator.
+/// Bytes of address space that this process has mapped. Read without a request to the allocator.
 fn address_space_in_use() -> libc::rlim_t {
     let mut text = [0_u8; 128];
     // SAFETY: the path ends in a zero byte.
@@ -287,7 +293,7 @@ fn address_space_in_use() -> libc::rlim_t {
     pages * page_bytes as libc::rlim_t
 }
 
-/// Role of a limited child: `as` or `data`, and the limit.
+/// Runs a child. The role of a limited child is `as` or `data`, and its limit in bytes.
 pub(crate) fn child(role: &str) {
     if role == REFUSED {
         work_without_region();
@@ -313,16 +319,17 @@ fn assert_survives(limited: Limited, mib: usize) {
     assert_eq!(succeed(&mut child), "done\n");
 }
 
-/// By the size of the address space.
+/// Limits the address space.
 fn address_space_limit() {
-    // The quarantine may have 8 MiB, and the C library, which ends the process when it gets none, cannot ask for them.
+    // In debug mode the quarantine may hold 8 MiB. A request of the C library cannot get them back, and the C library
+    // ends the process when its own request fails.
     let least = if mode::is_debug() { 24 } else { 8 };
     for mib in [8, 12, 16, 24, 32, 64, 128, 256, 512, 1024, 2048, 4096].into_iter().filter(|mib| *mib >= least) {
         assert_survives(Limited::AddressSpace, mib);
     }
 }
 
-/// By the bytes that may be written: the reservation succeeds, and arenas can be opened for a while.
+/// Limits the bytes that may be written. The reservation succeeds, and arenas can be opened for a while.
 fn data_limit() {
     for mib in [16, 48, 512] {
         assert_survives(Limited::Data, mib);

@@ -1,7 +1,7 @@
-//! Tests that start children: the allocator has not served a child before, and each has an environment and limits of
-//! its own.
+//! Tests that start children. The allocator has served no request of a child before, and each child has its own
+//! environment and limits.
 //!
-//! `cargo test --test processes`; of one module `cargo test --test processes exit::`
+//! `cargo test --test processes`; for one module `cargo test --test processes exit::`
 
 mod exit;
 mod exit_report;
@@ -9,7 +9,8 @@ mod modes;
 mod huge_pages;
 mod limits;
 mod resident;
-/// As in tests/builds, but in a program that has this allocator too: two copies of it, or many, live side by side.
+/// The module `unload` of tests/builds, in a program that has this allocator too: two or more copies of the allocator
+/// live side by side.
 #[path = "../builds/unload.rs"]
 mod unload_among_pools;
 

@@ -1,8 +1,9 @@
-//! `POOLMALLOC=malloc` has the backend serve everything, and counts it; a word without a meaning is warned about once.
+//! With `POOLMALLOC=malloc` the backend serves every request, and the statistics count its blocks. A word without a
+//! meaning gets one warning.
 //!
 //! Each test runs this binary again with the variable set.
 //!
-//! To see it fail: hand a heap's front to a thread in such a mode; let the mode be chosen after the first block.
+//! To see it fail: give a thread a heap's front in the mode `malloc`; choose the mode after the first block.
 //!
 //! `cargo test --test processes modes::`
 
@@ -27,7 +28,7 @@ fn run_malloc() {
     assert_eq!(now.arenas.open, 0);
     assert_eq!(now.large.live_blocks - before.0.large.live_blocks, 1001);
     assert_eq!(now.large.live_bytes - before.0.large.live_bytes, 1000 * (24 + size_of::<usize>() as u64));
-    // By another thread, grown and shrunk, and one that ends.
+    // Another thread frees the blocks. A block outlives the thread that allocated it, grows, and shrinks.
     let mut words = thread::spawn(move || {
         drop(held);
         vec![1_u8; 10]

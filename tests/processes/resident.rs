@@ -1,10 +1,11 @@
-//! What blocks cost in resident memory, tables included: at most 1.06 times their size rounded up to 8 bytes; and what
-//! `release_unused` gives back of it.
+//! Resident memory: blocks cost at most 1.06 times their size rounded up to 8 bytes, tables included. And
+//! `release_unused` gives memory back.
 //!
-//! Each figure is of a process of its own: a million blocks of one size, their first and last bytes written, and what that
-//! adds to the process's resident size. The test prints the same for the system's malloc beside it.
+//! Each figure comes from a child. The child allocates a million blocks of one size, writes their first and last bytes,
+//! and says how much its resident size has grown. The test prints the figure of the system's malloc beside it.
 //!
-//! To see it fail: put a header into pools, round size classes to 16 bytes, touch the whole of a table when an arena is opened.
+//! To see it fail: put a header into pools; round size classes to 16 bytes; touch the whole of a table when an arena is
+//! opened.
 //!
 //! `cargo test --release --test processes resident:: -- --nocapture`
 
@@ -20,9 +21,9 @@ use poolmalloc_support::{Test, command, tests};
 const BLOCKS: usize = 1_000_000;
 const SIZES: [usize; 7] = [8, 16, 24, 40, 56, 100, 200];
 
-/// Allocates the blocks and says how many bytes of memory that took.
+/// Allocates the blocks, and prints how many bytes of memory they took.
 fn hold(allocator: &impl GlobalAlloc, size: usize) {
-    // In memory before the first figure is read; the blocks are never freed.
+    // The list is resident before the first figure is read. The blocks are never freed.
     let mut blocks = vec![1_usize; BLOCKS];
     let before = resident_bytes().expect("the resident size");
     for place in &mut blocks {
@@ -58,14 +59,15 @@ fn bytes_a_block_are_bounded() {
     }
 }
 
-/// Holds a million blocks, some by threads that have ended, frees nearly all, and says what that and a release did.
+/// Allocates a million blocks, half of them on threads that end, and frees nearly all. Fails unless a release, and
+/// nothing before it, gives the memory back.
 fn release() {
     let fill = |count: usize| -> Vec<Box<[u8; 56]>> { (0..count).map(|n| Box::new([n as u8; 56])).collect() };
     let of_others: Vec<_> =
         (0..4).map(|_| std::thread::spawn(move || fill(BLOCKS / 8)).join().expect("a thread")).collect();
     let mut own = fill(BLOCKS / 2);
     let full = stats().region.resident_bytes;
-    // Every hundredth pool of the own blocks keeps one.
+    // One block stays live in every hundredth pool of this thread.
     let mut number = 0;
     own.retain(|_| {
         number += 1;
@@ -76,17 +78,18 @@ fn release() {
     assert!(before + (1 << 20) > full, "nothing goes back by itself: {before} of {full}");
     let released = release_unused();
     let (after, resident_after) = (stats().region.resident_bytes, resident_bytes().expect("the resident size"));
-    // Emptying magazines and collecting may touch the free map for the first time, which has a bit for every 8 bytes.
+    // A release empties magazines and collects. This may touch parts of the free map for the first time. The map has
+    // one bit for every 8 bytes.
     let less = before - after;
     assert!(less <= released.bytes && less + full / 64 + (64 << 10) > released.bytes, "{less}: {released}");
     assert_eq!(released.bytes, released.arena_bytes + released.pool_bytes);
     assert!(released.pool_bytes > 0 && released.arena_bytes > 0, "{released}");
-    // A tenth may stay: the tables, and the pools of what is live.
+    // A tenth may stay: the tables, and the pools of live blocks.
     assert!(after < full / 10, "{after} of {full} stay: {released}");
     let gone = resident.saturating_sub(resident_after);
     assert!(gone * 10 > released.bytes * 9, "{released}, but the process has only {gone} less");
     check_heap().expect("a valid heap");
-    // What is live is as it was, and all is usable again.
+    // The live blocks are unchanged, and all memory can be used again.
     assert!(own.iter().all(|block| block.iter().all(|byte| *byte == block[0])));
     let again = fill(BLOCKS);
     assert!(again.iter().enumerate().all(|(n, block)| block.iter().all(|byte| *byte == n as u8)));

@@ -1,13 +1,16 @@
-//! Sampled allocations: the estimates are right for each place, what is live is what has not been freed, and the files say so.
+//! Sampled allocations: the estimates are right for each place, the live figures count what has not been freed, and the
+//! files say the same.
 //!
-//! The profiler is there with the feature `profile`, so this binary without it only checks that the environment is answered with a
-//! warning, and runs itself again with it. Each test runs in a child of its own: what was sampled before would be counted.
+//! The profiler needs the feature `profile`. Without it this binary only checks that the variables of the environment
+//! get a warning, and then builds and runs itself again with the feature. Each test runs in a child of its own, since
+//! samples of earlier tests would be counted.
 //!
 //! # The bounds of estimates
-//! A request of `s` bytes is sampled with the chance `p = 1 - exp(-s / mean)`, independently of others. Of `n` requests `K` are
-//! sampled, and `K / p` is the estimate. By Chernoff's bound `P(|K - np| >= d np) <= 2 exp(-d d np / 3)` for `d <= 1`. Each place
-//! makes so many requests that `np >= 2000`: with `d = 0.2` that is less than `6e-12`, and below `1e-9` for all the estimates here
-//! together. The random numbers of a heap are the same in each run, so that a failure comes again.
+//! A request of `s` bytes is sampled with the chance `p = 1 - exp(-s / mean)`, independently of others. `K` of `n`
+//! requests are sampled, and `K / p` is the estimate. By Chernoff's bound `P(|K - np| >= d np) <= 2 exp(-d d np / 3)`
+//! for `d <= 1`. Each place makes enough requests for `np >= 2000`. With `d = 0.2` the bound is less than `6e-12`, and
+//! less than `1e-9` for all the estimates here together. The random numbers of a heap are the same in each run, so a
+//! failure repeats.
 //!
 //! To see it fail: see the rows of `tests/mutants.txt` for this file.
 //!
@@ -28,7 +31,7 @@ fn main() {
         return;
     }
     for (name, value) in [("POOLMALLOC", "sample=1000"), ("POOLMALLOC_PROFILE", "/nowhere/file")] {
-        // Without a mode that is set for the tests.
+        // The tests themselves may run in a mode of `POOLMALLOC`; the child must not.
         let output = command("end").env_remove("POOLMALLOC").env(name, value).output().expect("starting the child");
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success() && said.lines().count() == 1, "{}", told(&output));

@@ -29,24 +29,25 @@ use poolmalloc_support::{Test, scaled, tests};
 
 const MEASURES: [Measure; 4] = [Measure::AllocObjects, Measure::AllocSpace, Measure::InuseObjects, Measure::InuseSpace];
 
-/// Blocks that were asked for, without memory from the allocator for the list of them.
+/// Blocks of one layout that the program holds. The list has its memory from the start, so it does not allocate when it
+/// gets a block.
 struct Blocks {
     layout: Layout,
     starts: Vec<*mut u8>,
 }
 
-// SAFETY: they are plain memory that nobody else knows.
+// SAFETY: the blocks are plain memory, and only this list knows them.
 unsafe impl Send for Blocks {}
 
 impl Blocks {
-    /// Room for so many, none of which is there yet.
+    /// Returns an empty list with room for `count` blocks of `size` bytes.
     fn room(size: usize, count: usize) -> Self {
         Self { layout: layout(size, 8), starts: Vec::with_capacity(count) }
     }
 
     fn free(&mut self, count: usize) {
         for start in self.starts.drain(self.starts.len() - count..) {
-            // SAFETY: a plant allocated it with this layout, and nobody else has it.
+            // SAFETY: a plant allocated the block with this layout, and only this list had it.
             unsafe { dealloc(start, self.layout) };
         }
     }
@@ -59,7 +60,7 @@ impl Blocks {
 macro_rules! plants {
     ($($name:ident)*) => {
         $(
-            /// Allocates as many blocks as there is room for.
+            /// Allocates blocks until the list is full.
             #[inline(never)]
             fn $name(blocks: &mut Blocks) {
                 while blocks.starts.len() < blocks.starts.capacity() {
@@ -76,7 +77,7 @@ macro_rules! plants {
 
 plants!(planted_8 planted_24 planted_256 planted_300 planted_5000 planted_100000 planted_other planted_here planted_resized);
 
-/// The figures of all stacks with this function in them.
+/// Returns the four figures, each summed over all stacks that have this function.
 fn figures_of(profile: &Profile, function: &str) -> [u64; 4] {
     MEASURES.map(|measure| {
         let stacks = collapsed(profile, measure);
@@ -123,7 +124,8 @@ fn estimates() {
         ("planted_5000", planted_5000, 5000),
         ("planted_100000", planted_100000, 100_000),
     ];
-    // A small one, at which large blocks weigh one, and one that hardly any block reaches.
+    // At the small mean nearly every block of 5000 bytes or more is a sample, and counts for one. Only the blocks of
+    // 100,000 bytes are larger than the other mean.
     for mean in [512_u64, 8192] {
         let before = snapshot();
         start(mean);
@@ -131,7 +133,7 @@ fn estimates() {
             .iter()
             .map(|&(name, plant, size)| {
                 let chance = -(-(size as f64) / mean as f64).exp_m1();
-                // Half of them are freed: what is left is an estimate too.
+                // Half of the blocks are freed: the live figures are estimates too.
                 let count = 2 * (2000.0 / chance).ceil() as usize;
                 let mut blocks = Blocks::room(size, count);
                 plant(&mut blocks);
@@ -153,14 +155,14 @@ fn estimates() {
     check_heap().expect("a valid heap");
 }
 
-/// A small block that stays in its size class is no new request: samples stay, and no others come.
+/// A `realloc` of a small block within its size class is no new request. The samples stay, and no others come.
 fn reallocations_within_a_class() {
     start(500);
     let mut blocks = Blocks::room(40, 50_000);
     planted_resized(&mut blocks);
     let planted = figures_of(&snapshot(), "planted_resized");
     assert_near(&planted, &[50_000, 50_000 * 40, 50_000, 50_000 * 40], "planted_resized");
-    // The last two while the finder of leaks notes large blocks.
+    // The leak finder is armed for the last two sizes, and notes large blocks.
     for new_size in [33, 40, 36, 40] {
         let old = blocks.layout;
         blocks.layout = layout(new_size, 8);
@@ -185,14 +187,14 @@ fn reallocations_within_a_class() {
     check_heap().expect("a valid heap");
 }
 
-/// Blocks of several threads, allocated in one place, some of them freed by other threads, some by destructors at the end.
+/// Several threads allocate blocks in one place and end. Then another thread frees the blocks.
 fn threads() {
     const MEAN: u64 = 1000;
     const THREADS: usize = 4;
     start(MEAN);
     let count = 40_000;
     let (send, receive) = mpsc::channel::<Blocks>();
-    // The second ones take the heaps of the first over.
+    // The threads of the second round take over the heaps of the first round.
     let some = |number: usize| -> Vec<_> {
         (0..number)
             .map(|_| {
@@ -217,7 +219,8 @@ fn threads() {
     check_heap().expect("a valid heap");
 }
 
-/// A block that came from a pool is sampled when it grows: its stack ends in the program, with and without a watch.
+/// A block from a pool is sampled when it grows. The innermost frame of its backtrace is the program's or the standard
+/// library's, with and without a watch.
 fn reallocations_out_of_pools() {
     #[inline(never)]
     fn planted_from_pool(start: *mut u8) -> *mut u8 {
@@ -246,7 +249,7 @@ fn reallocations_out_of_pools() {
     [first, second].into_iter().for_each(|start| unsafe { dealloc(start, layout(100, 8)) });
 }
 
-/// Every request is a sample: the figures are exact.
+/// At a mean of 1 every request is a sample, so the figures are exact.
 fn reallocations() {
     start(1);
     #[inline(never)]
@@ -277,7 +280,7 @@ fn reallocations() {
         for size in [1, 100, 256, 257, 10_000] {
             // SAFETY: the size is not zero.
             let start = black_box(unsafe { alloc_zeroed(layout(size, 8)) });
-            // SAFETY: so many bytes are there, and were written.
+            // SAFETY: the block has `size` bytes, and the allocator has written zeros there.
             let bytes = unsafe { std::slice::from_raw_parts(start, size) };
             assert!(bytes.iter().all(|byte| *byte == 0));
             // SAFETY: the block has this layout.
@@ -288,10 +291,11 @@ fn reallocations() {
     assert_eq!(figures_of(&snapshot(), "planted_zeroed"), [5, 1 + 100 + 256 + 257 + 10_000, 0, 0]);
 }
 
-/// From the first request of the process on, every one is sampled: what is live is what the statistics say is.
+/// All requests are samples, from the first one of the process on. The profile has as many live blocks as the
+/// statistics.
 fn every_request() {
     let live = || {
-        // The profile itself is gone when the blocks are counted: it is not sampled.
+        // The profile itself is not sampled. It is dropped before the blocks are counted.
         let sum = sum(&snapshot());
         let (large, small) = (stats().large, stats().small);
         assert_eq!(small.live_blocks, 0, "{small:?}");
@@ -316,7 +320,8 @@ fn every_request() {
     assert_eq!(live().0[2], before[2], "what was freed is not in use");
 }
 
-/// Threads that allocate, resize, free and hand blocks round, while sampling starts and stops, and profiles are made.
+/// Three threads, one after another, allocate, resize and free at random. At the same time another thread starts and
+/// stops sampling, and makes profiles.
 fn under_load() {
     let ends = AtomicBool::new(false);
     thread::scope(|scope| {
@@ -349,7 +354,7 @@ fn under_load() {
                 .expect("a thread");
         }
         drop(end);
-        // The scope alone would not wait for the end of the thread, and of its heap.
+        // The scope alone would not wait until the thread has ended and has given its heap back.
         sampler.join().expect("a thread");
     });
     stop();
@@ -358,7 +363,8 @@ fn under_load() {
     assert!(now[2] <= now[0] && now[3] <= now[1], "{now:?}");
 }
 
-/// The child of a fork has the profile as it was, goes on with it, and neither sees what the other does.
+/// The child of a fork has the profile as it was at the fork, and goes on with it. The parent and the child do not see
+/// each other's later requests.
 fn fork() {
     start(1);
     let mut blocks = Blocks::room(100, 50);
@@ -385,7 +391,7 @@ fn fork() {
     blocks.free_all();
 }
 
-/// Children of a process whose other threads sample, look names up and make profiles all the time.
+/// Children of a fork work, while other threads of the parent sample, look names up and make profiles all the time.
 fn fork_under_load() {
     start(50);
     let ends = AtomicBool::new(false);
@@ -422,7 +428,7 @@ fn fork_under_load() {
     });
 }
 
-/// Without memory requests fail as they do without the profiler, and nothing is lost.
+/// When memory is used up, requests fail as they do without the profiler, and nothing is lost.
 fn exhausted_memory() {
     start(100);
     let mut chains = [4096, 200, 64].map(poolmalloc_support::chain::Chain::new);
@@ -450,8 +456,8 @@ fn exhausted_memory() {
     blocks.free_all();
 }
 
-/// A thread that runs when sampling starts takes part soon, and one that runs when it stops leaves at once; frees stay on
-/// the fast path, and allocations come back to it.
+/// A thread that runs already notices soon that sampling starts, and at once that sampling stops. Frees stay on the
+/// fast path, and allocations come back to it.
 fn start_and_stop() {
     let (to, of_main) = mpsc::channel::<()>();
     let (to_main, of_thread) = mpsc::channel();
@@ -470,10 +476,10 @@ fn start_and_stop() {
         of_thread.recv().expect("a thread")
     };
     let sampled = || figures_of(&snapshot(), "planted_other")[0];
-    // The list of blocks is the only large one.
+    // The list of blocks is the only large allocation.
     assert_eq!((round(), sampled()), (1, 0));
     start(1);
-    // What its magazines hold of earlier is served from there.
+    // Blocks that the magazines held before the start are served first, without a sample.
     assert!(round() > 9000 && sampled() > 9000);
     let before = sampled();
     assert_eq!((round(), sampled()), (10_001, before + 10_000));
@@ -487,7 +493,7 @@ fn start_and_stop() {
     stop();
     drop(to);
     thread.join().expect("a thread");
-    // A thread that takes the heap over has nothing to do with it.
+    // A thread that takes over the heap is not sampled.
     let before = sampled();
     thread::spawn(|| {
         let mut blocks = Blocks::room(40, 1000);
@@ -500,11 +506,11 @@ fn start_and_stop() {
     check_heap().expect("a valid heap");
 }
 
-/// A watch sees what it sees without sampling, and what it watches is sampled.
+/// A watch notes the same requests with sampling and without, and these requests are sampled.
 fn with_a_watch() {
     let work = |mean: Option<u64>| {
         let ((), peak) = measure_peak(|| {
-            // Started and stopped below the watch, which is on.
+            // Sampling starts and stops while the watch is on.
             if let Some(mean) = mean {
                 start(mean);
             }
@@ -528,7 +534,7 @@ fn with_a_watch() {
     stop();
     work(None);
     assert_eq!(figures_of(&snapshot(), "planted_here"), [2000, 80_000, 0, 0]);
-    // What began below a watch goes on without it, and ends as well.
+    // Sampling that starts under a watch goes on after it. It may also stop under a watch.
     let plant = || {
         let mut blocks = Blocks::room(40, 1000);
         planted_here(&mut blocks);
@@ -542,7 +548,7 @@ fn with_a_watch() {
     assert_eq!(figures_of(&snapshot(), "planted_here"), [3000, 120_000, 0, 0]);
 }
 
-/// Nothing that the profiler asks for is in the profile.
+/// Requests of the profiler itself are not in the profile.
 fn own_requests() {
     start(1);
     let mut blocks = Blocks::room(40, 100);
@@ -561,7 +567,8 @@ fn own_requests() {
     }
 }
 
-/// The two finders together: a sampled block that nothing leads to is a leak, with what it leads to; and one that is held is not.
+/// The profiler and the leak finder work together. A sampled block that nothing leads to is a leak, together with the
+/// block that it points to. A sampled block that is held is no leak.
 fn with_the_leak_finder() {
     #[inline(never)]
     fn far_below<T>(depth: usize, body: impl FnOnce() -> T) -> T {
@@ -578,19 +585,19 @@ fn with_the_leak_finder() {
     check_heap().expect("a valid heap");
 }
 
-/// What an independent decoder makes of a profile's file.
+/// The content of a profile's file, as an independent decoder reads it.
 struct Decoded {
     texts: Vec<String>,
     /// Names of the values, and their units.
     types: Vec<(String, String)>,
-    /// Functions, the innermost first, and values.
+    /// Functions of each sample, the innermost first, and its values.
     samples: Vec<(Vec<String>, Vec<i64>)>,
-    /// File and build id.
+    /// File and build id of each mapping.
     mappings: Vec<(String, String)>,
     period: i64,
 }
 
-/// The fields of a message: of each number, the values in their order.
+/// The fields of a message: the values of each field number, in their order.
 #[derive(Default)]
 struct Fields {
     numbers: BTreeMap<u32, Vec<u64>>,
@@ -621,7 +628,7 @@ impl Fields {
         self.bytes.get(&field).into_iter().flatten().map(|bytes| Self::of(bytes))
     }
 
-    /// Of a repeated field, in packed form.
+    /// Returns the values of a repeated field that is in packed form.
     fn packed(&self, field: u32) -> Vec<u64> {
         let mut numbers = Vec::new();
         for bytes in self.bytes.get(&field).into_iter().flatten() {
@@ -667,7 +674,7 @@ fn decoded(file: &[u8]) -> Decoded {
     }
 }
 
-/// Whether a frame is of this function of the test. In an optimised build the names of inlined functions are short.
+/// Whether a frame is of this function of the test. In an optimized build the names of inlined functions are short.
 fn is_named(frame: &str, name: &str) -> bool {
     frame.strip_suffix(name).is_some_and(|before| before.is_empty() || before.ends_with("::"))
 }
@@ -707,20 +714,20 @@ fn files() {
     }
     let [objects, space, live, live_space] = figures_of(&profile, "planted_other");
     assert!(objects > 0 && space > 0 && (live, live_space) == (0, 0));
-    // The planted function is the innermost, but for what the standard library puts in between.
+    // The planted function is the innermost, except for functions of the standard library.
     let stacks = collapsed(&profile, Measure::InuseSpace);
     let stack = stacks.keys().find(|stack| has(stack, "planted_here")).expect("the planted function");
     let frames: Vec<_> = stack.split(';').collect();
     let place = frames.iter().position(|frame| is_named(frame, "planted_here")).expect("it is there");
     assert!(frames[..place].iter().any(|frame| is_named(frame, "files")), "{stack}");
-    // Short names do not say whose functions these are.
+    // Short names do not say which crate a function is of.
     let is_full = cfg!(debug_assertions);
     let is_std = |frame: &&str| frame.starts_with("alloc::") || !is_full;
     assert!(frames[place + 1..].iter().all(is_std), "{:?}", &frames[place..]);
     blocks.free_all();
 }
 
-/// What children are started for.
+/// The roles of children, and their programs.
 const ROLES: &[(&str, fn())] = &[
     ("estimates", estimates),
     ("threads", threads),
@@ -737,7 +744,7 @@ const ROLES: &[(&str, fn())] = &[
     ("files", files),
 ];
 
-/// Those that are sampled from their first request on, by this value of the environment.
+/// The roles of children that are sampled from their first request on, with their `POOLMALLOC` and their programs.
 const SAMPLED: &[(&str, &str, fn())] = &[
     ("every_request", "sample=1", every_request),
     ("with_the_leak_finder", "sample=1", with_the_leak_finder),
@@ -747,7 +754,8 @@ const SAMPLED: &[(&str, &str, fn())] = &[
     ("threads_of_the_backend", "malloc,sample=1000", threads),
 ];
 
-/// Threads that hand blocks round and end; at each quiet point the heap is whole and the samples no more than there were.
+/// Threads hand blocks round and end. At each quiet point the heap is valid, and the live figures are at most those of
+/// all allocations.
 fn soaked() {
     let mut points = 0;
     let steps = scaled(20_000, 10);
@@ -760,7 +768,7 @@ fn soaked() {
     });
 }
 
-/// Of the file at the end.
+/// Holds blocks until the end of the process, for the file that is written then.
 fn hold_and_end() {
     let mut blocks = Blocks::room(1000, 1000);
     planted_here(&mut blocks);
@@ -792,14 +800,14 @@ fn at_exit() {
     assert_eq!(end_with(&[("POOLMALLOC", "sample=1"), ("POOLMALLOC_PROFILE", &path("b.folded"))]), "");
     let folded = fs::read_to_string(path("b.folded")).expect("the file");
     assert!(folded.lines().any(|line| line.contains("planted_here") && line.ends_with(" 1000000")), "{folded}");
-    // The usual mean.
+    // Without a mean in `POOLMALLOC` the default of 512 KiB holds.
     assert_eq!(end_with(&[("POOLMALLOC_PROFILE", &path("c.pb.gz"))]), "");
     assert_eq!(self::decoded(&fs::read(path("c.pb.gz")).expect("the file")).period, 512 * 1024);
-    // In debug mode there is none.
+    // In debug mode there is a warning and no file.
     let said = end_with(&[("POOLMALLOC", "debug,sample=1"), ("POOLMALLOC_PROFILE", &path("d.folded"))]);
     assert!(said.lines().count() == 1 && said.contains("in debug mode"), "{said}");
     assert!(!folder.join("d.folded").exists());
-    // Nothing, or one warning.
+    // These settings print nothing, or one warning.
     let is_one = |said: &str, word: &str| said.lines().count() == 1 && said.contains(word);
     assert_eq!(end_with(&[("POOLMALLOC_PROFILE", "")]), "");
     assert_eq!(end_with(&[("POOLMALLOC", "sample=1000")]), "");

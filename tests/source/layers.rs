@@ -1,12 +1,15 @@
-//! The house has floors, and imports point down only.
+//! The library consists of layers, and imports point down only.
 //!
-//! The order of the folders and single files of `src` is the table under `# Layers` in `src/lib.rs`, from the top down. Inside
-//! a folder it is the order of the `mod` lines in `mod.rs`: a file may use the files above it there. A `mod.rs` is a table of
-//! contents, and no file of a folder reaches another one through it. Two more rules keep the rooms small: no file is longer
-//! than 500 lines without its tests, no function longer than 50. And no two types of the crate have the same name.
+//! The order of the folders and single files of `src` is the table under `# Layers` in `src/lib.rs`, from the top down.
+//! Inside a folder it is the order of the `mod` lines in `mod.rs`: a file may use the files above it there. A `mod.rs`
+//! is a table of contents, and no file of a folder reaches another one through it.
 //!
-//! Imports are read from the syntax: `use`, paths in code, and paths in the arguments of macros. Methods need no import. So
-//! where the methods of one type stand in several files of a folder, a call counts as an import of the file with the method.
+//! There are limits too. `src` has at most 22 entries. A file has at most 500 lines without its tests, and a function
+//! at most 50. And no two types of the crate have the same name.
+//!
+//! Imports are read from the syntax: `use`, paths in code, and paths in the arguments of macros. Methods need no
+//! import. If the methods of one type stand in several files of a folder, a call counts as an import of the file with
+//! the method.
 //!
 //! To see it fail: add `use crate::global::PoolMalloc as _;` to `src/os/memory.rs`.
 //!
@@ -23,19 +26,19 @@ use std::{env, fs};
 use syn::spanned::Spanned;
 use syn::visit::{self, Visit};
 
-/// Most lines of a file, without its tests.
+/// Largest number of lines of a file, without its tests.
 const FILE_LINES: usize = 500;
-/// Most lines of a function.
+/// Largest number of lines of a function.
 const FUNCTION_LINES: usize = 50;
-/// Most entries of `src`.
+/// Largest number of entries of `src`.
 const ENTRIES: usize = 22;
 
-/// The path of a module: `heap`, `front`.
+/// The path of a module, such as `heap`, `front`.
 type Module = Vec<String>;
 
 /// One file of the crate.
 struct Source {
-    /// Its place below `src`.
+    /// Its path below `src`.
     file: String,
     module: Module,
     /// Whether it is a `mod.rs`.
@@ -44,13 +47,13 @@ struct Source {
     text: String,
 }
 
-/// Where a path of the source leads.
+/// A path in the source, and where it leads.
 struct Import {
-    /// As it is written.
+    /// The path as it is written.
     text: String,
     /// The file that has the item.
     target: Module,
-    /// The table of contents that it goes through, if it names no file.
+    /// The table of contents that the path goes through, if it does not name the file.
     through: Option<Module>,
 }
 
@@ -67,7 +70,7 @@ fn is_test(attributes: &[syn::Attribute]) -> bool {
     })
 }
 
-/// Adds the files of a folder, by their places below `root`.
+/// Adds the files of a folder, by their paths below `root`.
 fn read_folder(folder: &Path, root: &Path, texts: &mut BTreeMap<String, String>) {
     for entry in fs::read_dir(folder).expect("the folder can be read").flatten() {
         let path = entry.path();
@@ -90,14 +93,14 @@ fn source_of(file: &str, text: &str) -> Source {
     Source { file: file.into(), module, is_contents, syntax, text: text.into() }
 }
 
-/// The names in the first column of the table under `# Layers`.
+/// Returns the names in the first column of the table under `# Layers`.
 fn floors_of(lib: &str) -> Vec<String> {
     let below = lib.lines().skip_while(|line| *line != "//! # Layers").skip(1);
     let rows = below.take_while(|line| !line.starts_with("//! # ")).filter_map(|line| line.strip_prefix("//! | `"));
     rows.filter_map(|row| Some(row.split_once('`')?.0.to_owned())).collect()
 }
 
-/// The names that a `use` tree brings in, each with its path.
+/// Adds the names that a `use` tree brings in, each with its path.
 fn leaves(tree: &syn::UseTree, path: &[String], found: &mut Vec<(String, Vec<String>)>) {
     let with = |name: &syn::Ident| [path, &[name.to_string()]].concat();
     match tree {
@@ -126,7 +129,7 @@ impl Crate {
         Self { sources, floors }
     }
 
-    /// Names of the modules that a file declares, in its order.
+    /// Returns the names of the modules that a file declares, in its order.
     fn children(&self, module: &Module) -> Vec<String> {
         let Some(source) = self.sources.get(module) else { return Vec::new() };
         let names = source.syntax.items.iter().filter_map(|item| match item {
@@ -136,7 +139,7 @@ impl Crate {
         names.collect()
     }
 
-    /// The path that a name is re-exported from by a table of contents or the crate.
+    /// Returns the path from which a module re-exports a name. The module is a table of contents, or the crate.
     fn reexport(&self, module: &Module, name: &str) -> Option<Module> {
         let mut found = Vec::new();
         let mut globs = Vec::new();
@@ -152,7 +155,8 @@ impl Crate {
         found.into_iter().chain(globs).find_map(|path| self.absolute(module, &path)).filter(|path| path != module)
     }
 
-    /// A path of a module as one from the crate's root. `None` if it leads out of the crate.
+    /// Returns the path, seen from the module `here`, as a path from the crate's root. `None` if it leads out of the
+    /// crate.
     fn absolute(&self, here: &Module, path: &[String]) -> Option<Module> {
         let first = path.first()?;
         match first.as_str() {
@@ -171,7 +175,7 @@ impl Crate {
         }
     }
 
-    /// The file that has the item which an absolute path names.
+    /// Finds the file that has the item of an absolute path. `text` is the path as it is written.
     fn resolve(&self, path: &Module, text: String) -> Import {
         let mut length = path.len();
         while length > 0 && !self.sources.contains_key(&path[..length]) {
@@ -191,7 +195,8 @@ impl Crate {
         }
     }
 
-    /// Whether a module may use another one: it lies below, or before in its folder.
+    /// Compares the places of two modules. `Greater` means that `from` may not use `to`: `to` is a layer above, or
+    /// comes later in the same folder.
     fn order(&self, from: &Module, to: &Module) -> Ordering {
         let common = from.iter().zip(to).take_while(|(one, other)| one == other).count();
         let (Some(own), Some(other)) = (from.get(common), to.get(common)) else { return Ordering::Equal };
@@ -215,7 +220,7 @@ impl Crate {
         imports
     }
 
-    /// What is wrong with one import, if anything is.
+    /// Returns what is wrong with an import, if anything is.
     fn judge(&self, source: &Source, import: &Import) -> Option<String> {
         let Source { file, module, is_contents, .. } = source;
         let Import { text, target, through } = import;
@@ -262,7 +267,8 @@ impl Crate {
         found
     }
 
-    /// Calls of methods whose type is defined in another file of the folder than the method: from where, to where, of what.
+    /// Returns the calls of methods that do not stand in the file of their type, but in another file of its folder.
+    /// Each has the file of the call, the file of the method, and the method's name.
     fn calls(&self) -> BTreeSet<(Module, Module, String)> {
         let mut calls = BTreeSet::new();
         let folders: BTreeSet<_> = self.sources.values().filter(|source| source.module.len() > 1).map(folder).collect();
@@ -292,7 +298,8 @@ impl Crate {
                 let mut called = Called::default();
                 called.visit_file(&source.syntax);
                 for name in called.0 {
-                    // Where several files have a method of this name, the receiver decides, which only the compiler knows.
+                    // If several files have a method of this name, the call is left out: only the compiler knows the
+                    // type of the receiver.
                     let Some(places) = methods.get(&name).filter(|places| places.len() == 1) else { continue };
                     let to = places.iter().next().map(|place| (*place).clone()).unwrap_or_default();
                     if to != source.module {
@@ -304,7 +311,7 @@ impl Crate {
         calls
     }
 
-    /// The files of the largest circle of imports and calls; empty if there is none.
+    /// Returns the files of the largest circle of imports and calls. Empty if there is none.
     fn largest_circle(&self) -> Vec<String> {
         let mut graph = DiGraphMap::<&str, ()>::new();
         let file = |module: &Module| self.sources[module].file.as_str();
@@ -323,7 +330,7 @@ impl Crate {
         if largest.len() > 1 { largest.into_iter().map(String::from).collect() } else { Vec::new() }
     }
 
-    /// Files longer than they should be, and functions.
+    /// Returns the files that are too long, and the functions that are too long.
     fn long(&self) -> (Vec<String>, Vec<String>) {
         let (mut files, mut functions) = (Vec::new(), Vec::new());
         for source in self.sources.values() {
@@ -340,7 +347,7 @@ impl Crate {
         (files, functions)
     }
 
-    /// Names that two types have, each with the files that define them.
+    /// Returns the names that two or more types have, each with the files that define these types.
     fn shared_names(&self) -> Vec<String> {
         let mut files: BTreeMap<String, Vec<&str>> = BTreeMap::new();
         let is_test = |source: &&Source| source.module.iter().any(|name| name == "tests");
@@ -393,7 +400,7 @@ impl Paths {
         self.found.insert((self.module.clone(), path));
     }
 
-    /// Paths that begin with `crate` or `super` among the arguments of a macro.
+    /// Adds the paths that begin with `crate` or `super` in the arguments of a macro.
     fn tokens(&mut self, tokens: TokenStream) {
         let tokens: Vec<_> = tokens.into_iter().collect();
         let name_at = |place: usize| match tokens.get(place) {
@@ -406,7 +413,7 @@ impl Paths {
             if let TokenTree::Group(group) = token {
                 self.tokens(group.stream());
             }
-            // A `$crate` is written where the macro is used.
+            // A path with `$crate` belongs to the places where the macro is used.
             let is_quoted = place > 0 && is(place - 1, '$');
             let Some(first) = name_at(place).filter(|name| !is_quoted && matches!(name.as_str(), "crate" | "super"))
             else {
@@ -473,7 +480,7 @@ impl<'s> Visit<'s> for Called {
     }
 }
 
-/// Functions that are too long. Tests have no such bound.
+/// Collects the functions that are too long. Tests have no such limit.
 struct Functions<'a> {
     file: &'a str,
     long: &'a mut Vec<String>,
@@ -529,7 +536,7 @@ impl<'s> Visit<'s> for Types {
     }
 }
 
-/// What there is to say of a crate, in figures, and all that is wrong with it.
+/// Returns a text with the figures of a crate, and a list of everything that is wrong with it.
 fn figures(all: &Crate) -> (String, Vec<String>) {
     let mut wrong = all.violations();
     let arrows: BTreeSet<_> = wrong.iter().map(|line| (line.split(':').next(), line.rsplit(' ').next())).collect();
@@ -571,7 +578,8 @@ fn imports_point_down_rooms_are_small_and_names_mean_one_thing() {
 
 const LIB: &str = "//! # Layers\n//! | `upper` |\n//! | `lower` |\n//! | `base` |\nmod upper;\nmod lower;\nmod base;\n";
 
-/// What is wrong with a crate of three layers: this text in `lower/first.rs`, this in `lower/second.rs`.
+/// Returns what is wrong with a crate of three layers, with the text `first` in `lower/first.rs` and the text `second`
+/// in `lower/second.rs`.
 fn wrong_with(first: &str, second: &str) -> Vec<String> {
     let texts = [
         ("lib.rs", LIB),

@@ -1,5 +1,5 @@
-//! The Markdown files tell the truth about where things are: every relative link, and every path in a code span that
-//! begins with a folder of the repository, leads somewhere.
+//! The Markdown files name only files that exist: every relative link, and every path in a code span that begins with a
+//! folder of the repository, leads somewhere.
 //!
 //! To see it fail: rename a file that a document names.
 //!
@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use pulldown_cmark::{Event, Parser, Tag};
 
-/// Folders that a path in a code span may begin with to be taken for one of the repository.
+/// Folders of the repository. A code span that begins with one of them is taken for a path.
 const FOLDERS: [&str; 8] = ["src/", "docs/", "tests/", "benches/", "loom-tests/", "examples/", "fuzz/", ".ci/"];
 
 fn markdown_files(folder: &Path, found: &mut Vec<PathBuf>) {
@@ -27,7 +27,7 @@ fn markdown_files(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// The paths that a document names, each with the folder that it starts from.
+/// Returns the paths that a document names, each joined to the folder that it starts from.
 fn named_paths(text: &str, here: &Path, root: &Path) -> Vec<PathBuf> {
     let mut paths = Vec::new();
     for event in Parser::new(text) {

@@ -1,15 +1,20 @@
-//! The system refuses: each single call that the library makes of it, all from some call on, and each n-th.
+//! The library survives calls that the system refuses: any single call, all calls from one on, or every n-th call.
 //!
-//! A fixed program makes every kind of call: it starts, opens arenas in growing steps, magazines and heaps, has threads
-//! that free each other's blocks and end, late destructors, gives memory back, and forks. For each kind of call, each number of it in the program
-//! and each way of refusing, a process of its own runs the program. Requests may then be served by the backend, or get
-//! null where the backend has no memory either. Nothing else may change: contents, counts and lists are exact at each
-//! quiet point, and all works again when the system relents.
+//! A fixed program makes every kind of call. It starts; opens arenas in growing steps; opens magazines and heaps; has
+//! threads that free each other's blocks and end; has late destructors; gives memory back; and forks. The calls of each
+//! kind are numbered in the order in which the program makes them. The program runs once for each kind, each number and
+//! each way to refuse, in a process of its own.
 //!
-//! To see it fail: take an arena for open though the system refused; abort where a call fails; keep what was reserved when
-//! there is no memory for the first heap; leave a thread without a heap for ever because its key could not be set once.
+//! After a refusal the backend may serve requests, and a request may get null if the backend has no memory either.
+//! Nothing else may change: contents, counts and lists are exact at each quiet point, and everything works again when
+//! the system relents.
 //!
-//! `cargo test --test system faults::`; with `-- --nocapture` it tells how many faults there were and what came of them.
+//! To see it fail: take an arena for open though the system refused; abort where a call fails; keep the reservation
+//! when there is no memory for the first heap; leave a thread without a heap for ever because its key could not be set
+//! once.
+//!
+//! `cargo test --test system faults::`; with `-- --nocapture` it prints how many calls were refused, and with which
+//! results.
 
 use std::alloc::Layout;
 use std::ffi::c_void;
@@ -26,11 +31,11 @@ use poolmalloc_support::oracle::{CLASSES, block_bytes, class_of, consistent_stat
 use poolmalloc_support::process::{role_before_main, say, succeed};
 use poolmalloc_support::{Test, command, raw_thread, scaled};
 
-/// Most blocks of a list.
+/// Largest number of blocks in a list.
 const MOST: usize = 3000;
-/// The blocks of the program, in lists that need nothing from the heap.
+/// The blocks of the program, in lists that need no memory from the heap.
 static LISTS: [Mutex<List>; 3] = [const { Mutex::new(List { blocks: [const { None }; MOST], count: 0 }) }; 3];
-/// Requests answered with null.
+/// Number of requests that got null.
 static NULLS: AtomicUsize = AtomicUsize::new(0);
 
 struct List {
@@ -42,11 +47,11 @@ fn with_list<R>(list: usize, body: impl FnOnce(&mut List) -> R) -> R {
     body(&mut LISTS[list].lock().expect("no panic while it was held"))
 }
 
-/// Requests `count` blocks of all classes, and some of the backend's.
+/// Requests `count` blocks: of all classes, and some large ones.
 fn grow(list: usize, count: usize) {
     with_list(list, |list| {
         for number in 0..count {
-            // Multiples of 8, so that bytes live are bytes requested whoever serves.
+            // All sizes are multiples of 8, so pools and the backend count the same number of live bytes.
             match Block::try_new(layout(8 * (1 + number % (CLASSES + 4)), 8), number) {
                 Some(block) => {
                     list.blocks[list.count] = Some(block);
@@ -73,7 +78,7 @@ fn resize(list: usize, step: usize) {
     });
 }
 
-/// Checks all blocks, frees every `step`-th of them.
+/// Checks all blocks, and frees every `step`-th of them.
 fn free(list: usize, step: usize) {
     with_list(list, |list| {
         let mut kept = 0;
@@ -91,12 +96,13 @@ fn free(list: usize, step: usize) {
     });
 }
 
-/// Bytes that a block of this layout counts as, wherever it comes from: no size here needs rounding.
+/// Returns the live bytes of a block of this layout. They are the same in a pool and with the backend, since no size
+/// here needs rounding.
 fn served(layout: Layout) -> usize {
     mode::served(layout).size()
 }
 
-/// Fails unless the statistics are those of the blocks in the lists and the chains.
+/// Fails unless the statistics count exactly the blocks in the lists and the chains.
 fn assert_exact(chains: &[&Chain]) {
     let (mut blocks, mut bytes) = (0, 0);
     for list in 0..LISTS.len() {
@@ -114,7 +120,8 @@ fn assert_exact(chains: &[&Chain]) {
     assert_eq!(stats.small.live_bytes + stats.large.live_bytes, bytes as u64, "{stats:?}");
 }
 
-/// Works after the thread has given its heap back: called in each round of destructors that the system grants.
+/// Destructor that allocates and frees in each round that the system grants, also after the thread has given its heap
+/// back.
 unsafe extern "C" fn late(round: *mut c_void) {
     let round = round.addr();
     grow(1, 50);
@@ -135,12 +142,12 @@ fn arm_late(round: usize) {
     assert_eq!(unsafe { libc::pthread_setspecific(key, ptr::without_provenance(round)) }, 0);
 }
 
-/// One thread runs at a time, so that each run makes the same calls.
+/// The fixed program. One thread runs at a time, so that each run makes the same calls.
 fn program() {
     grow(0, 600);
     assert_exact(&[]);
     simulated::inside(release_unused);
-    // A thread that leaves blocks, the last of them after its heap.
+    // A thread that leaves blocks. It allocates the last of them after it has given its heap back.
     raw_thread::run(1, &|_| {
         arm_late(1);
         grow(1, 1500);
@@ -150,7 +157,7 @@ fn program() {
     });
     assert_exact(&[]);
     free(1, 2);
-    // Three heaps at a time, each freeing the others' blocks.
+    // Three threads have heaps at the same time, and free each other's blocks.
     raw_thread::run(1, &|_| {
         grow(1, 300);
         raw_thread::run(1, &|_| {
@@ -163,7 +170,7 @@ fn program() {
     free(2, 2);
     grow(0, 600);
     assert_exact(&[]);
-    // More arenas than are opened at first, hence longer steps; then their way to other threads.
+    // More arenas than the first steps open, so longer steps follow. Then arenas go to another thread.
     let mut chain = Chain::new(256);
     if chain.grow(scaled(80_000, 8)) {
         count_null();
@@ -183,7 +190,7 @@ fn program() {
     assert_exact(&[]);
 }
 
-/// A child that works on, with blocks of all former threads.
+/// Forks a child that goes on working, with blocks of all earlier threads.
 fn fork() {
     // SAFETY: the child only uses the allocator, which is what this tests, and ends by `_exit`.
     match unsafe { libc::fork() } {
@@ -192,7 +199,7 @@ fn fork() {
             grow(0, 200);
             raw_thread::run(1, &|_| grow(1, 200));
             (0..LISTS.len()).for_each(|list| free(list, 1));
-            // SAFETY: no preconditions. Nothing of the parent's is run at the end.
+            // SAFETY: no preconditions. The child runs none of the parent's exit handlers.
             unsafe { libc::_exit(0) }
         }
         child => assert_eq!(wait_for(child), 0, "the child of a fork"),
@@ -207,16 +214,16 @@ fn wait_for(child: libc::pid_t) -> i32 {
     status
 }
 
-/// With the system's good will: every request is served, by pools if there is a region, and each thread has a heap if
-/// the library could learn of its end. Then everything is freed.
+/// Fails unless everything works when the system refuses no more. Every request must be served, by pools if there is a
+/// region. Each thread must get a heap if the library has its thread-exit key. Frees everything at the end.
 fn work_again(plan: Plan) {
     const REQUESTS: usize = 2 * (CLASSES + 4);
-    // In debug mode the largest of the small ones are the backend's.
+    // In debug mode the backend serves the largest small sizes.
     let is_small = |class: &usize| class_of(layout(block_bytes(*class), 8)).is_some();
     let small = 2 * (0..CLASSES).filter(is_small).count() as u64;
     NULLS.store(0, Ordering::Relaxed);
     let has_region = stats().region.reserved_bytes > 0;
-    // After a refusal the library asks again at its 64th request at the latest.
+    // After a refusal the library asks the system again at its 64th request for memory at the latest.
     grow(2, 64 * (CLASSES + 4));
     free(2, 1);
     let serves = |list| {
@@ -239,7 +246,8 @@ fn work_again(plan: Plan) {
     assert!(has_region || may_lack_region, "{plan:?}: no region");
     let is_munmap_refused = plan.call.is_none_or(|call| call == Call::Munmap);
     if !has_region && !is_munmap_refused {
-        // One page may stay, which tells a process from its forks; in debug mode the tables of large and of freed blocks.
+        // One page may stay, by which the library recognizes the child of a fork. In debug mode the tables of large and
+        // of freed blocks may stay too.
         let reserved = simulated::reserved_bytes();
         let tables = if mode::is_debug() { 16 << 20 } else { 0 };
         assert!(
@@ -249,20 +257,20 @@ fn work_again(plan: Plan) {
     }
 }
 
-/// What a run leaves in memory that it shares with the process that started it.
+/// Figures of a run, in memory that it shares with the process that started it.
 #[derive(Default)]
 struct Findings {
     made: AtomicUsize,
-    /// Calls refused.
+    /// Number of calls that were refused.
     refused: AtomicU64,
-    /// Requests that got null.
+    /// Number of requests that got null.
     nulls: AtomicU64,
-    /// Small requests that pools served.
+    /// Number of small requests that pools served.
     from_pools: AtomicU64,
     has_region: AtomicUsize,
 }
 
-/// Runs the program in a process of its own.
+/// Runs the program under a plan, in a process of its own.
 fn run_with(plan: Plan, findings: &Findings) {
     // SAFETY: this process has one thread, and has made no request.
     let child = unsafe { libc::fork() };
@@ -274,8 +282,8 @@ fn run_with(plan: Plan, findings: &Findings) {
     simulated::follow(plan);
     program();
     simulated::relent();
-    // The program makes far more requests than that.
-    // In debug mode each freed block asks for a place in the quarantine.
+    // The program makes far more requests than this bound, so the library does not ask the system at each of them. In
+    // debug mode there is no bound: each freed block asks for a place in the quarantine.
     let is_asked_rarely =
         plan.call != Some(Call::Mprotect) || mode::is_debug() || simulated::refused() < scaled(12_000, 4);
     assert!(is_asked_rarely, "{plan:?}: the system was asked {} times in vain", simulated::refused());
@@ -290,8 +298,9 @@ fn run_with(plan: Plan, findings: &Findings) {
     unsafe { libc::_exit(0) }
 }
 
-/// What came of one kind of refusal: points, of them those without a region, with null, with blocks of the backend in
-/// place of the pools', and where the program noticed nothing.
+/// Results for one kind of call. A point is one run under one plan. Each point counts in one of the last four fields:
+/// some request got null; or else there was no region; or else the backend served blocks in place of pools; or else the
+/// program noticed nothing.
 #[derive(Default)]
 struct Outcomes {
     points: u64,
@@ -302,14 +311,15 @@ struct Outcomes {
     unnoticed: u64,
 }
 
-/// Every point of one kind of call. Makes no request itself until the end, so that each child begins at the beginning.
+/// Runs the program at every point of one kind of call. Makes no request itself until the end, so that the library has
+/// served nothing in a child when the child begins.
 fn try_every_point(call: Option<Call>) {
     let rights = libc::PROT_READ | libc::PROT_WRITE;
     let flags = libc::MAP_SHARED | libc::MAP_ANON;
     // SAFETY: a fresh mapping touches nothing that exists.
     let shared = unsafe { libc::mmap(ptr::null_mut(), size_of::<Findings>(), rights, flags, -1, 0) };
     assert_ne!(shared, libc::MAP_FAILED);
-    // SAFETY: the mapping is zero, as `Findings` may be, large enough, aligned to a page, and stays for ever.
+    // SAFETY: `Findings` may be all zero. The mapping is zero, large enough, aligned to a page, and stays for ever.
     let findings = unsafe { &*shared.cast::<Findings>() };
     run_with(Plan { call, when: When::Never }, findings);
     let (made, from_pools) = (findings.made.load(Ordering::Relaxed), findings.from_pools.load(Ordering::Relaxed));
@@ -318,7 +328,7 @@ fn try_every_point(call: Option<Call>) {
 
     let mut outcomes = Outcomes::default();
     for number in 1..=made {
-        // Of all kinds together, single ones are those of each kind.
+        // For all kinds together single refusals are left out: the plans of each kind have them.
         let only = call.map(|_| When::Only(number));
         let others = [When::Every(number), When::From(number), When::FromWithBackend(number)];
         for when in only.into_iter().chain(others) {
@@ -346,15 +356,15 @@ fn try_every_point(call: Option<Call>) {
     ));
 }
 
-/// Runs before `main`: the runtime's start makes the first request.
+/// Constructor that runs a child. It runs before `main`, since the start of Rust's runtime makes the first request.
 #[used]
 #[cfg_attr(target_os = "linux", unsafe(link_section = ".init_array"))]
 static BEFORE_MAIN: extern "C" fn() = {
     extern "C" fn run_child() {
         let Some(role) = role_before_main(module_path!()) else { return };
-        // A hook without content takes no memory.
+        // A closure that captures nothing takes no memory in a box.
         panic::set_hook(Box::new(|panic| {
-            // The message may.
+            // The message may take memory.
             simulated::relent();
             eprintln!("{panic}");
             // SAFETY: no preconditions.

@@ -1,11 +1,13 @@
-//! Other machines: with pages of 16 and 64 KiB, and with so little memory that the region is soon used up.
+//! Simulated machines: with pages of 16 and 64 KiB, and with so little memory that the region is soon used up.
 //!
-//! Each machine is a child that sees another kernel than there is. Larger pages refuse what does not begin at one. A
-//! region of a few arenas has to serve several threads: what does not fit goes to the backend, and once blocks are freed,
-//! by whichever thread, the whole region serves again. Heaps and magazines are few as well then, and threads many.
+//! Each machine is a child that sees a simulated kernel. A kernel with larger pages refuses a range that does not begin
+//! at a page. A region of a few arenas has to serve several threads. Blocks that do not fit come from the backend. Once
+//! blocks are freed, by any thread, the whole region serves again. Such a machine also has few heaps and magazines, and
+//! the tests run many threads.
 //!
-//! To see it fail: take pages of 4 KiB for granted; open arenas, heaps or magazines beyond the end of their table; free a
-//! backend's block to a pool; never look at what parked heaps hold; lose what other threads free when the region is used up.
+//! To see it fail: take pages of 4 KiB for granted; open arenas, heaps or magazines beyond the end of their table; free
+//! a block of the backend to a pool; never look at the blocks of parked heaps; lose remote frees when the region is
+//! used up.
 //!
 //! `cargo test --test system machines::`
 
@@ -24,13 +26,13 @@ use poolmalloc_support::oracle::{CLASSES, assert_nothing_left, block_bytes, cons
 use poolmalloc_support::process::{role_before_main, say, succeed};
 use poolmalloc_support::{Test, command, matrix, scaled, words};
 
-/// The kind of machine and its figure, from a child's role.
+/// Returns the kind of machine and its number of bytes, from a child's role.
 fn machine(role: &str) -> (&str, usize) {
     let (kind, bytes) = role.split_once(' ').expect("two words");
     (kind, bytes.parse().expect("a number of bytes"))
 }
 
-/// Before the first request, which decides what the region is like.
+/// Constructor that sets the machine up before the first request, which decides about the region.
 #[used]
 #[cfg_attr(target_os = "linux", unsafe(link_section = ".init_array"))]
 static BEFORE_MAIN: extern "C" fn() = {
@@ -44,7 +46,7 @@ static BEFORE_MAIN: extern "C" fn() = {
     set_up
 };
 
-/// Everything that depends on where tables, heaps, magazines and arenas begin and end.
+/// Tests all that depends on where tables, heaps, magazines and arenas begin and end, with pages of `bytes` bytes.
 fn work_with_page(bytes: usize) {
     let start = stats().region;
     assert!(start.reserved_bytes > 0, "no region with pages of {bytes} bytes");
@@ -53,7 +55,7 @@ fn work_with_page(bytes: usize) {
     matrix::align_matrix();
     assert_nothing_left(|| {
         in_rounds(16, scaled(20, 4), 2000);
-        // More arenas than are opened at first.
+        // More arenas than the first steps open.
         let mut chain = Chain::new(256);
         assert!(!chain.grow(20_000));
         consistent_stats();
@@ -66,7 +68,7 @@ fn work_with_page(bytes: usize) {
     assert!(simulated::made(None) > 0, "no call of the library was seen");
 }
 
-/// Gives memory back while blocks live here and there between it: they stay as they are.
+/// Releases memory between live blocks. The live blocks stay as they are.
 fn release_between_blocks() {
     const ISLANDS: usize = 40;
     let mut chains = [(); 2].map(|()| Chain::new(256));
@@ -82,7 +84,8 @@ fn release_between_blocks() {
     chains.iter_mut().for_each(Chain::free);
 }
 
-/// So many threads at a time make blocks of random sizes and free those of the next one, while all go on.
+/// Runs threads at the same time. In each round, each thread allocates blocks of random sizes, and then frees the
+/// blocks of the next thread.
 fn in_rounds(threads: usize, rounds: usize, blocks: usize) {
     let barrier = Barrier::new(threads);
     let shelves: Vec<Mutex<Vec<usize>>> = (0..threads).map(|_| Mutex::new(Vec::with_capacity(blocks))).collect();
@@ -106,12 +109,12 @@ fn in_rounds(threads: usize, rounds: usize, blocks: usize) {
             spawn_small(scope, work)
         };
         let threads: Vec<_> = (0..threads).map(spawn).collect();
-        // The end of the scope would not wait for their last frees.
+        // The end of the scope would not wait for the last frees of the threads.
         threads.into_iter().for_each(|thread| thread.join().expect("one of the threads"));
     });
 }
 
-/// A thread with a small stack, for there are many.
+/// Starts a thread with a small stack, since there are many threads.
 fn spawn_small<'scope, R: Send + 'scope>(
     scope: &'scope thread::Scope<'scope, '_>,
     work: impl FnOnce() -> R + Send + 'scope,
@@ -119,7 +122,7 @@ fn spawn_small<'scope, R: Send + 'scope>(
     thread::Builder::new().stack_size(256 << 10).spawn_scoped(scope, work).expect("starting a thread")
 }
 
-/// A region that is used up again and again.
+/// Works in a region that is used up again and again.
 fn work_in_region(bytes: usize) {
     assert_eq!(stats().region.reserved_bytes, bytes as u64);
     assert_nothing_left(|| {
@@ -128,7 +131,7 @@ fn work_in_region(bytes: usize) {
         }
         last_pools(bytes);
         in_rounds(8, scaled(40, 4), bytes / 128 / 8);
-        // Their heaps have ended with the region in their hands.
+        // The threads have ended. Their parked heaps own arenas of the region.
         use_up(bytes, 64);
         frees_by_others(bytes);
         more_threads_than_heaps();
@@ -137,8 +140,8 @@ fn work_in_region(bytes: usize) {
     assert_eq!(consistent_stats().region.open_bytes, bytes as u64);
 }
 
-/// Fills the region with blocks of one size, and goes on: most of it must serve, and the backend the rest.
-/// What magazines of other sizes still hold keeps some pools.
+/// Requests twice as many blocks of one size as the region has room for. Pools must serve at least three quarters of
+/// one region, and the backend the rest. Some pools are not free: magazines still hold their blocks of other sizes.
 fn use_up(bytes: usize, size: usize) {
     let before = stats();
     let most = bytes / size;
@@ -155,8 +158,8 @@ fn use_up(bytes: usize, size: usize) {
     assert_eq!(after.large.live_blocks, before.large.live_blocks);
 }
 
-/// When nothing else is left, a few freed pools are worth a search for another size's sake: the first time because the
-/// heap has grown since the last search, later as the last resort.
+/// A few freed pools serve another size when nothing else is left. The heap searches for them: the first time because
+/// it has grown since its last search, later as a last resort.
 fn last_pools(bytes: usize) {
     const BLOCKS: usize = 50;
     let mut chain = Chain::new(256);
@@ -165,7 +168,8 @@ fn last_pools(bytes: usize) {
         let before = stats().small.live_blocks;
         assert!(!chain.grow(bytes / 128));
         let from_pools = stats().small.live_blocks - before;
-        // Seven blocks for four pools: too few to look for free pools before more memory is asked for.
+        // Frees the blocks of the backend, and seven blocks for every four pools. These are too few for a search before
+        // the heap asks for more memory.
         chain.free_to(chain.count() - bytes / 128 + from_pools as usize - bytes / 4096 * 7 / 4);
         let before = consistent_stats();
         assert!(!other.grow(BLOCKS));
@@ -176,12 +180,12 @@ fn last_pools(bytes: usize) {
     others.iter_mut().for_each(Chain::free);
 }
 
-/// One thread has used the region up; what another frees serves it again.
+/// One thread uses the region up. Blocks that another thread frees serve the first one again.
 fn frees_by_others(bytes: usize) {
     const SIZE: usize = 256;
     let new = |seed| Block::new(layout(SIZE, 8), seed);
     let mut blocks: Vec<Block> = (0..bytes / SIZE * 2).map(new).collect();
-    // The backend's blocks came last.
+    // The backend's blocks came last, so these are blocks of pools.
     let freed: Vec<Block> = blocks.drain(..bytes / SIZE / 2).collect();
     let count = freed.len();
     thread::spawn(move || freed.into_iter().for_each(Block::free)).join().expect("a thread that frees");
@@ -192,8 +196,8 @@ fn frees_by_others(bytes: usize) {
     blocks.into_iter().for_each(Block::free);
 }
 
-/// There is room for 64 heaps in the smallest regions, and for few magazines: other threads share a heap, and heaps
-/// do without magazines.
+/// Runs more threads than the smallest regions have room for heaps. There is room for 64 heaps and for few magazines.
+/// The other threads share a heap, and some heaps do without magazines.
 fn more_threads_than_heaps() {
     const THREADS: usize = 100;
     let barrier = Barrier::new(THREADS);

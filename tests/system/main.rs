@@ -1,7 +1,7 @@
-//! Tests under another system than there is: one that refuses, one with larger pages, one with little memory. This
-//! binary replaces functions of the C library, and its global allocator notes when the library is at work.
+//! Tests under a simulated system: it refuses calls, has larger pages, or has little memory. This binary replaces
+//! functions of the C library. Its global allocator notes which calls the library makes.
 //!
-//! `cargo test --test system`; of one module `cargo test --test system faults::`
+//! `cargo test --test system`; for one module `cargo test --test system faults::`
 
 mod simulated;
 
@@ -17,7 +17,7 @@ static ALLOC: Watched = Watched;
 
 fn main() {
     poolmalloc_support::main(&[
-        // Its children end before `main`.
+        // Its children work before `main`, and end there.
         Module::new("faults", faults::tests),
         Module::with_children("machines", machines::tests, machines::child),
     ]);

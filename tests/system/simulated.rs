@@ -1,11 +1,10 @@
-//! The operating system as the library sees it, in a test's hands: it can refuse calls, have larger pages, and little
-//! memory.
+//! A simulated operating system: a test can make it refuse calls, and give it larger pages or little memory.
 //!
-//! The functions at the end stand in front of those of the C library, since what is defined in the executable is found
-//! first. What they do differs only for calls that the library makes while it serves a request through [`Watched`], and
-//! for its thread-exit key. The C library's calls of its own, malloc's among them, do not come here.
+//! The functions at the end replace functions of the C library, since the dynamic linker finds those of the executable
+//! first. They act differently only for calls that the library makes while it serves a request through [`Watched`], and
+//! for its thread-exit key. Calls that the C library makes itself, such as those of malloc, do not come here.
 //!
-//! Not part of tests/support, since it takes effect by being linked.
+//! This file is not part of tests/support, since it takes effect in every binary that links it.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -15,7 +14,7 @@ use std::sync::atomic::{AtomicI64, AtomicU32, AtomicUsize, Ordering};
 
 use poolmalloc::PoolMalloc;
 
-/// What the library asks of the system.
+/// A kind of call that the library makes of the system.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Call {
     Mmap,
@@ -43,20 +42,20 @@ impl Call {
     ];
 }
 
-/// Which calls are refused, by their number among those of the plan's kind, the first being 1.
+/// The calls that are refused. A number is that of a call among those of the plan's kind; the first call is 1.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum When {
     Never,
     Only(usize),
     Every(usize),
     From(usize),
-    /// As `From`; and from the first refusal on the backend has no memory either.
+    /// All calls from this one on. From the first refusal on the backend has no memory either.
     FromWithBackend(usize),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Plan {
-    /// `None` for all kinds together.
+    /// The kind of call; `None` for all kinds together.
     pub(crate) call: Option<Call>,
     pub(crate) when: When,
 }
@@ -66,7 +65,7 @@ static MADE: [AtomicUsize; Call::ALL.len()] = [const { AtomicUsize::new(0) }; Ca
 static REFUSED: AtomicUsize = AtomicUsize::new(0);
 static MISPLACED: AtomicUsize = AtomicUsize::new(0);
 static RESERVED: AtomicI64 = AtomicI64::new(0);
-/// The simulated page and memory; 0 for the system's own.
+/// Bytes of the simulated page, and of the simulated memory; 0 stands for the system's own.
 static PAGE_BYTES: AtomicUsize = AtomicUsize::new(0);
 static MEMORY_BYTES: AtomicUsize = AtomicUsize::new(0);
 static LIBRARY_KEY: AtomicU32 = AtomicU32::new(u32::MAX);
@@ -75,7 +74,7 @@ thread_local! {
     static IS_INSIDE: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Refuses calls from now on.
+/// Refuses calls as `plan` says, from now on.
 pub(crate) fn follow(plan: Plan) {
     *PLAN.lock().expect("no panic while it was held") = plan;
 }
@@ -85,38 +84,38 @@ pub(crate) fn relent() {
     follow(Plan { call: None, when: When::Never });
 }
 
-/// Calls of this kind so far, those refused included.
+/// Number of calls of this kind so far, refused ones included.
 pub(crate) fn made(call: Option<Call>) -> usize {
     let count = |call: Call| MADE[call as usize].load(Ordering::Relaxed);
     call.map_or_else(|| Call::ALL.into_iter().map(count).sum(), count)
 }
 
-/// Calls refused so far.
+/// Number of calls refused so far.
 pub(crate) fn refused() -> usize {
     REFUSED.load(Ordering::Relaxed)
 }
 
-/// Calls so far with an address between two of the simulated pages.
+/// Number of calls so far whose address was not the beginning of a simulated page.
 pub(crate) fn misplaced() -> usize {
     MISPLACED.load(Ordering::Relaxed)
 }
 
-/// Bytes of addresses that the library has from the system now.
+/// Bytes of address space that the library has from the system now.
 pub(crate) fn reserved_bytes() -> i64 {
     RESERVED.load(Ordering::Relaxed)
 }
 
-/// Has the library see a machine with this much memory.
+/// Simulates a machine with this much memory for the library.
 pub(crate) fn set_memory(bytes: usize) {
     MEMORY_BYTES.store(bytes, Ordering::Relaxed);
 }
 
-/// Has the library see a kernel with pages of this size, a multiple of the true one.
+/// Simulates a kernel with pages of this size for the library. The size is a multiple of the true one.
 pub(crate) fn set_page(bytes: usize) {
     PAGE_BYTES.store(bytes, Ordering::Relaxed);
 }
 
-/// What the library takes for malloc.
+/// The library's backend: the system's malloc, which a plan may leave without memory.
 struct Backend;
 
 impl Backend {
@@ -149,12 +148,12 @@ unsafe impl GlobalAlloc for Backend {
     }
 }
 
-/// The library, to be installed by the test; notes when it is at work.
+/// The library as the test's global allocator. It notes for each thread whether the thread is in a request.
 pub(crate) struct Watched;
 
 static POOLS: PoolMalloc<Backend> = PoolMalloc::with_backend(Backend);
 
-/// Runs `request`, to the library, with the calls of this thread taken for the library's.
+/// Runs a request to the library. Calls that this thread makes meanwhile count as the library's.
 pub(crate) fn inside<R>(request: impl FnOnce() -> R) -> R {
     IS_INSIDE.set(true);
     let result = request();
@@ -185,7 +184,7 @@ unsafe impl GlobalAlloc for Watched {
     }
 }
 
-/// Counts a call of the library; whether the plan refuses it.
+/// Counts a call of the library. Returns whether the plan refuses it.
 fn is_refused(call: Call) -> bool {
     let plan = *PLAN.lock().expect("no panic while it was held");
     MADE[call as usize].fetch_add(1, Ordering::Relaxed);
@@ -205,13 +204,13 @@ fn is_refused(call: Call) -> bool {
     is_refused
 }
 
-/// The simulated page where it is larger than the system's.
+/// Returns the bytes of the simulated page, if one is set.
 fn page() -> Option<usize> {
     let bytes = PAGE_BYTES.load(Ordering::Relaxed);
     (bytes != 0).then_some(bytes)
 }
 
-/// The functions of the C library that the library calls.
+/// Replacements for the functions of the C library that the library calls.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 mod stand_ins {
     use super::{Call, IS_INSIDE, LIBRARY_KEY, MEMORY_BYTES, MISPLACED, RESERVED, is_refused, page};
@@ -228,7 +227,7 @@ mod stand_ins {
         unsafe { place.write(error) };
     }
 
-    /// The C library's own function of this name.
+    /// Returns the C library's own function of this name.
     fn original(name: &CStr) -> *mut c_void {
         // SAFETY: the name ends in a zero byte.
         let found = unsafe { libc::dlsym(libc::RTLD_NEXT, name.as_ptr()) };
@@ -236,7 +235,8 @@ mod stand_ins {
         found
     }
 
-    /// What a kernel makes of a range: an address between pages is an error, and the length goes up to whole pages.
+    /// Returns the length of a range, rounded up to whole simulated pages as a kernel does it. An address that is not
+    /// the beginning of such a page is an error.
     fn in_pages(start: *mut c_void, length: size_t) -> Result<size_t, c_int> {
         match page().filter(|_| IS_INSIDE.get()) {
             Some(page) if start.addr() % page != 0 => {
@@ -248,7 +248,7 @@ mod stand_ins {
         }
     }
 
-    /// A system call about a range.
+    /// Makes a system call about a range, or refuses it.
     fn on_range(call: Call, number: c_long, start: *mut c_void, length: size_t, last: c_int) -> c_int {
         let checked = in_pages(start, length);
         let refusal = if IS_INSIDE.get() && is_refused(call) { Some(ENOMEM) } else { checked.err() };
@@ -256,7 +256,7 @@ mod stand_ins {
             set_errno(error);
             return -1;
         }
-        // SAFETY: the caller's promises; a call of two arguments leaves the third alone.
+        // SAFETY: the caller's promises. A call of two arguments does not read the third.
         unsafe { libc::syscall(number, start, checked.unwrap_or(length), last) as c_int }
     }
 
@@ -288,8 +288,8 @@ mod stand_ins {
             }
             return mapped;
         };
-        // At an odd multiple of the simulated page: a place that is aligned better would hide mistakes. What is left
-        // over before and behind is never used.
+        // The result is an odd multiple of the simulated page: a better alignment would hide mistakes. The space before
+        // and behind it is never used.
         let length = length.next_multiple_of(page);
         let mapped = map(length + 3 * page);
         if mapped == MAP_FAILED {
@@ -345,7 +345,7 @@ mod stand_ins {
 
     #[unsafe(no_mangle)]
     unsafe extern "C" fn sysconf(name: c_int) -> c_long {
-        // SAFETY: this is its type.
+        // SAFETY: this is the function's type.
         let original = unsafe { transmute::<*mut c_void, unsafe extern "C" fn(c_int) -> c_long>(original(c"sysconf")) };
         // SAFETY: the caller's promises.
         let answer = unsafe { original(name) };
@@ -358,7 +358,7 @@ mod stand_ins {
         match (name, page(), MEMORY_BYTES.load(Ordering::Relaxed)) {
             (libc::_SC_PAGESIZE, Some(page), _) => page as c_long,
             (libc::_SC_PHYS_PAGES, None, bytes) if bytes != 0 => {
-                // SAFETY: it has no preconditions.
+                // SAFETY: no preconditions.
                 bytes as c_long / unsafe { original(libc::_SC_PAGESIZE) }
             }
             (libc::_SC_PHYS_PAGES, Some(page), bytes) if bytes != 0 => (bytes / page) as c_long,
@@ -385,12 +385,12 @@ mod stand_ins {
         if IS_INSIDE.get() && is_refused(Call::KeyCreate) {
             return libc::EAGAIN;
         }
-        // SAFETY: this is its type.
+        // SAFETY: this is the function's type.
         let original = unsafe { transmute::<*mut c_void, Original>(original(c"pthread_key_create")) };
         // SAFETY: the caller's promises.
         let status = unsafe { original(key, destructor) };
         if IS_INSIDE.get() && status == 0 {
-            // SAFETY: just written.
+            // SAFETY: `original` has just written the key.
             LIBRARY_KEY.store(unsafe { key.read() }, Ordering::Relaxed);
         }
         status
@@ -399,11 +399,11 @@ mod stand_ins {
     #[unsafe(no_mangle)]
     unsafe extern "C" fn pthread_setspecific(key: pthread_key_t, value: *const c_void) -> c_int {
         type Original = unsafe extern "C" fn(pthread_key_t, *const c_void) -> c_int;
-        // The library's destructor sets its key from outside of any request.
+        // The library's destructor sets the library's key outside of any request.
         if key == LIBRARY_KEY.load(Ordering::Relaxed) && is_refused(Call::SetSpecific) {
             return ENOMEM;
         }
-        // SAFETY: this is its type.
+        // SAFETY: this is the function's type.
         let original = unsafe { transmute::<*mut c_void, Original>(original(c"pthread_setspecific")) };
         // SAFETY: the caller's promises.
         unsafe { original(key, value) }

@@ -1,10 +1,11 @@
-//! Under valgrind's memcheck a program with this allocator gets the same reports as with malloc: leaks, uses of undefined memory and of
-//! freed blocks, overruns, double and invalid frees. Other tools of valgrind see the pools.
+//! Under valgrind's memcheck a program with this allocator gets the same reports as with malloc: leaks, uses of
+//! undefined memory and of freed blocks, overruns, double and invalid frees. Under valgrind's other tools there are
+//! pools.
 //!
-//! Children of this binary make each error under memcheck, once with the system's allocator and once with this one, and memcheck must
-//! say the same of both. Without valgrind the tests are left out.
+//! A child of this binary makes the errors under memcheck, once with the system's allocator and once with this one.
+//! Memcheck must report the same for both. Without valgrind the tests are left out.
 //!
-//! To see it fail: keep the pools under memcheck; leave them out under each of valgrind's tools.
+//! To see it fail: keep the pools under memcheck; leave them out under all of valgrind's tools.
 //!
 //! `cargo test --test valgrind`; needs valgrind (`apt-get install valgrind`)
 
@@ -19,7 +20,7 @@ use poolmalloc::{PoolMalloc, stats};
 use poolmalloc_support::process::{ROLE, command, role, say, succeed, told};
 use poolmalloc_support::tests;
 
-/// Set in children that are to use the system's allocator.
+/// The variable that is set in children which use the system's allocator.
 const SYSTEM: &str = "POOLMALLOC_TEST_SYSTEM";
 
 /// This crate's allocator, or the system's if the environment says so.
@@ -35,7 +36,7 @@ impl Chosen {
         /// 0 until it is known, then 1 for this crate's allocator, 2 for the system's.
         static CHOICE: AtomicU8 = AtomicU8::new(0);
         if CHOICE.load(Ordering::Relaxed) == 0 {
-            // SAFETY: the name ends with a zero, and nobody changes the environment of these children.
+            // SAFETY: the name ends with a zero, and these children do not change their environment.
             let is_set = !unsafe { libc::getenv(c"POOLMALLOC_TEST_SYSTEM".as_ptr()) }.is_null();
             CHOICE.store(1 + u8::from(is_set), Ordering::Relaxed);
         }
@@ -73,7 +74,8 @@ unsafe impl GlobalAlloc for Chosen {
     }
 }
 
-/// The errors, in the order in which one child makes them, each with what memcheck calls it. It tells of leaks last.
+/// The errors, in the order in which one child makes them, each with memcheck's name for it. Memcheck reports leaks
+/// last.
 const ERRORS: [(fn(), &str); 8] = [
     (undefined, "UninitCondition"),
     (read_after_free, "InvalidRead"),
@@ -93,24 +95,24 @@ fn take() -> *mut u8 {
 }
 
 fn give(block: *mut u8) {
-    // SAFETY: a block of this layout, or the very error that memcheck is to find and make harmless.
+    // SAFETY: a block of this layout, or the very error that memcheck must find and make harmless.
     unsafe { ALLOC.dealloc(black_box(block), BLOCK) };
 }
 
-/// Reads a byte, and lets the program depend on it.
+/// Reads a byte, and makes the program depend on it.
 fn read(byte: *mut u8) {
-    // SAFETY: a byte of a block, or the very error that memcheck is to find; there is memory in either case.
+    // SAFETY: a byte of a block, or the very error that memcheck must find; there is memory in either case.
     if unsafe { byte.read_volatile() } == 1 {
         say("one");
     }
 }
 
 fn write(byte: *mut u8) {
-    // SAFETY: a byte of a block, or the very error that memcheck is to find; what lies there is not used any more.
+    // SAFETY: a byte of a block, or the very error that memcheck must find; the old byte there is not used any more.
     unsafe { byte.write_volatile(0) };
 }
 
-/// Makes no error, and sees that malloc serves.
+/// Makes no error, and checks that there is no region, so that malloc serves.
 fn clean() {
     assert_eq!(stats().region.reserved_bytes, 0);
     let texts: Vec<String> = (0..1000).map(|n| n.to_string()).collect();
@@ -163,16 +165,16 @@ fn double_free() {
     give(block);
 }
 
-/// By `realloc`, since memcheck tells of errors with the same callers only once.
+/// Uses `realloc`, since memcheck reports errors with the same callers only once.
 fn invalid_free() {
     let block = take();
-    // SAFETY: the size is not zero; the very error that memcheck is to find and make harmless.
+    // SAFETY: the size is not zero; the very error that memcheck must find and make harmless.
     let moved = black_box(unsafe { ALLOC.realloc(block.wrapping_add(8), BLOCK, 1000) });
     assert!(moved.is_null());
     give(block);
 }
 
-/// Says whether there are pools.
+/// Prints whether there are pools.
 fn pools() {
     say(if stats().region.reserved_bytes == 0 { "no pools" } else { "pools" });
 }
@@ -186,7 +188,7 @@ fn valgrind(role: &str, options: &[&str], is_system: bool) -> Output {
     child.output().expect("starting valgrind")
 }
 
-/// What memcheck says of a child: of each error the kind, and what is known of the place.
+/// Returns the errors that memcheck reports of a child: for each its kind, and what memcheck knows of the place.
 fn errors(role: &str, is_system: bool) -> Vec<String> {
     let leaks = ["--leak-check=full", "--show-leak-kinds=definite"];
     let output = valgrind(role, &[&leaks[..], &["--xml=yes", "--xml-fd=2"]].concat(), is_system);
@@ -198,7 +200,7 @@ fn errors(role: &str, is_system: bool) -> Vec<String> {
         if let Some(kind) = within(line, "kind") {
             errors.push(kind.to_owned());
         } else if let Some(what) = within(line, "auxwhat").or_else(|| within(line, "text")) {
-            // Addresses, and how many other blocks live, differ from run to run.
+            // Addresses, and the number of other blocks, differ from run to run.
             let stable = what.split(" in loss record").next().unwrap_or_default();
             let words: Vec<&str> = stable.split(' ').filter(|word| !word.starts_with("0x")).collect();
             if let Some(error) = errors.last_mut() {
@@ -210,7 +212,7 @@ fn errors(role: &str, is_system: bool) -> Vec<String> {
     errors
 }
 
-/// The text of an XML element that fills a line.
+/// Returns the text of an XML element that fills a line.
 fn within<'a>(line: &'a str, name: &str) -> Option<&'a str> {
     line.strip_prefix(&format!("<{name}>"))?.strip_suffix(&format!("</{name}>"))
 }

@@ -1,6 +1,6 @@
-//! Errors that a program makes on purpose, one at a time, and what the debug mode is to say of each.
+//! Errors that a program makes on purpose, one at a time, and what the debug mode must say of each.
 //!
-//! For `tests/errors/debug.rs`, and for `tests/program`, which is built as programs are shipped.
+//! `tests/errors/debug.rs` uses them, and `tests/program`, which is built as programs are shipped.
 
 use std::alloc::{GlobalAlloc, Layout};
 use std::hint::black_box;
@@ -9,7 +9,7 @@ use std::thread;
 
 use poolmalloc::{PoolMalloc, release_unused};
 
-/// Where the deeds get their blocks: every value shares the same pools.
+/// The allocator of the deeds. Every value of this type shares the same pools.
 static ALLOC: PoolMalloc = PoolMalloc::new();
 
 /// An error, by name.
@@ -17,9 +17,10 @@ pub struct Plant {
     /// What the error is called.
     pub name: &'static str,
     deed: fn(),
-    /// The first line between `poolmalloc: ` and `; aborting`; `{}` is the address that the child has told.
+    /// The first line of the report, between `poolmalloc: ` and `; aborting`. `{}` stands for the address that the
+    /// child has printed, and `{-8}` for the address 8 bytes before it.
     pub line: &'static str,
-    /// Pieces of the lines behind it.
+    /// Pieces of the other lines of the report.
     pub told: &'static [&'static str],
 }
 
@@ -32,7 +33,7 @@ const WHEN_RESIZED: &str = "seen: when it was resized\n";
 const AT_EXIT: &str = "seen: at the end of the process\n";
 const LATER: &str = "seen: when its memory was to be used again\n";
 
-/// All errors. Sizes of 20 and 48 are served by pools, that of 5000 by the backend.
+/// All errors. Blocks of 20 and 48 bytes come from pools, those of 5000 bytes from the backend.
 pub static PLANTS: &[Plant] = &[
     plant(
         "overrun_by_a_byte",
@@ -277,7 +278,7 @@ pub static PLANTS: &[Plant] = &[
     ),
     plant(
         "foreign_unreadable",
-        // Where nothing is mapped: not a byte there can be read.
+        // Nothing is mapped at this address, so no byte there can be read.
         || give(accuse(at(0x5000)), 20, 1),
         "free of {}, which was not handed out, or has been freed long ago",
         &[],
@@ -343,7 +344,7 @@ pub static PLANTS: &[Plant] = &[
     plant("many_at_once", many_at_once, "overrun of the block of 20 bytes at {}", &[WHEN_FREED]),
 ];
 
-/// Does the deed with this name, if there is one.
+/// Makes the error of this name. Returns whether there is one.
 pub fn plant_of(name: &str) -> bool {
     let Some(plant) = PLANTS.iter().find(|plant| plant.name == name) else { return false };
     (plant.deed)();
@@ -368,7 +369,7 @@ fn take(size: usize, align: usize) -> *mut u8 {
 
 #[inline(never)]
 fn give(block: *mut u8, size: usize, align: usize) {
-    // SAFETY: this is what the file is about: not always right. The debug mode reports it before anything comes of it.
+    // SAFETY: wrong on purpose in some calls. The debug mode reports the error before it does harm.
     unsafe { ALLOC.dealloc(black_box(block), layout(size, align)) };
 }
 
@@ -377,7 +378,7 @@ fn resize(block: *mut u8, size: usize, align: usize, new_size: usize) -> *mut u8
     black_box(unsafe { ALLOC.realloc(black_box(block), layout(size, align), new_size) })
 }
 
-/// Tells the parent which address the report is to name.
+/// Prints the address for the parent: the report must name it.
 fn accuse(block: *mut u8) -> *mut u8 {
     let line = format!("{block:p}\n");
     // SAFETY: the bytes are readable for their length.
@@ -391,14 +392,14 @@ unsafe extern "C" {
     unsafe fn libc_write(descriptor: i32, bytes: *const u8, count: usize) -> isize;
 }
 
-/// A pointer beside a block, which the report is to name.
+/// Returns a pointer `offset` bytes from a block, after it has printed the pointer for the parent.
 fn accuse_of(block: *mut u8, offset: isize) -> *mut u8 {
     accuse(block.wrapping_offset(offset))
 }
 
 /// Writes a byte where the program may not.
 fn write(block: *mut u8, offset: isize) {
-    // SAFETY: beside or in a block that the allocator has not given back: memory that is there.
+    // SAFETY: beside or in a block whose memory the allocator has not given back.
     unsafe { block.wrapping_offset(offset).write_volatile(0x41) };
 }
 
@@ -434,7 +435,7 @@ fn on_thread(deed: impl FnOnce() + Send + 'static) {
     thread::spawn(deed).join().expect("the thread");
 }
 
-/// Several threads find the same at the same time.
+/// Eight threads free the same overrun block at the same time.
 fn many_at_once() {
     let block = written(20, 4, &[20]).expose_provenance();
     let barrier = Barrier::new(8);

@@ -1,9 +1,9 @@
-//! Programs that leak, or seem to: each plants blocks in its way, and knows what must be found of them.
+//! Programs that leak, or seem to. Each plants blocks in its own way, and knows what a report must say of them.
 //!
 //! The errors in [`errors`] are of another kind: the debug mode must report them.
 //!
-//! For `tests/leaks`, and for `tests/agreement`, which compares what is found with what LeakSanitizer finds. Addresses are kept as
-//! [`Address`], which is no pointer.
+//! `tests/leaks` uses the programs, and `tests/agreement`, which compares the leak finder with LeakSanitizer. Addresses
+//! are kept as [`Address`], which the leak finder does not take for a pointer.
 
 #![allow(clippy::vec_box, reason = "each box is a block that is planted")]
 
@@ -22,7 +22,7 @@ use std::{ptr, thread};
 pub enum Is {
     /// Nothing points to it.
     Direct,
-    /// Only leaked blocks do.
+    /// Only leaked blocks point to it.
     Indirect,
     /// In a cycle with all others that have the same number.
     Cycle(usize),
@@ -30,20 +30,20 @@ pub enum Is {
     Held,
 }
 
-/// The blocks of a plant, and what becomes of each.
+/// The blocks of a plant, and what a report must say of each.
 pub type Planted = Vec<(Address, Is)>;
 
-/// Of a block, by a pointer to its beginning.
+/// Returns the address of a block, from a pointer to its beginning.
 pub fn address<T: ?Sized>(pointer: *const T) -> Address {
     Address::from(pointer.addr())
 }
 
-/// The address of the block behind an `Rc` or `Arc`, whose counts lie before the value.
+/// Returns the address of the block behind an `Rc` or `Arc`. The counts lie before the value.
 pub fn counted<T>(value: &T) -> Address {
     Address::from((&raw const *value).addr() - 16)
 }
 
-/// Fails unless the report has exactly what was planted.
+/// Fails unless the report has exactly the planted blocks that leak, each with its kind.
 #[track_caller]
 pub fn assert_reports(report: &LeakReport, planted: &Planted) {
     let mut cycles = std::collections::BTreeMap::new();
@@ -66,8 +66,9 @@ pub fn assert_reports(report: &LeakReport, planted: &Planted) {
     assert_eq!(report.leaked().blocks, leaked as u64);
 }
 
-/// Calls `f`, which is not to be inlined, with much of the stack between: where its frames were, none comes to lie that has not
-/// written all of itself. What earlier calls have left in such a frame looks held.
+/// Calls `f`, which must not be inlined, 64 KiB further down on the stack. A frame has parts that it never writes, and
+/// a word that an earlier call has left there looks like a pointer. That far down, no later frame comes to lie where
+/// the frames of `f` were, unless it writes all of itself.
 #[inline(never)]
 pub fn far_below<T>(f: impl FnOnce() -> T) -> T {
     let room = black_box([0_u8; 64 * 1024]);
@@ -76,7 +77,7 @@ pub fn far_below<T>(f: impl FnOnce() -> T) -> T {
     result
 }
 
-// The plants. None is inlined: what its frame held is gone when the search begins.
+// The plants. None is inlined, so that its frame is gone when the search begins.
 
 struct Node {
     edges: RefCell<Vec<Rc<Node>>>,
@@ -86,7 +87,7 @@ fn node() -> Rc<Node> {
     Rc::new(Node { edges: RefCell::new(Vec::new()) })
 }
 
-/// Three nodes in a ring, and one that hangs on it.
+/// Plants three nodes in a ring, and a fourth one to which the ring points.
 #[inline(never)]
 pub fn rc_cycle_in_a_graph() -> Planted {
     let nodes: Vec<_> = (0..4).map(|_| node()).collect();
@@ -110,8 +111,8 @@ struct Item {
     back: RefCell<Weak<Item>>,
 }
 
-/// Less than a vector of them would be a large block: what is left of that when it is freed is a root unless the finder is armed.
-/// Items of a list.
+/// Number of items of a list. A vector of so few items is no large block. A freed large block would leave its words in
+/// the C library's heap, and these are roots unless the finder is armed.
 pub const ITEMS: usize = 20;
 
 fn items(count: usize) -> Vec<Rc<Item>> {
@@ -123,7 +124,7 @@ fn items(count: usize) -> Vec<Rc<Item>> {
     items
 }
 
-/// Its items point forth and back, with counts.
+/// Plants a list whose items point forth and back with an `Rc`.
 #[inline(never)]
 pub fn doubly_linked_list() -> Planted {
     let items = items(ITEMS);
@@ -133,7 +134,8 @@ pub fn doubly_linked_list() -> Planted {
     items.iter().map(|item| (counted(&**item), Is::Cycle(0))).collect()
 }
 
-/// With `Weak` back pointers a list is no cycle; one of these is made one by hand.
+/// Plants two lists whose back pointers are `Weak`, so that a list is no cycle. In the second list the last item points
+/// to the first, which makes a cycle.
 #[inline(never)]
 pub fn weak_back_pointers() -> Planted {
     let (list, ring) = (items(ITEMS), items(3));
@@ -154,7 +156,7 @@ struct Observer {
     _subject: Rc<Subject>,
 }
 
-/// Each observer keeps alive what it observes.
+/// Plants a subject and three observers that keep each other alive.
 #[inline(never)]
 fn observer_with_a_strong_back_pointer() -> Planted {
     let subject = Rc::new(Subject { observers: RefCell::new(Vec::new()) });
@@ -190,7 +192,7 @@ fn holds_itself() -> Planted {
     vec![(counted(&*node), Is::Cycle(0)), (address(node.edges.borrow().as_ptr()), Is::Cycle(0))]
 }
 
-/// Nobody has its address any more.
+/// Plants a box whose address is held nowhere any more.
 #[inline(never)]
 pub fn forgotten_box() -> Planted {
     let forgotten = Box::new([7_u64; 5]);
@@ -210,11 +212,11 @@ fn forgotten_vector_of_boxes() -> Planted {
 
 static LEAKED: AtomicPtr<[u64; 9]> = AtomicPtr::new(ptr::null_mut());
 
-/// A static has its address: no leak.
+/// Plants a box whose address a static holds: no leak.
 #[inline(never)]
 pub fn leaked_box_in_a_static() -> Planted {
     let leaked: &'static mut [u64; 9] = Box::leak(Box::new([3; 9]));
-    // Else the compiler would see that nobody reads the static.
+    // Else the compiler would see that nothing reads the static.
     black_box(&LEAKED).store(leaked, Ordering::Relaxed);
     vec![(address(leaked), Is::Held)]
 }
@@ -230,7 +232,7 @@ fn interior_pointer_only() -> Planted {
 
 #[inline(never)]
 fn buffer_of_an_ended_thread() -> Planted {
-    // Another thread may get the stack.
+    // Far below, since another thread may get the same stack.
     thread::spawn(|| far_below(forgotten_buffer)).join().expect("the thread")
 }
 
@@ -242,7 +244,8 @@ fn forgotten_buffer() -> Planted {
     planted
 }
 
-/// A large block that a static holds, which alone holds a small one; and two that nobody holds.
+/// Plants large blocks that alone hold small ones. A static holds the first large block, nothing holds the second, and
+/// the others are freed.
 #[inline(never)]
 pub fn blocks_of_large_blocks() -> Planted {
     static HELD: Mutex<Vec<Box<u64>>> = Mutex::new(Vec::new());
@@ -256,7 +259,8 @@ pub fn blocks_of_large_blocks() -> Planted {
     planted.extend(kind(&forgotten, Is::Direct, Is::Indirect));
     *HELD.lock().expect("the vector") = held;
     std::mem::forget(forgotten);
-    // Large blocks that are gone: what they held was forgotten from them, and lies there no more.
+    // Large blocks that are freed: when the vector grows, and when it is dropped. The allocator has wiped their
+    // pointers to small blocks, so these are leaks.
     let mut gone = Vec::with_capacity(300);
     gone.extend((0..300).map(|_| Some(Box::new([2_u64; 3]))));
     gone.reserve_exact(600);
@@ -264,7 +268,7 @@ pub fn blocks_of_large_blocks() -> Planted {
         let boxed = boxed.as_ref().map(|boxed| ptr::from_ref(&**boxed));
         planted.extend(boxed.map(|boxed| (address(boxed), Is::Direct)));
     }
-    // SAFETY: no element is used any more; what they own is leaked.
+    // SAFETY: no element is used any more; the boxes that the elements own are leaked.
     unsafe { gone.set_len(0) };
     planted
 }
@@ -275,10 +279,10 @@ pub fn forgotten_nothing() -> Planted {
     Planted::new()
 }
 
-/// Plants something, and tells what.
+/// A function that plants blocks, and returns them.
 pub type Plant = fn() -> Planted;
 
-/// The plants of this crate, by name, but for the one that needs the finder armed.
+/// The plants of this crate, by name, except the one that needs an armed finder.
 pub const PLANTS: &[(&str, Plant)] = &[
     ("rc_cycle_in_a_graph", rc_cycle_in_a_graph),
     ("doubly_linked_list", doubly_linked_list),

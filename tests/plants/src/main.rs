@@ -1,4 +1,4 @@
-//! Runs one plant, and says what is found of it; see `tests/agreement`.
+//! Runs one plant, and compares the leak finder's report with it; see `tests/agreement`.
 //!
 //! ```text
 //! plants                  the names
@@ -14,7 +14,7 @@ use poolmalloc_plants::{Is, PLANTS, Plant, assert_reports, far_below};
 use std::env::args;
 use std::process::ExitCode;
 
-// LeakSanitizer knows the blocks of the system's malloc.
+// LeakSanitizer knows only the blocks of the system's malloc.
 #[cfg(not(feature = "malloc"))]
 #[global_allocator]
 static ALLOC: poolmalloc::PoolMalloc = poolmalloc::PoolMalloc::new();
@@ -27,7 +27,8 @@ fn plants() -> impl Iterator<Item = (&'static str, Plant)> {
     PLANTS.iter().chain(tasks).copied()
 }
 
-/// What the command line asks for, in a frame of its own: what that leaves would look as if it held what comes to lie there.
+/// Returns what the command line asks for: the plant, and whether only to plant it. Has a frame of its own: words in
+/// this frame point to freed blocks, and planted blocks that come to lie there would look held.
 #[inline(never)]
 fn chosen() -> Result<(Plant, bool), ExitCode> {
     let Some(name) = args().nth(1) else {

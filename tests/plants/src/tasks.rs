@@ -16,7 +16,8 @@ fn runtime() -> Runtime {
     Builder::new_multi_thread().worker_threads(2).build().expect("a runtime")
 }
 
-/// Each waits for what the other would send: for ever, but the runtime holds both, and a static the runtime. No leak.
+/// Plants two tasks that wait for each other for ever. The runtime holds both tasks, and a static holds the runtime: no
+/// leak.
 #[inline(never)]
 fn waiting() -> Planted {
     static RUNTIME: Mutex<Option<Runtime>> = Mutex::new(None);
@@ -43,11 +44,13 @@ struct Session {
     _task: JoinHandle<u64>,
 }
 
-/// Two sessions keep each other, and each the handle of a task that has ended, and so what that task has left.
+/// Plants two sessions that hold each other. Each also holds the handle of a task that has ended, and so the block of
+/// this task.
 #[inline(never)]
 fn ended() -> Planted {
     let runtime = runtime();
-    // Before there is a session: parts of a task that it never writes hold what was on the stack.
+    // The tasks are made before the sessions: a part of a task that is never written holds words of the stack, and
+    // these must not point to a session.
     let tasks: Vec<_> = (0..2)
         .map(|_| {
             let (tell, told) = oneshot::channel::<()>();
@@ -66,14 +69,14 @@ fn ended() -> Planted {
         *session.peer.lock().expect("a session") = Some(peer.clone());
         planted.push((counted(&**session), Is::Cycle(0)));
     }
-    // Ends its threads.
+    // Ends the threads of the runtime.
     drop(runtime);
     planted
 }
 
-/// The block that holds a task: a handle is a pointer to its beginning.
+/// Returns the address of the block that holds a task. A handle is a pointer to the beginning of the block.
 fn behind(task: &JoinHandle<u64>) -> Address {
     const { assert!(size_of::<JoinHandle<u64>>() == size_of::<usize>()) };
-    // SAFETY: it is as large as this, and has a pointer in it, as is checked by what is found at the address.
+    // SAFETY: a handle is as large as a pointer and has one in it: the report must have a block at this address.
     Address::from(unsafe { ptr::from_ref(task).cast::<usize>().read() })
 }

@@ -1,7 +1,7 @@
-//! A shared library with the allocator inside: what tests/builds/unload.rs loads, uses, and closes.
+//! A shared library with the allocator inside: tests/builds/unload.rs loads, uses, and closes it.
 //!
-//! Nothing here touches a thread-local of the standard library that has a destructor: glibc would keep the library loaded
-//! for its sake until the thread ends, and so do the allocator's work.
+//! Nothing here touches a thread-local of the standard library that has a destructor. For such a destructor glibc would
+//! keep the library loaded until the thread ends, and the allocator would not have to.
 
 use std::alloc::{Layout, alloc, dealloc};
 use std::ffi::c_void;
@@ -13,7 +13,7 @@ use poolmalloc::{PoolMalloc, check_heap, stats};
 #[global_allocator]
 static ALLOC: PoolMalloc = PoolMalloc::new();
 
-/// A block of this library's allocator; null if `bytes` is 0 or there is no memory.
+/// Returns a block of this library's allocator. Null if `bytes` is 0 or there is no memory.
 #[unsafe(no_mangle)]
 pub extern "C" fn plugin_make(bytes: usize) -> *mut u8 {
     match Layout::array::<u8>(bytes) {
@@ -35,7 +35,7 @@ pub unsafe extern "C" fn plugin_free(block: *mut u8, bytes: usize) {
     }
 }
 
-/// Small blocks that are live in this copy of the library; `u64::MAX` if its heap is not valid.
+/// Returns the number of live small blocks in this copy of the library; `u64::MAX` if its heap is not valid.
 #[unsafe(no_mangle)]
 pub extern "C" fn plugin_live_blocks() -> u64 {
     if check_heap().is_err() {
@@ -44,29 +44,30 @@ pub extern "C" fn plugin_live_blocks() -> u64 {
     stats().small.live_blocks
 }
 
-/// Heaps of this copy of the library that threads have now.
+/// Returns the number of heaps of this copy of the library that threads have now.
 #[unsafe(no_mangle)]
 pub extern "C" fn plugin_heaps_in_use() -> u64 {
     stats().heaps.in_use
 }
 
-/// Where the thread that the constructor waits for leaves its block.
+/// The block of the thread that the constructor waits for; null before that thread has run.
 static mut FIRST_BLOCK: *mut u8 = ptr::null_mut();
 
-/// The block that a thread allocated while this library's constructor waited for it.
+/// Returns the block that a thread allocated while this library's constructor waited for it.
 #[unsafe(no_mangle)]
 pub extern "C" fn plugin_first_block() -> *mut u8 {
-    // SAFETY: written by a thread that the constructor has joined.
+    // SAFETY: only a thread that the constructor has joined wrote here.
     unsafe { FIRST_BLOCK }
 }
 
 extern "C" fn allocate_first(_: *mut c_void) -> *mut c_void {
-    // SAFETY: read only by those that come after the thread's end.
+    // SAFETY: other threads read this only after the thread's end.
     unsafe { FIRST_BLOCK = plugin_make(8) };
     ptr::null_mut()
 }
 
-/// The library's first allocation happens while it is being loaded, in another thread, for which the loading one waits.
+/// Constructor that starts a thread and waits for it. So another thread makes the library's first allocation while the
+/// library is being loaded.
 #[used]
 #[cfg_attr(any(target_os = "linux", target_os = "freebsd"), unsafe(link_section = ".init_array"))]
 static CONSTRUCTOR: extern "C" fn() = {

@@ -1,5 +1,6 @@
-//! Drives the whole allocator in a second: requests of all sizes, threads and their ends, remote frees, statistics, a fork,
-//! and allocation before and after `main`. It says how it was built, then what it has done; tests/builds/program.rs reads both.
+//! Drives the whole allocator in a second: requests of all sizes, threads and their ends, remote frees, statistics, a
+//! fork, and allocation before and after `main`. It prints how it was built, and then how far it has come;
+//! tests/builds/program.rs reads both.
 
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
@@ -11,7 +12,7 @@ use poolmalloc_plants::errors::plant_of;
 #[global_allocator]
 static ALLOC: PoolMalloc = PoolMalloc::new();
 
-/// Bytes that know what they are: each is the low byte of the length.
+/// Returns bytes that can be checked: each is the low byte of the length.
 fn make(bytes: usize) -> Vec<u8> {
     vec![bytes as u8; bytes]
 }
@@ -20,7 +21,7 @@ fn check(bytes: &[u8]) {
     assert!(bytes.iter().all(|byte| *byte == bytes.len() as u8), "content lost in {} bytes", bytes.len());
 }
 
-/// Blocks of all small sizes, and some larger.
+/// Returns blocks of all small sizes, and some larger ones.
 fn make_all() -> Vec<Vec<u8>> {
     (1..=300).chain([1000, 5000, 100_000]).map(make).collect()
 }
@@ -49,7 +50,8 @@ impl Drop for AtEnd {
 
 thread_local!(static AT_END: RefCell<Option<AtEnd>> = const { RefCell::new(None) });
 
-/// Each thread frees what the one before it left and what this one makes, leaves as much, and has a destructor.
+/// Runs threads one after another, each beside three more. Each frees the blocks of the thread before it and blocks of
+/// the main thread, leaves blocks for the next thread, and has a destructor.
 fn threads() {
     let before = stats();
     let mut left = make_all();
@@ -71,7 +73,7 @@ fn threads() {
     assert!(after.small.remote_frees - before.small.remote_frees >= 200 * 256);
     assert_eq!(after.heaps.in_use, 1, "this thread's");
     assert!(after.heaps.parked <= 4, "800 threads, four at a time, needed {:?}", after.heaps);
-    // In debug mode freed blocks are kept a while.
+    // In debug mode the quarantine keeps freed blocks for a while.
     let kept = if is_debug() { 32 } else { 0 };
     assert!(after.arenas.open <= before.arenas.open + 32 + kept, "{:?}, then {:?}", before.arenas, after.arenas);
 }
@@ -80,9 +82,9 @@ fn is_debug() -> bool {
     std::env::var("POOLMALLOC").is_ok_and(|words| words.contains("debug"))
 }
 
-/// Fills, then empties the pools of every class.
+/// Fills and then empties pools of every class.
 fn every_class() {
-    // The debug mode has 48 bytes around a block.
+    // The debug mode puts 48 bytes around a block.
     let around = if is_debug() { 48 } else { 0 };
     for bytes in (8..=256 - around).step_by(8) {
         let before = stats();
@@ -96,7 +98,8 @@ fn every_class() {
     }
 }
 
-/// The child frees what the parent made and starts threads; nothing of it is seen here.
+/// Forks a child, which frees the parent's blocks and starts a thread. The parent's statistics and blocks do not
+/// change.
 fn fork() {
     let blocks = make_all();
     let before = stats();
@@ -120,7 +123,7 @@ fn fork() {
     check_all(blocks);
 }
 
-/// A block from before `main`, freed after it.
+/// Blocks that are allocated before `main` and freed after it.
 static EARLY: AtomicPtr<Vec<Vec<u8>>> = AtomicPtr::new(ptr::null_mut());
 
 #[used]
@@ -137,7 +140,7 @@ static BEFORE_MAIN: extern "C" fn() = {
         // SAFETY: `allocate_early` leaked this box for this one call.
         check_all(*unsafe { Box::from_raw(EARLY.load(Ordering::Relaxed)) });
         if std::env::args().len() > 1 {
-            // A planted error is seen when all is over.
+            // The report of a planted error may come at the very end. `check_heap` would find the error here.
             return;
         }
         check_heap().expect("a valid heap after main");
