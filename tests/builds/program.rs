@@ -34,7 +34,7 @@ fn assert_runs(folder: &Path, built: &str) {
 }
 
 fn debug() {
-    assert_works("unoptimised", &["inherits='dev'", "debug=0"], "debug: true, abort: false, static: false");
+    assert_works("unoptimized", &["inherits='dev'", "debug=0"], "debug: true, abort: false, static: false");
 }
 
 fn smallest() {

@@ -265,11 +265,11 @@ fn at_end_of_thread(deed: fn(*mut u8), block: *mut u8) {
 fn free_as(size: usize, align: usize, wrong: &[Layout]) {
     for &wrong in wrong {
         let before = stats();
-        let neighbours = [take(size), take(size)];
+        let neighbors = [take(size), take(size)];
         // SAFETY: the size is not zero.
         let block = black_box(unsafe { ALLOC.alloc(layout(size, align)) });
         give_as(block, wrong);
-        neighbours.iter().for_each(|&block| give(block, size));
+        neighbors.iter().for_each(|&block| give(block, size));
         let after = stats();
         assert_eq!(after.small.live_blocks, before.small.live_blocks, "{wrong:?}");
         assert_eq!(after.large.allocations - after.large.frees, before.large.allocations - before.large.frees);

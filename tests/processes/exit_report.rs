@@ -132,8 +132,8 @@ fn json_says_what_the_fields_say() {
     assert_eq!(value["classes"].as_array().map(Vec::len), Some(32));
     #[cfg(feature = "serde")]
     {
-        assert_eq!(value, serde_json::to_value(stats).expect("serialising"));
-        assert_eq!(stats, serde_json::from_str::<Stats>(&text).expect("deserialising"));
+        assert_eq!(value, serde_json::to_value(stats).expect("serializing"));
+        assert_eq!(stats, serde_json::from_str::<Stats>(&text).expect("deserializing"));
     }
     drop(held);
 }
