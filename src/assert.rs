@@ -163,7 +163,7 @@ fn check_installed() {
     let (_, probe) = measure(|| drop(black_box(Box::new(0u64))));
     assert!(
         probe.allocations() == 1,
-        "poolmalloc is not this program's global allocator, or stands aside for valgrind's memcheck, or this thread has ended: nothing \
-         can be said of its allocations"
+        "poolmalloc is not this program's global allocator, or stands aside for valgrind's memcheck, or this \
+         thread has ended: nothing can be said of its allocations"
     );
 }

@@ -109,7 +109,8 @@ fn main() {
     macro_rules! bench {
         ($($routine:ident)*) => {$(
             by_time.bench_function(concat!(stringify!($routine), "/time"), |bencher| bencher.iter($routine));
-            by_allocations.bench_function(concat!(stringify!($routine), "/allocations"), |bencher| bencher.iter($routine));
+            let name = concat!(stringify!($routine), "/allocations");
+            by_allocations.bench_function(name, |bencher| bencher.iter($routine));
         )*};
     }
     bench!(owned_words word_count grown_string);

@@ -54,7 +54,8 @@ pub(super) fn checked(address: *mut u8, layout: Layout, operation: Operation) ->
         let (size, align) = (layout.size(), layout.align());
         fail(
             format_args!(
-                "{operation} of the block of {} bytes, alignment {}, at {address:p} by a Layout of {size} bytes, alignment {align}",
+                "{operation} of the block of {} bytes, alignment {}, at {address:p} by a Layout of \
+                 {size} bytes, alignment {align}",
                 shape.size, shape.align
             ),
             operation.seen(),

@@ -57,7 +57,8 @@ impl Display for PrivateHeapReport {
             let ClassStats { block_bytes, pools, live_blocks, cached_blocks, free_blocks, .. } = class;
             write!(
                 f,
-                "\n  {block_bytes:>5} bytes: {live_blocks} live, {cached_blocks} cached, {free_blocks} free in {pools} pools"
+                "\n  {block_bytes:>5} bytes: {live_blocks} live, {cached_blocks} cached, {free_blocks} free \
+                 in {pools} pools"
             )?;
         }
         Ok(())

@@ -21,8 +21,8 @@ use static_assertions::{assert_impl_all, assert_not_impl_any};
 /// leaked.
 ///
 /// Most programs need no private heap: the global allocator keeps the blocks that a thread frees for its next requests
-/// anyway. docs/guide/private-heaps.md says when a private heap pays, and what it costs: at least an arena of 256 KiB while
-/// it holds a small block.
+/// anyway. docs/guide/private-heaps.md says when a private heap pays, and what it costs: at least an arena of 256 KiB
+/// while it holds a small block.
 ///
 /// # Ways to use it
 /// * As the allocator of collections: `&PrivateHeap` is an `Allocator` of the crate `allocator-api2` with the feature

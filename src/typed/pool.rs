@@ -17,8 +17,8 @@ use std::rc::Rc;
 ///
 /// Blocks come from the program's global allocator. They go back to it when the list of ready blocks is full, when you
 /// call [`clear`](Self::clear), and when the pool is dropped. Taking a box and dropping it costs less than half the
-/// instructions of a `Box` with this crate's allocator. Most programs need no typed pool: docs/guide/typed-pools.md says when
-/// one pays.
+/// instructions of a `Box` with this crate's allocator. Most programs need no typed pool: docs/guide/typed-pools.md
+/// says when one pays.
 ///
 /// A typed pool of the kind [`Reuse`] keeps the *values* of dropped boxes, too. [`reusing`](Self::reusing) makes one.
 ///

@@ -453,14 +453,16 @@ fn change_stacks() -> ! {
     // SAFETY: only this thread uses the block, and the called function does not return. The stack pointer is a multiple
     // of 16 at the call.
     unsafe {
-        std::arch::asm!("not {end}", "mov rsp, {end}", "and rsp, -16", "xor {end:e}, {end:e}", "xor ebp, ebp", "call {run}", "ud2",
+        std::arch::asm!(
+            "not {end}", "mov rsp, {end}", "and rsp, -16", "xor {end:e}, {end:e}", "xor ebp, ebp", "call {run}", "ud2",
             end = in(reg) end, run = sym run_coroutine, options(noreturn));
     }
     #[cfg(target_arch = "aarch64")]
     // SAFETY: as above.
     unsafe {
-        std::arch::asm!("mvn {end}, {end}", "and {end}, {end}, -16", "mov sp, {end}", "mov {end}, xzr", "mov x29, xzr", "bl {run}", "brk 1",
-            end = in(reg) end, run = sym run_coroutine, options(noreturn));
+        std::arch::asm!(
+            "mvn {end}, {end}", "and {end}, {end}, -16", "mov sp, {end}", "mov {end}, xzr", "mov x29, xzr", "bl {run}",
+            "brk 1", end = in(reg) end, run = sym run_coroutine, options(noreturn));
     }
     #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
     unreachable!("the finder works on neither: {end}");

@@ -75,7 +75,9 @@ macro_rules! plants {
     };
 }
 
-plants!(planted_8 planted_24 planted_256 planted_300 planted_5000 planted_100000 planted_other planted_here planted_resized);
+plants!(
+    planted_8 planted_24 planted_256 planted_300 planted_5000 planted_100000 planted_other planted_here planted_resized
+);
 
 /// Returns the four figures, each summed over all stacks that have this function.
 fn figures_of(profile: &Profile, function: &str) -> [u64; 4] {

@@ -10,22 +10,10 @@ use std::path::{Path, PathBuf};
 
 use pulldown_cmark::{Event, Parser, Tag};
 
+use crate::files;
+
 /// Folders of the repository. A code span that begins with one of them is taken for a path.
 const FOLDERS: [&str; 8] = ["src/", "docs/", "tests/", "benches/", "loom-tests/", "examples/", "fuzz/", ".ci/"];
-
-fn markdown_files(folder: &Path, found: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(folder).expect("the folder can be read").flatten() {
-        let path = entry.path();
-        let name = entry.file_name();
-        if path.is_dir() {
-            if name != "target" && name != ".git" {
-                markdown_files(&path, found);
-            }
-        } else if path.extension().is_some_and(|extension| extension == "md") {
-            found.push(path);
-        }
-    }
-}
 
 /// Returns the paths that a document names, each joined to the folder that it starts from.
 fn named_paths(text: &str, here: &Path, root: &Path) -> Vec<PathBuf> {
@@ -55,8 +43,7 @@ fn named_paths(text: &str, here: &Path, root: &Path) -> Vec<PathBuf> {
 #[test]
 fn named_files_exist() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut files = Vec::new();
-    markdown_files(root, &mut files);
+    let files = files(root, "md");
     let mut named = 0;
     let mut gone = Vec::new();
     for file in &files {

@@ -351,8 +351,8 @@ fn try_every_point(call: Option<Call>) {
     }
     let Outcomes { points, refused, no_region, null, backend, unnoticed } = outcomes;
     say(&format!(
-        "{points:5} points, {refused:7} calls refused: {unnoticed:4} unnoticed, {backend:4} with blocks of the backend, \
-         {no_region:3} without a region, {null:4} with null\n"
+        "{points:5} points, {refused:7} calls refused: {unnoticed:4} unnoticed, {backend:4} with blocks of the \
+         backend, {no_region:3} without a region, {null:4} with null\n"
     ));
 }
 

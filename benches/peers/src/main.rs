@@ -38,7 +38,7 @@ struct Cli {
     selection: Selection,
 
     /// Only this allocator, beside system malloc; may be given more than once [default: all]
-    #[arg(long, value_name = "NAME", value_parser = PossibleValuesParser::new(allocators::all().map(|allocator| allocator.name)))]
+    #[arg(long, value_name = "NAME", value_parser = PossibleValuesParser::new(allocator_names()))]
     allocator: Vec<String>,
 
     /// Write a page with tables and plots into FILE
@@ -48,6 +48,10 @@ struct Cli {
     /// Draw bars of some synthetic rows as SVG into FILE
     #[arg(long, value_name = "FILE")]
     picture: Option<PathBuf>,
+}
+
+fn allocator_names() -> impl Iterator<Item = &'static str> {
+    allocators::all().map(|allocator| allocator.name)
 }
 
 fn main() -> ExitCode {

@@ -21,7 +21,8 @@ td.best { background: #dff0d8 }
 .bars { display: flex; flex-wrap: wrap; gap: 14px 18px }
 figure { margin: 0 } figcaption { font-weight: bold; font-size: 13px }
 figcaption span { font-weight: normal; color: #666 }
-.legend span { margin-right: 1.2em; white-space: nowrap } .legend i { display: inline-block; width: 1em; height: 0.7em; margin-right: 0.3em }
+.legend span { margin-right: 1.2em; white-space: nowrap }
+.legend i { display: inline-block; width: 1em; height: 0.7em; margin-right: 0.3em }
 svg text { font-family: sans-serif }
 details { margin: 0.7em 0 } summary { cursor: pointer; font-weight: bold }
 ";
@@ -43,9 +44,9 @@ pub(crate) fn page(comparison: &Comparison) -> Markup {
             body {
                 h1 { "poolmalloc and its peers" }
                 p {
-                    "Each bar is an allocator's figure as a multiple of " (BASELINE.name) " malloc's in the same round: the "
-                    "median of " (comparison.rounds) " rounds; the thin line goes from the lowest to the highest round. "
-                    "Shorter is better. Measured by " code { "benches/peers" } ", whose README says how, on "
+                    "Each bar is an allocator's figure as a multiple of " (BASELINE.name) " malloc's in the same round: "
+                    "the median of " (comparison.rounds) " rounds; the thin line goes from the lowest to the "
+                    "highest round. Shorter is better. Measured by " code { "benches/peers" } ", whose README says how, on "
                     (record.machine) "."
                 }
                 @if !failures.is_empty() {

@@ -116,8 +116,8 @@ fn draw(arenas: &[ArenaMap], out: &mut String) -> fmt::Result {
 
     write!(
         out,
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" width=\"{width}\" height=\"{height}\" \
-         font-family=\"Helvetica, Arial, sans-serif\" font-size=\"12\">\n\
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" width=\"{width}\" \
+         height=\"{height}\" font-family=\"Helvetica, Arial, sans-serif\" font-size=\"12\">\n\
          <title>Heap map of poolmalloc: {} arenas of 64 pools</title>\n<style>\n{STYLE}",
         arenas.len()
     )?;
@@ -128,8 +128,8 @@ fn draw(arenas: &[ArenaMap], out: &mut String) -> fmt::Result {
     writeln!(out, "<text class=\"head\" x=\"20\" y=\"30\">{} arenas of 256 KiB, 64 pools each</text>", arenas.len())?;
     writeln!(
         out,
-        "<text class=\"soft\" x=\"20\" y=\"50\">Each cell is a pool of 4 KiB. The color tells the size of its blocks, the \
-         height how many of them are out.</text>"
+        "<text class=\"soft\" x=\"20\" y=\"50\">Each cell is a pool of 4 KiB. The color tells the size of its blocks, \
+         the height how many of them are out.</text>"
     )?;
 
     for (row, arena) in arenas.iter().enumerate() {

@@ -225,8 +225,8 @@ mod tests {
         for groups in (0..200).chain(1800..2200) {
             let numbers = "7 ".repeat(groups);
             let text = format!(
-                "Name:\ta\nState:\tS (sleeping)\nGroups:\t{numbers}\nSigPnd:\t0000000200000000\nShdPnd:\t0000000000000000\n\
-                 SigBlk:\tfffffffe7ffbfeff\nSigIgn:\t0000000000001000\n"
+                "Name:\ta\nState:\tS (sleeping)\nGroups:\t{numbers}\nSigPnd:\t0000000200000000\n\
+                 ShdPnd:\t0000000000000000\nSigBlk:\tfffffffe7ffbfeff\nSigIgn:\t0000000000001000\n"
             );
             let mut rest = text.as_bytes();
             let status = status_in(|to| std::io::Read::read(&mut rest, to).unwrap());

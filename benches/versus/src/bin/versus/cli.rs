@@ -20,7 +20,7 @@ pub(crate) struct Cli {
 
     /// Compare this allocator with system malloc, or a mode of poolmalloc with poolmalloc; may be given more than once
     /// [default: poolmalloc]
-    #[arg(long, value_name = "NAME", value_parser = PossibleValuesParser::new(CANDIDATES.map(|candidate| candidate.allocator.name)))]
+    #[arg(long, value_name = "NAME", value_parser = PossibleValuesParser::new(candidate_names()))]
     allocator: Vec<String>,
 
     /// Print the allocator's own statistics after this workload, or after none [default: json, if it was run]
@@ -30,6 +30,10 @@ pub(crate) struct Cli {
 
 const NO_REPORT: &str = "none";
 const USUAL_REPORT: &str = "json";
+
+fn candidate_names() -> impl Iterator<Item = &'static str> {
+    CANDIDATES.iter().map(|candidate| candidate.allocator.name)
+}
 
 fn report_names() -> impl Iterator<Item = &'static str> {
     let workloads = Set::ALL.into_iter().flat_map(Set::workloads);

@@ -112,9 +112,9 @@ fn mib(bytes: f64) -> String {
 
 fn legend(plan: &Plan) -> String {
     format!(
-        "Rounds: {}; figures are medians. time, cpu and memory are multiples of the first column's: below 1.00 is better. spread: the\n\
-         lowest and the highest round of time. cpu: processor time of all threads, steadier than time on a busy machine. MiB: the peak\n\
-         resident size of the whole process, its code and its input included.",
+        "Rounds: {}; figures are medians. time, cpu and memory are multiples of the first column's: below 1.00 is\n\
+         better. spread: the lowest and the highest round of time. cpu: processor time of all threads, steadier than\n\
+         time on a busy machine. MiB: the peak resident size of the whole process, its code and its input included.",
         plan.rounds,
     )
 }
