@@ -6,8 +6,8 @@ fn main() {
     let cfg = |name: &str| std::env::var(format!("CARGO_CFG_{name}")).unwrap_or_default();
     if cfg("TARGET_POINTER_WIDTH") != "64" || std::env::var_os("CARGO_CFG_UNIX").is_none() {
         println!(
-            "cargo::error=poolmalloc needs a 64-bit Unix target (Linux, macOS or a BSD): it reserves more addresses than \
-             others have"
+            "cargo::error=poolmalloc needs a 64-bit Unix target (Linux, macOS or a BSD): \
+             it reserves more addresses than others have"
         );
     }
     // src/os/world supports only the targets below.

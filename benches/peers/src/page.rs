@@ -44,10 +44,10 @@ pub(crate) fn page(comparison: &Comparison) -> Markup {
             body {
                 h1 { "poolmalloc and its peers" }
                 p {
-                    "Each bar is an allocator's figure as a multiple of " (BASELINE.name) " malloc's in the same round: "
-                    "the median of " (comparison.rounds) " rounds; the thin line goes from the lowest to the "
-                    "highest round. Shorter is better. Measured by " code { "benches/peers" } ", whose README says how, on "
-                    (record.machine) "."
+                    "Each bar is an allocator's figure as a multiple of " (BASELINE.name) " malloc's in the same "
+                    "round: the median of " (comparison.rounds) " rounds; the thin line goes from the lowest to the "
+                    "highest round. Shorter is better. Measured by " code { "benches/peers" }
+                    ", whose README says how, on " (record.machine) "."
                 }
                 @if !failures.is_empty() {
                     h2 { "Without figures" }
