@@ -20,8 +20,8 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier, Mutex, mpsc};
 use std::{ptr, thread};
 
-use poolmalloc::check_heap;
 use poolmalloc::leaks::{self, Address, Holder, LeakError, find};
+use poolmalloc::{assert_no_leaks, check_heap};
 
 use poolmalloc_plants::{
     ITEMS, Is, PLANTS, Planted, address, assert_reports, blocks_of_large_blocks, doubly_linked_list, far_below,
@@ -425,6 +425,32 @@ fn two_searches_at_once() {
 }
 
 /// The roles of children that do more than plant, and their programs.
+/// Bytes of a block that malloc always maps separately: its limit for that grows with use, but stays below 32 MiB.
+/// Malloc's other memory holds old words of its own, which look like pointers to the blocks there.
+const LARGE: usize = 40_000_000;
+
+/// The message of `assert_no_leaks` names large blocks that are leaked, also one that the backend has resized.
+fn assertions_see_large_blocks() {
+    #[inline(never)]
+    fn forget<T>(value: T) {
+        std::mem::forget(black_box(value));
+    }
+    let message = |body: fn()| {
+        let panic = std::panic::catch_unwind(|| assert_no_leaks(body)).expect_err("a panic");
+        panic.downcast_ref::<String>().expect("a formatted message").clone()
+    };
+    let text = message(|| forget((Vec::<u8>::with_capacity(40), Vec::<u8>::with_capacity(LARGE))));
+    assert!(text.starts_with("blocks were leaked: 2 allocations, 0 frees: +2 blocks"), "{text}");
+    assert!(text.contains("larger blocks: 1 allocations"), "{text}");
+    assert!(text.contains("done, 2 unreachable, 40000040 bytes: 2 direct, 0 indirect, 0 in 0 cycles"), "{text}");
+    let text = message(|| {
+        let mut growing = Vec::<u8>::with_capacity(LARGE);
+        growing.reserve_exact(2 * LARGE);
+        forget(growing);
+    });
+    assert!(text.contains("done, 1 unreachable, 80000000 bytes"), "{text}");
+}
+
 const PROGRAMS: &[(&str, fn())] = &[
     ("held_by_another_stack", held_by_another_stack),
     ("held_by_thread_locals", held_by_thread_locals),
@@ -441,6 +467,7 @@ const PROGRAMS: &[(&str, fn())] = &[
     ("live_blocks_are_those_that_the_program_holds", live_blocks_are_those_that_the_program_holds),
     ("under_load", under_load),
     ("two_searches_at_once", two_searches_at_once),
+    ("assertions_see_large_blocks", assertions_see_large_blocks),
 ];
 
 pub(crate) fn child(role: &str) {

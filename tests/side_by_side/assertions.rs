@@ -77,21 +77,16 @@ fn forget<T>(value: T) {
     std::mem::forget(black_box(value));
 }
 
-/// Bytes of a block that malloc maps separately. Malloc's other memory holds old words of its own, which look like
-/// pointers to the blocks there.
-const LARGE: usize = 400_000;
-
 #[test]
 fn leaks_are_named() {
     assert_no_leaks(|| block(5000));
     assert_no_leaks(|| vec![block(5), block(50)]);
-    let text = message(|| assert_no_leaks(|| forget((block(40), block(40), block(LARGE)))));
-    let bytes = 2 * counted(40) + counted(LARGE);
-    let start = format!("blocks were leaked: 3 allocations, 0 frees: +3 blocks, +{bytes} bytes");
+    // Large blocks are leaked in tests/leaks/planted.rs: here a word of another test may look like a pointer to one.
+    let text = message(|| assert_no_leaks(|| forget((block(40), block(40)))));
+    let start = format!("blocks were leaked: 2 allocations, 0 frees: +2 blocks, +{} bytes", 2 * counted(40));
     assert!(text.starts_with(&start), "{text}");
     assert!(text.contains(&format!("{} bytes: 2 allocations, 0 frees: +2 blocks", counted(40))), "{text}");
-    assert!(text.contains("larger blocks: 1 allocations"), "{text}");
-    assert!(text.contains("done, 3 unreachable, 400080 bytes: 3 direct, 0 indirect, 0 in 0 cycles"), "{text}");
+    assert!(text.contains("done, 2 unreachable, 80 bytes: 2 direct, 0 indirect, 0 in 0 cycles"), "{text}");
     // A freed block of the same size does not hide the leaked one.
     let other = block(40);
     let text = message(|| {
@@ -103,15 +98,6 @@ fn leaks_are_named() {
         });
     });
     assert!(text.contains("1 frees: +0 blocks") && text.contains("done, 1 unreachable, 40 bytes"), "{text}");
-    // A leaked block is also found if the backend has resized it.
-    let text = message(|| {
-        assert_no_leaks(|| {
-            let mut growing = block(LARGE);
-            growing.reserve_exact(2 * LARGE);
-            forget(growing);
-        });
-    });
-    assert!(text.contains("done, 1 unreachable, 1200000 bytes"), "{text}");
 }
 
 struct Node {
