@@ -1,7 +1,7 @@
 //! Tests that need nothing special of their process. They run one after another on its main thread, and compare figures
 //! before and after.
 //!
-//! `cargo test --test blocks`; of one module `cargo test --test blocks sizes::`
+//! `cargo test --test blocks`; for one module `cargo test --test blocks sizes::`
 
 mod sizes;
 mod realloc;

@@ -1,5 +1,5 @@
-//! Private heaps: no other heap gets their blocks, and all blocks go back in one step, straight to the shared list of
-//! arenas. The heap and the process count each block.
+//! Private heaps: no other heap gets their blocks. All blocks go back in one step, and the arenas go straight to the
+//! shared list. The heap and the process count each block.
 //!
 //! To see it fail: leave a magazine, the depot, an arena without free pools, or the remote frees out of the bulk
 //! release; do not count the blocks that it frees; let a thread's foreign magazine take a private block; do not check
@@ -586,8 +586,8 @@ fn a_forgotten_heap_is_a_leak() {
     assert!(["found", "unsupported"].contains(&told.as_str()), "{told}");
 }
 
-/// Runs without a region, or with a small one that is used up. The backend serves the heap then, and all blocks go back
-/// with it.
+/// Runs without a region, or with a small one that is used up. The backend then serves the heap. All blocks go back
+/// when the heap is dropped.
 fn limited_child() {
     let heap = PrivateHeap::named("limited");
     let mut blocks = 0_u64;

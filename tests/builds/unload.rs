@@ -9,8 +9,8 @@
 //! waits for the thread that makes this allocation, the thread waits for the loader's lock, and the child hangs until
 //! its alarm).
 //!
-//! `cargo test --test builds unload::`; in a program that has this allocator too, `cargo test --test processes
-//! unload_among_pools::`
+//! `cargo test --test builds unload::`; in a program that has this allocator too,
+//! `cargo test --test processes unload_among_pools::`
 
 use std::ffi::{CString, c_void};
 use std::os::unix::ffi::OsStrExt;
@@ -179,7 +179,7 @@ fn copies(path: &Path) {
 /// The library's constructor waits for a thread, and this thread allocates the library's first block. Meanwhile the
 /// loader lets no other thread open or close a library, so the allocator must not ask it to.
 fn constructor_waits(path: &Path) {
-    // SAFETY: no preconditions. No handler is installed: the signal ends the process, should it hang.
+    // SAFETY: no preconditions. No handler is installed: the signal ends the process if it hangs.
     unsafe { libc::alarm(20) };
     let plugin = Plugin::open(path);
     let block = (plugin.first_block)();

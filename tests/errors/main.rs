@@ -1,4 +1,4 @@
-//! Tests of programs with errors. A child makes each error; most end with the report of it.
+//! Tests of programs with errors. A child makes each error. Most children end with the report of their error.
 //!
 //! `cargo test --test errors`; for one module `cargo test --test errors misuse::`
 

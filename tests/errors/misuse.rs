@@ -169,7 +169,7 @@ impl Sent {
     }
 }
 
-/// Prints the address for the parent, the first time it is called: the report must name it.
+/// Prints an address for the parent, at the first call only. The report must name this address.
 fn accuse(block: *mut u8) -> *mut u8 {
     static DONE: AtomicUsize = AtomicUsize::new(0);
     if DONE.fetch_add(1, Ordering::Relaxed) == 0 {
@@ -277,8 +277,8 @@ fn free_as(size: usize, align: usize, wrong: &[Layout]) {
     check_heap().expect("a heap as it was");
 }
 
-/// Resizes blocks of `size` bytes at `align` as if they had other layouts. Fails unless the first `kept` bytes stay, as
-/// far as the old and the new size have them.
+/// Resizes blocks of `size` bytes at `align` as if they had other layouts. Fails unless the first bytes stay: `kept`
+/// of them, or fewer if the old or the new size is smaller.
 fn resize_by(size: usize, align: usize, wrong: &[Layout], kept: usize) {
     for &wrong in wrong {
         for new_size in [1, SIZE, SIZE + 1, 200, 300, 5_000] {

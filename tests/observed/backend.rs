@@ -1,5 +1,5 @@
-//! Requests of over 256 bytes go to the backend with the very `Layout` of the request. Smaller ones never do. And
-//! `errno` stays the program's own.
+//! Requests of over 256 bytes, rounded up to their alignment, go to the backend with the very `Layout` of the request.
+//! Small requests never go there. And `errno` stays the program's own.
 //!
 //! The backend here is [`Diary`]: the system's allocator with a note of each call. It can also refuse every request.
 //!
@@ -194,7 +194,8 @@ fn set_errno(value: i32) {
 }
 
 /// Programs read `errno` after they have dropped the values that the failed call needed. So no free and no small
-/// allocation changes it. The test covers all paths: first use in a thread, fills, flushes, new arenas, remote frees.
+/// allocation may change it. The test covers all paths: first use in a thread, fills, flushes, new arenas, remote
+/// frees.
 fn errno_is_preserved() {
     const BLOCKS: usize = 20_000;
     let keeps = |what: &str, act: &mut dyn FnMut()| {

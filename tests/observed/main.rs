@@ -2,7 +2,7 @@
 //! binary stands between two observers: one counts the requests in front of it, and the other notes the calls of its
 //! backend.
 //!
-//! `cargo test --test observed`; of one module `cargo test --test observed statistics::`
+//! `cargo test --test observed`; for one module `cargo test --test observed statistics::`
 
 mod backend;
 mod statistics;

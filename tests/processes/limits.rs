@@ -31,8 +31,8 @@ const REFUSED: &str = "refused";
 /// Role of the child that lowers its limit while it runs.
 const LOWERED: &str = "lowered";
 
-/// Largest limit in bytes under which a child uses up all of its memory in small blocks too. Beyond it that takes long
-/// and shows nothing new.
+/// Largest limit, in bytes, under which a child uses up its memory with small blocks too. Under a larger limit this
+/// takes long and shows nothing new.
 const FULLY_USED: usize = 64 << 20;
 
 #[derive(Clone, Copy)]

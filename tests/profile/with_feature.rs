@@ -374,7 +374,7 @@ fn fork() {
     // SAFETY: the child calls only the allocator, which works there, and `_exit`.
     let child = unsafe { libc::fork() };
     if child == 0 {
-        // SAFETY: no preconditions. No handler is installed: the signal ends the process, should it hang.
+        // SAFETY: no preconditions. No handler is installed: the signal ends the process if it hangs.
         unsafe { libc::alarm(60) };
         let mut more = Blocks::room(100, 30);
         planted_here(&mut more);
@@ -413,7 +413,7 @@ fn fork_under_load() {
             // SAFETY: the child calls only the allocator, which works there, and `_exit`.
             let child = unsafe { libc::fork() };
             if child == 0 {
-                // SAFETY: no preconditions. No handler is installed: the signal ends the process, should it hang.
+                // SAFETY: no preconditions. No handler is installed: the signal ends the process if it hangs.
                 unsafe { libc::alarm(60) };
                 let mut blocks = Blocks::room(40, 1000);
                 planted_here(&mut blocks);
@@ -802,7 +802,7 @@ fn at_exit() {
     assert_eq!(end_with(&[("POOLMALLOC", "sample=1"), ("POOLMALLOC_PROFILE", &path("b.folded"))]), "");
     let folded = fs::read_to_string(path("b.folded")).expect("the file");
     assert!(folded.lines().any(|line| line.contains("planted_here") && line.ends_with(" 1000000")), "{folded}");
-    // Without a mean in `POOLMALLOC` the default of 512 KiB holds.
+    // Without a mean in `POOLMALLOC` the mean is 512 KiB.
     assert_eq!(end_with(&[("POOLMALLOC_PROFILE", &path("c.pb.gz"))]), "");
     assert_eq!(self::decoded(&fs::read(path("c.pb.gz")).expect("the file")).period, 512 * 1024);
     // In debug mode there is a warning and no file.

@@ -1,7 +1,7 @@
 //! Tests whose figures count only the blocks of the test: they use the library directly, and the global allocator of
 //! the process is the system's.
 //!
-//! `cargo test --test random`; of one module `cargo test --test random soak::`
+//! `cargo test --test random`; for one module `cargo test --test random soak::`
 
 mod random_program;
 mod soak;

@@ -60,8 +60,8 @@ fn some_turn() -> impl Strategy<Value = Turn> {
     ]
 }
 
-/// The figures counted since `before`. So blocks that are left by programs that failed, while proptest shrinks them,
-/// are not in it.
+/// Returns the figures counted since `before`. So they do not count blocks that a failed program has left: proptest
+/// shrinks such a program by running smaller ones.
 fn counted_since(before: &Counts) -> Counts {
     counted(&consistent_stats()).since(before)
 }
@@ -113,7 +113,7 @@ fn long_program_with_a_private_heap() {
     long_program_of::<WithPrivate>();
 }
 
-/// A difference in the type of the engine's counts.
+/// Converts a difference to the type of the engine's counts.
 fn counts_of(delta: &Delta) -> Counts {
     let mut counts = Counts {
         large_blocks: delta.large.live_blocks as u64,

@@ -80,8 +80,7 @@ const SECONDS: &str = "POOLMALLOC_SOAK_SECONDS";
 const PARTS: usize = 10;
 /// Maximum of the resident memory at the end, in percent of that after the first part.
 const GROWTH_PERCENT: u64 = 110;
-/// Least length of the first part for the check of resident memory. After a shorter one not all uses of memory have
-/// come.
+/// Least length of a part for the check of resident memory. In a shorter first part not every heap has had its burst.
 const LEAST_PART: Duration = Duration::from_secs(30);
 
 /// The value of a variable of the environment, or `default` where it is not set.

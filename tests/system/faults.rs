@@ -282,7 +282,7 @@ fn run_with(plan: Plan, findings: &Findings) {
     simulated::follow(plan);
     program();
     simulated::relent();
-    // The program makes far more requests than this bound, so the library does not ask the system at each of them. In
+    // The program makes far more requests than this bound, and the library must not ask the system at each of them. In
     // debug mode there is no bound: each freed block asks for a place in the quarantine.
     let is_asked_rarely =
         plan.call != Some(Call::Mprotect) || mode::is_debug() || simulated::refused() < scaled(12_000, 4);

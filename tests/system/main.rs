@@ -1,5 +1,5 @@
 //! Tests under a simulated system: it refuses calls, has larger pages, or has little memory. This binary replaces
-//! functions of the C library. Its global allocator notes which calls the library makes.
+//! functions of the C library. Its global allocator notes when a thread is inside the library.
 //!
 //! `cargo test --test system`; for one module `cargo test --test system faults::`
 

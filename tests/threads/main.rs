@@ -1,7 +1,7 @@
 //! Tests of threads, and of copies of the process. No thread of another test runs at the same time, and pthread keys
 //! are made before the first request of the process.
 //!
-//! `cargo test --test threads`; of one module `cargo test --test threads fork::`
+//! `cargo test --test threads`; for one module `cargo test --test threads fork::`
 
 mod first_operation;
 mod traffic;

@@ -116,7 +116,7 @@ fn thread_local_destructors() {
     });
 }
 
-/// A value whose destructor registers another one under another one of three keys, `depth` times in all.
+/// A value whose destructor registers the next value, under the next of three keys, until `depth` is 0.
 struct Nested {
     depth: usize,
     block: NonNull<u64>,

@@ -211,9 +211,9 @@ fn ring_of_frees() {
     }
 }
 
-/// Eight threads allocate, free, and exchange blocks through shared slots, one in four steps. They end and are replaced
-/// in every round. The main thread frees the blocks of half of the slots after each round; the others stay for later
-/// rounds.
+/// Eight threads allocate, free, and in one step of four exchange a block through shared slots. They end and are
+/// replaced in every round. The main thread frees the blocks of half of the slots after each round; the others stay for
+/// later rounds.
 fn stress_transfer() {
     const THREADS: usize = 8;
     const ROUNDS: usize = 20;

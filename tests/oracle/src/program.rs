@@ -116,7 +116,7 @@ pub fn run<A: GlobalAlloc + Default>(turns: &[Turn], audit: impl Fn(&Counts)) {
     let shadow = Mutex::new(Shadow::<A>::new());
     thread::scope(|scope| {
         let mut threads: [Option<Running<'_, '_>>; THREADS] = [const { None }; THREADS];
-        // A run of steps of one thread is one turn of it: each change of the thread costs two switches.
+        // Steps of one thread that follow each other are passed on together: each pass costs two switches of threads.
         for turns in turns.chunk_by(|turn, next| matches!(turn, Turn::Step { .. }) && turn.thread() == next.thread()) {
             let number = turns[0].thread();
             if number == 0 {

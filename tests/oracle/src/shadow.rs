@@ -309,8 +309,8 @@ impl<A: GlobalAlloc + Default> Shadow<A> {
         }
     }
 
-    /// Adds a live block, which may come from another shadow. Fails if it shares a byte with another block, in a shadow
-    /// of [`new`](Self::new).
+    /// Adds a live block, which may come from another shadow. A shadow that [`new`](Self::new) made fails if the block
+    /// shares a byte with another one.
     pub fn put(&mut self, block: Block<A>) {
         if let Some(sizes) = &mut self.sizes {
             let (start, size) = (block.address(), block.layout().size());

@@ -106,8 +106,8 @@ impl<A> Slot<A> {
 struct Shared<A> {
     soak: Soak,
     slots: Box<[Slot<A>]>,
-    /// Set while a worker bursts: only one may, since chance would let more and more bursts meet, and memory would grow
-    /// all that time.
+    /// Set while a worker bursts. Only one may burst at a time: otherwise ever more bursts would coincide by chance,
+    /// and the peak of memory would go on growing.
     is_bursting: AtomicBool,
     /// Number of workers that wait at the meeting.
     arrived: AtomicUsize,
@@ -151,7 +151,7 @@ enum Phase {
     Churn { target: usize, left: usize },
     /// Only allocates.
     Fill { left: usize },
-    /// Only frees: the newest block first, or the blocks that follow from this pick.
+    /// Only frees: the newest block first, or blocks by picks that count down to this one.
     Drop { left: usize, pick: Option<usize> },
 }
 

@@ -106,7 +106,7 @@ fn fork() {
     // SAFETY: the child calls only the allocator, which works there, threads, and `_exit`.
     let child = unsafe { libc::fork() };
     if child == 0 {
-        // SAFETY: no preconditions. No handler is installed: the signal ends the process, should it hang.
+        // SAFETY: no preconditions. No handler is installed: the signal ends the process if it hangs.
         unsafe { libc::alarm(60) };
         check_all(blocks);
         thread::spawn(|| check_all(make_all())).join().expect("a thread of the child");

@@ -118,7 +118,8 @@ pub fn start_a_thread() {
     small.spawn(|| ()).expect("starting a thread").join().expect("an empty thread");
 }
 
-/// Fails unless `test` frees all that it allocates. The standard library makes its one-time allocations before.
+/// Fails unless `test` frees all that it allocates. One-time allocations of the standard library are made before `test`
+/// runs, so they do not count.
 ///
 /// `test` must join the threads that it starts.
 pub fn assert_nothing_left(test: impl FnOnce()) {

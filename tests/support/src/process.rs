@@ -69,7 +69,7 @@ pub fn told(output: &Output) -> String {
     format!("{}\nstdout: {}\nstderr: {}", output.status, text(&output.stdout), text(&output.stderr))
 }
 
-/// Number of resident bytes of this process; `None` where the system has no such file.
+/// Number of resident bytes of this process; `None` where the system has no `/proc/self/status`.
 pub fn resident_bytes() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
