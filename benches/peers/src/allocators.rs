@@ -27,7 +27,7 @@ pub(crate) const BASELINE: Allocator = allocator!("system");
 /// The allocator that this package is about.
 pub(crate) const OURS: Allocator = allocator!("poolmalloc");
 
-/// Our allocator with huge pages from the first 2 MiB on, which some of the others use by default.
+/// Our allocator with huge pages for all but the first 2 MiB. Some of the others use huge pages by default.
 pub(crate) const OURS_HUGE: Allocator = allocator!("poolmalloc_huge");
 
 /// Floors to compare with. They are not general allocators.

@@ -120,7 +120,8 @@ fn draw(curves: &[Curve], axes: &Axes) -> Result<String, Box<dyn Error>> {
     let mut svg = String::new();
     {
         let area = SVGBackend::with_string(&mut svg, (570, 360)).into_drawing_area();
-        // Up to three points need no logarithmic axis; counts that double or grow tenfold do.
+        // A linear axis suits values up to 3, and sizes of at least 8 within a factor of 30. Counts that double or grow
+        // tenfold need a logarithmic one.
         let x = (left..right).log_scale().base(if right > 1000.0 { 10.0 } else { 2.0 });
         macro_rules! chart {
             ($x:expr, $y:expr) => {{

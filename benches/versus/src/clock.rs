@@ -1,4 +1,4 @@
-//! The clock of a run. A run can pause it, and can mark its memory at moments that it names.
+//! The clock of a run. The run can pause the clock, and can note the resident memory at named moments.
 //!
 //! A process measures one run, so it has one clock.
 
@@ -28,7 +28,7 @@ pub(crate) fn pause<T>(work: impl FnOnce() -> T) -> T {
     result
 }
 
-/// Marks the resident memory at a moment of the run that `at` names. The clock is paused meanwhile.
+/// Notes the resident memory at this moment of the run, under the name `at`. The clock is paused meanwhile.
 ///
 /// `table_bytes` is the size of the run's own tables. The mark leaves them out.
 pub(crate) fn mark(at: &'static str, table_bytes: usize) {

@@ -20,7 +20,8 @@ use crate::{clock, meter, workloads};
 /// Runs the workload that the process's arguments name and prints its [`Sample`].
 ///
 /// `allocator` is the name that the sample carries. `report` prints the allocator's own statistics to stdout, for
-/// `--report`; `None` if it keeps none. Exits with 2 if the arguments are wrong, with 1 if the sample cannot be taken.
+/// `--report`; `None` if the allocator keeps none. Exits with 2 if the arguments are wrong, with 1 if the sample cannot
+/// be taken.
 pub fn main(allocator: &str, report: Option<fn()>) -> ExitCode {
     work(allocator, report, |_| Ok(()))
 }

@@ -1,4 +1,4 @@
-//! What each request to a tokio server allocates, although its task moves between threads.
+//! Counts the allocations of each request to a tokio server, although the task of a request moves between threads.
 //!
 //! `poolmalloc::thread_stats()` counts the work of one thread, and a task is not a thread. While a task waits, its
 //! thread runs other tasks, and the task may continue on another thread. But each *poll* runs on one thread from begin

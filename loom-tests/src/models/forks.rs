@@ -112,9 +112,9 @@ fn the_child_takes_over_what_the_other_thread_held() {
     });
 }
 
-/// A thread of the parent held the lock, and the child has two threads by the time that it takes the lock. The guard of
-/// one of them says that the lock was held, and neither thread takes the lock from the other, which is alive. The
-/// outcome is whether it was the guard of the first thread.
+/// A thread of the parent held the lock at the fork. Two threads of the child now take the lock. The guard of one of
+/// them says that a thread of the parent held it. Neither takes the lock from the other, which is alive. The outcome is
+/// whether the guard of the first thread said so.
 ///
 /// Mutants: L-acquire, U-release, no-lock, no-unlock, leave-the-dead, rob-the-living, never-told, always-told.
 #[test]

@@ -32,8 +32,8 @@ fn not_inherited(_: &mut Pair) {
     unreachable!("no fork has come");
 }
 
-/// Two threads change the value. One waits for the lock, the other does not. Each sees what the other wrote before. The
-/// outcome is the value that the thread that does not wait found, or `None` if it did not get the lock.
+/// Two threads change the value. The first waits for the lock, the second does not. Each sees what the other wrote
+/// before. The outcome is the value that the second found, or `None` if it did not get the lock.
 ///
 /// Mutants: L-acquire, U-release, no-lock, no-unlock, rob-the-living, try-acquire, try-held, locked-no-lock,
 /// mend-always.
@@ -114,8 +114,8 @@ fn a_value_is_mended_once_after_a_fork() {
     });
 }
 
-/// A thread of the parent held the value, and the child has two threads by the time that it uses the value. One of them
-/// mends it, and the other sees it mended. The outcome is whether the first thread mended it.
+/// A thread of the parent held the value at the fork. Two threads of the child now use the value. One of them mends it,
+/// and the other sees it mended. The outcome is whether the first thread mended it.
 ///
 /// Mutants: L-acquire, U-release, no-lock, no-unlock, leave-the-dead, rob-the-living, never-told, always-told,
 /// locked-no-lock, mend-never, mend-always.

@@ -6,7 +6,7 @@ use loom::cell::UnsafeCell;
 use loom::sync::Arc;
 use loom::thread;
 
-/// Two threads change what the lock guards, in either order. The outcome is the order.
+/// Two threads change the list that the lock guards, in either order. The outcome is the order.
 ///
 /// Mutants: L-acquire, U-release, no-lock, no-unlock, rob-the-living.
 #[test]

@@ -58,7 +58,7 @@ impl Pool {
         self.blocks[block].with_mut(|uses| unsafe { *uses += 1 });
     }
 
-    /// Takes a block, uses it and makes it ready again. Returns the block, and whether there was room for it.
+    /// Takes a block, uses it and makes it ready again. Returns the block, and whether a list took it back.
     fn use_one(&self, thread: usize) -> Option<(usize, bool)> {
         let block = self.take(thread)?;
         self.own(block);
@@ -86,8 +86,8 @@ impl Pool {
     }
 }
 
-/// Asserts that the one block is ready, was taken, or was lost for want of room, and that each of its owners used it
-/// once.
+/// Asserts that the one block is ready, was taken, or was lost because each list was full or locked. Asserts that each
+/// of its owners used it once.
 fn assert_all_there(pool: &Pool, used: &[Option<(usize, bool)>], taken: &[usize]) {
     let left = pool.take_all();
     let lost = used.iter().flatten().filter(|(_, is_kept)| !is_kept).count();
@@ -107,7 +107,7 @@ fn pool_in_use() -> (Arc<Pool>, thread::JoinHandle<Option<(usize, bool)>>) {
 
 /// Two threads of different numbers take a block, use it and give it back. At first one block is ready, on the list of
 /// the first thread. The block has one owner at a time, and each owner sees what the last one did. The block is lost
-/// only if there was no room. The outcome is, for each thread, whether it got the block.
+/// only if each list was full or locked. The outcome is, for each thread, whether it got the block.
 ///
 /// Mutants: shards-no-lock, shards-early-unlock, shards-own-only.
 #[test]

@@ -8,7 +8,7 @@ use loom::thread;
 
 const ARENAS: usize = 2;
 
-/// Arenas, the stack of those without an owner, and what the last owner has left in each.
+/// Arenas: the stack of those without an owner, their links on the stack, and the number of owners of each.
 struct Arenas {
     lock: Lock,
     free: UnsafeCell<Stack<usize>>,

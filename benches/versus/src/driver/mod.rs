@@ -19,8 +19,8 @@ pub struct Allocator {
     pub name: &'static str,
     /// The name that the worker prints.
     pub worker: &'static str,
-    /// The variable `POOLMALLOC` of the worker. If this is empty, the worker has no such variable, even if the driver
-    /// has one.
+    /// Value of the variable `POOLMALLOC` of the worker. If the value is empty, the worker has no such variable, even
+    /// if the driver has one.
     pub words: &'static str,
     /// The package whose binaries include the worker.
     pub package: &'static str,

@@ -1,4 +1,4 @@
-//! Builds, finds and starts the workers: `cargo run` has built nothing but this driver.
+//! Builds, finds and starts the workers: `cargo run` has built only this driver.
 
 use std::env;
 use std::ffi::OsStr;

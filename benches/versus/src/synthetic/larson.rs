@@ -2,8 +2,8 @@
 //!
 //! After Larson and Krishnan, "Memory Allocation for Long-Running Server Applications" (ISMM 1998): a server whose
 //! threads inherit what others have allocated. Each of THREADS lines of threads has 1000 blocks of 8 to 256 bytes. A
-//! thread makes 20,000 random replacements, starts its successor and ends. All lines of a row together do the same
-//! amount of work.
+//! thread makes 20,000 random replacements, starts its successor and ends. The total work is about the same in all
+//! rows, whatever the number of lines.
 //!
 //! Caveat: a little of each operation is work of the kernel, which starts a thread every 20,000 operations. On fewer
 //! processors than lines the time can at best stay the same.

@@ -17,7 +17,7 @@ use crate::block::{Block, share};
 use crate::workload::{Group, Random, Scale, Workload, random};
 
 const FULL_BURSTS: usize = 100_000;
-/// Blocks of the longest burst. The mean length of a burst is half of this.
+/// Every burst is shorter than this. The mean length of a burst is half of it.
 const LONGEST_BURST: usize = 60;
 const LIVE: usize = 10_000;
 

@@ -1,11 +1,12 @@
 //! Synthetic workloads, one module for each kind: loops that isolate one thing each. They are written anew from the
 //! published descriptions of common benchmarks of allocators.
 //!
-//! The time includes as little else as possible. Tables are made before the clock starts or while it pauses, and only a
-//! byte or two of each block is touched. An operation is an allocation and its free, unless a module says otherwise.
+//! The time includes as little else as possible. Where tables would take much of the time, they are made before the
+//! clock starts or while it pauses. Only a byte or two of each block is touched. An operation is an allocation and its
+//! free, unless a module says otherwise.
 //!
-//! Caveat of all: no program does so little between its requests. The caches hold only the loop's own blocks, and the
-//! processor predicts every branch.
+//! Caveat for all rows: no program does so little between its requests. The caches hold only the loop's own blocks, and
+//! the processor predicts every branch.
 
 mod batches;
 mod bytes;

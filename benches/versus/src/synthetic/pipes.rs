@@ -17,7 +17,7 @@ use crate::workload::{Group, Run, Scale, Workload};
 
 const FULL_OPERATIONS: usize = 3_000_000;
 const BATCH: usize = 64;
-/// Number of buffers that each producer may have on their way.
+/// Largest number of buffers that are on their way, for each producer.
 const BUFFERS: usize = 64;
 
 pub(super) const fn pipe<const PRODUCERS: usize, const CONSUMERS: usize>(name: &'static str) -> Workload {
@@ -106,8 +106,8 @@ fn prepare_ring<const THREADS: usize>(scale: Scale) -> Run {
                         let mut buffer = from.recv().expect("the neighbor sends as many");
                         sum += empty(&mut buffer);
                         fill(&mut buffer, batch);
-                        // A neighbor that is done takes no more buffers. The blocks in them are dropped at the end of
-                        // the run.
+                        // A neighbor that is done takes no more buffers. Blocks in buffers that it has not taken are
+                        // dropped at the end of the run.
                         to.send(buffer).expect("receivers live as long as the run");
                     }
                     (sum, from)

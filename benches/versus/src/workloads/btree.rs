@@ -55,7 +55,7 @@ fn churn(steps: usize) -> u64 {
     seen.finish()
 }
 
-/// A key of 12 to 43 bytes. Successive numbers are scattered over the order of the keys.
+/// A key of 12 to 44 bytes. Successive numbers are scattered over the order of the keys.
 fn key(number: u32) -> String {
     let scattered = number.wrapping_mul(0x9E37_79B9);
     let mut key = format!("{scattered:08x}/");

@@ -42,7 +42,8 @@ fn pass_through(text: &str, pass: usize) -> u64 {
     checksum(&tree.to_string())
 }
 
-/// Changes a record as a service does that passes it on: counts a visit, adds a tag, removes a private field.
+/// Changes a record: counts a visit, adds a tag, removes a private field. A service that passes records on does the
+/// same.
 fn change(record: &mut Value, pass: usize) {
     let visits = record["visits"].as_u64().unwrap_or(0);
     record["visits"] = json!(visits + 1);

@@ -5,8 +5,8 @@
 //!
 //! Requests: 1.7 M, all small: names of 8 to 16 bytes, vectors of 32, nodes of 104.
 //!
-//! Caveat: edges end at random nodes, so the walk misses the processor's caches. The distance at which an allocator
-//! puts blocks from each other counts as much here as the cost of an allocation.
+//! Caveat: edges end at random nodes, so the walk misses the processor's caches. How near to each other the allocator
+//! puts blocks counts as much here as the cost of an allocation.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;

@@ -9,7 +9,7 @@ use poolmalloc::{PrivateHeap, SharedPrivateHeap};
 
 use super::{Row, time};
 
-/// Number of the row whose heap is dropped with all nodes in it.
+/// Index of the row whose `PrivateHeap` is dropped with all nodes in it.
 pub(crate) const DROPPED: usize = 1;
 
 struct Node<A: Allocator> {

@@ -198,7 +198,7 @@ fn trade<S: Store>(mut store: S) -> u64 {
     traded
 }
 
-/// The order book with each kind of store. The number of nodes is not known before, so no arena is made with a
+/// The order book with each kind of store. The number of nodes is not known in advance, so no arena is made with a
 /// capacity.
 pub fn orders() -> Contest {
     let most = Cell::new(1 << 12);

@@ -1,4 +1,4 @@
-//! The worker under poolmalloc with huge pages from the first 2 MiB on.
+//! The worker under poolmalloc with huge pages for all but the first 2 MiB.
 
 use std::process::ExitCode;
 
