@@ -7,7 +7,7 @@
 //!
 //! `cargo test --test blocks sizes::`
 
-use std::alloc::{alloc, dealloc};
+use std::alloc::{GlobalAlloc, alloc, dealloc};
 use std::hint::black_box;
 
 use poolmalloc::stats;
@@ -15,7 +15,9 @@ use poolmalloc::stats;
 use poolmalloc_support::block::{Block, layout};
 use poolmalloc_support::matrix::{align_matrix, every_small_size_and_alignment, powers_of_two, size_matrix};
 use poolmalloc_support::oracle::{CLASSES, assert_nothing_left, block_bytes, class_of, consistent_stats, large_bytes};
-use poolmalloc_support::{Test, tests};
+use poolmalloc_support::{Test, not_in_debug, tests};
+
+use crate::ALLOC;
 
 /// The statistics show that the class named in the documentation serves a request, or the backend if the documentation
 /// names no class.
@@ -112,6 +114,38 @@ fn zst_and_empty() {
     assert_ne!(stats(), before, "a box of one byte was not counted: this test sees nothing");
 }
 
+/// A free writes nothing into the block. So a freed block holds no pointer of the allocator's, which an overrun could
+/// change.
+fn freed_blocks_hold_no_pointers() {
+    for size in [8_usize, 24, 48, 100, 256] {
+        let layout = layout(size, 8);
+        // SAFETY: the size is not zero.
+        let blocks: Vec<*mut u8> = (0..1000).map(|_| unsafe { ALLOC.alloc(layout) }).collect();
+        for &block in &blocks {
+            // SAFETY: the block is live and has `size` bytes.
+            unsafe { block.write_bytes(0xA5, size) };
+        }
+        for &block in &blocks {
+            // SAFETY: the block is live, and is not used as a live block after this.
+            unsafe { ALLOC.dealloc(block, layout) };
+        }
+        for &block in &blocks {
+            // SAFETY: pools stay mapped, and no thread writes to the block: there is no request in between.
+            let bytes = (0..size).map(|byte| unsafe { block.add(byte).read_volatile() });
+            assert!(bytes.eq(std::iter::repeat_n(0xA5, size)), "a freed block of {size} bytes was written to");
+        }
+    }
+}
+
 pub(crate) fn tests() -> Vec<Test> {
-    tests![every_small_size_and_alignment, size_matrix, align_matrix, boundary_256, zeroed_after_dirty, zst_and_empty,]
+    let tests = tests![
+        every_small_size_and_alignment,
+        size_matrix,
+        align_matrix,
+        boundary_256,
+        zeroed_after_dirty,
+        zst_and_empty,
+        freed_blocks_hold_no_pointers,
+    ];
+    not_in_debug(tests, &["freed_blocks_hold_no_pointers"], "the debug mode overwrites freed blocks")
 }

@@ -369,8 +369,8 @@ fn twice_after_flush() {
     give_all(&rest, SIZE);
 }
 
-/// Frees a block twice. When the first of its two entries has been flushed and its pool is given up, no map shows that
-/// there is another entry.
+/// Frees a block twice, so the block has two entries in magazines. A flush takes the first entry, and then the block's
+/// pool is given up. Now no map shows that there is a second entry.
 fn twice_pool_given_up_between_flushes() {
     let blocks = take_many(FEW, SIZE);
     let later = take_many(FEW, SIZE);

@@ -9,11 +9,12 @@
 
 use std::alloc::{GlobalAlloc, Layout};
 use std::fmt::{self, Write};
+use std::hint::black_box;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 use std::{ptr, thread};
 
-use poolmalloc::{Stats, stats};
+use poolmalloc::{Stats, check_heap, stats};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
@@ -304,8 +305,46 @@ fn stats_no_alloc() {
     assert_ne!(requests(), before, "the last line allocated a string: this test sees nothing");
 }
 
+/// The check of the heap makes no request to the allocator.
+fn check_heap_no_alloc() {
+    let requests = || (counted(&ALLOCATIONS), counted(&FREES), REALLOCATIONS.load(Ordering::Relaxed));
+    let before = requests();
+    for _ in 0..10 {
+        check_heap().expect("a valid heap");
+    }
+    assert_eq!(requests(), before);
+    drop(black_box(vec![1]));
+    assert_ne!(requests(), before, "the vector was not counted: this test sees nothing");
+}
+
+/// The parts of the report stand in the order of CPython's `sys._debugmallocstats()`: the threshold, the classes, the
+/// arenas, the bytes and their sum.
+fn report_in_the_order_of_cpython() {
+    let report = stats().to_string();
+    let parts = [
+        "Small block threshold = 256, in 32 size classes.",
+        "class  size    pools",
+        "arenas open",
+        "arenas * 262144 bytes",
+        "bytes in live blocks",
+        "unused pools * 4096 bytes",
+        "bytes lost to rounding at the ends of pools",
+        "total ",
+    ];
+    let places = parts.map(|part| report.find(part).unwrap_or_else(|| panic!("no `{part}` in\n{report}")));
+    assert!(places.is_sorted(), "{places:?} in\n{report}");
+}
+
 pub(crate) fn tests() -> Vec<Test> {
-    let tests = tests![stats_exact_single, every_figure, waiting_blocks_come_first, stats_sum_threads, stats_no_alloc];
+    let tests = tests![
+        stats_exact_single,
+        every_figure,
+        waiting_blocks_come_first,
+        stats_sum_threads,
+        stats_no_alloc,
+        check_heap_no_alloc,
+        report_in_the_order_of_cpython,
+    ];
     let waits = "a block that another thread frees is kept a while before it is a remote free";
     not_in_debug(tests, &["waiting_blocks_come_first"], waits)
 }

@@ -274,9 +274,9 @@ fn other_threads_count_for_themselves() {
                     oracle.assert_is(&delta);
                     let class = class_of(layout(48, 8)).expect("a class");
                     assert_eq!(delta.live_blocks(), -8);
-                    // In debug mode a freed block waits in the quarantine. The thread that takes it out frees it into a
-                    // pool, and may then get it again. So some of the eight blocks may belong to the heap that this
-                    // thread has got.
+                    // In debug mode a freed block waits in the quarantine. Any thread may take the block out of the
+                    // quarantine and free it, and may get the same block again. So some of the eight blocks may belong
+                    // to the heap that this thread has got.
                     let remote = delta.classes[class].remote_frees;
                     assert!(remote == 8 || mode::is_debug() && remote < 8, "{remote} remote frees");
                 })

@@ -201,7 +201,7 @@ mod tests {
             failures: vec![failure("pair_8"), failure("pair_16")],
         };
         let comparison = Comparison::new(&measurement, &results);
-        assert_eq!(comparison.allocators, [BASELINE, OURS], "who has no row has no column");
+        assert_eq!(comparison.allocators, [BASELINE, OURS], "an allocator without a row has no column");
         assert_eq!(comparison.figure(workloads[0], OURS), Some(5.0));
         let row = comparison.row(workloads[1], BASELINE, OURS).expect("both have run");
         assert_eq!(Metric::Time.of(&row).median, 0.25);

@@ -128,8 +128,8 @@ fn draw(arenas: &[ArenaMap], out: &mut String) -> fmt::Result {
     writeln!(out, "<text class=\"head\" x=\"20\" y=\"30\">{} arenas of 256 KiB, 64 pools each</text>", arenas.len())?;
     writeln!(
         out,
-        "<text class=\"soft\" x=\"20\" y=\"50\">Each cell is a pool of 4 KiB. The color tells the size of its blocks, \
-         the height how many of them are out.</text>"
+        "<text class=\"soft\" x=\"20\" y=\"50\">Each cell is a pool of 4 KiB. The color shows the size of its blocks, \
+         the height shows how many of them are live.</text>"
     )?;
 
     for (row, arena) in arenas.iter().enumerate() {

@@ -44,7 +44,10 @@ impl PlainCell {
     fn take_in_child(&self) -> bool {
         let guard = self.lock.lock_as(|| CHILD);
         let [first, second] = self.values();
-        assert!(first == second || guard.is_inherited, "what the lock guards is half-changed, and nobody says so");
+        assert!(
+            first == second || guard.is_inherited,
+            "the guarded value is half-changed, and the guard does not say so"
+        );
         guard.is_inherited
     }
 }

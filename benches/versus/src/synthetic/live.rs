@@ -20,12 +20,12 @@ const FULL_OPERATIONS: usize = 3_000_000;
 const LIVE_ON_THREADS: usize = 10_000;
 
 pub(super) const fn of<const COUNT: usize>(name: &'static str) -> Workload {
-    let about = "random ones of the named number of live blocks of 8 to 256 bytes replaced";
+    let about = "the named number of live blocks of 8 to 256 bytes, replaced one by one at random";
     Workload { name, group: Group::Live, about, operations: Some(operations), prepare: prepare::<COUNT> }
 }
 
 pub(super) const fn on_threads<const THREADS: usize>(name: &'static str) -> Workload {
-    let about = "10 k live blocks replaced on each of the named number of threads, in all the same work";
+    let about = "10 k live blocks replaced on each of the named number of threads, which share the same work";
     let (operations, prepare) = (operations_on_threads::<THREADS>, prepare_on_threads::<THREADS>);
     Workload { name, group: Group::Threads, about, operations: Some(operations), prepare }
 }

@@ -19,7 +19,7 @@ use poolmalloc::PoolMalloc;
 static ALLOC: PoolMalloc = PoolMalloc::new();
 
 #[derive(Parser)]
-#[command(about = "Private heaps against doing without")]
+#[command(about = "Private heaps beside programs without them")]
 struct Options {
     /// Number of rounds. Every row runs in each round.
     #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u32).range(1..))]

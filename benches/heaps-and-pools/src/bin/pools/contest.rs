@@ -53,7 +53,7 @@ impl Contest {
         eprintln!("{}", self.name);
         let expected = self.ways[0].1();
         for (name, way) in &mut self.ways {
-            assert_eq!(way(), expected, "{}: what {name} makes of it", self.name);
+            assert_eq!(way(), expected, "{}: {name} gives another result", self.name);
         }
         let count = self.ways.len();
         let mut samples = vec![(Vec::new(), Vec::new()); count];
