@@ -379,4 +379,19 @@ mod tests {
             assert!(!end_detour(&three[0]), "it is in no row any more");
         }
     }
+
+    #[test]
+    fn a_thread_that_gave_its_heap_back_has_none() {
+        let given_back = std::thread::spawn(|| {
+            let Entry::Heap(owned) = heap_or_make() else { panic!("no heap") };
+            let heap = NonNull::from(&*owned);
+            // The key's destructor must not give the heap back again.
+            assert!(SHARED.arm(ptr::null_mut()));
+            leave(heap);
+            assert!(ptr::eq(FRONT.with(Cell::get), &raw const ENDED));
+            assert!(heap_if_any().is_none());
+            assert!(matches!(heap_or_make(), Entry::Stragglers));
+        });
+        given_back.join().expect("the thread found a heap");
+    }
 }
