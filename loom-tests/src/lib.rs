@@ -4,7 +4,7 @@
 //!
 //! Each execution of a model asserts what must hold in every interleaving. At its end a model asserts that its
 //! executions had exactly the possible outcomes, so a model that explores too few interleavings fails too. The doc of a
-//! model names the mutants of the library that make it fail. `tests/mutants` applies each mutant and checks that
+//! model names the mutants of the library that make it fail. `tests/mutants/run` applies each mutant and checks that
 //! exactly this happens.
 //!
 //! loom 0.7 skips interleavings in which both a push and a take-all begin with a load (tokio-rs/loom, issues 166 and

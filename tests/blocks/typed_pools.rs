@@ -3,7 +3,7 @@
 //! may be forgotten, and blocks may have any size and alignment. A box of a pool for threads may be dropped on any
 //! thread.
 //!
-//! To see it fail: see the rows of `tests/mutants.txt` for this file.
+//! To see it fail: see the rows of `tests/mutants` for this file.
 //!
 //! `cargo test --test blocks typed_pools::`
 

@@ -3,7 +3,7 @@
 //!
 //! The programs are children that run with the variable set.
 //!
-//! To see it fail: `tests/mutants` and the names in the section "Debug mode" of tests/mutants.txt.
+//! To see it fail: `tests/mutants/run` and the names in the section "Debug mode" of tests/mutants/misuse.txt.
 //!
 //! `cargo test --test errors debug::`
 

@@ -4,7 +4,7 @@
 //! Each plant runs in a child, so that the whole report is known. Addresses are kept as [`Address`], which the finder
 //! does not take for a pointer.
 //!
-//! To see it fail: see the rows of `tests/mutants.txt` for this file. Each leaves out one kind of root, one magazine,
+//! To see it fail: see the rows of `tests/mutants` for this file. Each leaves out one kind of root, one magazine,
 //! or one step.
 //!
 //! `cargo test --test leaks planted::`

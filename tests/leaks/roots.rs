@@ -5,7 +5,7 @@
 //! the search does not take longer for it. And where `/proc` does not show this process, the search says so.
 //!
 //! To see it fail: take everything between a stack and the beginning of its mapping for unused stack; read blocks of
-//! the backend directly, or all of a mapping; see the rows of `tests/mutants.txt` for this file.
+//! the backend directly, or all of a mapping; see the rows of `tests/mutants` for this file.
 //!
 //! `cargo test --test leaks roots::`
 

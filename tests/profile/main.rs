@@ -12,7 +12,7 @@
 //! less than `1e-9` for all the estimates here together. The random numbers of a heap are the same in each run, so a
 //! failure repeats.
 //!
-//! To see it fail: see the rows of `tests/mutants.txt` for this file.
+//! To see it fail: see the rows of `tests/mutants` for this file.
 //!
 //! `cargo test --test profile`
 

@@ -14,8 +14,8 @@ use libtest_mimic::{Arguments, Trial};
 use crate::oracle::mode;
 use crate::process::role;
 
-/// Name of the environment variable that ends a test binary at its first panic. `tests/mutants` sets it: one test that
-/// fails is enough.
+/// Name of the environment variable that ends a test binary at its first panic. `tests/mutants/run` sets it: one test
+/// that fails is enough.
 const FAIL_FAST: &str = "POOLMALLOC_TEST_FAIL_FAST";
 
 type Body = Box<dyn FnOnce() + Send>;
