@@ -1,6 +1,8 @@
-//! Geometry: block sizes, size classes, pools and arenas, and the one function from a request to its block.
+//! Geometry: block sizes, size classes, pools and arenas, and the one function that computes the block size of a
+//! request.
 
-/// Bytes from one size class to the next, and the least alignment of a block. A pointer needs this alignment.
+/// Bytes from one size class to the next, and the least alignment of a block. A pointer stored in a block needs this
+/// alignment.
 pub(crate) const CLASS_STEP: usize = 8;
 /// Largest block served from pools, in bytes. Larger requests go to the backend.
 pub(crate) const SMALL_MAX: usize = 256;
@@ -88,13 +90,13 @@ impl SizeClass {
         &BLOCK_MASKS[self.index()]
     }
 
-    /// Most blocks that begin in the 512 bytes that one word of a map covers.
+    /// Largest number of blocks that can begin in the 512 bytes of one word of a map.
     #[inline]
     pub(crate) fn most_blocks_of_word(self) -> usize {
         usize::from(MOST_OF_WORD[self.index()])
     }
 
-    /// The bits where blocks begin, in a word of the maps whose pool is of this class.
+    /// The bits where blocks begin in word `index` of a map. The pool of that word has this class.
     #[inline]
     pub(crate) fn blocks_of_word(self, index: u32) -> u64 {
         self.block_mask()[index as usize % WORDS_PER_POOL]

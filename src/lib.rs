@@ -44,9 +44,9 @@
 //! [`release_unused`]. So a program with one short phase of many small blocks keeps that phase's memory until then.
 //!
 //! An idle thread also pins memory, in two ways. Blocks of its heap that other threads have freed wait until it
-//! collects them. And blocks of other heaps that it has freed stay in its magazines: up to 32 of each class, or as many
-//! as its magazines hold if threads hand blocks of that class round. This memory is of no use until the thread
-//! allocates again or ends.
+//! collects them. And blocks of other heaps that it has freed stay in its magazines: up to 32 of each class. If threads
+//! hand blocks of a class round, as many of that class stay as its magazines hold. This memory is of no use until the
+//! thread allocates again or ends.
 //!
 //! # Layers
 //! Each folder imports only folders and files below it in this list, and each file of a folder only files before it in
@@ -164,9 +164,9 @@
 //! other value, and warns once about it on stderr. A program with rights that its caller may lack (set-user-ID) ignores
 //! the variable.
 //!
-//! Huge pages make memory faster. They are for programs with few threads and much memory: the first block in each 2 MiB
-//! makes all 2 MiB resident, each thread begins with an arena of its own, and the kernel may fill in again memory that
-//! [`release_unused`] gave back, if it lies next to live blocks.
+//! Huge pages make memory faster. They are for programs with few threads and much memory. The first block in each 2 MiB
+//! makes all 2 MiB resident, and each thread begins with an arena of its own. If memory that [`release_unused`] gave
+//! back lies next to live blocks, the kernel may make it resident again.
 //!
 //! # Under valgrind
 //! Memcheck knows the blocks of malloc, but not those of pools. So there are no pools in a process that memcheck
@@ -176,8 +176,8 @@
 //! callgrind, see the pools.
 //!
 //! The allocator can find out about memcheck on Linux on x86-64 and aarch64; it does so before it serves the first
-//! request. Elsewhere memcheck sees the pools and is blind inside them. If the backend is not malloc, memcheck sees its
-//! blocks only as far as the backend announces them.
+//! request. Elsewhere a process under memcheck has pools, and memcheck finds no errors inside them. If the backend is
+//! not malloc, memcheck sees its blocks only as far as the backend announces them.
 
 #![cfg_attr(poolmalloc_nightly, feature(allocator_api))]
 #![cfg_attr(

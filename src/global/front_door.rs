@@ -158,9 +158,9 @@ impl<B: GlobalAlloc> PoolMalloc<B> {
         unsafe { Self::alloc_unsampled(size, align, this) }
     }
 
-    /// Serves a small request that is due to be sampled. The backend serves the sample: so blocks of the region are
-    /// never samples, and their frees need not ask. Pools serve the request if it becomes no sample, or if the backend
-    /// has no memory.
+    /// Serves a small request that is due to be sampled. The backend serves the sample. So blocks of the region are
+    /// never samples, and a free of such a block need not ask whether it is one. Pools serve the request if it becomes
+    /// no sample, or if the backend has no memory.
     #[cfg(feature = "profile")]
     #[cold]
     #[inline(never)]

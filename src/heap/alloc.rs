@@ -13,9 +13,9 @@ use core::ptr;
 /// that one fill does not pay for all that other threads have freed.
 const COLLECTED_AT_ONCE: usize = 64;
 
-/// Most times that one fill collects. It collects again as long as too few of the blocks that came back are of its
-/// class. It takes a fresh pool only after it has collected as many words as 128 pools have, or all that were there. So
-/// the number of waiting words shrinks faster than the heap grows.
+/// Largest number of times that one fill collects. It collects again as long as too few of the blocks that came back
+/// are of its class. It takes a fresh pool only after it has collected as many words as 128 pools have, or all that
+/// were there. So the number of waiting words shrinks faster than the heap grows.
 const COLLECTS_A_FILL: usize = 16;
 
 impl OwnedHeap<'_> {

@@ -6,8 +6,8 @@ use crate::region::{PoolList, Slot};
 use crate::sync::{Counter, WatchedPtr, WatchedU32};
 use core::cell::Cell;
 
-/// Number of blocks that the first fill of a class takes. Each later fill takes twice as many, up to a whole magazine,
-/// so that a thread with a hundred allocations takes few more blocks than it uses.
+/// Number of blocks that the first fill of a class takes. Each later fill takes twice as many, up to a whole magazine.
+/// So a thread with a hundred allocations takes only a few blocks more than it uses.
 pub(super) const FIRST_FILL: u32 = 4;
 
 /// Most blocks in the foreign magazine of a class while blocks are not handed round. The number is small, because the
@@ -106,7 +106,7 @@ impl ClassState {
         });
     }
 
-    /// Whether the foreign magazine has no room for one more block, or there is none.
+    /// Whether there is no foreign magazine, or it has no room for one more block.
     pub(super) fn is_foreign_full(&self) -> bool {
         core::ptr::eq(self.foreign(), self.foreign_full.get())
     }

@@ -174,7 +174,7 @@ impl OwnedHeap<'_> {
     }
 
     /// Posts blocks that were in a magazine of this class. Their pool has the tag `tag`, which is not the one of this
-    /// heap and class. Returns their number. Aborts if they cannot be blocks of the class that another heap owns.
+    /// heap and class. Returns their number. Aborts if they cannot be blocks of this class in a pool of another heap.
     #[cold]
     #[inline(never)]
     pub(super) fn post_adopted(self, class: SizeClass, tag: Tag, ready: CombinedFrees) -> usize {

@@ -14,8 +14,9 @@ const _: () = assert!(core::mem::offset_of!(Front, heads) == 32, "the heads begi
 
 /// The fields that the fast paths read.
 ///
-/// A thread without a heap has one of two fronts that belong to no heap. Their region is empty, so every free takes the
-/// slow path. Their heads are absent, so every allocation takes the slow path too. No fast path tests for these fronts.
+/// The own front of a thread without a heap is one of two that belong to no heap: `NO_HEAP` or `ENDED`. Their region is
+/// empty, so every free takes the slow path. Their heads are absent, so every allocation takes the slow path too. No
+/// fast path tests for these fronts.
 ///
 /// With the feature `profile` a heap has a second front, for the times at which its thread's requests are sampled:
 ///
@@ -23,9 +24,9 @@ const _: () = assert!(core::mem::offset_of!(Front, heads) == 32, "the heads begi
 ///   sampling front: base, bytes, tags, owner ^ SAMPLING, absent heads | ... | front: base, bytes, tags, owner, heads
 ///                                                        └── SAMPLING bytes ───────────────────────────────────┘
 /// ```
-/// Its own heads are absent, so every allocation takes the slow path. A free computes the place of the head from the
-/// exclusive-or of the tag and the owner. The owners of the two fronts differ in the bit `SAMPLING`, so this place is
-/// `SAMPLING` bytes further on: among the heads of the front. So frees take the fast path.
+/// The heads of the sampling front are absent, so every allocation takes the slow path. A free computes the place of
+/// the head from the exclusive-or of the tag and the owner. The owners of the two fronts differ in the bit `SAMPLING`,
+/// so this place is `SAMPLING` bytes further on: among the heads of the front. So frees take the fast path.
 ///
 /// Front invariant 1: `base`, `bytes`, `tags` and `owner` never change; `bytes` is 0 in a front without a heap.
 /// Front invariant 2: a sampling front lies `SAMPLING` bytes before its heap's front, in memory whose provenance is

@@ -30,8 +30,8 @@ pub(crate) const SLOTS: usize = 128;
 /// Most blocks in a magazine: one slot is for the null at the bottom.
 const MOST_BLOCKS: usize = SLOTS - 1;
 
-/// Most bytes of blocks in a magazine. This limits classes over 64 bytes; blocks of up to 64 bytes fill the slots
-/// first.
+/// Most bytes of blocks in a magazine. This limits classes over 64 bytes. A magazine of a class of up to 64 bytes runs
+/// out of slots before it reaches this limit.
 const LOADED_BYTES: usize = 8 * 1024;
 
 /// An array of cached blocks. Their number follows from the top and the class; the magazine itself holds neither.

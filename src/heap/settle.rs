@@ -25,7 +25,8 @@ impl OwnedHeap<'_> {
         if self.own.taken.get() != END {
             return;
         }
-        // A search visits every partly used pool, so frees must pay for it here too.
+        // A search visits every partly used pool. So it runs only if there was at least one free since the last search
+        // for each `POOLS_LOOKED_AT_A_FREE` pools.
         if self.own.since_search.get().freed_blocks * POOLS_LOOKED_AT_A_FREE >= self.own.pools.get() {
             self.search_wholly_free_pools(supply);
         }

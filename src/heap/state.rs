@@ -57,7 +57,8 @@ pub(super) struct OwnerPart {
     pub(super) taken: WatchedU32,
     /// The counts of the heap's earlier threads or handles.
     pub(super) counts_at_start: Cell<Counts>,
-    /// Number of times that the heap still does without a magazine, after there was no memory for one.
+    /// Number of requests for a new magazine that the heap still refuses without asking the supply, after there was no
+    /// memory for one.
     pub(super) wait: Cell<u32>,
     /// Above 0 while blocks are under way between pools, magazines and other heaps. A thread that looks at all of those
     /// may then miss a block. It may also find a block in a magazine although another thread has got it.
@@ -315,8 +316,8 @@ impl Heap {
     }
 }
 
-/// Keeps stores in this order for the leak finder, which may stop this thread between two of them. Costs no
-/// instruction.
+/// Keeps the stores before this call ahead of those after it. The leak finder needs this order, since it may stop this
+/// thread between two stores. Costs no instruction.
 #[inline(always)]
 pub(super) fn in_this_order() {
     compiler_fence(Ordering::SeqCst);

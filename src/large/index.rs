@@ -164,8 +164,8 @@ impl Index {
     }
 }
 
-/// Numbers of samples, by a hash of their addresses. While the leak finder is not armed, most frees find 0 here and do
-/// not take the lock.
+/// Counts of samples, one for each value of a hash of their addresses. While the leak finder is not armed, most frees
+/// find 0 here and do not take the lock.
 ///
 /// The holder of the lock writes. Relaxed: the thread that frees a block got it from the thread that noted it, and the
 /// hand-over orders the two.

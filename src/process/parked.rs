@@ -69,8 +69,8 @@ impl ParkedHeaps {
         self.settled.pop(&ParkedNext)
     }
 
-    /// Puts a heap at the end of the settled heaps. So all of them have their turns, and a busy heap does not starve
-    /// the others.
+    /// Puts a heap at the end of the settled heaps. So all of them have their turns, and a heap that gets remote frees
+    /// all the time does not starve the others.
     pub(super) fn put_back(&mut self, heap: NonNull<Heap>) {
         self.settled.push(&ParkedNext, heap);
     }

@@ -102,10 +102,10 @@ impl SharedState {
 
     /// Locks the state and runs `body` with it. `body` must not lock it again.
     ///
-    /// No lock is held across a fork, since that could deadlock: a fork handler that took the lock would run before the
-    /// handlers of libraries that registered earlier; one of those may wait for a thread, and that thread for the lock.
-    /// So the state in a child may be half-changed by another thread of the parent. The first thread of the child that
-    /// locks the state mends it.
+    /// No lock is held across a fork, since that could deadlock. A fork handler that took the lock would run before the
+    /// handlers that other libraries registered earlier. Such a handler may wait for a thread, and that thread may wait
+    /// for the lock. So the state in a child may be half-changed by another thread of the parent. The first thread of
+    /// the child that locks the state mends it.
     fn with_state<R>(&self, body: impl FnOnce(&mut State) -> R) -> R {
         let mut state = self.state.hold(|state| state.give_up_lists(self.region()));
         let generation = state.generation();
@@ -294,8 +294,9 @@ impl SharedState {
             body(unsafe { Heap::owned_at(heap) });
             self.with_state(|state| state.parked.put_back(heap));
         };
-        // First the settled heaps, each once, though other threads may put some back meanwhile; then those that have
-        // not settled. The number of heaps bounds the second loop, since threads may park heaps all the time.
+        // The settled heaps come first. Their number is read once, so each is visited once, even if other threads put
+        // some back meanwhile. Then come the heaps that have not settled. The number of heaps bounds the second loop,
+        // since threads may park heaps all the time.
         let (settled, heaps) = self.with_state(|state| (state.parked.settled(), state.heaps));
         for _ in 0..settled {
             let Some(heap) = self.with_state(|state| state.parked.take_settled()) else { break };

@@ -63,8 +63,8 @@ thread_local! {
     /// watch.
     static FRONT: Cell<*const Front> = const { Cell::new(&raw const NO_HEAP) };
 
-    /// TLS invariant 2: it is null unless the last front of this thread's row is `BYPASS`. Then it is a heap that this
-    /// thread owns.
+    /// TLS invariant 2: it is null unless the last front of this thread's row is `BYPASS`. If that front is `BYPASS`,
+    /// it points to a heap that this thread owns.
     static BESIDE: Cell<*const Heap> = const { Cell::new(ptr::null()) };
 
     /// The thread's number; 0 until it is asked for.
@@ -139,7 +139,8 @@ pub(crate) unsafe fn begin_detour(detour: NonNull<Detour>) {
 /// together with its heap.
 pub(crate) fn end_detour(detour: &Detour) -> bool {
     let (own, mut above) = (ptr::from_ref(detour).cast::<Front>(), FRONT.with(Cell::get));
-    // Detours may end in any order: a coroutine may be dropped in the middle of its own. The detours above it stay.
+    // Detours may end in any order: a coroutine that began a detour may be dropped before it ends that detour. The
+    // detours above it stay.
     while let (false, Some(other)) = (ptr::eq(above, own), detour_of(above)) {
         if ptr::eq(below(other), own) {
             // SAFETY: Detour invariant 1: it is in the row.

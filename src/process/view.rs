@@ -17,7 +17,7 @@ pub(crate) struct View<'a> {
     pub(crate) magazines: usize,
     /// The first arena of the shared list, else [`NONE`](crate::region::NONE).
     pub(crate) free_arenas: u32,
-    /// Arenas on the shared list, by its count.
+    /// Number of arenas on the shared list, as the list counts them.
     pub(crate) free_arena_count: usize,
     /// An error if a list of parked heaps is not as long as its count.
     pub(crate) parked_lists: Result<(), &'static str>,

@@ -166,7 +166,7 @@ mod tests {
         assert_eq!(pools, (0..64).map(|n| ArenaId(2).pool(n)).collect::<Vec<_>>());
         let second: Vec<_> = (0..10).map(|_| arenas.take_pool(&region).unwrap()).collect();
         assert!(second.iter().all(|pool| pool.arena() == second[0].arena()));
-        // With one free pool, the arena that was full is the fullest that can serve.
+        // With two free pools, and then with one, the arena that was full is the fullest that can serve.
         arenas.put_pool(&region, pools[5]);
         arenas.put_pool(&region, pools[3]);
         assert_eq!(arenas.take_pool(&region), Some(pools[3]));

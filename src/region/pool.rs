@@ -140,8 +140,8 @@ pub(crate) fn is_wholly_free(region: &Region, pool: PoolId) -> bool {
     (pool.first_word()..).zip(mask).all(|(index, &mask)| region.free_word(index).get() == mask)
 }
 
-/// Empties the words of a wholly free pool in the free map and takes its class away: its state is `Free` then. The pool
-/// must be on no list.
+/// Empties a pool's words in the free map and takes its class away. The state of the pool is `Free` then. No block of
+/// the pool may be in use any more. The pool must be on no list.
 pub(crate) fn give_up(region: &Region, pool: PoolId) {
     for position in 0..WORDS_PER_POOL as u32 {
         region.free_word(pool.first_word() + position).set(0);

@@ -14,10 +14,10 @@
 //! ```
 //!
 //! # Why nothing is lost, queued twice, or taken too early
-//! Remote invariant 1: a word is not zero exactly while it is queued once: a thread is about to put it on its owner's
-//! list, or it is on the list, or the owner has taken it off and not collected it yet. The word itself is the mark "on
-//! the list": there is no second flag that could disagree with it, and no end mark that could be mistaken for "not on a
-//! list".
+//! Remote invariant 1: a word is not zero exactly while it is in one of three states: a thread is about to put it on
+//! its owner's list, it is on that list, or the owner has taken it off and not collected it yet. It is in one of them
+//! once at most. The word itself is the mark "on the list": there is no second flag that could disagree with it, and no
+//! end mark that could be mistaken for "not on a list".
 //! Remote invariant 2: only the owner empties a word, and only after taking it from the list. So the blocks of a word
 //! stay uncollected between P and Q, and their pool is not wholly free. So neither the pool nor its owner changes
 //! before the thread has queued the word.
@@ -30,8 +30,9 @@
 //!   thread's write to it.
 //! * **Q** (queue): the compare-exchange of the head is `Release` and publishes the link; it pairs with T. Its failure
 //!   and the load before it are `Relaxed`: a head is only written into a link, never followed by this thread.
-//! * **T** (take): the swap is `Acquire` and pairs with the Q of every word on the list (a compare-exchange continues
-//!   the release sequence of those below it). One swap takes the whole list, so there is no ABA.
+//! * **T** (take): the swap is `Acquire` and pairs with the Q of every word on the list: each compare-exchange
+//!   continues the release sequences of those that queued the earlier words. One swap takes the whole list, so there is
+//!   no ABA.
 //! * **C** (collect): the swap is `AcqRel`. Acquire pairs with each P that set a bit; Release pairs with the next P.
 
 use crate::sync::{AtomicU32, AtomicU64, Exclusive, Ordering};
@@ -66,8 +67,8 @@ impl PendingList {
         self.first() == END
     }
 
-    /// Index of the word queued last, else [`END`]. A hint too. Relaxed: the check of the heap follows the links from
-    /// here, and it is exact only while other threads are quiet.
+    /// Index of the word queued last, else [`END`]. For threads other than the owner this is only a hint. Relaxed: the
+    /// check of the heap follows the links from here, and it is exact only while other threads are quiet.
     pub(crate) fn first(&self) -> u32 {
         self.head.load(Ordering::Relaxed)
     }

@@ -252,8 +252,8 @@ impl Region {
         ]
     }
 
-    /// Gives the memory of a run of `pools` back to the system: the whole system pages in it. Returns the bytes of
-    /// these pages that were in memory.
+    /// Gives the memory of a run of `pools` back to the system, as far as it consists of whole system pages. Returns
+    /// the bytes of these pages that were in memory.
     ///
     /// # Safety
     /// * The caller owns the pools, and they have no class.

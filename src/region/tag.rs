@@ -28,7 +28,7 @@ pub(crate) const MOST_HEAPS: usize = (1 << (31 - HEAD_BITS)) - 1;
 pub(crate) const HEAD_BYTES: usize = 16;
 
 const _: () = assert!(HEAD_BYTES * CLASSES < 1 << HEAD_BITS, "the place of the last head fits below the owner");
-// So with the feature `profile` no tag has this bit.
+// With the feature `profile` no tag has the bit `SAMPLING`, because the offsets of heads end below it.
 const _: () = assert!(HEAD_BYTES * CLASSES < SAMPLING, "no offset of a head reaches the bit of a sampling front");
 const _: () = assert!((MOST_HEAPS << HEAD_BITS) < PRIVATE as usize, "no number of a heap reaches the private bit");
 const _: () = assert!(PRIVATE == i32::MIN as u32, "`is_free_or_private` looks at the sign");

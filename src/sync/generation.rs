@@ -83,7 +83,7 @@ mod tests {
         let number = generation.number();
         assert_ne!(number, 0);
         assert_eq!(std::thread::spawn(|| generation.number()).join().unwrap(), number);
-        // SAFETY: the child calls nothing that another thread could hold.
+        // SAFETY: the child takes no lock that another thread could hold.
         let child = unsafe { libc::fork() };
         if child == 0 {
             let is_other = generation.number() != number && generation.number() == generation.number();
@@ -101,7 +101,7 @@ mod tests {
     fn a_childs_child_has_a_third_number() {
         /// Forks. Returns whether `is_right` is true in the child.
         fn fork_and_ask(is_right: impl FnOnce() -> bool) -> bool {
-            // SAFETY: the child calls nothing that another thread could hold.
+            // SAFETY: the child takes no lock that another thread could hold.
             let child = unsafe { libc::fork() };
             if child == 0 {
                 let code = i32::from(!is_right());

@@ -5,7 +5,7 @@
 //! lock. So a thread that pops a thing sees everything that was done with it before the push, and is its only owner.
 //! Stack invariant 2: a thing lies on one stack at most.
 
-/// Access to the links of things, which lie elsewhere.
+/// Access to the links of things. The links lie outside the stack.
 pub(crate) trait StackLinks<T> {
     /// The thing below this one, from the last [`set_below`](Self::set_below).
     fn below(&self, thing: T) -> Option<T>;

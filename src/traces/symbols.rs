@@ -31,8 +31,8 @@ impl Symbols {
     /// Calls `each` with the functions at the address of a frame: the innermost inlined function first, then those that
     /// it was inlined into. Does not call `each` if the functions are not known.
     ///
-    /// The caller is [`Quiet`]: the search keeps memory for the next search, and that memory must not count for a place
-    /// of the program.
+    /// The caller is [`Quiet`]: the search keeps memory for the next search, and no backtrace may say that a place of
+    /// the program asked for that memory.
     pub(crate) fn of(&self, _: &Quiet, address: usize, each: &mut dyn FnMut(&backtrace::Symbol)) {
         let guard = self.lock.lock();
         if guard.is_inherited {
