@@ -38,8 +38,8 @@ fn wanted(value: Option<&[u8]>) -> ReportTarget<'_> {
 
 exit_entry!(AT_EXIT, report_at_exit);
 
-/// Does nothing at run time. References the entry above, so that a linker keeps it when it extracts only referenced
-/// objects from a static library.
+/// Does nothing at run time. References the entry above. Otherwise a linker that extracts only referenced objects from
+/// a static library would leave the entry out.
 #[inline]
 pub(crate) fn name_exit_entry() {
     core::hint::black_box(&AT_EXIT);
@@ -53,8 +53,8 @@ extern "C" fn report_at_exit() {
         return;
     }
     debug::drain_at_exit();
-    // The functions with large buffers are not inlined, so this frame is small. A large frame would cover a part of the
-    // stack where `main` left old pointers, and their blocks would look held.
+    // The functions with large buffers are not inlined, so this frame is small. A large frame would include a part of
+    // the stack where `main` left old pointers. The search would scan them, and their blocks would look held.
     leaks::report_at_exit();
     #[cfg(feature = "profile")]
     write_profile();

@@ -139,7 +139,7 @@ impl Part {
 pub(crate) struct DebugBlock(*mut u8);
 
 impl DebugBlock {
-    /// The block whose program's bytes begin at an address.
+    /// The block for which the program's bytes begin at an address.
     ///
     /// # Safety
     /// * The address is a multiple of 8, and the 40 bytes before it can be read, whether they are a header or not.
@@ -213,7 +213,8 @@ impl DebugBlock {
         // Acquire: a thread that sees a backtrace here sees the state "freed" below.
         let freed = TraceId::new(header.freed.load(Ordering::Acquire));
         let (is_live, align) = (state & STATE == LIVE, state & !STATE);
-        // A live block has no backtrace of a free, except while another thread frees it. Then the state has changed.
+        // A live block has no backtrace of a free, except while another thread frees it. In that case the state has
+        // changed since it was loaded above.
         let is_whole = !is_live || freed.is_none() || header.state.load(Ordering::Acquire) != state;
         let is_sound = is_whole
             && (is_live || state & STATE == FREED)

@@ -95,15 +95,15 @@ fn find_small(address: *mut u8, offset: usize, bytes: usize, operation: Operatio
     }
 }
 
-/// The blocks of the program that may lie in the pool's block around `address`: one for each place where some alignment
-/// puts the program's first byte. Most have no sound header.
+/// The places in the pool's block around `address` where a block of the program may begin: one for each offset at which
+/// some alignment puts the program's first byte. Most have no sound header.
 fn headers(address: *mut u8, offset: usize, bytes: usize) -> impl Iterator<Item = DebugBlock> {
     let within = offset % POOL_BYTES % bytes;
     let start = is_block_at(offset - within, bytes).then(|| address.wrapping_sub(within));
     let aligns = [8, 16, 64, 128];
     let before = aligns.into_iter().map(|align| Shape { size: 0, align }.before()).filter(move |it| *it <= bytes);
-    // SAFETY: each place is a multiple of 8, and at least 40 bytes into a block of a pool that has a class, so
-    // readable.
+    // SAFETY: each place is a multiple of 8, and lies at least 40 bytes into a block of a pool that has a class. So the
+    // 40 bytes before it can be read.
     start
         .into_iter()
         .flat_map(move |start| before.clone().map(move |it| unsafe { DebugBlock::at(start.wrapping_add(it)) }))

@@ -50,8 +50,8 @@ pub(crate) unsafe fn alloc(below: &dyn Below, layout: Layout, content: Content, 
     // SAFETY: `below` has just served this memory, for this shape.
     let block = unsafe { DebugBlock::create(memory, &known, fill) };
     if !is_small && LARGE.insert(block.address(), shape.size).is_none() {
-        // If the index does not know a block, its free is reported as that of a foreign pointer.
-        // SAFETY: `below` has served the block with this layout, and no other code has it.
+        // The block is not handed out: the index would not know it, so its free would be reported as the free of a
+        // foreign pointer. SAFETY: `below` has served the block with this layout, and no other code has it.
         unsafe { below.give_back(memory, whole) };
         return ptr::null_mut();
     }

@@ -103,8 +103,8 @@ impl Figures for PrivateHeapFigures {
 /// The figures of the private heaps of one name. The name is empty for heaps without a name.
 pub type NamedPrivateHeaps = NamedFigures<PrivateHeapFigures>;
 
-/// The part of [`Stats`](crate::Stats) that belongs to private heaps. The sums there also have these blocks, pools and
-/// arenas, but [`Stats::heaps`](crate::Stats::heaps) does not have these heaps.
+/// The part of [`Stats`](crate::Stats) that belongs to private heaps. The sums of `Stats` include these blocks, pools
+/// and arenas, but [`Stats::heaps`](crate::Stats::heaps) does not count these heaps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]

@@ -25,15 +25,15 @@ pub struct TypedPoolFigures {
     pub hits: u64,
     /// Boxes that were dropped or taken apart (`into_inner`). Only grows.
     pub drops: u64,
-    /// Blocks that were given back to the allocator: because there was no room for one more ready block, by `clear`, or
-    /// because a pool that reuses values got a block without one. Only grows.
+    /// Blocks that were given back to the allocator: by `clear`, because there was no room for one more ready block, or
+    /// because a pool that reuses values got a block back without its value. Only grows.
     pub freed: u64,
     /// Boxes that exist now, with those that were leaked or forgotten. Goes up and down.
     pub live: u64,
     /// Blocks that are ready now. Goes up and down.
     pub ready: u64,
-    /// Most boxes that existed at once. For a `SyncTypedPool` it is the most blocks, which can be a few more. For
-    /// several pools it is the sum of their figures. Only grows.
+    /// Most boxes that existed at once. For a `SyncTypedPool` it is the most blocks, live or ready, that existed at
+    /// once: this can be a few more. For several pools it is the sum of their figures. Only grows.
     pub high_water: u64,
     /// Bytes of the blocks of live boxes, at the size of the type. Goes up and down.
     pub live_bytes: u64,

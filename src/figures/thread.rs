@@ -59,7 +59,7 @@ pub struct ThreadLargeStats {
     pub freed_bytes: u64,
 }
 
-/// Requests and frees of a thread in one size class. All figures but the first only grow.
+/// Requests and frees of a thread in one size class. All figures except `block_bytes` only grow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]

@@ -53,8 +53,8 @@
 //!   is on a disk or in a device.
 //! * A block whose only pointer is in memory that is not read: a file's private mapping that has been made read-only
 //!   since, memory without rights, `memfd_secret`, shared memory in the swap.
-//! * A block whose only pointer is on a thread's stack, below an array on that stack that serves as a coroutine's stack
-//!   (`swapcontext`): while the coroutine runs, the frames below the array look unused.
+//! * A block whose only pointer is in a thread's frames below a coroutine's stack (`swapcontext`), if that stack is an
+//!   array on the thread's own stack: while the coroutine runs, these frames look unused.
 //!
 //! These leaks are missed. Each hides only itself and the blocks that it leads to:
 //! * A leak that some word points to by chance: an integer that looks like its address, old content of a block that is

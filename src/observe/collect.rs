@@ -38,7 +38,7 @@ impl Stats {
         add(&mut self.large.live_bytes, large.bytes_in.value(), large.bytes_out.value().wrapping_add(kept_bytes));
     }
 
-    /// Subtracts the counts of a private heap from before its present handle took it.
+    /// Subtracts the counts that a private heap already had when its present handle took it.
     pub(super) fn subtract_earlier(&mut self, earlier: &Counts) {
         for (class, [_, frees, remote_frees]) in self.classes.iter_mut().zip(earlier.classes()) {
             class.frees -= frees;

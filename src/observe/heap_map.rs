@@ -67,7 +67,7 @@ impl ArenaMap {
 /// let address = (&raw const *held).addr();
 /// let arena = poolmalloc::arenas().find(|arena| address.wrapping_sub(arena.address) < 256 * 1024).unwrap();
 /// let pool = arena.pools[(address - arena.address) / 4096];
-/// assert!(pool.block_bytes >= 48 && pool.held_blocks > 0); // 48, but in debug mode
+/// assert!(pool.block_bytes >= 48 && pool.held_blocks > 0); // 48, except in debug mode
 /// ```
 pub fn arenas() -> impl FusedIterator<Item = ArenaMap> {
     let (region, carved) = SHARED.arenas_in_use().unzip();

@@ -59,7 +59,7 @@ impl Watch {
 
     /// The watch that a detour in a row of fronts is part of.
     fn of<'w>(detour: NonNull<Detour>) -> &'w Self {
-        // SAFETY: Detour invariant 2; and the pointer in the row was made from one to the whole watch.
+        // SAFETY: Detour invariant 2. The pointer in the row was made from a pointer to the whole watch.
         unsafe { detour.cast::<Self>().as_ref() }
     }
 

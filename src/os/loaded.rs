@@ -1,15 +1,15 @@
-//! Keeps a shared library loaded that contains this allocator. Each thread that used the allocator calls into the
-//! library once more at its end, so `dlclose` must not unload it.
+//! Keeps a shared library that contains this allocator from being unloaded. Each thread that used the allocator calls
+//! into the library once more at its end, so `dlclose` must not unload it.
 //!
 //! The library takes a handle of itself that it never closes. It does this when it is loaded, not at the first request,
-//! for two reasons. The first request may come from a thread that a constructor waits for, while the loader's lock is
-//! held for that constructor. And a program may allocate just before it asks `dlerror` about an error; a call of
-//! `dlopen` at that point would change the answer.
+//! for two reasons. The loader holds its lock while a constructor runs. If the constructor waits for a thread that
+//! makes the first request, a `dlopen` in that thread would wait for ever. And a program may allocate just before it
+//! asks `dlerror` about an error; a call of `dlopen` at that point would change the answer.
 //!
 //! musl unloads nothing, and a static program loads nothing.
 
-/// Does nothing at run time. References the entry below, so that a linker keeps it when it extracts only referenced
-/// objects from a static library.
+/// Does nothing at run time. References the entry below. Otherwise a linker that extracts only referenced objects from
+/// a static library would leave the entry out.
 pub(super) fn name_entry() {
     #[cfg(all(
         any(all(target_os = "linux", target_env = "gnu"), target_os = "android", target_os = "freebsd"),

@@ -78,7 +78,8 @@ pub(crate) unsafe fn open(start: NonNull<u8>, bytes: usize) -> bool {
     unsafe { libc::mprotect(start.as_ptr().cast::<c_void>(), bytes, libc::PROT_READ | libc::PROT_WRITE) == 0 }
 }
 
-/// Makes a page-aligned range that is not open readable. It reads as zero and takes no memory. The system may refuse.
+/// Gives the right to read to a page-aligned range that is not open. It reads as zero and takes no memory. The system
+/// may refuse.
 ///
 /// # Safety
 /// * The range lies in what [`reserve`] returned, and [`open`] has not opened any of it.

@@ -40,7 +40,7 @@ use static_assertions::{assert_impl_all, assert_not_impl_any};
 /// on the other thread. [`make`](Self::make) returns a plain reference, which frees nothing: it may go to a scoped
 /// thread if `T` is `Send`. [`SharedPrivateHeap`] is for many threads.
 ///
-/// No block is used after its heap is gone in safe code, since each reference, box and collection in the heap borrows
+/// In safe code no block is used after its heap is gone, since each reference, box and collection in the heap borrows
 /// the heap. The examples after the first one show uses that do not compile.
 ///
 /// # Examples

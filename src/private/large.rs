@@ -34,7 +34,7 @@ struct LargeHeader {
 
 assert_eq_size!(LargeHeader, [u8; 48]);
 
-/// The layout of the backend's block for a request, and the offset in it of the block that the request gets.
+/// The layout of the backend's block for a request, and the offset of the program's block in the backend's block.
 fn whole(layout: Layout) -> Option<(Layout, usize)> {
     // `extend` puts the padding behind the header. Here it lies before the header: the offset of the block is the same.
     Layout::new::<LargeHeader>().extend(layout).ok()
@@ -102,7 +102,7 @@ impl LargeBlocks {
     /// Puts a block at the start of the list.
     fn link(&self, header: *mut LargeHeader) {
         let next = self.first.replace(header);
-        // SAFETY: Large invariant 1: the caller's block is live; so for the next line.
+        // SAFETY: Large invariant 1: the caller's block is live. This also holds for the next line.
         unsafe { (*header).next = next };
         // SAFETY: as above.
         unsafe { (*header).previous = ptr::null_mut() };
@@ -114,8 +114,8 @@ impl LargeBlocks {
 
     /// Takes a block off the list and returns its layout.
     ///
-    /// Aborts if the block is on another list, unless `may_be_of_others`. Then that list was given up: no code reads it
-    /// any more, and the block stays on it.
+    /// Aborts if the block is on another list, unless `may_be_of_others`. If `may_be_of_others` is true, that list was
+    /// given up: no code reads it any more, and the block stays on it.
     fn unlink(&self, header: *mut LargeHeader, may_be_of_others: bool) -> Layout {
         // SAFETY: Large invariant 1: the caller gives a live block.
         let LargeHeader { next, previous, list, layout } = unsafe { header.read() };
@@ -193,8 +193,8 @@ impl LargeBlocks {
         let moved = unsafe { System.realloc(base, old_whole, new_whole.size()) };
         let (base, layout) = if moved.is_null() { (base, old) } else { (moved, new) };
         let header = base.wrapping_add(offset - size_of::<LargeHeader>()).cast::<LargeHeader>();
-        // SAFETY: the header is here: the backend's `realloc` has moved it with the block or left it. So for the next
-        // line.
+        // SAFETY: the header is here: the backend's `realloc` has moved it with the block or left it. This also holds
+        // for the next line.
         unsafe { (*header).layout = layout };
         // SAFETY: as above.
         unsafe { (*header).list = self.number };

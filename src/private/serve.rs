@@ -15,8 +15,9 @@ use std::alloc::{GlobalAlloc, System};
 ///
 /// Private invariant 1: if `front` is the front of a heap, a thread with a reference to this `PrivateCore` owns that
 /// heap (Heap invariant 1). The handle took the heap, and no other handle or thread has it. The type is not `Sync`.
-/// Private invariant 2: every live block is one of that heap or on the list of large blocks; if `is_lost`, it may be of
-/// the heap or list that was given up. No block is used any more when the `PrivateCore` is dropped or reset.
+/// Private invariant 2: every live block belongs to that heap, or is on the list of large blocks. If `is_lost`, it may
+/// also belong to the heap, or be on the list, that was given up. No block is used any more when the `PrivateCore` is
+/// dropped or reset.
 pub(super) struct PrivateCore {
     front: NonNull<Front>,
     large: LargeBlocks,
@@ -211,8 +212,8 @@ impl PrivateCore {
                 None => refuse(block.as_ptr(), tag),
             };
         }
-        // SAFETY: the block is not in the region, so it is a large one: on the list, or on one that was given up if
-        // `is_lost`. The caller gives it up.
+        // SAFETY: the block is not in the region, so it is a large one. It is on the list or, if `is_lost`, on a list
+        // that was given up. The caller gives it up.
         let bytes = unsafe { self.large.free(block, self.is_lost) };
         self.count(|large, add| {
             add(&large.frees, 1);

@@ -262,7 +262,7 @@ mod tests {
         for round in 1..4 {
             let blocks = blocks(&heap);
             let held = heap.hold();
-            // SAFETY: the blocks are live and unused; so below.
+            // SAFETY: the blocks are live and unused.
             blocks[..300].iter().for_each(|block| unsafe { heap.dealloc(*block, LAYOUT) });
             drop(held);
             let report = heap.stats();
@@ -290,7 +290,8 @@ mod tests {
         let blocks = blocks(&heap);
         let (pooled, words) = words(&heap, &blocks);
         let (region, word) = (pooled.region, words[0]);
-        // A thread set its bit, and a fork did not copy that thread: in the child the word is not queued.
+        // A thread has set a block's bit in the remote map, and has not queued the word yet. A fork does not copy that
+        // thread, so in the child the word is on no list.
         let class = crate::geometry::SizeClass::of_block(48);
         pooled.class(class).remote_frees.add_shared(1);
         let offset = region.offset_of(blocks[0].addr().get()).unwrap();
@@ -311,7 +312,7 @@ mod tests {
         let after = blocks(&heap);
         assert_eq!((heap.stats().large.live_blocks, heap.stats().small.allocations), (500, 0));
         for block in small.into_iter().chain(after) {
-            // SAFETY: the block is live and not used any more; so for the next one.
+            // SAFETY: the block is live and not used any more. This also holds for the block below.
             unsafe { heap.dealloc(block, LAYOUT) };
         }
         // SAFETY: as above.

@@ -207,7 +207,8 @@ mod proto {
     }
 }
 
-/// Builds the message. It lists each text, function and location once, and the rest names them by number.
+/// Builds the message. It lists each text, function and location once. All other parts of the message name them by
+/// number.
 #[derive(Default)]
 struct Builder {
     message: proto::ProfileMessage,
@@ -262,7 +263,7 @@ impl Builder {
         let line: Vec<_> = lines.of(address).to_vec().iter().map(|line| self.line(line)).collect();
         let id = if line.is_empty() { 0 } else { self.message.location.len() as u64 + 1 };
         if id != 0 {
-            // The return address lies right behind the call, and the address one byte before it inside the call.
+            // The return address lies right behind the call. The address one byte before it lies inside the call.
             let address = address as u64 - 1;
             let is_in =
                 |mapping: &&proto::MappingMessage| (mapping.memory_start..mapping.memory_limit).contains(&address);

@@ -2,8 +2,8 @@
 //!
 //! A thread runs slow operations with the processor's trap flag set. When a block or a magazine has changed places, the
 //! trap's handler waits, and another thread searches for leaks. Two things must be true after each instruction. A
-//! magazine that changes places is in one of its places. And for a block on its way, a register or the stack has its
-//! address, or the heap is marked as one with blocks under way.
+//! magazine that moves is always in its old place or in its new place. And for a block on its way, a register or the
+//! stack has its address, or the heap is marked as one with blocks under way.
 
 use crate::geometry::SizeClass;
 use crate::global::PoolMalloc;

@@ -145,7 +145,8 @@ fn damage_to_tags_and_records_is_found() {
         region.set_tag(pool, wrong);
         scene.assert_finds(text);
     }
-    // The pool is not the first one of its arena, because the first pool decides the owner of the arena.
+    // The test needs a pool that is not the first one of its arena, because the first pool decides the owner of the
+    // arena.
     assert!(pool.position() > 0);
     region.set_tag(pool, scene.other.front.tag(class()));
     scene.assert_finds("two heaps own pools of an arena");
@@ -286,7 +287,7 @@ fn a_damaged_top_of_a_later_heap_is_not_followed() {
     scene.assert_finds("");
 }
 
-/// More heaps hold blocks of other heaps than the check has room for at a time.
+/// Heaps hold more blocks of other heaps than the check has room for at a time.
 #[test]
 fn blocks_between_many_heaps_are_found() {
     let scene = Scene::new();

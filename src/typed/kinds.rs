@@ -9,7 +9,7 @@ use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
 
 /// A type whose values can be used again. A typed pool [reuses](crate::TypedPool::reusing) only such values.
 ///
-/// CPython keeps the shells of lists in the same way.
+/// CPython keeps the objects of freed lists in the same way.
 ///
 /// # Examples
 /// ```
@@ -94,7 +94,7 @@ pub enum Reuse {}
 
 /// The kind of a typed pool, [`Fresh`] or [`Reuse`]: what it does with the value of a dropped box.
 pub trait TypedKind<T>: Sealed {
-    /// Type of a field of the pool. By it the compiler knows whether dropping the pool drops values.
+    /// Type of a field of the pool. This type tells the compiler whether dropping the pool drops values.
     #[doc(hidden)]
     type ValueOwner: New;
     /// Drops the value in a ready block. `None` if ready blocks hold no values, or values that need no drop.

@@ -1,7 +1,7 @@
 //! A shelf of ready blocks of a typed pool: a bounded stack of pointers, and a field of its own for the topmost one.
 //!
 //! The block freed last has its own field. A get/drop loop then depends on one memory word instead of two (slot and
-//! stack top): half the time, measured.
+//! stack top). By measurement this takes half the time.
 //!
 //! Shelf invariant 1: `base <= top <= end`. The slots from `base` up to `top` hold ready blocks, each block once. The
 //! slots from `top` up to `end` hold null, so that no word points to a block that was handed out. The slot below `base`
@@ -50,7 +50,7 @@ pub(super) struct Shelf {
 
 impl Shelf {
     pub(super) fn new(room: usize) -> Self {
-        // The slots of a much larger bound have no layout, and no memory holds them anyway.
+        // A larger bound is cut: its slots would be too many for a `Layout`, and no memory could hold them anyway.
         let room = room.min(isize::MAX as usize / size_of::<ShelfSlot>() / 2);
         let (kept, none) = (Counter::new(), none());
         let vacant = if room > 0 { ptr::null_mut() } else { ptr::dangling_mut() };

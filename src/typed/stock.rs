@@ -25,7 +25,8 @@ pub trait Shelves: Sized {
     fn push(&self, block: *mut u8) -> bool;
     /// Allocates the slots of a shelf that has none yet. Returns false if nothing has changed.
     fn make_room(&self) -> bool;
-    /// Takes as many blocks as each shelf has at first, and calls `take` with each. Lets `make_room` try again.
+    /// Takes from each shelf as many blocks as it has at first, and calls `take` with each block. Lets `make_room` try
+    /// again.
     fn take_all(&self, take: &mut dyn FnMut(*mut u8));
     /// Three figures: blocks ready now, blocks put on a shelf so far, and most blocks that the shelves may hold.
     fn figures(&self) -> [u64; 3];
@@ -161,7 +162,7 @@ impl<S: Shelves> Stock<S> {
         }
     }
 
-    /// Takes a block back that holds no value, though ready blocks do. So it is freed.
+    /// Takes back a block without a value, in a pool whose ready blocks hold values. So it is freed.
     #[cold]
     pub(super) fn give_empty(&self, block: NonNull<u8>) {
         Self::count(&self.passed);

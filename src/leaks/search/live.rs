@@ -21,8 +21,8 @@ impl Scan<'_> {
         Some(())
     }
 
-    /// Enters the blocks that are in neither map of their pool into the live map. If their heap is in the middle of a
-    /// change, or may have been when the process was forked, they are marked as reached.
+    /// Enters into the live map the blocks that are in neither the free map nor the remote map. If their heap is in the
+    /// middle of a change, or may have been when the process was forked, they are marked as reached.
     fn find_out_of_pools(&mut self) -> Option<()> {
         let (view, region) = (self.view, self.view.region);
         for pool in (0..(view.carved * POOLS_PER_ARENA) as u32).map(PoolId) {
@@ -61,8 +61,8 @@ impl Scan<'_> {
         }
     }
 
-    /// Marks blocks as reached that are on their way, or that are in magazines of other threads' heaps from before a
-    /// fork.
+    /// Marks as reached the blocks that are under way. In the child of a fork, also marks those in magazines of heaps
+    /// that belonged to other threads of the parent.
     fn mark_under_way(&mut self) -> Option<()> {
         let (view, region) = (self.view, self.view.region);
         if view.is_moving() {

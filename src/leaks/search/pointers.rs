@@ -55,7 +55,7 @@ pub(crate) fn referrers(of: Address) -> Result<Vec<Referrer>, LeakError> {
     found.map(|found| *found)
 }
 
-/// Returns the live blocks to which the block that contains the address `of` points.
+/// Returns the live blocks that a block points to. `of` is an address inside that block.
 pub(crate) fn referents(of: Address) -> Result<Vec<LiveBlock>, LeakError> {
     let found = look(
         |scan, _| {

@@ -43,8 +43,8 @@ impl Scan<'_> {
     }
 
     /// Whether a word in the C library's memory is glibc's own pointer to the chunk behind a large block. Such a
-    /// pointer looks like one to the block's last word: a chunk of malloc begins 8 bytes before the block in front of
-    /// it ends.
+    /// pointer looks like a pointer to the block's last word: each chunk of malloc begins 8 bytes before the end of the
+    /// block in front of it.
     pub(super) fn is_mallocs_own(&self, mapping: usize, address: usize) -> bool {
         /// Bytes of a chunk in front of its block.
         const HEADER: usize = 16;

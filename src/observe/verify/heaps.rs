@@ -315,8 +315,8 @@ fn count(heap: &Heap, class: SizeClass, sums: &mut HeapSums) {
     let state = heap.class(class);
     let sums = &mut sums.classes[class.index()];
     sums.pools[1] += state.pools.value() as usize;
-    // A sum may be below zero, and wraps, until all heaps are added: one owner of a pool may have taken a block out,
-    // and the next owner got it back.
+    // Until all heaps are added, a sum may be below zero, and wraps: a block may have been taken out under one owner of
+    // its pool, and have come back under the next owner.
     let back = state.flushed.value().wrapping_add(state.collected.value());
     sums.taken[1] = sums.taken[1].wrapping_add(state.filled.value()).wrapping_sub(back);
     let gone = state.collected.value().wrapping_add(state.adopted.value());

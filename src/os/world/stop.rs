@@ -149,9 +149,9 @@ impl Stop {
         // Without `SA_ONSTACK` the handler runs on the stack in use. So the registers that the kernel saves there are
         // found together with that stack.
         action.sa_flags = libc::SA_SIGINFO | libc::SA_RESTART;
-        // All signals are blocked in the handler. The C library's function would leave out those by which it cancels a
-        // thread, which would end a stopped thread.
-        // SAFETY: the set is the action's own, and each combination of bits is a valid set.
+        // All signals are blocked in the handler. The C library's function would leave out the signals by which it
+        // cancels a thread, and such a signal would end a stopped thread. SAFETY: the set is the action's own, and each
+        // combination of bits is a valid set.
         unsafe { (&raw mut action.sa_mask).write_bytes(0xFF, 1) };
         // SAFETY: the handler has the type that `SA_SIGINFO` asks for, and calls only functions that are allowed in a
         // handler.
@@ -200,7 +200,8 @@ impl Stop {
 
 impl World {
     /// Asks each thread to stop, waits for all, and looks again until there is no new thread. A stopped thread starts
-    /// no other one. So a look that begins when all are stopped and finds no new thread has found all.
+    /// no other one. So if a look begins when all known threads are stopped, and finds no new thread, then all threads
+    /// are known.
     ///
     /// Refuses where `/proc` belongs to another PID namespace: its thread numbers are foreign, and the signal would
     /// reach no thread by them.
@@ -373,7 +374,8 @@ fn state(round: u32, what: u32) -> u32 {
 /// The signal's handler. It holds its thread until the round is over, if the thread was asked to stop.
 extern "C" fn stay_stopped(_: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
     let _errno = KeepErrno::new();
-    // The kernel has saved the thread's state at these addresses and above, and above that lies the interrupted stack.
+    // The kernel has saved the thread's state from these addresses upwards. The interrupted stack lies above that
+    // state.
     let stack = info.addr().min(context.addr());
     let Some(table) = STOP.table() else { return };
     loop {

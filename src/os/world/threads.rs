@@ -77,7 +77,7 @@ pub(super) fn signal_state(thread: u32, signal: c_int) -> SignalState {
     }
 }
 
-/// The fields that are read of a thread's file `status`: a letter, and signals as bits.
+/// The fields of a thread's file `status` that the finder reads: a letter, and signals as bits.
 #[derive(Default, Debug, PartialEq, Eq)]
 struct Status {
     state: u8,
