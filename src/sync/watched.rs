@@ -9,7 +9,8 @@ use core::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize,
 
 macro_rules! watched {
     ($name:ident, $atomic:ty, $value:ty) => {
-        #[doc = concat!("A `", stringify!($value), "` that one thread writes and any may read. Zero memory holds the value 0.")]
+        #[doc = concat!("A `", stringify!($value), "` that one thread writes and any may read.")]
+        #[doc = "Zero memory holds the value 0."]
         #[repr(transparent)]
         pub(crate) struct $name($atomic);
 
