@@ -25,8 +25,8 @@ fn heap_map_draws_each_pool() {
     let text = std::fs::read_to_string(path).expect("the picture was written");
     let picture = Document::parse(&text).expect("it is well-formed XML");
 
-    // The picture has a group for each arena. That has a group for each pool with a class, with the figures of the pool
-    // as its title.
+    // The picture has a group for each arena. Each group of an arena has a group for each pool with a class, and the
+    // title of that group is the pool's figures.
     let groups = picture.root_element().children().filter(|node| node.has_tag_name("g"));
     let (mut out_of_160, mut waiting_of_120) = (0, 0);
     for arena in groups.clone() {
@@ -61,8 +61,8 @@ fn leaks_are_found_and_drawn() {
     let text = output(program, &[]);
     assert!(text.ends_with("5 unreachable, 240 bytes: 1 direct, 1 indirect, 3 in 1 cycle\n"), "{text}");
     let picture = output(program, &["--dot"]);
-    // Four arrows: the ring of the model, its vector and the view has three, and one leads from the view to its title.
-    // The three blocks of the ring are gold.
+    // Four arrows: three are in the ring of the model, its vector and the view, and one leads from the view to its
+    // title. The three blocks of the ring are gold.
     assert_eq!((picture.matches(" -> ").count(), picture.matches("gold").count()), (4, 3), "{picture}");
     assert!(output(program, &["--measure", "5000"]).contains("; 0 leaked"));
 }

@@ -233,8 +233,8 @@ unsafe impl Send for Sent {}
 
 const SIZES: [usize; 4] = [8, 48, 256, 700];
 
-/// Fills a block with the number of its size in [`SIZES`], counted from 1. So a block that another thread also has is
-/// found.
+/// Fills a block with the number of its size in [`SIZES`], counted from 1. So [`marked`] finds a block that another
+/// thread also has.
 fn mark(block: NonNull<u8>, kind: usize) {
     // SAFETY: a fresh block of that size.
     unsafe { block.write_bytes(kind as u8 + 1, SIZES[kind]) };

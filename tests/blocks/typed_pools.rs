@@ -380,7 +380,7 @@ fn values_of_all_sizes_and_alignments() {
     check(|| String::from("text"));
 }
 
-/// A value that counts its drops. Its drop or its `reuse` panics if the flag is set, which clears the flag.
+/// A value that counts its drops. If the flag is set, its drop or its `reuse` clears the flag and panics.
 struct Panics(Rc<Cell<bool>>, Rc<Cell<usize>>);
 
 impl Drop for Panics {

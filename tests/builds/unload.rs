@@ -1,8 +1,8 @@
 //! A shared library has the allocator inside (tests/plugin). A program with an allocator of its own loads the library,
 //! uses it from threads, and closes it while they run.
 //!
-//! The library must stay loaded, since each thread that used it calls it once more when the thread ends. The children
-//! that this binary starts load the library, or copies of its file, close it, and let the threads end.
+//! The library must stay loaded, since each thread that used it calls it once more when the thread ends. This binary
+//! starts children. They load the library, or copies of its file, close it, and let the threads end.
 //!
 //! To see it fail: do not keep the library loaded (a thread jumps to where its code was, and the child dies of
 //! `SIGSEGV`); keep the library loaded from its first allocation on instead of from the beginning (the constructor

@@ -424,7 +424,6 @@ fn two_searches_at_once() {
     });
 }
 
-/// The roles of children that do more than plant, and their programs.
 /// Bytes of a block that malloc always maps separately: its limit for that grows with use, but stays below 32 MiB.
 /// Malloc's other memory holds old words of its own, which look like pointers to the blocks there.
 const LARGE: usize = 40_000_000;
@@ -451,6 +450,7 @@ fn assertions_see_large_blocks() {
     assert!(text.contains("done, 1 unreachable, 80000000 bytes"), "{text}");
 }
 
+/// The roles of children that do more than plant, and their programs.
 const PROGRAMS: &[(&str, fn())] = &[
     ("held_by_another_stack", held_by_another_stack),
     ("held_by_thread_locals", held_by_thread_locals),

@@ -25,7 +25,7 @@ use poolmalloc_support::{Test, command};
 const PAGE: usize = 4096;
 const STACK_BYTES: usize = 256 * 1024;
 
-/// Returns a report. Searches far below, so that words which earlier calls of the caller have left on the stack hold no
+/// Returns a report. Searches far down the stack: so words that the caller's earlier calls have left there hold no
 /// block.
 fn report() -> LeakReport {
     far_below(find).expect("a report")

@@ -104,7 +104,7 @@ impl Hoard {
                 give_up(format_args!("64 MiB for {victim:?} in {bytes} bytes"));
             }
         }
-        // The backend may have joined a few fragments since, but not one for each victim.
+        // The backend may have joined fragments into a few larger ones since, but into fewer than there are victims.
         let smaller = self.victims.iter_mut().filter(|victim| victim.layout().size() < 193);
         let refused = smaller.map(|victim| !victim.try_resize(200)).filter(|is_refused| *is_refused).count();
         if is_fully_used && refused == 0 {

@@ -122,8 +122,8 @@ fn a_cycle_is_shown() {
         assert!(text.contains("leaks: cycle 0: 2 blocks"), "{number}: {text}");
         assert!(text.contains("done, 4 unreachable") && text.contains("2 indirect, 2 in 1 cycle"), "{number}: {text}");
     }
-    // A watch, or another assertion, may run inside an assertion. A block that leaks after the watch is found, and one
-    // that leaks inside it.
+    // A watch, or another assertion, may run inside an assertion. A block that leaks after the watch and a block that
+    // leaks inside it are both found.
     let text =
         message(|| assert_no_leaks(|| poolmalloc::measure_peak(|| assert_no_alloc(|| ())).1.peak_bytes + forget_one()));
     assert!(text.contains("done, 1 unreachable, 64 bytes"), "{text}");

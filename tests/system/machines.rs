@@ -196,7 +196,7 @@ fn frees_by_others(bytes: usize) {
     blocks.into_iter().for_each(Block::free);
 }
 
-/// Runs more threads than the smallest regions have room for heaps. There is room for 64 heaps and for few magazines.
+/// Runs more threads than there are heaps in the smallest regions. There is room for 64 heaps and for few magazines.
 /// The other threads share a heap, and some heaps do without magazines.
 fn more_threads_than_heaps() {
     const THREADS: usize = 100;

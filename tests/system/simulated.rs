@@ -42,7 +42,7 @@ impl Call {
     ];
 }
 
-/// The calls that are refused. A number is that of a call among those of the plan's kind; the first call is 1.
+/// The calls that are refused. Calls of the plan's kind are numbered from 1.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum When {
     Never,

@@ -131,8 +131,8 @@ impl Nested {
         }
         let nested = Self { depth, block: words::make(1 + depth) };
         let key = [&EVEN, &ODD, &DEEP][depth % 3];
-        // A key that is being destroyed refuses. Then `nested` is dropped here, and this moment serves the test as
-        // well.
+        // A key that is being destroyed refuses. Then `nested` is dropped here, and a destructor at this moment is as
+        // good for the test.
         let _ = key.try_with(|list| list.borrow_mut().push(nested));
     }
 }
@@ -278,9 +278,9 @@ unsafe extern "C" fn wait_then_work(wait: *mut c_void) {
     }
 }
 
-/// Starts threads whose very first request comes from a key's destructor, in each of the four rounds, of a key on
-/// either side of the library's. After a request in the first two rounds the thread's heap comes back. After a later
-/// one the library's destructor may not be called again, and the heap stays in use.
+/// Starts threads whose very first request comes from the destructor of a key: in each of the four rounds, and with a
+/// key that was made before or after the library's. After a request in the first two rounds the thread's heap comes
+/// back. After a later one the library's destructor may not be called again, and the heap stays in use.
 fn first_request_in_each_round() {
     LATE_WAITING_KEY.get_or_init(|| make_key(wait_then_work));
     ROUNDS_RUN.store(0, Ordering::Relaxed);

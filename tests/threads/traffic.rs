@@ -109,7 +109,8 @@ type Phase = (&'static str, fn(usize) -> usize);
 const PHASES: [Phase; 2] =
     [("48 bytes", |_| 6), ("8 to 256 bytes", |number| 1 + number.wrapping_mul(0x9E37_79B9) % 32)];
 
-/// Number of the first `blocks` blocks of a phase that pools serve. Without the debug mode it is all of them.
+/// Number of blocks that pools serve, among the first `blocks` blocks of a phase. Without the debug mode it is all of
+/// them.
 fn small_blocks(blocks: usize, words_of: impl Fn(usize) -> usize) -> u64 {
     (0..blocks).filter(|number| class_of(layout(8 * words_of(*number), 8)).is_some()).count() as u64
 }
@@ -202,7 +203,8 @@ fn ring_of_frees() {
             assert!(peak <= held + ARENAS + quarantine_arenas(), "{phase}: {peak} arenas held, {held} before");
             let after = consistent_stats();
             let remote_frees = after.small.remote_frees - before.small.remote_frees;
-            // A thread also allocates blocks that it freed for others, so a few blocks are freed by their owner.
+            // A thread also allocates blocks of other heaps that it has freed before. So a few blocks go round to their
+            // owner, and its frees of them are not remote.
             let small: u64 =
                 (0..THREADS).map(|index| small_blocks(BLOCKS_EACH, |number| words_of(number + index))).sum();
             assert!(remote_frees * 2 >= small, "{phase}: {remote_frees}");

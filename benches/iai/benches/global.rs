@@ -1,5 +1,5 @@
-//! Instructions of the common paths with the allocator installed, called as a program calls it: through `std::alloc`
-//! and the functions that the compiler puts between.
+//! Instructions of the common paths with the allocator installed, called as a program calls it: through `std::alloc`,
+//! and through the functions that the compiler puts between `std::alloc` and the allocator.
 //!
 //! `cost of one operation = count of the row / operations`, with the operations of [`poolmalloc_iai`]'s table. The cost
 //! includes the loop and a [`black_box`]; without the `black_box` the compiler would remove the whole pair.

@@ -29,7 +29,7 @@ static POOLMALLOC: PoolMalloc = PoolMalloc::new();
 /// the previous magazine hold 254, so the depot must give and take.
 const WAVE: usize = 500;
 
-/// More 48-byte blocks than a heap caches: two magazines and a depot of 10 hold 1,524. 24 magazines.
+/// More 48-byte blocks than a heap caches: two magazines and a depot of 10 hold 1,524. These are 24 magazines.
 const MORE_THAN_CACHED: usize = 3_048;
 
 /// Step through the blocks of [`REMOTE_FREE_STRIDE`]. 97 blocks of 48 bytes are more than a pool holds. 97 and 1,016

@@ -120,8 +120,8 @@ fn draw(curves: &[Curve], axes: &Axes) -> Result<String, Box<dyn Error>> {
     let mut svg = String::new();
     {
         let area = SVGBackend::with_string(&mut svg, (570, 360)).into_drawing_area();
-        // A linear axis suits values up to 3, and sizes of at least 8 within a factor of 30. Counts that double or grow
-        // tenfold need a logarithmic one.
+        // A linear axis suits values up to 3. It also suits sizes of at least 8 if the largest is less than 30 times
+        // the smallest. Counts that double or grow tenfold need a logarithmic one.
         let x = (left..right).log_scale().base(if right > 1000.0 { 10.0 } else { 2.0 });
         macro_rules! chart {
             ($x:expr, $y:expr) => {{

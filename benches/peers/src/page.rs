@@ -131,7 +131,7 @@ fn bars(comparison: &Comparison, workload: &Workload, metric: Metric) -> Markup 
     }
 }
 
-/// Ratio to the baseline of each allocator that has a figure.
+/// For each allocator that has a figure, its ratio to the baseline.
 fn ratios(
     comparison: &Comparison,
     allocators: &[Allocator],

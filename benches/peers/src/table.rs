@@ -83,7 +83,8 @@ fn table(comparison: &Comparison, unit: Unit, baseline: Allocator, metric: Metri
             let mut cells = vec![group.name().to_owned(), "geometric mean".to_owned()];
             cells.extend(with_figures.then(String::new));
             cells.extend(candidates.iter().map(|&candidate| {
-                // Only over all rows of the group, else the means could not be compared.
+                // An allocator has a mean only if it has a figure in every row of the group: otherwise the means could
+                // not be compared.
                 let ratios: Option<Vec<f64>> = members.iter().map(|workload| ratio(workload, candidate)).collect();
                 ratios.and_then(geometric_mean).map_or_else(|| "-".to_owned(), |mean| format!("{mean:.2}"))
             }));

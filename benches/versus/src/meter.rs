@@ -14,8 +14,8 @@ pub(crate) fn cpu_ns() -> io::Result<u64> {
 
 /// The most bytes that were resident at any time.
 ///
-/// Linux keeps `ru_maxrss` across `exec`, so in a process that a larger one started it is the size of the parent.
-/// `VmHWM` belongs to the new image alone.
+/// Linux keeps `ru_maxrss` across `exec`. So if a larger process has started this one, `ru_maxrss` is the size of that
+/// parent. `VmHWM` belongs to the new image alone.
 #[cfg(target_os = "linux")]
 pub(crate) fn peak_rss_bytes() -> io::Result<u64> {
     let status = std::fs::read_to_string("/proc/self/status")?;

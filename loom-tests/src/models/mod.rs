@@ -35,9 +35,9 @@ where
     assert_eq!(*seen.lock().unwrap(), expected, "outcomes that the model has shown, and those expected");
 }
 
-/// A point at which loom tries every order of the threads that pass it. Without this, loom forgets that one thread has
-/// loaded an atomic when another thread loads and then stores it, and would not try the load after the store. Relaxed,
-/// so passing orders nothing in the program itself.
+/// A point at which loom tries every order of the threads that pass it. Without this, loom misses an order. If one
+/// thread loads an atomic, and another thread loads it and then stores it, loom forgets the first load and does not try
+/// it after the store. The access is relaxed, so that it orders nothing else in the program.
 struct Moment(AtomicU32);
 
 impl Moment {

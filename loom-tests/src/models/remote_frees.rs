@@ -81,9 +81,10 @@ fn a_word_is_posted_again_while_the_owner_collects() {
 }
 
 /// One thread frees two neighbors and then a block of another word. A second thread frees two more neighbors, in the
-/// word of the first two. Each thread posts once for each word. The block of the other word may come back before the
-/// neighbors that its thread freed earlier: as long as the second thread is about to queue their word, no other thread
-/// queues it. But the block does not come back before them if their own post queued the word.
+/// word of the first two. Each thread posts once for each word. If the second thread's post reached the word of the
+/// neighbors first, that thread has to queue the word. Until it has done so, the block of the other word may come back
+/// before the neighbors that its thread freed earlier. If the post of these neighbors queued their word, the block of
+/// the other word does not come back before them.
 ///
 /// Mutants: P-release, P-acquire, Q-release, T-acquire, C-acquire, C-release, no-link, link-after-C, lost-rest,
 /// stale-head, wrong-end, unseen-end, keep-head, always-queue, never-queue, queue-first, keep-word, no-combine,

@@ -5,7 +5,8 @@ use crate::sync::{AtomicU64, Counter};
 use loom::sync::Arc;
 use loom::thread;
 
-/// Amount that one step counts. It changes both 32-bit halves of a figure, so half of a figure shows.
+/// Amount that one step counts. It changes both 32-bit halves of a figure, so a figure that is only half written is
+/// noticed.
 const STEP: usize = (1 << 32) + 1;
 
 fn counter() -> Counter {

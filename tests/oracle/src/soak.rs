@@ -33,7 +33,7 @@ const TARGET_MOST: usize = 5000;
 const BURST: usize = 100_000;
 /// Number of slots, in which a worker leaves a block for other workers.
 const SLOTS: usize = 4096;
-/// One step in this many exchanges a block.
+/// Of this many steps, one exchanges a block.
 const EXCHANGE: u32 = 8;
 
 /// Settings of a soak.
@@ -151,7 +151,8 @@ enum Phase {
     Churn { target: usize, left: usize },
     /// Only allocates.
     Fill { left: usize },
-    /// Only frees: the newest block first, or blocks by picks that count down to this one.
+    /// Only frees. Without a `pick` it frees the newest block first. With one, the picks of the blocks count down, and
+    /// `pick` is the last.
     Drop { left: usize, pick: Option<usize> },
 }
 

@@ -1,6 +1,6 @@
 //! Errors that a program makes on purpose, one at a time, and what the debug mode must say of each.
 //!
-//! `tests/errors/debug.rs` uses them, and `tests/program`, which is built as programs are shipped.
+//! `tests/errors/debug.rs` and `tests/program` use them. `tests/program` is built as programs are shipped.
 
 use std::alloc::{GlobalAlloc, Layout};
 use std::hint::black_box;

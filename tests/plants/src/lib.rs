@@ -2,8 +2,8 @@
 //!
 //! The errors in [`errors`] are of another kind: the debug mode must report them.
 //!
-//! `tests/leaks` uses the programs, and `tests/agreement`, which compares the leak finder with LeakSanitizer. Addresses
-//! are kept as [`Address`], which the leak finder does not take for a pointer.
+//! `tests/leaks` and `tests/agreement` use the programs. `tests/agreement` compares the leak finder with LeakSanitizer.
+//! Addresses are kept as [`Address`], which the leak finder does not take for a pointer.
 
 #![allow(clippy::vec_box, reason = "each box is a block that is planted")]
 

@@ -27,8 +27,8 @@ fn plants() -> impl Iterator<Item = (&'static str, Plant)> {
     PLANTS.iter().chain(tasks).copied()
 }
 
-/// Returns what the command line asks for: the plant, and whether only to plant it. Has a frame of its own: words in
-/// this frame point to freed blocks, and planted blocks that come to lie there would look held.
+/// Returns what the command line asks for: the plant, and whether only to plant it. Has a frame of its own, since words
+/// in this frame point to freed blocks: a planted block that takes the place of such a freed block would look held.
 #[inline(never)]
 fn chosen() -> Result<(Plant, bool), ExitCode> {
     let Some(name) = args().nth(1) else {

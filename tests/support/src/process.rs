@@ -29,7 +29,7 @@ pub fn role_before_main(module_path: &str) -> Option<&'static str> {
     role.strip_prefix(module(module_path))?.strip_prefix("::")
 }
 
-/// The name of the module of a binary to which a `module_path!()` belongs.
+/// The module's name in a `module_path!()` of a test binary: the part behind the name of the binary.
 fn module(module_path: &str) -> &str {
     module_path.split("::").nth(1).expect("a module of a test binary")
 }

@@ -1,6 +1,6 @@
-//! `bytes_SIZE`: the resident memory of a million live blocks of SIZE bytes, for each block. `phases`: the resident
-//! memory of a program that fills memory with blocks of 32 bytes, frees nine in ten of them at random, and goes on with
-//! blocks of 48 bytes, for each block.
+//! `bytes_SIZE`: the resident memory of a million live blocks of SIZE bytes, divided by their number. `phases`: the
+//! same figure for a program that fills memory with blocks of 32 bytes, frees nine in ten of them at random, and goes
+//! on with blocks of 48 bytes.
 //!
 //! The memory that counts belongs to no file, and is not a table of pointers to the blocks. It includes the allocator's
 //! own tables, and pages that the allocator had ready before. `phases` has three marks: `filled` with a million blocks,

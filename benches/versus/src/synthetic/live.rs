@@ -1,9 +1,9 @@
 //! `live_COUNT`: COUNT blocks of 8 to 256 bytes are live, and random ones are replaced. `live_tTHREADS`: THREADS
 //! threads do this with 10,000 blocks each, and share the same amount of work.
 //!
-//! Shows how the cost grows with the live set: first the allocator's words no longer fit into the caches, then its
-//! tables of pages do not fit. Also shows how the cost grows with threads that have nothing to do with each other. The
-//! clock of `live_COUNT` pauses while the first blocks are made and the last ones dropped.
+//! Shows how the cost grows with the live set: first the allocator's own data no longer fits into the caches, and then
+//! its tables of pages no longer fit either. Also shows how the cost grows with threads that have nothing to do with
+//! each other. The clock of `live_COUNT` pauses while the first blocks are made and the last ones dropped.
 //!
 //! Caveat: reading and writing the replaced blocks misses the caches under every allocator, so at 10 M the ratios are
 //! near 1. On more threads than processors the time can at best stay the same.

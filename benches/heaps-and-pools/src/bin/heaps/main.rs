@@ -1,6 +1,6 @@
-//! Measures what a private heap gains, beside the same work without one and with the arenas that programs use. The work
-//! is a list of a million nodes and the token trees of made-up Rust, each freed one by one or dropped whole. See
-//! README.md.
+//! Measures the gain of a private heap: the same work runs in a private heap, without one, and in the arenas that
+//! programs use. The work is a list of a million nodes, and the token trees of made-up Rust. Their nodes are freed one
+//! by one, or the list or the trees are dropped whole. See README.md.
 //!
 //! All rows run in one process, under poolmalloc, in turn within each round. The figure of a row is the median of its
 //! rounds. Compare the ratios of these medians.
@@ -67,8 +67,8 @@ impl<'a> Row<'a> {
     }
 }
 
-/// Runs the rows in turn, and prints their medians and the ratios to the first row. Returns the ratio of the end of
-/// each row.
+/// Runs the rows in turn, and prints their medians and the ratios to the first row. Returns for each row the ratio of
+/// its time to free to that of the first row.
 fn compare(title: &str, rounds: u32, mut rows: Vec<Row<'_>>) -> Vec<f64> {
     for round in 0..=rounds {
         for row in &mut rows {

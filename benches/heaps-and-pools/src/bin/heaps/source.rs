@@ -6,7 +6,7 @@ use rand_pcg::Pcg64Mcg;
 /// Enough to fill some arenas.
 const BYTES: usize = 3_000_000;
 
-/// Depth of nested rules from which on only the first form of a rule is taken. The first forms end the nesting.
+/// From this depth of nested rules on, only the first form of a rule is taken. The first forms end the nesting.
 const DEEPEST: usize = 12;
 
 /// Writes functions until the text is long enough.

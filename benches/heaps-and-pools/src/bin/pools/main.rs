@@ -7,8 +7,8 @@
 //! allocator. A figure is the median of the ratios to the first way in the same round: below 1 is faster than the first
 //! way. All ways must have the same result.
 //!
-//! Caveats: all ways share one process, so each way finds the caches and pools as the ways before left them. `time` is
-//! wall time, so other work on the machine changes it. `cpu` is processor time of all threads.
+//! Caveats: all ways share one process, so each way finds the caches and pools in the state in which the earlier ways
+//! left them. `time` is wall time, so other work on the machine changes it. `cpu` is processor time of all threads.
 #![allow(unreachable_pub, reason = "a program has no outside")]
 
 mod book;

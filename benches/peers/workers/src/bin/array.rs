@@ -114,7 +114,8 @@ unsafe impl GlobalAlloc for Arrays {
         next.set(number);
         let (slot, block) = slot(heap, class, number);
         let distance = address.expose_provenance().wrapping_sub(block);
-        // SAFETY: the slot is in the range, as long as fewer than half of `SLOTS` more are freed here than allocated.
+        // SAFETY: the slot is in the range, as long as this thread's frees of a class exceed its allocations by less
+        // than half of `SLOTS`.
         unsafe { with_exposed_provenance_mut::<usize>(slot).write(distance) }
     }
 }
@@ -138,8 +139,8 @@ fn begin() -> usize {
 }
 
 fn next_idle(heap: usize) -> &'static Cell<usize> {
-    // SAFETY: as in `next`. The holder of the lock of `IDLE` has the heaps on its list and those that it has just taken
-    // off.
+    // SAFETY: as in `next`. Only the holder of the lock of `IDLE` uses the heaps on that list, and those that it has
+    // just taken off the list.
     let heap: &'static Heap = unsafe { &*with_exposed_provenance::<Heap>(heap) };
     &heap.next_idle
 }

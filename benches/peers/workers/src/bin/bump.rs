@@ -37,7 +37,7 @@ fn is_small(layout: Layout) -> bool {
 }
 
 // SAFETY: small blocks lie one after the other in chunks that are handed out only once. Other blocks are the system's.
-// At the free the layout shows which one it is.
+// At the free the layout shows of which kind a block is.
 unsafe impl GlobalAlloc for Bump {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         if !is_small(layout) {
