@@ -45,8 +45,8 @@
 //!
 //! An idle thread also pins memory, in two ways. Blocks of its heap that other threads have freed wait until it
 //! collects them. And blocks of other heaps that it has freed stay in its magazines: up to 32 of each class. If threads
-//! hand blocks of a class round, as many of that class stay as its magazines hold. This memory is of no use until the
-//! thread allocates again or ends.
+//! hand blocks of a class round, the limit of 32 does not hold for that class: as many of its blocks stay as the idle
+//! thread's magazines of the class have room for. This memory is of no use until the thread allocates again or ends.
 //!
 //! # Layers
 //! Each folder imports only folders and files below it in this list, and each file of a folder only files before it in

@@ -2,7 +2,8 @@
 //!
 //! Criterion measures through a [`Measurement`]. The one here counts the allocations of the thread that runs the
 //! benchmark. The count is exact, whatever other threads do. Each benchmark runs twice, once with the clock and once
-//! with this measurement. Criterion calls every figure a time. It reports a figure of 0 as a mistake.
+//! with this measurement. Criterion's output calls every figure a "time", also these counts. If a figure is 0,
+//! Criterion reports that something must be wrong.
 //!
 //! `cargo bench -p poolmalloc-examples`
 

@@ -95,8 +95,9 @@ fn find_small(address: *mut u8, offset: usize, bytes: usize, operation: Operatio
     }
 }
 
-/// The places in the pool's block around `address` where a block of the program may begin: one for each offset at which
-/// some alignment puts the program's first byte. Most have no sound header.
+/// The places in the pool's block around `address` where the program's first byte may lie. Its offset in the pool's
+/// block depends only on the alignment, so there is one place for each offset that an alignment can give. Most have no
+/// sound header.
 fn headers(address: *mut u8, offset: usize, bytes: usize) -> impl Iterator<Item = DebugBlock> {
     let within = offset % POOL_BYTES % bytes;
     let start = is_block_at(offset - within, bytes).then(|| address.wrapping_sub(within));

@@ -112,8 +112,8 @@ impl Quarantine {
         self.row.hold(|row| core::mem::forget(core::mem::replace(row, QuarantineRing::new())))
     }
 
-    /// Adds a block. Returns the oldest block if there is no more room for that one, or `kept` itself if it cannot be
-    /// kept. The caller then calls [`pop_beyond`](Self::pop_beyond) until that returns `None`.
+    /// Adds a block. Returns the oldest block if it had to leave to make room, or `kept` itself if the quarantine
+    /// cannot keep `kept`. The caller then calls [`pop_beyond`](Self::pop_beyond) until that returns `None`.
     pub(crate) fn push(&self, kept: QuarantinedBlock) -> Option<QuarantinedBlock> {
         if kept.bytes() > MOST_BYTES {
             return Some(kept);

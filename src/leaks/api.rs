@@ -100,8 +100,8 @@ pub fn remove_root<T: ?Sized>(pointer: *const T) -> bool {
     let mut roots = ROOTS.lock().unwrap_or_else(PoisonError::into_inner);
     let Some(place) = roots.iter().position(|root| *root == pointer.addr()) else { return false };
     roots.swap_remove(place);
-    // The last address was moved, and its old copy lies behind the new end of the vector. A smaller block has no room
-    // for it.
+    // The last address was moved, and its old copy lies behind the new end of the vector. `shrink_to_fit` moves the
+    // vector to a smaller block, which has no room for the old copy.
     roots.shrink_to_fit();
     true
 }

@@ -49,8 +49,8 @@
 //!
 //! # What it cannot see
 //! These blocks are reported although the program can still reach them; [`add_root`] prevents that:
-//! * A block whose only pointer is not stored as an address: it has other bits set above it, is split or encrypted, or
-//!   is on a disk or in a device.
+//! * A block whose only pointer is not stored as a plain address: the pointer has other bits set above the address, is
+//!   split or encrypted, or is on a disk or in a device.
 //! * A block whose only pointer is in memory that is not read: a file's private mapping that has been made read-only
 //!   since, memory without rights, `memfd_secret`, shared memory in the swap.
 //! * A block whose only pointer is in a thread's frames below a coroutine's stack (`swapcontext`), if that stack is an

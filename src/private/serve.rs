@@ -15,9 +15,9 @@ use std::alloc::{GlobalAlloc, System};
 ///
 /// Private invariant 1: if `front` is the front of a heap, a thread with a reference to this `PrivateCore` owns that
 /// heap (Heap invariant 1). The handle took the heap, and no other handle or thread has it. The type is not `Sync`.
-/// Private invariant 2: every live block belongs to that heap, or is on the list of large blocks. If `is_lost`, it may
-/// also belong to the heap, or be on the list, that was given up. No block is used any more when the `PrivateCore` is
-/// dropped or reset.
+/// Private invariant 2: every live block belongs to that heap, or is on the list of large blocks. If `is_lost`, a live
+/// block may also belong to the heap that was given up, or be on the list that was given up. No block is used any more
+/// when the `PrivateCore` is dropped or reset.
 pub(super) struct PrivateCore {
     front: NonNull<Front>,
     large: LargeBlocks,

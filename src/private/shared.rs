@@ -186,7 +186,8 @@ impl SharedPrivateHeap {
     ///
     /// No destructor of a value in the blocks runs.
     pub fn reset(&mut self) {
-        // `get_mut` does not look at the lock. If a fork copied the lock from its holder, `hold` gives the heap up.
+        // `get_mut` does not look at the lock. If another thread held the lock when a fork made this process, `hold`
+        // gives the heap up.
         drop(self.hold());
         // SAFETY: each reference into a block borrows the heap. The users of blocks from `alloc` have given them up by
         // now, as `PrivateHeap::dealloc` demands.

@@ -145,8 +145,9 @@ fn stepped(foreign: &mut [*mut u8; FOREIGN]) {
     let mut own = [ptr::null_mut(); BLOCKS];
     own.fill_with(alloc);
     own[1..].iter_mut().for_each(free_own);
-    // The heap keeps its arena from here on, because the first block stays live. While the thread holds a lock, for
-    // which a search would wait, no block and no magazine changes places.
+    // The heap keeps its arena from here on, because the first block stays live. From here on no block and no magazine
+    // changes places while the thread holds a lock. So the handler asks for no search at such a moment; that search
+    // would wait for the lock.
     let heap: *const Heap = &*tls::heap_if_any().expect("a heap");
     STEPPED.set(Some((heap, NOWHERE)));
     // Fills the magazines; frees to the previous magazine, the depot and the pools; then allocates from all of these.

@@ -35,7 +35,8 @@ fn none() -> *mut ShelfSlot {
 /// A stack of ready blocks: the block that came last is taken first.
 pub(super) struct Shelf {
     last: WatchedPtr<u8>,
-    /// The value of `last` if a block may be put there.
+    /// The value that `last` has when a block may be put there: null. If the shelf has room for no block, a value that
+    /// `last` never has (Shelf invariant 2).
     vacant: *mut u8,
     top: WatchedPtr<ShelfSlot>,
     base: WatchedPtr<ShelfSlot>,

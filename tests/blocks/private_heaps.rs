@@ -233,8 +233,8 @@ unsafe impl Send for Sent {}
 
 const SIZES: [usize; 4] = [8, 48, 256, 700];
 
-/// Fills a block with the number of its size in [`SIZES`], counted from 1. So [`marked`] finds a block that another
-/// thread also has.
+/// Fills a block with the number of its size in [`SIZES`], counted from 1. If another thread has the same block and
+/// fills it with another number, [`marked`] fails.
 fn mark(block: NonNull<u8>, kind: usize) {
     // SAFETY: a fresh block of that size.
     unsafe { block.write_bytes(kind as u8 + 1, SIZES[kind]) };
@@ -416,8 +416,8 @@ fn in_child(child: impl FnOnce() + std::panic::UnwindSafe) {
     }
 }
 
-/// A child of `fork` allocates from a heap of its parent and drops the heap, which frees the blocks of both. The
-/// parent's heap does not change.
+/// A child of `fork` allocates from a heap of its parent and drops the heap. The drop frees the child's blocks and the
+/// child's copies of the parent's blocks. The parent's heap does not change.
 fn a_child_has_its_parents_heap() {
     let heap = PrivateHeap::named("parent's");
     let values: Vec<&mut usize> = (0..10_000).map(|number| heap.make(number)).collect();

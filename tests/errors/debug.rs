@@ -375,7 +375,7 @@ extern "C" fn err_again(_: c_int) {
     free_twice();
 }
 
-/// Lets another thread make an error, and ends the process with 7 two seconds later.
+/// Lets another thread make an error, waits for two seconds, and ends the process with the exit code 7.
 extern "C" fn take_time(_: c_int) {
     IS_REPORTED.store(true, Ordering::Release);
     // SAFETY: no preconditions.

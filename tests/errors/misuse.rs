@@ -27,7 +27,7 @@ use poolmalloc_support::{Test, command, not_in_debug, raw_thread};
 
 /// Bytes of the blocks of most deeds. A pool has 85 of them, and 16 bytes are left over.
 const SIZE: usize = 48;
-/// Bytes of blocks of another class, for which heaps use pools that had blocks of [`SIZE`] before.
+/// Bytes of blocks of another class. The deeds let heaps reuse pools for this class that had blocks of [`SIZE`] before.
 const OTHER: usize = 64;
 /// Number of blocks that fill 235 pools. When they are freed, they push everything freed before through magazine and
 /// depot into the pools.

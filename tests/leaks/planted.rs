@@ -128,7 +128,8 @@ fn held_by_a_register() {
         spin_with_register(hidden, &is_over);
     };
     with_holder(hold, |planted| {
-        // Nothing holds the block until the thread has come to its loop. Only a search shows that it has.
+        // Nothing holds the block until the thread has come to its loop. Only a search that finds no leak shows that
+        // the thread has come to its loop.
         let is_there = || find().expect("a report").blocks.is_empty();
         let mut looks = 0;
         while !is_there() {
@@ -424,8 +425,9 @@ fn two_searches_at_once() {
     });
 }
 
-/// Bytes of a block that malloc always maps separately: its limit for that grows with use, but stays below 32 MiB.
-/// Malloc's other memory holds old words of its own, which look like pointers to the blocks there.
+/// Bytes of a block for which malloc always makes a mapping of its own. The size from which malloc does this grows with
+/// use, but stays below 32 MiB. Blocks in malloc's other memory do not suit the test: malloc has left old words in that
+/// memory, and they look like pointers to such blocks.
 const LARGE: usize = 40_000_000;
 
 /// The message of `assert_no_leaks` names large blocks that are leaked, also one that the backend has resized.

@@ -25,8 +25,8 @@ use poolmalloc_support::{Test, command};
 const PAGE: usize = 4096;
 const STACK_BYTES: usize = 256 * 1024;
 
-/// Returns a report. Searches far down the stack: so words that the caller's earlier calls have left there hold no
-/// block.
+/// Returns a report. Calls the search through [`far_below`], which overwrites the stack below the caller. So words that
+/// the caller's earlier calls have left in that part hold no block.
 fn report() -> LeakReport {
     far_below(find).expect("a report")
 }
@@ -312,7 +312,7 @@ fn no_descriptors_left() {
     holder.join().expect("the holder");
 }
 
-/// A signal may be chosen again after another one.
+/// The program chooses one signal for the search, then another, then the first one again. Searches work with each.
 fn signals_in_turn() {
     for _ in 0..2 {
         for signal in [libc::SIGRTMIN() + 3, libc::SIGRTMIN() + 4] {
@@ -424,7 +424,7 @@ fn clear() {
 
 fn coroutine() {
     let held = Box::new([5_usize; 5]);
-    // First the thread that runs on the block searches, then another one.
+    // The first search is made by the thread whose stack is the block, the second by another thread.
     assert_nothing();
     HOLDING.store(1, Ordering::Relaxed);
     while !IS_OVER.load(Ordering::Relaxed) {

@@ -104,7 +104,8 @@ impl Hoard {
                 give_up(format_args!("64 MiB for {victim:?} in {bytes} bytes"));
             }
         }
-        // The backend may have joined fragments into a few larger ones since, but into fewer than there are victims.
+        // Since these requests failed, the backend may have joined fragments into a few larger ones. But there are
+        // fewer of these than victims, so at least one victim must be refused.
         let smaller = self.victims.iter_mut().filter(|victim| victim.layout().size() < 193);
         let refused = smaller.map(|victim| !victim.try_resize(200)).filter(|is_refused| *is_refused).count();
         if is_fully_used && refused == 0 {
@@ -140,7 +141,8 @@ fn work_to_exhaustion(limited: Limited, bytes: usize) {
     consistent_stats();
     let had = hoard.chains().map(|chain| chain.count());
     hoard.free_chains();
-    // Large blocks are left out: pools and fragments of the backend may keep the memory that they need.
+    // Large blocks are not requested here: pools, and fragments of the backend, may keep the memory that large blocks
+    // would need.
     let [_, medium, small] = had;
     for (chain, had) in [(&mut hoard.medium, medium), (&mut hoard.small, small)] {
         if chain.grow(100.min(had / 2)) {

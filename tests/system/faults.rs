@@ -328,7 +328,8 @@ fn try_every_point(call: Option<Call>) {
 
     let mut outcomes = Outcomes::default();
     for number in 1..=made {
-        // For all kinds together single refusals are left out: the plans of each kind have them.
+        // A plan for all kinds of calls together never refuses a single call only: the plans for each kind alone do
+        // that already.
         let only = call.map(|_| When::Only(number));
         let others = [When::Every(number), When::From(number), When::FromWithBackend(number)];
         for when in only.into_iter().chain(others) {

@@ -320,7 +320,8 @@ mod stand_ins {
     #[unsafe(no_mangle)]
     unsafe extern "C" fn mincore(start: *mut c_void, length: size_t, answer: *mut u8) -> c_int {
         let ask = |start: *mut c_void, length: size_t, answer: *mut u8| {
-            // SAFETY: the caller's promises, or room on the stack for as many pages.
+            // SAFETY: `answer` has room for one byte for each page: the caller promises it, or `answer` is the array
+            // `parts`.
             unsafe { libc::syscall(libc::SYS_mincore, start, length, answer) as c_int }
         };
         let checked = in_pages(start, length);

@@ -183,7 +183,7 @@ unsafe extern "C" fn work_late(round: *mut c_void) {
     if round.addr() < 3 {
         return arm_late(round.addr() + 1);
     }
-    // Only threads that get signals wait for some. The threads to be canceled get none.
+    // Only threads to which signals are sent wait here until some have come. The threads to be canceled get none.
     if RUNNING.iter().any(|number| number.load(Ordering::Relaxed) == thread_number()) {
         work_through(20);
     }

@@ -131,8 +131,8 @@ impl Nested {
         }
         let nested = Self { depth, block: words::make(1 + depth) };
         let key = [&EVEN, &ODD, &DEEP][depth % 3];
-        // A key that is being destroyed refuses. Then `nested` is dropped here, and a destructor at this moment is as
-        // good for the test.
+        // A thread-local that is being destroyed takes no value: `try_with` fails. Then `nested` is dropped here, and a
+        // destructor at this moment is as good for the test.
         let _ = key.try_with(|list| list.borrow_mut().push(nested));
     }
 }

@@ -112,7 +112,7 @@ fn write(byte: *mut u8) {
     unsafe { byte.write_volatile(0) };
 }
 
-/// Makes no error, and checks that there is no region, so that malloc serves.
+/// Makes no error. Checks that there is no region, which shows that malloc serves the requests.
 fn clean() {
     assert_eq!(stats().region.reserved_bytes, 0);
     let texts: Vec<String> = (0..1000).map(|n| n.to_string()).collect();

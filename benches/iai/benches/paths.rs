@@ -8,9 +8,9 @@
 //! # Arithmetic
 //! `cost of one operation = (count of the row - harness) / operations`, with the operations of [`poolmalloc_iai`]'s
 //! table. The harness is the loop, the call of [`alloc`] or [`dealloc`] and its return. The `nothing` rows run the same
-//! body with an allocator that only returns. Rows of slow paths count hits too: one request in 127 fills, flushes or
-//! collects. Such a row has 8 magazines of 127 blocks, so one such step costs `(row - hits) / 8`. (A magazine of
-//! 256-byte blocks, in the row `fresh`, holds 32.)
+//! body with an allocator that only returns. Rows of slow paths also count requests that take the fast path (hits):
+//! only one request in 127 fills, flushes or collects. Such a row has 8 magazines of 127 blocks, so one such step costs
+//! `(row - hits) / 8`. (A magazine of 256-byte blocks, in the row `fresh`, holds 32.)
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::arch::asm;
@@ -64,7 +64,7 @@ unsafe impl GlobalAlloc for Nothing {
     }
 }
 
-/// Keeps the compiler from leaving out a call, or its arguments, without adding an instruction.
+/// Makes the compiler keep a call and its arguments. Adds no instruction.
 fn pretend_to_use(block: *mut u8, layout: Layout) {
     let (size, align) = (layout.size(), layout.align());
     // SAFETY: an assembler comment. It needs the values in registers and does nothing with them.
@@ -308,8 +308,8 @@ fn blocks_of_another_thread_by_stride<A: GlobalAlloc + Sync>(allocator: &'static
     ready
 }
 
-/// Another thread freed all blocks of this thread, and has ended. Nothing is cached: the blocks were a whole number of
-/// magazines.
+/// Another thread freed all blocks of this thread, and has ended. This thread has no cached blocks: its allocations
+/// emptied a whole number of magazines.
 fn freed_by_another_thread<A: GlobalAlloc + Sync>(allocator: &'static A, row: Row) -> Ready<A> {
     let ready = Ready::new(allocator, 48, row);
     let blocks = Sent(ready.allocate(row.operations));

@@ -41,7 +41,7 @@ fn main() -> anyhow::Result<()> {
         return measure(blocks);
     }
     // A new thread gets blocks that nothing pointed to before. Memory that the parser gave back to the C library may
-    // still hold pointers to earlier blocks. Unless the finder is armed, all of that memory is a root.
+    // still hold pointers to earlier blocks. Unless the finder is armed, all memory of the C library is a root.
     thread::spawn(plant).join().expect("planting does not panic");
     let report = find()?;
     if options.dot {

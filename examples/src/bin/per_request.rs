@@ -27,7 +27,8 @@ static ALLOC: PoolMalloc = PoolMalloc::new();
 struct Cost {
     allocations: i64,
     frees: i64,
-    /// Bytes allocated minus bytes freed. The result holds these bytes, if nothing else was kept.
+    /// Bytes allocated minus bytes freed. These bytes belong to the future's output, if the future has kept nothing
+    /// anywhere else.
     bytes_left: i64,
 }
 

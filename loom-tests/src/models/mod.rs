@@ -35,9 +35,10 @@ where
     assert_eq!(*seen.lock().unwrap(), expected, "outcomes that the model has shown, and those expected");
 }
 
-/// A point at which loom tries every order of the threads that pass it. Without this, loom misses an order. If one
-/// thread loads an atomic, and another thread loads it and then stores it, loom forgets the first load and does not try
-/// it after the store. The access is relaxed, so that it orders nothing else in the program.
+/// A point at which loom tries every order of the threads that pass it. Without this, loom misses an order. Suppose one
+/// thread loads an atomic, and another thread loads the same atomic and then stores to it: loom forgets the load of the
+/// first thread, and does not try the order in which that load comes after the store. The access is relaxed, so that it
+/// orders nothing else in the program.
 struct Moment(AtomicU32);
 
 impl Moment {

@@ -82,9 +82,9 @@ fn a_word_is_posted_again_while_the_owner_collects() {
 
 /// One thread frees two neighbors and then a block of another word. A second thread frees two more neighbors, in the
 /// word of the first two. Each thread posts once for each word. If the second thread's post reached the word of the
-/// neighbors first, that thread has to queue the word. Until it has done so, the block of the other word may come back
-/// before the neighbors that its thread freed earlier. If the post of these neighbors queued their word, the block of
-/// the other word does not come back before them.
+/// neighbors first, that thread has to queue the word. Until it has done so, the first thread's block of the other word
+/// may come back before the two neighbors, although the first thread freed the neighbors earlier. If the post of these
+/// neighbors queued their word, the block of the other word does not come back before them.
 ///
 /// Mutants: P-release, P-acquire, Q-release, T-acquire, C-acquire, C-release, no-link, link-after-C, lost-rest,
 /// stale-head, wrong-end, unseen-end, keep-head, always-queue, never-queue, queue-first, keep-word, no-combine,
@@ -144,8 +144,8 @@ fn the_last_remote_free_empties_the_pool() {
     });
 }
 
-/// Two threads free the same block at once, and the second of them gets the error. The outcome is whether that is this
-/// thread or the other one.
+/// Two threads free the same block at once, and the second of them gets the error. The outcome is whether the error
+/// went to the first thread of the model or to the thread that it has started.
 ///
 /// Mutants: queue-first, no-report.
 #[test]

@@ -136,8 +136,8 @@ fn all_that_is_ready_can_be_taken() {
     });
 }
 
-/// One thread gives three blocks: the second finds room on the next list, the third finds no room. Another thread finds
-/// both.
+/// One thread gives three blocks: the second finds room on the next list, the third finds no room. A thread of another
+/// number then finds both of the blocks that were kept.
 ///
 /// Mutants: shards-own-only, shards-same.
 #[test]

@@ -221,8 +221,8 @@ mod bytes {
 /// The live blocks, in no order, and the figures that the statistics must show.
 pub struct Shadow<A> {
     blocks: Vec<Block<A>>,
-    /// Sizes by address, to find blocks that share a byte. Only a shadow for which this search is worth its time has
-    /// the map. Without the map such a pair is found when the content of one of the two is checked.
+    /// Sizes by address, to find blocks that share a byte. A shadow has the map only if this search is worth its time.
+    /// Without the map such a pair is found when the content of one of the two is checked.
     sizes: Option<BTreeMap<usize, usize>>,
     counts: Counts,
     made: usize,

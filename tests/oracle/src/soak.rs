@@ -151,8 +151,8 @@ enum Phase {
     Churn { target: usize, left: usize },
     /// Only allocates.
     Fill { left: usize },
-    /// Only frees. Without a `pick` it frees the newest block first. With one, the picks of the blocks count down, and
-    /// `pick` is the last.
+    /// Only frees. Without a `pick` it frees the newest block first. With a `pick`, each step picks its block by a
+    /// number that is lower by 1 than that of the step before, and the last number is `pick`.
     Drop { left: usize, pick: Option<usize> },
 }
 
@@ -266,7 +266,8 @@ impl<A: GlobalAlloc + Default> Worker<A> {
             }
             Phase::Drop { left, pick } => {
                 *left -= 1;
-                // Picks that count down free the blocks neither in their order nor in the reverse order.
+                // When the picks count down, blocks are freed neither in the order of their allocation nor in its
+                // reverse.
                 let last = self.shadow.length().wrapping_sub(1);
                 Step::Free { pick: pick.map_or(last, |pick| pick.wrapping_add(*left)) }
             }

@@ -68,7 +68,8 @@ pub fn assert_reports(report: &LeakReport, planted: &Planted) {
 
 /// Calls `f`, which must not be inlined, 64 KiB further down on the stack. A frame has parts that it never writes, and
 /// a word that an earlier call has left there looks like a pointer. So the frames of `f` lie far below the frames of
-/// later calls. Only the frame of another call of this function covers them, and it writes all of itself.
+/// later calls. Only another call of this function has a frame that covers the frames of `f`, and that call writes
+/// every byte of its frame.
 #[inline(never)]
 pub fn far_below<T>(f: impl FnOnce() -> T) -> T {
     let room = black_box([0_u8; 64 * 1024]);

@@ -1,7 +1,8 @@
 //! A shared library with the allocator inside: tests/builds/unload.rs loads, uses, and closes it.
 //!
 //! Nothing here touches a thread-local of the standard library that has a destructor. For such a destructor glibc would
-//! keep the library loaded until the thread ends, and the allocator would not have to.
+//! itself keep the library loaded until the thread ends. Then the tests could not show that the allocator keeps it
+//! loaded.
 
 use std::alloc::{Layout, alloc, dealloc};
 use std::ffi::c_void;

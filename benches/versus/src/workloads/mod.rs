@@ -122,7 +122,7 @@ mod tests {
         for workload in ALL.iter().filter(|workload| workload.group.is_timed()) {
             let at = |scale| (workload.prepare)(scale)();
             let tiny = at(Scale::TINY);
-            // The first of these scales that makes a second pass changes the checksum.
+            // The checksum changes at the first of these scales that is large enough for a second pass of the workload.
             let mut more = [50, 100, 200, 400].map(Scale::thousandths).into_iter();
             assert!(more.any(|scale| at(scale) != tiny), "{}", workload.name);
         }

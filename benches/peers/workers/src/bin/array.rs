@@ -6,8 +6,9 @@
 //! blocks of a class the process ends.
 //!
 //! A trick keeps an array from being empty. Each slot stands for one address in a reserved range. The slot holds the
-//! distance from that address to the address of a block. So a slot of zeros, which is how the system provides memory,
-//! holds a block that was never used. The trick costs a multiplication beside the load.
+//! distance from that address to the address of a block. The system provides memory full of zeros. So a slot that was
+//! never written holds the distance 0, and thereby a block that was never used. The trick costs a multiplication beside
+//! the load.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;

@@ -45,14 +45,14 @@ unsafe impl GlobalAlloc for Python {
             // SAFETY: the caller's promise, passed on.
             return unsafe { System.alloc(layout) };
         }
-        // SAFETY: `MALLOC` holds nothing else.
+        // SAFETY: `MALLOC` holds only functions of the type `Malloc`.
         let malloc = unsafe { transmute::<*mut (), Malloc>(MALLOC.load(Relaxed)) };
         // SAFETY: any size is allowed.
         unsafe { malloc(layout.size()) }.cast()
     }
 
     unsafe fn dealloc(&self, block: *mut u8, _: Layout) {
-        // SAFETY: `FREE` holds nothing else.
+        // SAFETY: `FREE` holds only functions of the type `Free`.
         let free = unsafe { transmute::<*mut (), Free>(FREE.load(Relaxed)) };
         // SAFETY: the block is the C library's or pymalloc's, and in the latter case libpython is loaded.
         unsafe { free(block.cast()) }
@@ -63,7 +63,7 @@ unsafe impl GlobalAlloc for Python {
             // SAFETY: the block is the system's, since `alloc` looked at the alignment too.
             return unsafe { System.realloc(block, layout, size) };
         }
-        // SAFETY: `REALLOC` holds nothing else.
+        // SAFETY: `REALLOC` holds only functions of the type `Realloc`.
         let realloc = unsafe { transmute::<*mut (), Realloc>(REALLOC.load(Relaxed)) };
         // SAFETY: as in `dealloc`.
         unsafe { realloc(block.cast(), size) }.cast()
