@@ -341,6 +341,15 @@ mod tests {
         }
     }
 
+    /// Each class has its depot, and a loaded, a previous and a foreign magazine.
+    #[test]
+    fn a_heap_has_at_most_391_kib_of_magazines_for_2_5_mib_of_blocks() {
+        let magazines = |class| Depot::bound(class) + 3;
+        assert_eq!(SizeClass::all().map(magazines).sum::<usize>() * size_of::<Magazine>(), 391 * 1024);
+        let bytes = SizeClass::all().map(|class| magazines(class) * capacity(class) * class.bytes()).sum::<usize>();
+        assert_eq!(bytes * 10 / (1024 * 1024), 25);
+    }
+
     #[test]
     fn depots_keep_about_64_kib() {
         for class in SizeClass::all() {
