@@ -32,8 +32,8 @@ pub(super) fn sample_if_due(bytes: usize) -> Option<Sample> {
 
 impl<B: GlobalAlloc> Backend<B> {
     /// Resizes a sampled small block, which the backend has served, within its size class. It stays the same sample,
-    /// and is no new request. The reason: within its size class a block of a pool stays where it is and is no new
-    /// request, and a sampled block has to count in the same way.
+    /// and is no new request. The reason: if a block of a pool is resized within its size class, it stays where it is
+    /// and is not counted as a new request. A sampled block has to count in the same way.
     ///
     /// `None`, with nothing done, if the block is not a sample, is not small, or would change its class. Null if there
     /// is no memory.

@@ -139,8 +139,8 @@ pub(crate) unsafe fn begin_detour(detour: NonNull<Detour>) {
 /// together with its heap.
 pub(crate) fn end_detour(detour: &Detour) -> bool {
     let (own, mut above) = (ptr::from_ref(detour).cast::<Front>(), FRONT.with(Cell::get));
-    // Detours may end in any order: a coroutine that began a detour may be dropped before it ends that detour. The
-    // detours above it stay.
+    // Detours may end in any order: a coroutine that began a detour may be dropped early, and its drop ends the detour
+    // while other detours lie above. These others stay.
     while let (false, Some(other)) = (ptr::eq(above, own), detour_of(above)) {
         if ptr::eq(below(other), own) {
             // SAFETY: Detour invariant 1: it is in the row.

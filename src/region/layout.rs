@@ -16,7 +16,7 @@ pub(crate) const REGION_MIN: usize = 4 * ARENA_BYTES;
 pub(crate) const REGION_MAX: usize = 1 << 40;
 
 /// Bytes of the region for each place in the table of heaps. The ratio limits the number of heaps, and so of threads.
-/// It is no limit on memory, since a heap itself takes few pages.
+/// Memory is no reason for this limit: a heap itself takes few pages.
 pub(super) const BYTES_PER_HEAP: usize = 512 * 1024;
 
 /// Bytes of a magazine, and its alignment.

@@ -15,9 +15,9 @@
 //!
 //! # Why nothing is lost, queued twice, or taken too early
 //! Remote invariant 1: a word is not zero exactly while it is in one of three states: a thread is about to put it on
-//! its owner's list, it is on that list, or the owner has taken it off and not collected it yet. It is in one of them
-//! once at most. The word itself is the mark "on the list": there is no second flag that could disagree with it, and no
-//! end mark that could be mistaken for "not on a list".
+//! its owner's list, it is on that list, or the owner has taken it off and not collected it yet. A word is in only one
+//! of these states at a time, and is never on a list twice. The word itself is the mark "on the list": there is no
+//! second flag that could disagree with it, and no end mark that could be mistaken for "not on a list".
 //! Remote invariant 2: only the owner empties a word, and only after taking it from the list. So the blocks of a word
 //! stay uncollected between P and Q, and their pool is not wholly free. So neither the pool nor its owner changes
 //! before the thread has queued the word.

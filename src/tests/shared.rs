@@ -399,7 +399,8 @@ fn a_stragglers_heap_that_a_fork_left_is_replaced_and_its_blocks_stay() {
     shared.leave_stragglers_behind();
     alloc();
     assert_eq!(stats_of(shared).small.live_blocks, 501);
-    // A second fork comes at a moment without a stragglers' heap. Such a heap was made after the first fork.
+    // After the first fork a new stragglers' heap was made. A second fork now comes at a moment at which there is no
+    // stragglers' heap.
     shared.forget_stragglers();
     shared.leave_state_behind();
     assert_eq!(stats_of(shared).small.live_blocks, 501);

@@ -5,7 +5,7 @@
 //! # What holds inside the allocator
 //! * **No recursion.** While a thread takes or prints a backtrace (`Quiet`), its own requests get no backtrace. If the
 //!   unwinder (that of libgcc or LLVM) needs memory, it asks malloc, never this allocator. The search for the names of
-//!   functions asks for much memory.
+//!   functions asks the program's allocator for much memory; these requests are among those that get no backtrace.
 //! * **No lock of the allocator** is held by the caller, since the unwinder may wait for a lock of the dynamic loader:
 //!   glibc before 2.35, and musl, find the tables of the code by `dl_iterate_phdr`. A thread that allocates inside
 //!   `dlopen` is no danger: the holder of such a lock may take it again. Another thread inside `dlopen` is no danger:

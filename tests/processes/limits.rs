@@ -104,8 +104,8 @@ impl Hoard {
                 give_up(format_args!("64 MiB for {victim:?} in {bytes} bytes"));
             }
         }
-        // Since these requests failed, the backend may have joined fragments into a few larger ones. But there are
-        // fewer of these than victims, so at least one victim must be refused.
+        // After these failures the backend may have joined fragments into a few larger ones. But there are fewer such
+        // larger fragments than victims, so at least one victim must be refused.
         let smaller = self.victims.iter_mut().filter(|victim| victim.layout().size() < 193);
         let refused = smaller.map(|victim| !victim.try_resize(200)).filter(|is_refused| *is_refused).count();
         if is_fully_used && refused == 0 {

@@ -374,8 +374,8 @@ fn threads_that_only_free() {
             }
         });
     };
-    // Tests before this one may have left blocks of other heaps in the magazines of this thread. A block of those would
-    // come home without a remote free if its thread has that heap.
+    // Tests before this one may have left blocks of other heaps in the magazines of this thread. If this thread gave
+    // such a block to a thread that has taken over the block's heap, the free there would not be a remote free.
     poolmalloc::release_unused();
     batch(0);
     assert_nothing_left(|| {

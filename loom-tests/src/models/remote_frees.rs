@@ -81,10 +81,11 @@ fn a_word_is_posted_again_while_the_owner_collects() {
 }
 
 /// One thread frees two neighbors and then a block of another word. A second thread frees two more neighbors, in the
-/// word of the first two. Each thread posts once for each word. If the second thread's post reached the word of the
-/// neighbors first, that thread has to queue the word. Until it has done so, the first thread's block of the other word
-/// may come back before the two neighbors, although the first thread freed the neighbors earlier. If the post of these
-/// neighbors queued their word, the block of the other word does not come back before them.
+/// word of the first two. Each thread posts once for each word. If the second thread's post reaches the word of the
+/// four neighbors first, the second thread has to queue that word. Until it has done so, the first thread's block of
+/// the other word may come back before the first thread's own two neighbors, although the first thread freed these two
+/// earlier. If the first thread's own post has queued the word of the neighbors, its block of the other word does not
+/// come back before its two neighbors.
 ///
 /// Mutants: P-release, P-acquire, Q-release, T-acquire, C-acquire, C-release, no-link, link-after-C, lost-rest,
 /// stale-head, wrong-end, unseen-end, keep-head, always-queue, never-queue, queue-first, keep-word, no-combine,

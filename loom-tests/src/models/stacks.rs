@@ -37,8 +37,8 @@ impl Arenas {
         Self {
             lock: Lock::around(AtomicU32::new(0)),
             free: UnsafeCell::new(Stack::new()),
-            // At first the link of each arena leads to that arena itself. So it becomes visible if an error follows a
-            // link that was never set.
+            // At first the link of each arena leads to that arena itself. So the model fails if the code, by an error,
+            // follows a link that was never set.
             records: Records(std::array::from_fn(|arena| UnsafeCell::new(Some(arena)))),
             owners: std::array::from_fn(|_| UnsafeCell::new(0)),
         }

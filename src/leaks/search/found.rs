@@ -14,8 +14,8 @@ pub(super) struct UnreachableBlock {
     pub(super) address: Address,
     pub(super) bytes: usize,
     /// Its first two words: the counts, if it is an `Rc` or `Arc`. A pointer to a live block is stored as 0. Otherwise
-    /// the pointer would lie in the report's memory, even if the report shows no counts for this block, and the live
-    /// block would look held.
+    /// the pointer would lie in the report's memory, even if the report shows no counts for this block. A later search
+    /// would find it there and take the block that it points to for held.
     pub(super) words: [u64; 2],
     /// The debug layer's facts about it.
     pub(super) facts: Option<BlockFacts>,

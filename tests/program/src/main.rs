@@ -50,8 +50,9 @@ impl Drop for AtEnd {
 
 thread_local!(static AT_END: RefCell<Option<AtEnd>> = const { RefCell::new(None) });
 
-/// Runs threads one after another. Three more threads run beside each of them. Each frees the blocks of the thread
-/// before it and blocks of the main thread, leaves blocks for the next thread, and has a destructor.
+/// Runs threads one after another. Each of them frees the blocks of the thread before it and blocks of the main thread,
+/// leaves blocks for the next thread, and has a destructor. Beside each of them run three more threads, which use only
+/// blocks of their own.
 fn threads() {
     let before = stats();
     let mut left = make_all();
