@@ -26,7 +26,7 @@ use rand::{RngExt, SeedableRng};
 
 use crate::ALLOC;
 use poolmalloc_support::block::layout;
-use poolmalloc_support::oracle::{CLASSES, consistent_stats, held_arenas, live, start_a_thread};
+use poolmalloc_support::oracle::{CLASSES, consistent_stats, counts_of, held_arenas, live, start_a_thread};
 use poolmalloc_support::process::{say, succeed, told};
 use poolmalloc_support::{SetAtEnd, Test, command, raw_thread, scaled, tests};
 
@@ -84,14 +84,8 @@ fn assert_report_adds_up(report: &PrivateHeapReport) {
     assert_eq!(report.large.allocations - report.large.frees, report.large.live_blocks);
 }
 
-fn counts_of(report: &PrivateHeapReport) -> Counts {
-    Counts {
-        small_blocks: report.classes.map(|class| class.live_blocks),
-        small_frees: report.classes.map(|class| class.frees),
-        large_blocks: report.large.live_blocks,
-        large_bytes: report.large.live_bytes,
-        large_frees: report.large.frees,
-    }
+fn counted(report: &PrivateHeapReport) -> Counts {
+    counts_of(&report.classes, &report.large)
 }
 
 /// The counts after all live blocks have been freed.
@@ -121,16 +115,16 @@ fn random_programs_end_all_at_once() {
         consistent_stats();
         let report = with_heap(|heap| heap.stats());
         assert_report_adds_up(&report);
-        assert_eq!(counts_of(&report).since(&before), *shadow.counts(), "wave {wave}");
+        assert_eq!(counted(&report).since(&before), *shadow.counts(), "wave {wave}");
         let live = *shadow.counts();
         mem::forget(shadow);
         with_heap(PrivateHeap::reset);
         consistent_stats();
         let report = with_heap(|heap| heap.stats());
         assert_report_adds_up(&report);
-        assert_eq!(counts_of(&report).since(&before), all_freed(&live), "wave {wave}");
+        assert_eq!(counted(&report).since(&before), all_freed(&live), "wave {wave}");
         assert_eq!((report.arenas, report.pools), (0, 0));
-        before = counts_of(&report);
+        before = counted(&report);
     }
 }
 

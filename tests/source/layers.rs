@@ -26,6 +26,8 @@ use std::{env, fs};
 use syn::spanned::Spanned;
 use syn::visit::{self, Visit};
 
+use crate::files;
+
 /// Largest number of lines of a file, without its tests.
 const FILE_LINES: usize = 500;
 /// Largest number of lines of a function.
@@ -70,19 +72,6 @@ fn is_test(attributes: &[syn::Attribute]) -> bool {
     })
 }
 
-/// Adds the files of a folder, by their paths below `root`.
-fn read_folder(folder: &Path, root: &Path, texts: &mut BTreeMap<String, String>) {
-    for entry in fs::read_dir(folder).expect("the folder can be read").flatten() {
-        let path = entry.path();
-        if path.is_dir() {
-            read_folder(&path, root, texts);
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            let file = path.strip_prefix(root).expect("below src").to_string_lossy().into_owned();
-            texts.insert(file, fs::read_to_string(&path).expect("the file can be read"));
-        }
-    }
-}
-
 fn source_of(file: &str, text: &str) -> Source {
     let mut module: Module = file.trim_end_matches(".rs").split('/').map(String::from).collect();
     let is_contents = module.last().is_some_and(|name| name == "mod");
@@ -117,8 +106,13 @@ fn leaves(tree: &syn::UseTree, path: &[String], found: &mut Vec<(String, Vec<Str
 
 impl Crate {
     fn read(src: &Path) -> Self {
-        let mut texts = BTreeMap::new();
-        read_folder(src, src, &mut texts);
+        let texts: BTreeMap<_, _> = files(src, "rs")
+            .iter()
+            .map(|path| {
+                let file = path.strip_prefix(src).expect("below src").to_string_lossy().into_owned();
+                (file, fs::read_to_string(path).expect("the file can be read"))
+            })
+            .collect();
         Self::of(texts.iter().map(|(file, text)| (file.as_str(), text.as_str())))
     }
 

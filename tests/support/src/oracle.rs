@@ -1,6 +1,6 @@
 //! The documented rules, restated here so that the library is not its own judge.
 
-use poolmalloc::{Stats, check_heap, stats};
+use poolmalloc::{ClassStats, LargeStats, Stats, check_heap, stats};
 use poolmalloc_oracle::Counts;
 pub use poolmalloc_oracle::mode;
 pub use poolmalloc_oracle::shadow::{
@@ -101,12 +101,17 @@ pub fn live(stats: &Stats) -> [u64; 4] {
 
 /// The figures of the statistics in the type of the engine of random programs.
 pub fn counted(stats: &Stats) -> Counts {
+    counts_of(&stats.classes, &stats.large)
+}
+
+/// The figures of size classes and of large blocks in the type of the engine of random programs.
+pub fn counts_of(classes: &[ClassStats; CLASSES], large: &LargeStats) -> Counts {
     Counts {
-        small_blocks: stats.classes.map(|class| class.live_blocks),
-        small_frees: stats.classes.map(|class| class.frees),
-        large_blocks: stats.large.live_blocks,
-        large_bytes: stats.large.live_bytes,
-        large_frees: stats.large.frees,
+        small_blocks: classes.map(|class| class.live_blocks),
+        small_frees: classes.map(|class| class.frees),
+        large_blocks: large.live_blocks,
+        large_bytes: large.live_bytes,
+        large_frees: large.frees,
     }
 }
 
