@@ -4,13 +4,14 @@ use super::magazine::{Head, is_absent};
 use crate::geometry::{CLASS_STEP, CLASSES, POOL_BYTES, SMALL_MAX, SizeClass};
 use crate::region::{HEAD_BYTES, HeapKind, Region, SAMPLING, Tag, is_owner_of, owner};
 use crate::sync::{AtomicU32, Ordering};
+use core::mem::offset_of;
 use core::ptr::NonNull;
 use static_assertions::assert_eq_size;
 
 assert_eq_size!(Head, [u8; HEAD_BYTES]);
 const _: () = assert!(size_of::<Front>() <= SAMPLING, "the two fronts of a heap do not overlap");
 // The fields before the heads share one cache line of 64 bytes with the heads of 0 and 8 bytes.
-const _: () = assert!(core::mem::offset_of!(Front, heads) == 32, "the heads begin half a cache line behind the front");
+const _: () = assert!(offset_of!(Front, heads) == 32, "the heads begin half a cache line behind the front");
 
 /// The fields that the fast paths read.
 ///
@@ -142,9 +143,11 @@ impl Front {
         {
             // If this is a sampling front, the head lies beyond it. So the pointer is made from an address, with
             // exposed provenance.
-            let head = core::ptr::with_exposed_provenance::<Head>((&raw const self.heads).addr() + head);
+            let from = core::ptr::with_exposed_provenance::<Head>((&raw const *self).addr() + head);
             // SAFETY: the tag names this heap, so `head` is the distance from this front's heads to a head of the
             // heap's front (Front invariant 2).
+            let head = unsafe { in_register(from).byte_add(offset_of!(Self, heads)) };
+            // SAFETY: it points to that head.
             Some(unsafe { &*head })
         }
         // SAFETY: the tag names this heap, so `head` is the offset of a head.
@@ -172,8 +175,10 @@ impl Front {
     #[inline(always)]
     unsafe fn head_at(&self, offset: usize) -> &Head {
         debug_assert!(offset % HEAD_BYTES == 0 && offset < size_of_val(&self.heads));
-        // SAFETY: the caller promises that the offset is inside the array.
-        let head = unsafe { (&raw const self.heads).cast::<Head>().byte_add(offset) };
+        // SAFETY: the caller promises that the offset is inside the array, so it is inside the front, which is larger.
+        let from = unsafe { (&raw const *self).cast::<Head>().byte_add(offset) };
+        // SAFETY: the heads begin this far behind the front, and the offset is that of a head.
+        let head = unsafe { in_register(from).byte_add(offset_of!(Self, heads)) };
         // SAFETY: it points to an element of the array.
         unsafe { &*head }
     }
@@ -191,6 +196,28 @@ impl Front {
             && is_owner_of(self.owner, index)
             && is_absent(self.heads[0].top())
     }
+}
+
+/// The same pointer, in a register of its own: the compiler cannot see how it was computed. So accesses through it have
+/// an address of one register and a constant, without an index.
+///
+/// An allocation and the free after it change the same top. Some processors pass a value on from a store to the next
+/// load at once, but only if neither address has an index. With an index they take some cycles more, and each
+/// allocation and free waits for the one before. `docs/internals/notebook.md` has the figures.
+#[inline(always)]
+fn in_register(head: *const Head) -> *const Head {
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    {
+        let same: *const Head;
+        #[expect(clippy::pointers_in_nomem_asm_block, reason = "nothing is read or written there")]
+        // SAFETY: an assembler comment; the value stays as it is.
+        unsafe {
+            core::arch::asm!("/* {} */", inout(reg) head => same, options(pure, nomem, nostack, preserves_flags));
+        }
+        same
+    }
+    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
+    head
 }
 
 /// The owner in the front of a detour. No heap has it: the lowest bits of a heap's owner are 0.

@@ -74,19 +74,32 @@ thread_local! {
 /// The front of the calling thread.
 #[inline(always)]
 pub(crate) fn front() -> &'static Front {
-    // The cell has no destructor, so this never fails or allocates.
-    let front = FRONT.with(Cell::get);
     // SAFETY: TLS invariant 1.
-    unsafe { &*front }
+    unsafe { &*front_pointer() }
+}
+
+/// The front of the calling thread, as a pointer with the provenance that TLS invariant 1 promises.
+///
+/// This is not `FRONT.with(Cell::get)`. In a program of several codegen units the compiler imports functions of other
+/// units first, and inlines the accessor of a `thread_local!` in `with` later. Then the accessor stays a call, in each
+/// allocation and each free. The accessor in `try_with` is inlined before the import. The test
+/// `builds::own_crate` finds such calls.
+#[inline(always)]
+fn front_pointer() -> *const Front {
+    match FRONT.try_with(Cell::get) {
+        Ok(front) => front,
+        // The cell has no destructor, so this never happens.
+        Err(_) => &raw const NO_HEAP,
+    }
 }
 
 /// Number of the calling thread. No other thread ever gets the same. The first thread that asks gets 1.
 #[inline]
 pub(crate) fn thread_number() -> usize {
-    // The cell has no destructor, so this never fails or allocates.
-    match NUMBER.with(Cell::get) {
-        0 => number_thread(),
-        number => number,
+    // `try_with` for the reason that `front_pointer` gives. The cell has no destructor, so it never fails or allocates.
+    match NUMBER.try_with(Cell::get) {
+        Ok(number) if number != 0 => number,
+        _ => number_thread(),
     }
 }
 
@@ -106,7 +119,7 @@ pub(crate) fn mark() -> usize {
 
 /// The topmost detour of the calling thread's row, if there is one.
 pub(crate) fn detour() -> Option<NonNull<Detour>> {
-    detour_of(FRONT.with(Cell::get))
+    detour_of(front_pointer())
 }
 
 /// The detour that a front of this thread's row belongs to; `None` if the front is the thread's own.
@@ -129,7 +142,7 @@ fn below(detour: NonNull<Detour>) -> *const Front {
 ///   watch.
 pub(crate) unsafe fn begin_detour(detour: NonNull<Detour>) {
     // SAFETY: the caller's promise.
-    unsafe { detour.as_ref() }.set_below(FRONT.with(Cell::get));
+    unsafe { detour.as_ref() }.set_below(front_pointer());
     FRONT.set(detour.as_ptr().cast());
 }
 
@@ -138,7 +151,7 @@ pub(crate) unsafe fn begin_detour(detour: NonNull<Detour>) {
 /// Does nothing if the detour is not in the row: either it began on another thread, or this thread has given up its row
 /// together with its heap.
 pub(crate) fn end_detour(detour: &Detour) -> bool {
-    let (own, mut above) = (ptr::from_ref(detour).cast::<Front>(), FRONT.with(Cell::get));
+    let (own, mut above) = (ptr::from_ref(detour).cast::<Front>(), front_pointer());
     // Detours may end in any order: a coroutine that began a detour may be dropped early, and its drop ends the detour
     // while other detours lie above. These others stay.
     while let (false, Some(other)) = (ptr::eq(above, own), detour_of(above)) {
@@ -179,13 +192,13 @@ impl Entry {
 /// The heap of the calling thread, if it has one.
 #[inline]
 pub(crate) fn heap_if_any() -> Option<OwnedHeap<'static>> {
-    heap_in(FRONT.with(Cell::get)).or_else(heap_below)
+    heap_in(front_pointer()).or_else(heap_below)
 }
 
 /// The entry that serves the calling thread. A thread without a heap takes one now, if it can.
 #[inline]
 pub(crate) fn heap_or_make() -> Entry {
-    match heap_in(FRONT.with(Cell::get)) {
+    match heap_in(front_pointer()) {
         Some(heap) => Entry::Heap(heap),
         None => make(),
     }
@@ -237,7 +250,7 @@ fn heap_below() -> Option<OwnedHeap<'static>> {
 
 /// The front below all detours.
 fn lowest_front() -> *const Front {
-    let mut front = FRONT.with(Cell::get);
+    let mut front = front_pointer();
     while let Some(detour) = detour_of(front) {
         front = below(detour);
     }
@@ -252,7 +265,7 @@ fn make() -> Entry {
         return Entry::Heap(heap);
     }
     let below = lowest_front();
-    if ptr::eq(below, &raw const ENDED) || !ptr::eq(below, FRONT.with(Cell::get)) {
+    if ptr::eq(below, &raw const ENDED) || !ptr::eq(below, front_pointer()) {
         // A thread without a heap takes none while it has a detour.
         return Entry::Stragglers;
     }
@@ -296,7 +309,7 @@ pub(crate) fn is_sampled(heap: OwnedHeap<'_>) -> bool {
 fn take_notice(heap: OwnedHeap<'_>) {
     let new = Heap::front_of(NonNull::from(&*heap), begin_turn(heap));
     let mut lowest = None;
-    let mut front = FRONT.with(Cell::get);
+    let mut front = front_pointer();
     while let Some(detour) = detour_of(front) {
         lowest = Some(detour);
         front = below(detour);
@@ -375,7 +388,7 @@ mod tests {
                 on[number] = false;
                 let left = three.iter().zip(on).rfind(|(_, on)| *on);
                 let expected = left.map_or(before, |(detour, _)| as_front(detour));
-                assert!(ptr::eq(FRONT.with(Cell::get), expected), "{order:?} after {number}");
+                assert!(ptr::eq(front_pointer(), expected), "{order:?} after {number}");
             }
             assert!(!end_detour(&three[0]), "it is in no row any more");
         }
@@ -389,7 +402,7 @@ mod tests {
             // The key's destructor must not give the heap back again.
             assert!(SHARED.arm(ptr::null_mut()));
             leave(heap);
-            assert!(ptr::eq(FRONT.with(Cell::get), &raw const ENDED));
+            assert!(ptr::eq(front_pointer(), &raw const ENDED));
             assert!(heap_if_any().is_none());
             assert!(matches!(heap_or_make(), Entry::Stragglers));
         });
