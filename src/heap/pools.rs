@@ -19,7 +19,7 @@ impl OwnedHeap<'_> {
         if let Some(pool) = arenas.take_pool(&self.region) {
             return Some(pool);
         }
-        let Some(arena) = supply.take_arena() else {
+        let Some(arena) = supply.take_arena(arenas.count()) else {
             // The last resort is a search, if at least one block was freed for every 16 pools.
             let (since, pools) = (self.own.since_search.get(), self.own.pools.get());
             if since.freed_blocks == 0 || since.freed_blocks * 16 < pools {

@@ -106,6 +106,57 @@ pub(crate) unsafe fn prefer_huge_pages(start: NonNull<u8>, bytes: usize, are_wan
     let _ = (start, bytes, are_wanted);
 }
 
+/// Puts a huge page into a range of the size of one, if the system has one to give. Afterwards the system treats the
+/// range as it did before: it takes no huge page there by itself, neither now nor after a [`release`].
+///
+/// # Safety
+/// * The range lies in what [`reserve`] returned, is open, aligned to its size, and [`prefer_huge_pages`] has forbidden
+///   huge pages there.
+/// * No other thread uses the first byte of the range, and its content is not needed.
+pub(crate) unsafe fn put_huge_page(start: NonNull<u8>, bytes: usize) {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    {
+        let _errno = KeepErrno::new();
+        let range = start.as_ptr().cast::<c_void>();
+        // The first touch decides about the page. So the range needs the permission for this touch only.
+        // SAFETY: the caller promises that the range is ours; the advice changes no content.
+        if unsafe { libc::madvise(range, bytes, libc::MADV_HUGEPAGE) } != 0 {
+            return;
+        }
+        // SAFETY: the caller promises that the range is open, and that its first byte is free to use.
+        unsafe { start.as_ptr().write_volatile(0) };
+        // SAFETY: as above.
+        unsafe { libc::madvise(range, bytes, libc::MADV_NOHUGEPAGE) };
+    }
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    let _ = (start, bytes);
+}
+
+/// Joins the small pages of a range to huge pages, if the system can (Linux 6.1 or later). The content stays. The
+/// system copies all pages of the range; while it does, page faults of other threads wait. Afterwards the system treats
+/// the range as it did before.
+///
+/// # Safety
+/// * The range lies in what [`reserve`] returned, is open, aligned to huge pages, and [`prefer_huge_pages`] has
+///   forbidden huge pages there.
+pub(crate) unsafe fn join_pages(start: NonNull<u8>, bytes: usize) {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    {
+        /// `MADV_COLLAPSE` of Linux. The C libraries do not all have a name for it.
+        const COLLAPSE: i32 = 25;
+        let _errno = KeepErrno::new();
+        let range = start.as_ptr().cast::<c_void>();
+        // SAFETY: the caller promises that the range is ours; no advice changes its content.
+        let advise = |advice| unsafe { libc::madvise(range, bytes, advice) } == 0;
+        if advise(libc::MADV_HUGEPAGE) {
+            advise(COLLAPSE);
+            advise(libc::MADV_NOHUGEPAGE);
+        }
+    }
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    let _ = (start, bytes);
+}
+
 /// Restores `errno` when dropped. Programs read `errno` after they have dropped values, so a free must not change it.
 pub(crate) struct KeepErrno(i32);
 

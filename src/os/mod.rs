@@ -20,8 +20,8 @@ pub(crate) use mapped::MappedSlice;
 #[cfg(feature = "profile")]
 pub(crate) use maps_line::MapsLine;
 pub(crate) use memory::{
-    address_space_limit, give_back, let_read, open, page_bytes, physical_memory, prefer_huge_pages, release, reserve,
-    resident_bytes, trim_backend, unreserve, word_wiped_on_fork,
+    address_space_limit, give_back, join_pages, let_read, open, page_bytes, physical_memory, prefer_huge_pages,
+    put_huge_page, release, reserve, resident_bytes, trim_backend, unreserve, word_wiped_on_fork,
 };
 pub(crate) use output::{BufferedOutput, Output, write_stderr};
 pub(crate) use process::{ThreadExitKey, abort, abort_without_handler, nap, process_id};

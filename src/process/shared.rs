@@ -59,7 +59,7 @@ pub(crate) struct Census {
     pub(crate) heaps_parked: usize,
     /// Arenas carved from the region.
     pub(crate) arenas: usize,
-    /// Arenas on the shared list.
+    /// Arenas without an owner.
     pub(crate) free_arenas: usize,
     pub(crate) reserved_bytes: usize,
     pub(crate) open_bytes: usize,
@@ -167,7 +167,7 @@ impl SharedState {
             }
             let RegionSetup { region_bytes, huge_pages } = (self.prepare)();
             // Late frees need the stragglers' heap. If there is no memory for it, there are no pools at all.
-            let region = Region::reserve(region_bytes, size_of::<Heap>())?;
+            let mut region = Region::reserve(region_bytes, size_of::<Heap>())?;
             if !region.open_heaps(0, 1) {
                 // SAFETY: no other thread has seen this region.
                 unsafe { region.unreserve() };
@@ -175,8 +175,8 @@ impl SharedState {
             }
             (state.heaps, state.straggler_places) = (1, 1);
             match huge_pages {
-                HugePages::Unset => {}
-                HugePages::Never => region.prefer_small_pages(),
+                HugePages::Unset => region.let_chunks_be_huge(),
+                HugePages::Never => {}
                 HugePages::Beyond(small) => region.prefer_huge_pages(small),
             }
             // SAFETY: Shared invariant 1: the caller has the state, so it holds the lock.
@@ -246,7 +246,7 @@ impl SharedState {
                 heaps_in_use: state.heaps.saturating_sub(others),
                 heaps_parked,
                 arenas: state.carved,
-                free_arenas: state.free_arenas.length(),
+                free_arenas: state.unowned_arenas(),
                 reserved_bytes: region.bytes(),
                 open_bytes: state.open * ARENA_BYTES,
                 metadata_bytes: tables.iter().map(|(_, bytes)| *bytes).sum(),
@@ -272,6 +272,9 @@ impl SharedState {
     /// of the stragglers' heap, and the arenas without an owner. Returns the bytes that were in memory: those of pools,
     /// and those of arenas.
     pub(crate) fn release(&self, own: Option<OwnedHeap<'_>>) -> (usize, usize) {
+        if let Some(region) = self.region() {
+            self.with_state(|state| state.end_chunk(region));
+        }
         // All of them flush their magazines before any gives memory back, since a magazine may hold blocks of another
         // heap.
         if let Some(own) = own {
@@ -336,14 +339,16 @@ impl SharedState {
 }
 
 impl Supply for SharedState {
-    fn take_arena(&self) -> Option<ArenaId> {
+    fn take_arena(&self, owned: usize) -> Option<ArenaId> {
         let region = self.region()?;
         if let Some(arena) = self.with_state(|state| state.free_arenas.pop(region)) {
             return Some(arena);
         }
         // A parked heap may have free arenas. So one parked heap is settled before the region grows.
         self.settle_one();
-        self.with_state(|state| state.take_arena(region))
+        let (arena, pages) = self.with_state(|state| state.take_arena(region, owned))?;
+        pages.run(region);
+        Some(arena)
     }
 
     fn give_arena(&self, region: &Region, arena: ArenaId) {

@@ -1,20 +1,47 @@
 //! The state of the shared pools, which their lock guards: how far the region is open, the arenas without an owner, and
 //! the heaps without a thread.
+//!
+//! # Huge pages
+//! A huge page makes the first touch of memory cheap. It also needs only one entry for 2 MiB in the processor's cache of
+//! addresses (TLB). But if a huge page is used in part, the rest of it is wasted. So the pages of a new arena depend on
+//! the heap that takes it. A chunk is eight arenas that fill a huge page; heaps share it.
+//!
+//! | arenas of the heap | it takes | pages |
+//! | --- | --- | --- |
+//! | fewer than [`CHUNKS_FROM`] | any arena | small |
+//! | more | the next arena of the chunk | small |
+//! | [`JOINED_FROM`] or more | the next arena of the chunk | small; joined to a huge page after the last arena |
+//! | [`HUGE_FROM`] or more | the next arena of the chunk | huge from the first touch on |
+//!
+//! Joining wastes nothing, because heaps have used the chunk to its end. The system never makes huge pages in the region
+//! by itself, so memory that was released stays released. It is then used again in small pages.
 
 use super::parked::ParkedHeaps;
 use super::view::View;
 use crate::heap::{Heap, Magazine, OwnedHeap};
-use crate::region::{ArenaId, HeapKind, NONE, Region, Slot};
+use crate::region::{ARENAS_PER_CHUNK, ArenaId, HeapKind, NONE, Region, Slot};
 use crate::sync::{Ordering, Stack, StackLinks};
+use core::mem;
+use core::ops::Range;
 use core::ptr::NonNull;
 use core::sync::atomic::compiler_fence;
 
-/// Arenas opened in the first step: 2 MiB of addresses. Later steps are multiples of this number, so that huge pages
-/// are opened as a whole. A step is smaller only if the system refuses more.
-const FIRST_STEP: usize = 8;
+/// Arenas opened in the first step: a chunk. Later steps are multiples of this number, so that chunks are opened as a
+/// whole. A step is smaller only if the system refuses more.
+const FIRST_STEP: usize = ARENAS_PER_CHUNK;
 
 /// Most arenas opened in one step: 64 MiB. A system without overcommit has to promise all the memory that is opened.
 const LARGEST_STEP: usize = 256;
+
+/// Number of arenas from which on a heap takes its arenas from a chunk: 2 MiB.
+const CHUNKS_FROM: usize = 8;
+
+/// Number of arenas from which on a heap has the pages of full chunks joined: 4 MiB.
+const JOINED_FROM: usize = 16;
+
+/// Number of arenas from which on a heap has a huge page put under a new chunk: 32 MiB. So at most a sixteenth of its
+/// memory is wasted.
+const HUGE_FROM: usize = 128;
 
 /// Number of requests for memory that are not passed on to the system after it has refused one. Otherwise each small
 /// request would cost several system calls as long as there is no memory.
@@ -24,6 +51,30 @@ const WAIT_AFTER_REFUSAL: u32 = 63;
 const MAGAZINES_AT_ONCE: usize = 4;
 
 const _: () = assert!(MAGAZINES_AT_ONCE * size_of::<Magazine>() == 4096, "they fill one page of 4 KiB");
+
+/// What is to be done about pages after an arena was taken.
+#[derive(Default)]
+pub(super) struct PageWork {
+    /// The chunk that gets a huge page. Its first arena is the one that was taken.
+    huge: Option<ArenaId>,
+    /// The arenas of the chunks whose small pages are joined.
+    joined: Range<u32>,
+}
+
+impl PageWork {
+    /// Does it.
+    pub(super) fn run(self, region: &Region) {
+        if !self.joined.is_empty() {
+            // SAFETY: whole chunks, which were carved, so they are open.
+            unsafe { region.join_pages(self.joined) };
+        }
+        if let Some(chunk) = self.huge {
+            // SAFETY: a whole chunk, which was carved, so it is open. The caller has just got its first arena, and has
+            // used none of it.
+            unsafe { region.put_huge_page(chunk) };
+        }
+    }
+}
 
 /// The state that the lock guards.
 pub(super) struct State {
@@ -35,6 +86,10 @@ pub(super) struct State {
     wait: u32,
     /// The shared list: wholly free arenas without an owner.
     pub(super) free_arenas: Stack<ArenaId>,
+    /// The arenas of the newest chunk that no heap has had yet. They have no owner.
+    pub(super) chunk: Range<u32>,
+    /// The arenas of the newest chunks that have small pages, as far as they are a run.
+    small_chunks: Range<u32>,
     /// Heaps whose memory is open. The first place is reserved for the stragglers' heap, so that there is always room
     /// for that heap.
     pub(super) heaps: usize,
@@ -66,6 +121,8 @@ impl State {
             open: 0,
             wait: 0,
             free_arenas: Stack::new(),
+            chunk: 0..0,
+            small_chunks: 0..0,
             heaps: 0,
             parked: ParkedHeaps::new(),
             private_places: 0,
@@ -97,6 +154,7 @@ impl State {
             magazines: self.magazines,
             free_arenas: self.free_arenas.top().map_or(NONE, |arena| arena.0),
             free_arena_count: self.free_arenas.length(),
+            chunk_arenas: self.chunk.len(),
             parked_lists: self.parked.check(self.heaps.saturating_sub(self.straggler_places)),
             heaps_before_fork: self.heaps_before_fork,
             own,
@@ -112,6 +170,7 @@ impl State {
             return;
         };
         self.free_arenas = Stack::new();
+        (self.chunk, self.small_chunks) = (0..0, 0..0);
         self.parked = ParkedHeaps::new();
         self.carved = self.open;
         self.magazines = self.magazines_open;
@@ -160,16 +219,82 @@ impl State {
         self.stragglers
     }
 
-    /// Takes an arena from the shared list, else carves a new one.
-    pub(super) fn take_arena(&mut self, region: &Region) -> Option<ArenaId> {
+    /// Takes an arena from the shared list, else a new one, for a heap that has `owned` arenas. Also says what is to be
+    /// done about pages, without the lock.
+    pub(super) fn take_arena(&mut self, region: &Region, owned: usize) -> Option<(ArenaId, PageWork)> {
+        let mut work = PageWork::default();
         if let Some(arena) = self.free_arenas.pop(region) {
-            return Some(arena);
+            return Some((arena, work));
         }
-        if self.carved == self.open && !self.ask(|state| state.open_more(region)) {
-            return None;
+        if region.has_huge_chunks() && owned >= CHUNKS_FROM {
+            if self.chunk.is_empty() && self.carve_chunk(region) {
+                work = self.choose_pages(owned);
+            }
+            if let Some(number) = self.chunk.next() {
+                return Some((ArenaId(number), work));
+            }
+        } else if self.carved == self.open {
+            self.ask(|state| state.open_more(region));
+        }
+        if self.carved == self.open {
+            // Light heaps leave the chunk to heavy ones as long as there is anything else.
+            return self.chunk.next().map(|number| (ArenaId(number), work));
         }
         self.carved += 1;
-        Some(ArenaId(self.carved as u32 - 1))
+        Some((ArenaId(self.carved as u32 - 1), work))
+    }
+
+    /// Carves a chunk. Returns false if the region or the system has no room for a whole one. The arenas before it go to
+    /// the shared list.
+    fn carve_chunk(&mut self, region: &Region) -> bool {
+        let first = self.carved.next_multiple_of(ARENAS_PER_CHUNK);
+        let end = first + ARENAS_PER_CHUNK;
+        if end > region.max_arenas() {
+            return false;
+        }
+        if end > self.open {
+            self.ask(|state| state.open_more(region));
+        }
+        if end > self.open {
+            return false;
+        }
+        let arena = |number| ArenaId(number as u32);
+        (self.carved..end).for_each(|number| region.arena_record(arena(number)).set_wholly_free());
+        // The list hands out the lowest first.
+        (self.carved..first).rev().for_each(|number| self.free_arenas.push(region, arena(number)));
+        self.carved = end;
+        self.chunk = first as u32..end as u32;
+        true
+    }
+
+    /// Decides about the pages of the chunk that was just carved for a heap with `owned` arenas, and of those before.
+    fn choose_pages(&mut self, owned: usize) -> PageWork {
+        let mut work = PageWork::default();
+        if owned >= JOINED_FROM {
+            work.joined = mem::take(&mut self.small_chunks);
+        }
+        if owned >= HUGE_FROM {
+            work.huge = Some(ArenaId(self.chunk.start));
+        } else if self.small_chunks.is_empty() || self.small_chunks.end != self.chunk.start {
+            self.small_chunks = self.chunk.clone();
+        } else {
+            self.small_chunks.end = self.chunk.end;
+        }
+        work
+    }
+
+    /// Puts the rest of the chunk on the shared list, and leaves the pages of all chunks so far as they are: the caller
+    /// is going to release memory, and joining pages would bring it back.
+    pub(super) fn end_chunk(&mut self, region: &Region) {
+        while let Some(number) = self.chunk.next_back() {
+            self.free_arenas.push(region, ArenaId(number));
+        }
+        self.small_chunks = 0..0;
+    }
+
+    /// Number of arenas without an owner.
+    pub(super) fn unowned_arenas(&self) -> usize {
+        self.free_arenas.length() + self.chunk.len()
     }
 
     /// Runs `open`, which asks the system for memory, unless the system has refused some lately. Returns whether there

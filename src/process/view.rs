@@ -19,6 +19,8 @@ pub(crate) struct View<'a> {
     pub(crate) free_arenas: u32,
     /// Number of arenas on the shared list, as the list counts them.
     pub(crate) free_arena_count: usize,
+    /// Number of arenas of the newest chunk that no heap has had yet.
+    pub(crate) chunk_arenas: usize,
     /// An error if a list of parked heaps is not as long as its count.
     pub(crate) parked_lists: Result<(), &'static str>,
     /// Heaps that were made before the fork that made this process; 0 if no fork did.

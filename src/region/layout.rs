@@ -9,6 +9,12 @@ use core::ptr::NonNull;
 /// Alignment of the region: that of a huge page, so that huge pages can be used where they pay.
 pub(crate) const REGION_ALIGN: usize = 2 * 1024 * 1024;
 
+/// Bytes of a chunk: arenas that lie in one huge page. A chunk is aligned to its size.
+pub(crate) const CHUNK_BYTES: usize = REGION_ALIGN;
+
+/// Number of arenas of a chunk.
+pub(crate) const ARENAS_PER_CHUNK: usize = CHUNK_BYTES / ARENA_BYTES;
+
 /// Smallest region that is worth reserving: four arenas.
 pub(crate) const REGION_MIN: usize = 4 * ARENA_BYTES;
 

@@ -12,7 +12,7 @@ pub(crate) mod arena;
 
 pub(crate) use arena::Arenas;
 pub(crate) use ids::{ArenaId, PoolId};
-pub(crate) use layout::{MAGAZINE_BYTES, REGION_ALIGN, Slot};
+pub(crate) use layout::{ARENAS_PER_CHUNK, MAGAZINE_BYTES, REGION_ALIGN, Slot};
 pub(crate) use list::NONE;
 pub(crate) use pool::PoolList;
 pub(crate) use records::PoolState;

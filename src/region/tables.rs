@@ -19,8 +19,8 @@
 
 use super::ids::{ArenaId, PoolId};
 use super::layout::{
-    BYTES_PER_HEAP, BYTES_PER_MAGAZINE, Layouter, MAGAZINE_BYTES, OpaqueTable, REGION_ALIGN, REGION_MAX, REGION_MIN,
-    RegionTable, Slot,
+    ARENAS_PER_CHUNK, BYTES_PER_HEAP, BYTES_PER_MAGAZINE, CHUNK_BYTES, Layouter, MAGAZINE_BYTES, OpaqueTable,
+    REGION_ALIGN, REGION_MAX, REGION_MIN, RegionTable, Slot,
 };
 use super::records::{ArenaRecord, PoolRecord};
 use super::remote::RemoteMap;
@@ -28,6 +28,7 @@ use super::tag::{MOST_HEAPS, Tag};
 use crate::geometry::{ARENA_BYTES, POOL_BYTES, POOLS_PER_ARENA, WORD_BYTES, WORDS_PER_POOL};
 use crate::os;
 use crate::sync::{AtomicU32, AtomicU64, Exclusive, Ordering, WatchedU64};
+use core::ops::Range;
 use core::ptr::NonNull;
 
 /// Memory of a magazine.
@@ -52,6 +53,8 @@ pub(crate) struct Region {
     heaps: OpaqueTable,
     magazines: RegionTable<MagazineRoom>,
     page: usize,
+    /// Whether heaps choose between small and huge pages for their chunks.
+    has_huge_chunks: bool,
 }
 
 // SAFETY: a plain value, which only holds the addresses of the tables. Region invariants 1 and 2 say which thread may
@@ -114,9 +117,10 @@ impl Region {
             // SAFETY: behind everything that is used.
             unsafe { os::unreserve(end, REGION_ALIGN - slack) };
         }
-        // No huge pages here: the tables are sparse, and a small program uses less than one huge page of the region.
+        // No huge pages unless heaps ask for them: the tables are sparse, and many heaps use less than one huge page of
+        // the region.
         // SAFETY: within the reservation, which holds the tables and the whole region.
-        unsafe { os::prefer_huge_pages(start, tables + bytes.min(REGION_ALIGN), false) };
+        unsafe { os::prefer_huge_pages(start, tables + bytes, false) };
         let (mut region, _) = Self::layout(Some(start), bytes, heap_bytes, page);
         // SAFETY: the tables take at most `tables` bytes.
         region.blocks.start = unsafe { start.add(tables) };
@@ -127,10 +131,38 @@ impl Region {
         Some(region)
     }
 
-    /// Asks the system for small pages in the whole region.
-    pub(crate) fn prefer_small_pages(&self) {
-        // SAFETY: the region.
-        unsafe { os::prefer_huge_pages(self.blocks.start, self.blocks.entries, false) };
+    /// Lets heaps ask for huge pages for their chunks, unless the system's pages are not of 4 KiB: then its huge pages
+    /// may be larger than a chunk.
+    pub(crate) fn let_chunks_be_huge(&mut self) {
+        self.has_huge_chunks = self.page == 4096;
+    }
+
+    /// Whether heaps choose between small and huge pages for their chunks.
+    pub(crate) fn has_huge_chunks(&self) -> bool {
+        self.has_huge_chunks
+    }
+
+    /// Puts a huge page under a chunk, if the system has one to give.
+    ///
+    /// # Safety
+    /// * `first` is the first arena of a chunk, whose arenas are open. `first` is the caller's, and was never used.
+    pub(crate) unsafe fn put_huge_page(&self, first: ArenaId) {
+        debug_assert!(first.0 as usize % ARENAS_PER_CHUNK == 0 && self.has_huge_chunks);
+        let start = self.blocks.entry(first.0 as usize * ARENA_BYTES);
+        // SAFETY: inside the region, which is aligned to huge pages. Open, as the caller promises, who owns its start.
+        unsafe { os::put_huge_page(start, CHUNK_BYTES) };
+    }
+
+    /// Joins the small pages of a run of chunks, given by their arenas, to huge pages.
+    ///
+    /// # Safety
+    /// * The arenas are those of whole chunks, and are open.
+    pub(crate) unsafe fn join_pages(&self, arenas: Range<u32>) {
+        debug_assert!(arenas.start as usize % ARENAS_PER_CHUNK == 0 && arenas.len() % ARENAS_PER_CHUNK == 0);
+        debug_assert!(self.has_huge_chunks);
+        let start = self.blocks.entry(arenas.start as usize * ARENA_BYTES);
+        // SAFETY: inside the region, which is aligned to huge pages. Open, as the caller promises.
+        unsafe { os::join_pages(start, arenas.len() * ARENA_BYTES) };
     }
 
     /// Asks for huge pages in the region behind its first `small` bytes. `small` is a multiple of [`REGION_ALIGN`].
@@ -177,6 +209,7 @@ impl Region {
             free_map: tables.table(words),
             blocks: RegionTable { start: NonNull::dangling(), entries: bytes },
             page,
+            has_huge_chunks: false,
         };
         (region, tables.offset)
     }

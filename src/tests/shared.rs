@@ -343,14 +343,14 @@ fn a_heap_that_others_free_to_all_the_time_does_not_hide_the_rest() {
     shared.park(rich);
     shared.park(busy);
     // Both parked heaps settle, and have no arena to give up yet.
-    assert!(shared.take_arena().is_none() && shared.take_arena().is_none());
+    assert!(shared.take_arena(0).is_none() && shared.take_arena(0).is_none());
     free(shared, other, &blocks);
     other.post_all();
     // The first block stays live. Otherwise the busy heap's arena would become free and would be found.
     for block in &trickle[1..] {
         free(shared, other, &[*block]);
         other.post_all();
-        if shared.take_arena().is_some() {
+        if shared.take_arena(0).is_some() {
             return;
         }
     }

@@ -362,7 +362,7 @@ fn a_pool_on_the_wrong_list_is_found() {
 fn lists_of_another_length_are_found() {
     let scene = Scene::new();
     let region = &scene.owner.region;
-    let arena = scene.shared.take_arena().unwrap();
+    let arena = scene.shared.take_arena(0).unwrap();
     scene.shared.give_arena(region, arena);
     let next = region.arena_record(arena).next().get();
     region.arena_record(arena).next().set(arena.0);
@@ -391,7 +391,7 @@ fn damage_to_arenas_is_found() {
     scene.assert_finds("a list of arenas does not end");
     record.next().set(next);
     scene.assert_finds("");
-    let taken = scene.shared.take_arena().unwrap();
+    let taken = scene.shared.take_arena(0).unwrap();
     scene.assert_finds("some arena is lost");
     assert_eq!(region.arena_record(taken).free_count(), POOLS_PER_ARENA);
     scene.owner.arenas().add(region, taken);

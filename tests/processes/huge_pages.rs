@@ -54,13 +54,13 @@ fn every_setting() {
     const WARNING: &str =
         "poolmalloc: POOLMALLOC_HUGE_PAGES is neither `never` nor `always` nor a number of MiB; ignored\n";
     for (value, expected, warning) in [
-        (None, "n.....", ""),
-        (Some(""), "n.....", ""),
+        (None, "nnnnnn", ""),
+        (Some(""), "nnnnnn", ""),
         (Some("never"), "nnnnnn", ""),
         (Some("always"), "nhhhhh", ""),
-        (Some("16"), "n..hhh", ""),
-        (Some("64"), "n....h", ""),
-        (Some("some"), "n.....", WARNING),
+        (Some("16"), "nnnhhh", ""),
+        (Some("64"), "nnnnnh", ""),
+        (Some("some"), "nnnnnn", WARNING),
     ] {
         let mut child = command!("hold");
         match value {

@@ -119,7 +119,7 @@ impl View<'_> {
         process(listed == on_lists, "some pool with free blocks is on no list, or some is on two")?;
         let [waiting, queued] = sums.waiting_words;
         process(waiting == queued, "some word with remote frees is on no pending list, or some is on two")?;
-        let arenas = sums.listed_arenas + shared_arenas;
+        let arenas = sums.listed_arenas + shared_arenas + self.chunk_arenas;
         process(arenas == self.carved, "some arena is lost, or has two owners")?;
         process(sums.magazines == self.magazines, "some magazine is lost, or has two owners")?;
         for class in SizeClass::all() {
