@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::path::Path;
 
 use anyhow::Result;
-use versus::driver::{self, Allocator, Workers};
+use versus::driver::{Allocator, Workers};
 
 const PACKAGE: &str = "peers-workers";
 
@@ -55,8 +55,6 @@ pub(crate) fn all() -> impl Iterator<Item = Allocator> {
 /// # Errors
 /// If the workers that need only this repository cannot be built.
 pub(crate) fn build(workers: &Workers, allocators: &mut Vec<Allocator>) -> Result<()> {
-    // All in one build, so that packages that several workers use have the same features, and the workloads have the
-    // same code.
     if build_with(workers, allocators).is_ok() {
         return Ok(());
     }
@@ -74,6 +72,6 @@ fn build_with(workers: &Workers, allocators: &[Allocator]) -> Result<()> {
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
     let others = allocators.iter().filter(|allocator| OTHERS.contains(allocator));
     let features = others.map(|allocator| allocator.name).collect::<Vec<_>>().join(",");
-    let more = ["--bins", "--no-default-features", "--features", &features].map(OsStr::new);
-    driver::build(PACKAGE, &manifest, workers.folder(), &more)
+    let more = ["--no-default-features", "--features", &features].map(OsStr::new);
+    workers.build(PACKAGE, &manifest, allocators, &more)
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use versus::driver::{Allocator, Failure, Machine, Measurement, Results, Round};
+use versus::form::Form;
 use versus::sample::Sample;
 use versus::summary::{Mean, Ratio, Row, median};
 use versus::workload::{Unit, Workload};
@@ -16,6 +17,7 @@ pub(crate) struct Comparison<'a> {
     /// Allocators with a figure in at least one row, the baseline first.
     pub(crate) allocators: Vec<Allocator>,
     pub(crate) rounds: u32,
+    pub(crate) form: Form,
     scale: u32,
     results: &'a Results,
 }
@@ -24,6 +26,8 @@ pub(crate) struct Comparison<'a> {
 #[derive(Serialize)]
 pub(crate) struct Record<'a> {
     pub(crate) machine: Machine,
+    /// The crate that the workloads are compiled into.
+    form: Form,
     /// Thousandths of the full workloads.
     scale: u32,
     summary: Vec<Against>,
@@ -72,7 +76,7 @@ impl Metric {
 }
 
 impl<'a> Comparison<'a> {
-    pub(crate) fn new(measurement: &Measurement<'a>, results: &'a Results) -> Self {
+    pub(crate) fn new(measurement: &Measurement<'a>, form: Form, results: &'a Results) -> Self {
         let has_row = |allocator: &&Allocator| {
             measurement.workloads.iter().any(|workload| !results.has_failed(workload, **allocator))
         };
@@ -80,6 +84,7 @@ impl<'a> Comparison<'a> {
             workloads: measurement.workloads,
             allocators: measurement.allocators.iter().filter(has_row).copied().collect(),
             rounds: measurement.rounds,
+            form,
             scale: measurement.scale.as_thousandths(),
             results,
         }
@@ -149,6 +154,7 @@ impl<'a> Comparison<'a> {
         let summary = self.baselines().flat_map(candidates).map(|(baseline, candidate)| against(baseline, candidate));
         Record {
             machine: Machine::this(),
+            form: self.form,
             scale: self.scale,
             summary: summary.collect(),
             failures: &self.results.failures,
@@ -159,9 +165,8 @@ impl<'a> Comparison<'a> {
 
 #[cfg(test)]
 mod tests {
-    use versus::driver::OnFailure;
+    use versus::driver::{OnFailure, Set, Sets};
     use versus::workload::Scale;
-    use versus::workloads;
 
     use super::*;
     use crate::allocators::OURS;
@@ -170,6 +175,7 @@ mod tests {
         Sample {
             workload: workload.to_owned(),
             allocator: allocator.name.to_owned(),
+            form: Form::Own,
             elapsed_ns,
             cpu_ns: elapsed_ns,
             checksum: 0,
@@ -181,7 +187,7 @@ mod tests {
 
     #[test]
     fn rows_and_failures_go_to_those_who_have_them() {
-        let workloads = ["pair_8", "pair_16"].map(|name| workloads::find(name).expect("it is a workload"));
+        let workloads = ["pair_8", "pair_16"].map(|name| Set::find(name).expect("it is a workload"));
         let allocators = [BASELINE, OURS, FLOORS[0]];
         let measurement = Measurement {
             workloads: &workloads,
@@ -200,7 +206,7 @@ mod tests {
             rounds: vec![Round { round: 1, samples: [both("pair_8"), both("pair_16")].concat() }],
             failures: vec![failure("pair_8"), failure("pair_16")],
         };
-        let comparison = Comparison::new(&measurement, &results);
+        let comparison = Comparison::new(&measurement, Form::Own, &results);
         assert_eq!(comparison.allocators, [BASELINE, OURS], "an allocator without a row has no column");
         assert_eq!(comparison.figure(workloads[0], OURS), Some(5.0));
         let row = comparison.row(workloads[1], BASELINE, OURS).expect("both have run");

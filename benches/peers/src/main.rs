@@ -76,7 +76,7 @@ fn run(cli: &Cli, workloads: &[&'static Workload]) -> Result<()> {
         *allocator == BASELINE || cli.allocator.is_empty() || cli.allocator.iter().any(|name| name == allocator.name)
     };
     let mut allocators: Vec<_> = allocators::all().filter(is_wanted).collect();
-    let workers = Workers::beside_the_driver()?;
+    let workers = Workers::beside_the_driver(cli.selection.form)?;
     if !cli.selection.no_build {
         allocators::build(&workers, &mut allocators)?;
     }
@@ -93,7 +93,7 @@ fn run(cli: &Cli, workloads: &[&'static Workload]) -> Result<()> {
         on_failure: OnFailure::LeaveOut,
     };
     let results = measurement.run(&workers)?;
-    let comparison = Comparison::new(&measurement, &results);
+    let comparison = Comparison::new(&measurement, cli.selection.form, &results);
     if let Some(path) = &cli.html {
         write(path, page::page(&comparison))?;
     }
@@ -108,4 +108,22 @@ fn run(cli: &Cli, workloads: &[&'static Workload]) -> Result<()> {
 
 fn write(path: &Path, page: Markup) -> Result<()> {
     fs::write(path, page.into_string()).with_context(|| format!("cannot write {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use versus::form::Form;
+
+    use super::*;
+
+    #[test]
+    fn the_form_can_be_chosen() {
+        let form = |args: &[&str]| {
+            let cli = Cli::try_parse_from([&["peers"], args].concat());
+            cli.map(|cli| cli.selection.form).map_err(|error| error.exit_code())
+        };
+        assert_eq!(form(&[]), Ok(Form::Own));
+        assert_eq!(form(&["--form", "library"]), Ok(Form::Library));
+        assert_eq!(form(&["--form", "no such"]), Err(2));
+    }
 }

@@ -47,7 +47,7 @@ pub(crate) fn page(comparison: &Comparison) -> Markup {
                     "Each bar is an allocator's figure as a multiple of " (BASELINE.name) " malloc's in the same "
                     "round: the median of " (comparison.rounds) " rounds; the thin line goes from the lowest to the "
                     "highest round. Shorter is better. Measured by " code { "benches/peers" }
-                    ", whose README says how, on " (record.machine) "."
+                    ", whose README says how, on " (record.machine) ". " (comparison.form.about())
                 }
                 @if !failures.is_empty() {
                     h2 { "Without figures" }

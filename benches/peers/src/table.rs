@@ -15,8 +15,9 @@ pub(crate) struct Cells {
     pub(crate) rows: Vec<Vec<String>>,
 }
 
-/// All tables, then what failed.
+/// The form, all tables, then what failed.
 pub(crate) fn print(comparison: &Comparison) {
+    println!("{}\n", comparison.form.about());
     for cells in tables(comparison) {
         let mut table = Table::new();
         table.load_style(presets::ASCII_MARKDOWN).set_header(&cells.header).add_rows(&cells.rows);

@@ -20,7 +20,10 @@ static PAUSED: Mutex<Spent> = Mutex::new(Spent { elapsed_ns: 0, cpu_ns: 0 });
 static MARKS: Mutex<Vec<Mark>> = Mutex::new(Vec::new());
 
 /// Does work of a run with the clock paused. No other thread may work meanwhile.
-pub(crate) fn pause<T>(work: impl FnOnce() -> T) -> T {
+///
+/// # Panics
+/// If the kernel does not count processor time.
+pub fn pause<T>(work: impl FnOnce() -> T) -> T {
     let (result, spent) = spent_in(work).expect("the kernel counts processor time");
     let mut paused = PAUSED.lock().expect("no holder panics");
     paused.elapsed_ns += spent.elapsed_ns;
@@ -31,7 +34,10 @@ pub(crate) fn pause<T>(work: impl FnOnce() -> T) -> T {
 /// Notes the resident memory at this moment of the run, under the name `at`. The clock is paused meanwhile.
 ///
 /// `table_bytes` is the size of the run's own tables. The mark leaves them out.
-pub(crate) fn mark(at: &'static str, table_bytes: usize) {
+///
+/// # Panics
+/// If the kernel does not count resident memory.
+pub fn mark(at: &'static str, table_bytes: usize) {
     pause(|| {
         let resident_bytes = meter::anonymous_bytes().expect("the kernel counts resident memory");
         let resident_bytes = resident_bytes.saturating_sub(table_bytes as u64);

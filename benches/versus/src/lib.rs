@@ -5,17 +5,22 @@
 //! [`Workload`](workload::Workload) that its arguments name, prepares the input, measures one run, and prints a
 //! [`Sample`](sample::Sample) as JSON. The driver gathers samples round by round, and [`summary`] makes a row of them.
 //!
-//! This library knows no allocator, and is linked into every worker as it is. Another allocator needs only a binary
-//! such as `src/bin/versus-system.rs`, in this package or another, and a line in the driver's list.
+//! The [`workloads`] are compiled into this library, and again from the same files into each worker. The
+//! [`Form`](form::Form) of a measurement says which of them run. To compile in both places, the files in the folder
+//! `workloads` name this library `versus`, and name each other by `super`. `src/chosen.rs` is no part of this library:
+//! the workers include it.
+//!
+//! This library knows no allocator. Another allocator needs only a binary such as `src/bin/versus-system.rs`, in this
+//! package or another, and a line in the driver's list.
 
-mod block;
-mod clock;
+extern crate self as versus;
+
+pub mod clock;
 pub mod driver;
+pub mod form;
 mod meter;
 pub mod sample;
 pub mod summary;
-pub mod synthetic;
-mod text;
 pub mod worker;
 pub mod workload;
 pub mod workloads;

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::form::Form;
+
 /// One run of one workload under one allocator, in a process of its own.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sample {
@@ -9,6 +11,8 @@ pub struct Sample {
     pub workload: String,
     /// The name of the allocator that the worker was built with.
     pub allocator: String,
+    /// The crate that the worker's workloads are compiled into.
+    pub form: Form,
     /// Wall-clock nanoseconds of the run, without the preparation of its input.
     pub elapsed_ns: u64,
     /// Nanoseconds of processor time in the run, user and system, of all threads together.
@@ -51,6 +55,7 @@ mod tests {
         let sample = Sample {
             workload: "json".into(),
             allocator: "system".into(),
+            form: Form::Own,
             elapsed_ns: 312_000_111,
             cpu_ns: 310_000_000,
             checksum: u64::MAX,

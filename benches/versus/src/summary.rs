@@ -151,8 +151,9 @@ impl Mean {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::driver::{Set, Sets};
+    use crate::form::Form;
     use crate::sample::Mark;
-    use crate::workloads;
 
     #[test]
     fn median_of_odd_even_and_no_values() {
@@ -185,6 +186,7 @@ mod tests {
         Sample {
             workload,
             allocator: allocator.to_owned(),
+            form: Form::Own,
             elapsed_ns,
             cpu_ns: elapsed_ns,
             checksum: 1,
@@ -196,7 +198,7 @@ mod tests {
 
     #[test]
     fn a_row_and_its_mean() {
-        let workload = workloads::find("json").expect("json is a workload");
+        let workload = Set::find("json").expect("json is a workload");
         let baseline = [&sample("system", 4_000_000, 1000), &sample("system", 8_000_000, 1000)];
         let candidate = [&sample("other", 1_000_000, 500), &sample("other", 2_000_000, 1500)];
         let row = Row::new(workload, &baseline, &candidate);
@@ -217,7 +219,7 @@ mod tests {
             ..sample(allocator, elapsed_ns, 1 << 30)
         };
         let figures = |name: &str| {
-            let workload = workloads::find(name).expect("it is a workload");
+            let workload = Set::find(name).expect("it is a workload");
             let [baseline, candidate] = [of(name, "system", 20_000, 32_000), of(name, "other", 5_000, 24_000)];
             let row = Row::new(workload, &[&baseline], &[&candidate]);
             (row.figures(), row.memory.median)
@@ -228,7 +230,7 @@ mod tests {
 
     #[test]
     fn the_time_of_a_minimal_program_is_no_figure() {
-        let workload = workloads::find("hello").expect("hello is a workload");
+        let workload = Set::find("hello").expect("hello is a workload");
         let row = Row::new(workload, &[&sample("system", 10, 1000)], &[&sample("other", 20, 1000)]);
         assert_eq!(Mean::of_groups(&[row])[0].time, None);
     }

@@ -11,40 +11,47 @@ use std::io::{self, Write};
 use std::num::ParseIntError;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser};
 
+use crate::form::{Form, Workloads};
 use crate::sample::Sample;
 use crate::workload::{Scale, Workload};
-use crate::{clock, meter, workloads};
+use crate::{clock, meter};
 
 /// Runs the workload that the process's arguments name and prints its [`Sample`].
 ///
 /// `allocator` is the name that the sample carries. `report` prints the allocator's own statistics to stdout, for
 /// `--report`; `None` if the allocator keeps none. Exits with 2 if the arguments are wrong, with 1 if the sample cannot
 /// be taken.
-pub fn main(allocator: &str, report: Option<fn()>) -> ExitCode {
-    work(allocator, report, |_| Ok(()))
+pub fn main(allocator: &str, workloads: &Workloads, report: Option<fn()>) -> ExitCode {
+    work(allocator, workloads, report, |_| Ok(()))
 }
 
 /// Calls `begin` to prepare the allocator, then does what [`main`] does. If the allocator cannot be prepared or does
 /// not suit the workload, `begin` returns an error that says why, and the process exits with 1.
-pub fn main_after(allocator: &str, begin: fn(&Workload) -> Result<(), String>) -> ExitCode {
-    work(allocator, None, begin)
+pub fn main_after(allocator: &str, workloads: &Workloads, begin: Begin) -> ExitCode {
+    work(allocator, workloads, None, begin)
 }
 
-fn work(allocator: &str, report: Option<fn()>, begin: fn(&Workload) -> Result<(), String>) -> ExitCode {
+/// Prepares the allocator for a workload.
+type Begin = fn(&Workload) -> Result<(), String>;
+
+fn work(allocator: &str, workloads: &Workloads, report: Option<fn()>, begin: Begin) -> ExitCode {
     let order = Order::parse();
+    let workload = order.workload(workloads).unwrap_or_else(|error| error.exit());
     if order.wants_report && report.is_none() {
         eprintln!("versus worker: {allocator} keeps no statistics to report");
         return ExitCode::from(2);
     }
     let before = meter::anonymous_bytes();
-    if let Err(error) = begin(order.workload) {
+    if let Err(error) = begin(workload) {
         eprintln!("versus worker: {error}");
         return ExitCode::FAILURE;
     }
-    if let Err(error) = before.and_then(|before| measure(&order, allocator, before)).and_then(|sample| print(&sample)) {
-        eprintln!("versus worker: {}: {error}", order.workload.name);
+    let sample = before.and_then(|before| measure(workload, order.scale, allocator, workloads.form, before));
+    if let Err(error) = sample.and_then(|sample| print(&sample)) {
+        eprintln!("versus worker: {}: {error}", workload.name);
         return ExitCode::FAILURE;
     }
     if let (true, Some(report)) = (order.wants_report, report) {
@@ -57,8 +64,7 @@ fn work(allocator: &str, report: Option<fn()>, begin: fn(&Workload) -> Result<()
 #[derive(Debug, Parser)]
 struct Order {
     /// Name of the workload
-    #[arg(value_parser = workload)]
-    workload: &'static Workload,
+    workload: String,
     /// The share of the whole work
     #[arg(long, value_name = "THOUSANDTHS", default_value = "1000", value_parser = scale)]
     scale: Scale,
@@ -67,8 +73,11 @@ struct Order {
     wants_report: bool,
 }
 
-fn workload(name: &str) -> Result<&'static Workload, String> {
-    workloads::find(name).ok_or_else(|| format!("no workload is called {name:?}"))
+impl Order {
+    fn workload(&self, workloads: &Workloads) -> Result<&'static Workload, clap::Error> {
+        let message = || format!("no workload is called {:?}", self.workload);
+        workloads.find(&self.workload).ok_or_else(|| Self::command().error(ErrorKind::InvalidValue, message()))
+    }
 }
 
 fn scale(thousandths: &str) -> Result<Scale, ParseIntError> {
@@ -76,8 +85,7 @@ fn scale(thousandths: &str) -> Result<Scale, ParseIntError> {
 }
 
 /// Measures one run. `before` is the number of resident bytes before the allocator was prepared.
-fn measure(order: &Order, allocator: &str, before: u64) -> io::Result<Sample> {
-    let Order { workload, scale, .. } = *order;
+fn measure(workload: &Workload, scale: Scale, allocator: &str, form: Form, before: u64) -> io::Result<Sample> {
     let begun_bytes = meter::anonymous_bytes()?.saturating_sub(before);
     let run = (workload.prepare)(scale);
     let (checksum, spent, mut marks) = clock::measure(|| black_box(black_box(&run)()))?;
@@ -87,6 +95,7 @@ fn measure(order: &Order, allocator: &str, before: u64) -> io::Result<Sample> {
     Ok(Sample {
         workload: workload.name.to_owned(),
         allocator: allocator.to_owned(),
+        form,
         elapsed_ns: spent.elapsed_ns,
         cpu_ns: spent.cpu_ns,
         checksum,
@@ -104,15 +113,20 @@ fn print(sample: &Sample) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::workloads;
 
-    fn order(args: &[&str]) -> Result<Order, clap::Error> {
-        Order::try_parse_from([&["worker"], args].concat())
+    static WORKLOADS: Workloads = Workloads { form: Form::Library, sets: &workloads::SETS };
+
+    fn order(args: &[&str]) -> Result<(Order, &'static Workload), clap::Error> {
+        let order = Order::try_parse_from([&["worker"], args].concat())?;
+        let workload = order.workload(&WORKLOADS)?;
+        Ok((order, workload))
     }
 
     #[test]
     fn arguments_name_the_work() {
-        let order = order(&["json", "--scale", "250", "--report"]).expect("these are good arguments");
-        assert_eq!((order.workload.name, order.scale, order.wants_report), ("json", Scale::QUICK, true));
+        let (order, workload) = order(&["json", "--scale", "250", "--report"]).expect("these are good arguments");
+        assert_eq!((workload.name, order.scale, order.wants_report), ("json", Scale::QUICK, true));
     }
 
     #[test]

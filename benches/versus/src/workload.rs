@@ -28,6 +28,11 @@ pub struct Workload {
     pub prepare: fn(Scale) -> Run,
 }
 
+/// The workload of that name among these sets.
+pub fn find(sets: impl IntoIterator<Item = &'static [Workload]>, name: &str) -> Option<&'static Workload> {
+    sets.into_iter().flatten().find(|workload| workload.name == name)
+}
+
 /// Workloads that belong together in a mean.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -159,24 +164,24 @@ impl Scale {
 
     /// Number of blocks that live at a time, if there are `full` at full scale: all of them, but only a thousandth in
     /// [`TINY`](Self::TINY).
-    pub(crate) fn live(self, full: usize) -> usize {
+    pub fn live(self, full: usize) -> usize {
         if self == Self::TINY { self.of(full) } else { full }
     }
 }
 
 /// The random numbers of all workloads: the same on every machine, in every run.
-pub(crate) type Random = Pcg64Mcg;
+pub type Random = Pcg64Mcg;
 
 /// A random generator that depends only on `seed`.
-pub(crate) fn random(seed: u64) -> Random {
+pub fn random(seed: u64) -> Random {
     Random::seed_from_u64(seed)
 }
 
 /// The standard library's hash map, without random keys, so that all runs do the same.
-pub(crate) type HashMap<K, V> = std::collections::HashMap<K, V, BuildHasherDefault<DefaultHasher>>;
+pub type HashMap<K, V> = std::collections::HashMap<K, V, BuildHasherDefault<DefaultHasher>>;
 
 /// One number for a result, so that runs can be compared and the compiler cannot optimize results away.
-pub(crate) fn checksum(result: &(impl Hash + ?Sized)) -> u64 {
+pub fn checksum(result: &(impl Hash + ?Sized)) -> u64 {
     let mut hasher = rustc_hash::FxHasher::default();
     result.hash(&mut hasher);
     hasher.finish()

@@ -6,8 +6,9 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
+use versus::driver::{Set, Sets};
+use versus::form::Form;
 use versus::sample::Sample;
-use versus::workloads;
 
 const DRIVER: &str = env!("CARGO_BIN_EXE_versus");
 const SYSTEM: &str = env!("CARGO_BIN_EXE_versus-system");
@@ -15,6 +16,15 @@ const POOLMALLOC: &str = env!("CARGO_BIN_EXE_versus-poolmalloc");
 
 fn run(program: impl AsRef<Path>, args: &[&str]) -> Output {
     Command::new(program.as_ref()).args(args).output().expect("the program starts")
+}
+
+/// The form of the workers that cargo has built for these tests, and the other form.
+const FORMS: [Form; 2] =
+    if cfg!(feature = "library-form") { [Form::Library, Form::Own] } else { [Form::Own, Form::Library] };
+
+/// Measures briefly with those workers.
+fn measure(args: &[&str]) -> Output {
+    run(DRIVER, &[&["--no-build", "--quick", "--form", FORMS[0].name()], args].concat())
 }
 
 fn text(bytes: &[u8]) -> &str {
@@ -44,7 +54,7 @@ fn a_report_follows_the_sample() {
 
 #[test]
 fn the_table_has_the_rows_that_were_asked_for() {
-    let output = run(DRIVER, &["--no-build", "--quick", "--rounds", "1", "--filter", "hello", "--report", "hello"]);
+    let output = measure(&["--rounds", "1", "--filter", "hello", "--report", "hello"]);
     let table = text(&output.stdout);
     assert!(output.status.success(), "{}", text(&output.stderr));
     assert!(table.contains("| minimal | hello "), "{table}");
@@ -53,9 +63,19 @@ fn the_table_has_the_rows_that_were_asked_for() {
 }
 
 #[test]
+fn the_form_stands_above_the_table_and_must_be_that_of_the_workers() {
+    let [form, other] = FORMS.map(Form::name);
+    let output = measure(&["--rounds", "1", "--filter", "hello"]);
+    assert!(output.status.success() && text(&output.stdout).starts_with(&format!("Form {form}: ")), "{output:?}");
+    let output = run(DRIVER, &["--no-build", "--filter", "hello", "--form", other]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains(&format!("was built in the form {form}")), "{output:?}");
+}
+
+#[test]
 fn the_debug_mode_is_compared_with_the_usual_one() {
-    let options = ["--no-build", "--quick", "--rounds", "1", "--filter", "hello", "--allocator", "poolmalloc-debug"];
-    let output = run(DRIVER, &options);
+    let options = ["--rounds", "1", "--filter", "hello", "--allocator", "poolmalloc-debug"];
+    let output = measure(&options);
     let table = text(&output.stdout);
     assert!(output.status.success(), "{}", text(&output.stderr));
     assert!(table.contains("| poolmalloc MiB | poolmalloc-debug MiB |"), "{table}");
@@ -65,7 +85,7 @@ fn the_debug_mode_is_compared_with_the_usual_one() {
 #[test]
 fn synthetic_rows_have_tables_of_their_own() {
     let rows = ["--filter", "pair_24", "--filter", "bytes_24", "--filter", "phases"];
-    let output = run(DRIVER, &[&["--no-build", "--quick", "--rounds", "1", "--set", "synthetic"][..], &rows].concat());
+    let output = measure(&[&["--rounds", "1", "--set", "synthetic"][..], &rows].concat());
     let table = text(&output.stdout);
     assert!(output.status.success(), "{}", text(&output.stderr));
     let (times, bytes) = table.split_once("system bytes/block").expect("the second table's head");
@@ -85,7 +105,7 @@ fn a_block_takes_at_least_its_size() {
 
 #[test]
 fn the_json_has_all_rounds_and_the_summary() {
-    let output = run(DRIVER, &["--no-build", "--quick", "--rounds", "2", "--filter", "hello", "--json"]);
+    let output = measure(&["--rounds", "2", "--filter", "hello", "--json"]);
     let record: serde_json::Value = serde_json::from_slice(&output.stdout).expect("stdout is JSON alone");
     let allocators = |round: usize| -> Vec<&str> {
         let samples = record["rounds"][round]["samples"].as_array().expect("samples");
@@ -93,14 +113,15 @@ fn the_json_has_all_rounds_and_the_summary() {
     };
     assert_eq!(allocators(0), ["system", "poolmalloc"]);
     assert_eq!(allocators(1), ["poolmalloc", "system"], "the order alternates");
+    assert_eq!(record["form"], FORMS[0].name());
     assert_eq!(record["summary"][0]["allocator"], "poolmalloc");
     assert_eq!(record["summary"][0]["rows"][0]["group"], "minimal");
 }
 
 #[test]
 fn the_list_names_every_workload() {
-    for set in workloads::Set::ALL {
-        let output = run(DRIVER, &["--list", "--set", set.name()]);
+    for set in Set::all() {
+        let output = run(DRIVER, &["--list", "--set", &set.name()]);
         let lines: Vec<_> = text(&output.stdout).lines().collect();
         assert_eq!(lines.len(), set.workloads().len());
         for (line, workload) in lines.iter().zip(set.workloads()) {

@@ -3,9 +3,12 @@
 use std::alloc::System;
 use std::process::ExitCode;
 
+#[path = "../chosen.rs"]
+pub mod chosen;
+
 #[global_allocator]
 static ALLOC: System = System;
 
 fn main() -> ExitCode {
-    versus::worker::main("system", None)
+    versus::worker::main("system", &chosen::WORKLOADS, None)
 }

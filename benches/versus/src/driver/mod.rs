@@ -2,11 +2,13 @@
 
 mod rounds;
 mod selection;
+mod sets;
 mod workers;
 
 pub use rounds::{Failure, Measurement, OnFailure, Results, Round};
 pub use selection::{Json, Selection};
-pub use workers::{Workers, build};
+pub use sets::{Set, Sets};
+pub use workers::Workers;
 
 use std::fmt;
 

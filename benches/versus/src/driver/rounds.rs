@@ -185,12 +185,15 @@ fn progress(runs: u64) -> ProgressBar {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::driver::{Set, Sets};
+    use crate::form::Form;
 
     fn sample(allocator: &str, checksum: u64) -> Sample {
         let (workload, allocator) = ("json".to_owned(), allocator.to_owned());
         Sample {
             workload,
             allocator,
+            form: Form::Own,
             elapsed_ns: 1,
             cpu_ns: 1,
             checksum,
@@ -220,10 +223,10 @@ mod tests {
             binary: "no-such-worker",
             has_report: false,
         };
-        let json = crate::workloads::find("json").expect("json is a workload");
+        let json = Set::find("json").expect("json is a workload");
         let run = |on_failure| {
             let (workloads, allocators, scale) = (&[json][..], &[nobody][..], Scale::TINY);
-            let workers = Workers::beside_the_driver().expect("this test is a file");
+            let workers = Workers::beside_the_driver(Form::Own).expect("this test is a file");
             Measurement { workloads, allocators, rounds: 2, scale, on_failure }.run(&workers)
         };
         let error = run(OnFailure::Stop).expect_err("there is no such worker").to_string();

@@ -7,19 +7,24 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use serde::Serialize;
 
+use super::{Set, Sets};
+use crate::form::Form;
 use crate::workload::{Scale, Workload};
-use crate::workloads::Set;
 
-/// What to run, and how often.
+/// What to run, and how often. `S` has the values of `--set`.
 #[derive(Clone, Debug, clap::Args)]
-pub struct Selection {
+pub struct Selection<S: Sets = Set> {
     /// Rounds that count; one short round before them does not [default: 5, with --quick 3]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     rounds: Option<u32>,
 
     /// Which workloads: programs, or loops that isolate one thing each
-    #[arg(long, value_enum, default_value_t = Set::Real)]
-    set: Set,
+    #[arg(long, value_enum, default_value_t)]
+    set: S,
+
+    /// The crate that the workloads are compiled into
+    #[arg(long, value_enum, default_value_t)]
+    pub form: Form,
 
     /// Only workloads whose name contains this text; may be given more than once
     #[arg(long, value_name = "SUBSTR")]
@@ -80,7 +85,7 @@ impl Json {
     }
 }
 
-impl Selection {
+impl<S: Sets> Selection<S> {
     /// The workloads that the options select.
     ///
     /// # Errors
@@ -117,5 +122,73 @@ impl Selection {
     /// Where the JSON goes.
     pub fn json(&self) -> Json {
         self.json.clone().map_or(Json::Nowhere, |file| file.map_or(Json::Stdout, Json::File))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{Parser, ValueEnum};
+
+    use super::*;
+    use crate::workload::{Group, Run};
+    use crate::workloads;
+
+    #[derive(Debug, Parser)]
+    struct Cli<S: Sets> {
+        #[command(flatten)]
+        selection: Selection<S>,
+    }
+
+    fn selection<S: Sets>(args: &[&str]) -> Result<Selection<S>, clap::Error> {
+        Cli::try_parse_from([&["driver"], args].concat()).map(|cli| cli.selection)
+    }
+
+    #[test]
+    fn the_form_is_own_or_library() {
+        let form = |args: &[&str]| selection::<Set>(args).map(|selection| selection.form);
+        assert_eq!(form(&[]).expect("no options are needed"), Form::Own);
+        for form_of_name in Form::value_variants() {
+            assert_eq!(form(&["--form", form_of_name.name()]).expect("its name"), *form_of_name);
+        }
+        for args in [&["--form"][..], &["--form", "no such"], &["--form", "own", "--form", "library"]] {
+            assert_eq!(form(args).expect_err("bad input").exit_code(), 2, "{args:?}");
+        }
+    }
+
+    /// The sets of a driver that has one set of its own.
+    #[derive(Clone, Copy, Debug, Default, ValueEnum)]
+    enum More {
+        #[default]
+        Real,
+        Further,
+    }
+
+    static FURTHER: [Workload; 1] = [Workload {
+        name: "further",
+        group: Group::Program,
+        about: "a workload of another package",
+        operations: None,
+        prepare: |_| -> Run { Box::new(|| 1) },
+    }];
+
+    impl Sets for More {
+        fn workloads(self) -> &'static [Workload] {
+            match self {
+                Self::Real => &workloads::ALL,
+                Self::Further => &FURTHER,
+            }
+        }
+    }
+
+    #[test]
+    fn a_driver_can_have_sets_of_its_own() {
+        let names = |args: &[&str]| -> Vec<&str> {
+            let selection = selection::<More>(args).expect("good options");
+            selection.workloads().expect("some are selected").iter().map(|workload| workload.name).collect()
+        };
+        assert_eq!(names(&["--filter", "json"]), ["json"]);
+        assert_eq!(names(&["--set", "further"]), ["further"]);
+        assert!(More::find("further").is_some() && More::find("json").is_some() && More::find("pair_8").is_none());
+        assert!(selection::<More>(&["--set", "synthetic"]).is_err());
     }
 }

@@ -1,5 +1,6 @@
 //! Builds, finds and starts the workers: `cargo run` has built only this driver.
 
+use std::collections::BTreeSet;
 use std::env;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -8,41 +9,15 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail, ensure};
 
 use super::Allocator;
+use crate::form::{Form, LIBRARY_FEATURE};
 use crate::sample::Sample;
 use crate::workload::{Scale, Workload};
 
-/// The folder that holds the workers.
+/// The folder that holds the workers, and their form.
 #[derive(Debug)]
 pub struct Workers {
     folder: PathBuf,
-}
-
-/// The options that make cargo build into the folder that the driver was built into.
-fn profile(folder: &Path) -> Vec<String> {
-    match folder.file_name().and_then(|name| name.to_str()) {
-        Some("release") => vec!["--release".into()],
-        Some("debug") | None => vec![],
-        Some(profile) => vec!["--profile".into(), profile.into()],
-    }
-}
-
-/// Builds binaries of a package into a folder. The folder must be one that cargo builds into with some profile.
-///
-/// `more` are further arguments for cargo. Cargo prints its messages on stderr.
-///
-/// # Errors
-/// If cargo cannot be started, or fails.
-pub fn build(package: &str, manifest: &Path, folder: &Path, more: &[&OsStr]) -> Result<()> {
-    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut command = Command::new(&cargo);
-    command.arg("build").args(profile(folder)).args(["-p", package, "--manifest-path"]).arg(manifest).args(more);
-    // Only the samples, the table and the report belong on stdout.
-    command.stdin(Stdio::null()).stdout(Stdio::null());
-    let status = command.status().with_context(|| {
-        format!("cannot start {} to build the workers (--no-build takes them as they are)", cargo.display())
-    })?;
-    ensure!(status.success(), "building the workers of {package} failed ({status}): {command:?}");
-    Ok(())
+    form: Form,
 }
 
 impl Workers {
@@ -50,14 +25,52 @@ impl Workers {
     ///
     /// # Errors
     /// If the driver's own file cannot be found.
-    pub fn beside_the_driver() -> Result<Self> {
+    pub fn beside_the_driver(form: Form) -> Result<Self> {
         let driver = env::current_exe().context("cannot find the driver's own file")?;
-        Ok(Self { folder: driver.parent().context("the driver's file is in no folder")?.to_owned() })
+        Ok(Self { folder: driver.parent().context("the driver's file is in no folder")?.to_owned(), form })
     }
 
-    /// The folder of the workers.
-    pub fn folder(&self) -> &Path {
-        &self.folder
+    /// Builds the workers of those allocators that are in one package. The folder must be one that cargo builds into
+    /// with some profile.
+    ///
+    /// All of them are built by one command. So packages that several workers use have the same features in all of
+    /// them, and the workloads have the same code. `more` are further arguments for cargo. Cargo prints its messages on
+    /// stderr.
+    ///
+    /// # Errors
+    /// If cargo cannot be started, or fails.
+    pub fn build(&self, package: &str, manifest: &Path, allocators: &[Allocator], more: &[&OsStr]) -> Result<()> {
+        let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let mut command = Command::new(&cargo);
+        command.arg("build").args(self.profile()).args(["-p", package, "--manifest-path"]).arg(manifest).args(more);
+        let of_package = allocators.iter().filter(|allocator| allocator.package == package);
+        // Two allocators may be one worker with different options.
+        let binaries: BTreeSet<_> = of_package.map(|allocator| allocator.binary).collect();
+        command.args(binaries.iter().flat_map(|binary| ["--bin", binary])).args(self.features());
+        // Only the samples, the table and the report belong on stdout.
+        command.stdin(Stdio::null()).stdout(Stdio::null());
+        let status = command.status().with_context(|| {
+            format!("cannot start {} to build the workers (--no-build takes them as they are)", cargo.display())
+        })?;
+        ensure!(status.success(), "building the workers of {package} failed ({status}): {command:?}");
+        Ok(())
+    }
+
+    /// The options that make cargo build into the folder that the driver was built into.
+    fn profile(&self) -> Vec<&str> {
+        match self.folder.file_name().and_then(|name| name.to_str()) {
+            Some("release") => vec!["--release"],
+            Some("debug") | None => vec![],
+            Some(profile) => vec!["--profile", profile],
+        }
+    }
+
+    /// The options that make cargo build workers of the form.
+    fn features(&self) -> &'static [&'static str] {
+        match self.form {
+            Form::Own => &[],
+            Form::Library => &["--features", LIBRARY_FEATURE],
+        }
     }
 
     /// Checks that the worker of an allocator is there.
@@ -68,11 +81,12 @@ impl Workers {
         let path = self.path(allocator);
         ensure!(
             path.is_file(),
-            "no worker for {} at {}; build it into this folder with `cargo build {} -p {} --bins`",
+            "no worker for {} at {}; build it into this folder with `cargo build {} -p {} --bin {}`",
             allocator.name,
             path.display(),
-            profile(&self.folder).join(" "),
+            [&self.profile()[..], self.features()].concat().join(" "),
             allocator.package,
+            allocator.binary,
         );
         Ok(())
     }
@@ -129,6 +143,13 @@ impl Workers {
             "{command:?} answered for {} under {}",
             sample.workload,
             sample.allocator,
+        );
+        ensure!(
+            sample.form == self.form,
+            "{} was built in the form {}, and the form {} is to be measured; without --no-build it is built anew",
+            allocator.binary,
+            sample.form.name(),
+            self.form.name(),
         );
         allocator.name.clone_into(&mut sample.allocator);
         Ok((sample, report.to_owned()))

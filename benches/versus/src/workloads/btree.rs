@@ -14,8 +14,7 @@ use std::fmt::Write;
 use std::hash::Hasher;
 
 use rand::RngExt;
-
-use crate::workload::{Group, Random, Run, Scale, Workload, random};
+use versus::workload::{Group, Random, Run, Scale, Workload, random};
 
 pub(super) const WORKLOAD: Workload = Workload {
     name: "btree",

@@ -11,7 +11,7 @@
 use std::sync::mpsc::sync_channel;
 use std::thread;
 
-use crate::workload::{Group, Run, Scale, Workload};
+use versus::workload::{Group, Run, Scale, Workload};
 
 pub(super) const WORKLOAD: Workload = Workload {
     name: "channel",

@@ -9,7 +9,7 @@
 //! Caveat: a system malloc extends a block in place if the next one is free, but an allocator with size classes must
 //! copy. How often malloc can do so depends on the live blocks around the block: here those of the last 64 pairs.
 
-use crate::workload::{Group, Run, Scale, Workload, checksum};
+use versus::workload::{Group, Run, Scale, Workload, checksum};
 
 pub(super) const WORKLOAD: Workload = Workload {
     name: "grow",

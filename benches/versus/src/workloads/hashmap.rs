@@ -11,8 +11,7 @@
 use std::hash::Hasher;
 
 use rand::RngExt;
-
-use crate::workload::{Group, HashMap, Random, Run, Scale, Workload, random};
+use versus::workload::{Group, HashMap, Random, Run, Scale, Workload, random};
 
 pub(super) const WORKLOAD: Workload = Workload {
     name: "hashmap",

@@ -5,7 +5,7 @@
 //!
 //! Caveat: its run takes microseconds, so its time means nothing, and the table leaves it out.
 
-use crate::workload::{Group, Run, Scale, Workload, checksum};
+use versus::workload::{Group, Run, Scale, Workload, checksum};
 
 pub(super) const WORKLOAD: Workload = Workload {
     name: "hello",

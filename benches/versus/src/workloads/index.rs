@@ -7,8 +7,9 @@
 //!
 //! Caveat: the map's table and the longest postings are over 256 bytes. Hashing takes a good part of the time.
 
-use crate::text::Vocabulary;
-use crate::workload::{Group, HashMap, Run, Scale, Workload, checksum, random};
+use versus::workload::{Group, HashMap, Run, Scale, Workload, checksum, random};
+
+use super::text::Vocabulary;
 
 pub(super) const WORKLOAD: Workload = Workload {
     name: "index",

@@ -12,9 +12,9 @@ use std::fmt::Write;
 
 use rand::RngExt;
 use serde_json::{Value, json};
+use versus::workload::{Group, Random, Run, Scale, Workload, checksum, random};
 
-use crate::text::Vocabulary;
-use crate::workload::{Group, Random, Run, Scale, Workload, checksum, random};
+use super::text::Vocabulary;
 
 pub(super) const WORKLOAD: Workload = Workload {
     name: "json",

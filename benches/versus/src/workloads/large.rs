@@ -8,7 +8,7 @@
 //! Caveat: the loop does nothing else. Real programs fill their large blocks, which costs far more than passing
 //! requests on.
 
-use crate::workload::{Group, Run, Scale, Workload, random};
+use versus::workload::{Group, Run, Scale, Workload, random};
 
 use super::replace::replace;
 

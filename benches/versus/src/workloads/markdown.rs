@@ -12,9 +12,9 @@ use std::fmt::Write;
 
 use pulldown_cmark::{Options, Parser, html};
 use rand::RngExt;
+use versus::workload::{Group, Random, Run, Scale, Workload, checksum, random};
 
-use crate::text::Vocabulary;
-use crate::workload::{Group, Random, Run, Scale, Workload, checksum, random};
+use super::text::Vocabulary;
 
 pub(super) const WORKLOAD: Workload = Workload {
     name: "markdown",

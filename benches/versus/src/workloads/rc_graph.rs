@@ -13,8 +13,7 @@ use std::collections::VecDeque;
 use std::rc::{Rc, Weak};
 
 use rand::RngExt;
-
-use crate::workload::{Group, Random, Run, Scale, Workload, checksum, random};
+use versus::workload::{Group, Random, Run, Scale, Workload, checksum, random};
 
 pub(super) const WORKLOAD: Workload = Workload {
     name: "rc_graph",

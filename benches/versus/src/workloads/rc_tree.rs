@@ -12,8 +12,7 @@
 use std::rc::Rc;
 
 use rand::RngExt;
-
-use crate::workload::{Group, Random, Run, Scale, Workload, checksum, random};
+use versus::workload::{Group, Random, Run, Scale, Workload, checksum, random};
 
 pub(super) const WORKLOAD: Workload = Workload {
     name: "rc_tree",

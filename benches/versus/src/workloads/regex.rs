@@ -11,9 +11,9 @@ use std::fmt::Write;
 
 use rand::RngExt;
 use regex::Regex;
+use versus::workload::{Group, Random, Run, Scale, Workload, checksum, random};
 
-use crate::text::Vocabulary;
-use crate::workload::{Group, Random, Run, Scale, Workload, checksum, random};
+use super::text::Vocabulary;
 
 pub(super) const WORKLOAD: Workload = Workload {
     name: "regex",

@@ -15,9 +15,9 @@ use std::ops::RangeInclusive;
 use std::thread;
 
 use rand::RngExt;
+use versus::workload::{Group, Random, Run, Scale, Workload, random};
 
-use crate::block::{Block, share};
-use crate::workload::{Group, Random, Run, Scale, Workload, random};
+use super::block::{Block, share};
 
 pub(super) const ONE: Workload =
     workload("replace1", "blocks of 8 to 256 bytes replaced at random among 10 k", |scale| {

@@ -11,9 +11,9 @@
 
 use rayon::ThreadPoolBuilder;
 use rayon::prelude::*;
+use versus::workload::{Group, Run, Scale, Workload, checksum, random};
 
-use crate::text::Vocabulary;
-use crate::workload::{Group, Run, Scale, Workload, checksum, random};
+use super::text::Vocabulary;
 
 pub(super) const WORKLOAD: Workload = Workload {
     name: "sort",

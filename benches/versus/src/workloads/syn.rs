@@ -9,8 +9,7 @@
 //! `String` for each identifier. The input changes when these files change, so compare only rows of one build.
 
 use syn::visit::{self, Visit};
-
-use crate::workload::{Group, Run, Scale, Workload, checksum};
+use versus::workload::{Group, Run, Scale, Workload, checksum};
 
 pub(super) const WORKLOAD: Workload = Workload {
     name: "syn",

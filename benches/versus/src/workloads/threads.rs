@@ -10,7 +10,7 @@
 
 use std::thread;
 
-use crate::workload::{Group, Run, Scale, Workload, checksum};
+use versus::workload::{Group, Run, Scale, Workload, checksum};
 
 pub(super) const WORKLOAD: Workload = Workload {
     name: "threads",

@@ -12,8 +12,7 @@
 use tokio::runtime::Builder;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
-
-use crate::workload::{Group, Run, Scale, Workload, checksum};
+use versus::workload::{Group, Run, Scale, Workload, checksum};
 
 pub(super) const WORKLOAD: Workload = Workload {
     name: "tokio",

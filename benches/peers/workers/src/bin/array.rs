@@ -16,11 +16,14 @@ use std::process::ExitCode;
 use std::ptr::{null_mut, with_exposed_provenance, with_exposed_provenance_mut};
 use std::sync::Mutex;
 
+#[path = "../chosen.rs"]
+pub mod chosen;
+
 #[global_allocator]
 static ALLOC: Arrays = Arrays;
 
 fn main() -> ExitCode {
-    versus::worker::main("array", None)
+    versus::worker::main("array", &chosen::WORKLOADS, None)
 }
 
 const CLASSES: usize = 32;

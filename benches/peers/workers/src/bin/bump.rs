@@ -11,11 +11,14 @@ use std::ptr::null_mut;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
 
+#[path = "../chosen.rs"]
+pub mod chosen;
+
 #[global_allocator]
 static ALLOC: Bump = Bump;
 
 fn main() -> ExitCode {
-    versus::worker::main("bump", None)
+    versus::worker::main("bump", &chosen::WORKLOADS, None)
 }
 
 /// Bytes that a thread takes from the system at a time.

@@ -2,9 +2,12 @@
 
 use std::process::ExitCode;
 
+#[path = "../chosen.rs"]
+pub mod chosen;
+
 #[global_allocator]
 static ALLOC: mnemosyne::Mnemosyne = mnemosyne::Mnemosyne;
 
 fn main() -> ExitCode {
-    versus::worker::main("mnemosyne", None)
+    versus::worker::main("mnemosyne", &chosen::WORKLOADS, None)
 }

@@ -2,6 +2,9 @@
 
 use std::process::ExitCode;
 
+#[path = "../chosen.rs"]
+pub mod chosen;
+
 #[global_allocator]
 static ALLOC: poolmalloc::PoolMalloc = poolmalloc::PoolMalloc::new();
 
@@ -19,5 +22,5 @@ static BEFORE_MAIN: extern "C" fn() = {
 };
 
 fn main() -> ExitCode {
-    versus::worker::main("poolmalloc_huge", None)
+    versus::worker::main("poolmalloc_huge", &chosen::WORKLOADS, None)
 }

@@ -15,11 +15,14 @@ use std::sync::atomic::Ordering::Relaxed;
 use libloading::Library;
 use versus::workload::{Group, Workload};
 
+#[path = "../chosen.rs"]
+pub mod chosen;
+
 #[global_allocator]
 static ALLOC: Python = Python;
 
 fn main() -> ExitCode {
-    versus::worker::main_after("pymalloc", begin)
+    versus::worker::main_after("pymalloc", &chosen::WORKLOADS, begin)
 }
 
 type Malloc = unsafe extern "C" fn(usize) -> *mut c_void;

@@ -2,9 +2,12 @@
 
 use std::process::ExitCode;
 
+#[path = "../chosen.rs"]
+pub mod chosen;
+
 #[global_allocator]
 static ALLOC: snmalloc_rs::SnMalloc = snmalloc_rs::SnMalloc;
 
 fn main() -> ExitCode {
-    versus::worker::main("snmalloc", None)
+    versus::worker::main("snmalloc", &chosen::WORKLOADS, None)
 }

@@ -2,9 +2,12 @@
 
 use std::process::ExitCode;
 
+#[path = "../chosen.rs"]
+pub mod chosen;
+
 #[global_allocator]
 static ALLOC: std::alloc::System = std::alloc::System;
 
 fn main() -> ExitCode {
-    versus::worker::main("system", None)
+    versus::worker::main("system", &chosen::WORKLOADS, None)
 }

@@ -3,9 +3,9 @@
 use clap::builder::PossibleValuesParser;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
-use versus::driver::{Allocator, Json, Selection};
+use versus::driver::{Allocator, Json, Selection, Set, Sets};
+use versus::form::Form;
 use versus::workload::{Scale, Workload};
-use versus::workloads::{self, Set};
 
 use crate::allocators::{CANDIDATES, Candidate};
 
@@ -36,7 +36,7 @@ fn candidate_names() -> impl Iterator<Item = &'static str> {
 }
 
 fn report_names() -> impl Iterator<Item = &'static str> {
-    let workloads = Set::ALL.into_iter().flat_map(Set::workloads);
+    let workloads = Set::all().flat_map(Set::workloads);
     workloads.map(|workload| workload.name).chain([NO_REPORT])
 }
 
@@ -46,6 +46,7 @@ pub(crate) struct Plan {
     pub(crate) workloads: Vec<&'static Workload>,
     pub(crate) candidates: Vec<Candidate>,
     pub(crate) rounds: u32,
+    pub(crate) form: Form,
     pub(crate) scale: Scale,
     pub(crate) report: Option<&'static Workload>,
     pub(crate) json: Json,
@@ -80,7 +81,7 @@ impl Cli {
         let workloads = workloads.map_err(|message| Self::command().error(ErrorKind::InvalidValue, message))?;
         let report = match &self.report {
             None => workloads.iter().copied().find(|workload| workload.name == USUAL_REPORT),
-            Some(name) => workloads::find(name),
+            Some(name) => Set::find(name),
         };
         let wanted = |candidate: &Candidate| self.allocator.iter().any(|name| name == candidate.allocator.name);
         let mut candidates: Vec<_> = CANDIDATES.into_iter().filter(wanted).collect();
@@ -91,6 +92,7 @@ impl Cli {
             workloads,
             candidates,
             rounds: self.selection.rounds(),
+            form: self.selection.form,
             scale: self.selection.scale(),
             report,
             json: self.selection.json(),
@@ -110,9 +112,9 @@ mod tests {
     #[test]
     fn without_options_everything_runs() {
         let plan = plan(&[]).expect("no options are needed");
-        assert_eq!((plan.workloads.len(), plan.rounds, plan.scale), (workloads::ALL.len(), 5, Scale::FULL));
+        assert_eq!((plan.workloads.len(), plan.rounds, plan.scale), (Set::Real.workloads().len(), 5, Scale::FULL));
         assert_eq!(plan.report.map(|workload| workload.name), Some("json"));
-        assert_eq!((plan.json, plan.workers), (Json::Nowhere, Workers::Build));
+        assert_eq!((plan.json, plan.workers, plan.form), (Json::Nowhere, Workers::Build, Form::Own));
     }
 
     #[test]
@@ -129,6 +131,11 @@ mod tests {
         let plan = plan(&["--set", "synthetic"]).expect("a good option");
         assert_eq!(plan.workloads.len(), Set::Synthetic.workloads().len());
         assert!(plan.report.is_none(), "json is not among them");
+    }
+
+    #[test]
+    fn the_form_can_be_chosen() {
+        assert_eq!(plan(&["--form", "library"]).expect("a good option").form, Form::Library);
     }
 
     #[test]
@@ -160,6 +167,7 @@ mod tests {
             &["--rounds", "many"],
             &["--filter", "no such"],
             &["--set", "no such"],
+            &["--form", "no such"],
             &["--set", "synthetic", "--filter", "json"],
             &["--report", "no such"],
             &["--allocator", "no such"],

@@ -12,13 +12,12 @@ mod cli;
 mod output;
 
 use std::collections::BTreeSet;
-use std::ffi::OsStr;
 use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Parser;
-use versus::driver::{self, Measurement, OnFailure, Workers};
+use versus::driver::{Measurement, OnFailure, Workers};
 
 use crate::cli::{Cli, Plan};
 
@@ -40,14 +39,14 @@ fn main() -> ExitCode {
 
 fn run(plan: &Plan) -> Result<()> {
     let allocators = plan.allocators();
-    let workers = Workers::beside_the_driver()?;
+    let workers = Workers::beside_the_driver(plan.form)?;
     if plan.workers == cli::Workers::Build {
         let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
         // Packages are built one after the other. Built together, they would share features and become different
         // programs.
         let packages: BTreeSet<_> = allocators.iter().map(|allocator| allocator.package).collect();
         for package in packages {
-            driver::build(package, &manifest, workers.folder(), &[OsStr::new("--bins")])?;
+            workers.build(package, &manifest, &allocators, &[])?;
         }
     }
     allocators.iter().try_for_each(|&allocator| workers.check(allocator))?;

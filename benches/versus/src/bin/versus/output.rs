@@ -4,6 +4,7 @@ use anyhow::Result;
 use comfy_table::{CellAlignment, Table, presets};
 use serde::Serialize;
 use versus::driver::{Machine, Results, Round, Workers};
+use versus::form::Form;
 use versus::summary::{Mean, Ratio, Row};
 use versus::workload::{Group, Unit};
 
@@ -17,10 +18,12 @@ use crate::cli::Plan;
 pub(crate) fn print(plan: &Plan, workers: &Workers, results: &Results) -> Result<()> {
     let summary: Vec<Comparison> = plan.candidates.iter().map(|&candidate| compare(plan, candidate, results)).collect();
     let scale = plan.scale.as_thousandths();
-    let record = Record { machine: Machine::this(), scale, summary: &summary, rounds: &results.rounds };
+    let (machine, form) = (Machine::this(), plan.form);
+    let record = Record { machine, form, scale, summary: &summary, rounds: &results.rounds };
     if !plan.json.write(&record)? {
         return Ok(());
     }
+    println!("{}\n", plan.form.about());
     for comparison in &summary {
         for unit in Unit::ALL {
             if comparison.rows.iter().any(|row| row.group.unit() == unit) {
@@ -134,6 +137,8 @@ fn print_reports(plan: &Plan, workers: &Workers) -> Result<()> {
 #[derive(Serialize)]
 struct Record<'a> {
     machine: Machine,
+    /// The crate that the workloads are compiled into.
+    form: Form,
     /// Thousandths of the full workloads.
     scale: u32,
     summary: &'a [Comparison],

@@ -14,10 +14,10 @@ use std::cell::RefCell;
 use std::hint::black_box;
 
 use rand::seq::SliceRandom;
+use versus::clock;
+use versus::workload::{Group, Run, Scale, Workload, random};
 
-use crate::block::Fixed;
-use crate::clock;
-use crate::workload::{Group, Run, Scale, Workload, random};
+use super::super::block::Fixed;
 
 const FULL_BLOCKS: usize = 1_000_000;
 

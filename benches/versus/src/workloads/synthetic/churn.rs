@@ -8,7 +8,7 @@
 
 use std::thread;
 
-use crate::workload::{Group, Run, Scale, Workload, random};
+use versus::workload::{Group, Run, Scale, Workload, random};
 
 use super::live::Table;
 

@@ -4,8 +4,9 @@
 //!
 //! Caveat: it is the same block each time, so the block and the allocator's own words are always in the first cache.
 
-use crate::block::Fixed;
-use crate::workload::{Group, Run, Scale, Workload};
+use versus::workload::{Group, Run, Scale, Workload};
+
+use super::super::block::Fixed;
 
 pub(super) const fn of<const SIZE: usize>(name: &'static str) -> Workload {
     let about = "a block of the named size allocated and freed, again and again";

@@ -10,10 +10,10 @@
 use std::cell::RefCell;
 
 use rand::seq::SliceRandom;
+use versus::clock;
+use versus::workload::{Group, Run, Scale, Workload, random as seeded};
 
-use crate::block::Fixed;
-use crate::clock;
-use crate::workload::{Group, Run, Scale, Workload, random as seeded};
+use super::super::block::Fixed;
 
 const FULL_OPERATIONS: usize = 3_000_000;
 const MILLION: usize = 1_000_000;

@@ -12,9 +12,9 @@ use std::sync::Mutex;
 use std::thread;
 
 use rand::RngExt;
+use versus::workload::{Group, Random, Scale, Workload, random};
 
-use crate::block::{Block, share};
-use crate::workload::{Group, Random, Scale, Workload, random};
+use super::super::block::{Block, share};
 
 const FULL_BURSTS: usize = 100_000;
 /// Every burst is shorter than this. The mean length of a burst is half of it.

@@ -11,10 +11,10 @@
 use std::thread;
 
 use rand::RngExt;
+use versus::clock;
+use versus::workload::{Group, Random, Run, Scale, Workload, random};
 
-use crate::block::{Block, share};
-use crate::clock;
-use crate::workload::{Group, Random, Run, Scale, Workload, random};
+use super::super::block::{Block, share};
 
 const FULL_OPERATIONS: usize = 3_000_000;
 const LIVE_ON_THREADS: usize = 10_000;

@@ -11,7 +11,7 @@
 use std::sync::mpsc::{Sender, channel};
 use std::thread;
 
-use crate::workload::{Group, Random, Run, Scale, Workload, random};
+use versus::workload::{Group, Random, Run, Scale, Workload, random};
 
 use super::live::Table;
 

@@ -1,8 +1,7 @@
 //! Made-up text for the workloads that need some: the same on every machine.
 
 use rand::RngExt;
-
-use crate::workload::Random;
+use versus::workload::Random;
 
 const ONSETS: [&str; 16] = ["b", "br", "d", "f", "g", "k", "l", "m", "n", "p", "r", "s", "st", "t", "tr", "v"];
 const VOWELS: [&str; 8] = ["a", "e", "i", "o", "u", "ai", "ea", "ou"];

@@ -11,9 +11,9 @@
 use std::thread;
 
 use crossbeam_channel::bounded;
+use versus::workload::{Group, Run, Scale, Workload};
 
-use crate::block::Block;
-use crate::workload::{Group, Run, Scale, Workload};
+use super::super::block::Block;
 
 const FULL_OPERATIONS: usize = 3_000_000;
 const BATCH: usize = 64;

@@ -14,7 +14,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::thread;
 
-use crate::workload::{Group, Run, Scale, Workload};
+use versus::workload::{Group, Run, Scale, Workload};
 
 const FULL_OPERATIONS: usize = 2_000_000;
 const WRITES: u64 = 100;

@@ -18,7 +18,7 @@ mod mixes;
 mod pairs;
 mod pipes;
 
-use crate::workload::Workload;
+use versus::workload::Workload;
 
 /// All synthetic workloads, in the order of the table.
 pub static ALL: [Workload; 62] = [
