@@ -1,16 +1,17 @@
-//! peers: the workloads of `versus` under poolmalloc and under other allocators.
+//! peers: the workloads of `versus`, and further programs, under poolmalloc and under other allocators.
 //!
 //! ```text
 //! cargo run --release -- --set synthetic --html peers.html
 //! ```
 //!
-//! `allocators` has the list and the build. `comparison` computes the figures from the samples. `table` and `page` show
+//! `allocators` has the list and the build. `sets` has the sets of workloads. `comparison` computes the figures from the samples. `table` and `page` show
 //! them, and `curves` draws the plots of the page.
 
 mod allocators;
 mod comparison;
 mod curves;
 mod page;
+mod sets;
 mod table;
 
 use std::fs;
@@ -27,15 +28,16 @@ use versus::workload::Workload;
 
 use crate::allocators::BASELINE;
 use crate::comparison::Comparison;
+use crate::sets::Set;
 
-/// The workloads of versus under poolmalloc and under other allocators, side by side.
+/// The same workloads under poolmalloc and under other allocators, side by side.
 ///
 /// Every workload runs in a process of its own, under each allocator in turn; figures are medians over the rounds.
 #[derive(Debug, Parser)]
 #[command(name = "peers", version, max_term_width = 100)]
 struct Cli {
     #[command(flatten)]
-    selection: Selection,
+    selection: Selection<Set>,
 
     /// Only this allocator, beside system malloc; may be given more than once [default: all]
     #[arg(long, value_name = "NAME", value_parser = PossibleValuesParser::new(allocator_names()))]
@@ -116,14 +118,27 @@ mod tests {
 
     use super::*;
 
+    fn selection(args: &[&str]) -> Result<Selection<Set>, clap::Error> {
+        Cli::try_parse_from([&["peers"], args].concat()).map(|cli| cli.selection)
+    }
+
     #[test]
     fn the_form_can_be_chosen() {
-        let form = |args: &[&str]| {
-            let cli = Cli::try_parse_from([&["peers"], args].concat());
-            cli.map(|cli| cli.selection.form).map_err(|error| error.exit_code())
-        };
+        let form = |args: &[&str]| selection(args).map(|selection| selection.form).map_err(|error| error.exit_code());
         assert_eq!(form(&[]), Ok(Form::Own));
         assert_eq!(form(&["--form", "library"]), Ok(Form::Library));
         assert_eq!(form(&["--form", "no such"]), Err(2));
+    }
+
+    #[test]
+    fn each_set_can_be_chosen() {
+        let names = |args: &[&str]| -> Vec<&str> {
+            let selection = selection(args).expect("good options");
+            selection.workloads().expect("some are selected").iter().map(|workload| workload.name).collect()
+        };
+        assert_eq!(names(&["--filter", "json"]), ["json"]);
+        assert_eq!(names(&["--set", "synthetic", "--filter", "pair_8"]), ["pair_8"]);
+        assert_eq!(names(&["--set", "programs"]), ["rhai", "jaq", "egg", "scraper", "naga", "axum", "tantivy"]);
+        assert!(selection(&["--set", "no such"]).is_err());
     }
 }

@@ -26,10 +26,9 @@ use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
 use serde::{Deserialize, Serialize};
 use tokio::runtime::Builder;
-use versus::workload::{Group, Run, Scale, Workload};
+use versus::workload::{Group, Run, Scale, Workload, checksum};
 
-use crate::checksum;
-use crate::text::Source;
+use super::text::Source;
 
 pub(crate) const WORKLOAD: Workload = Workload {
     name: "axum",

@@ -13,10 +13,9 @@ use std::time::Duration;
 
 use egg::{Analysis, AstSize, DidMerge, EGraph, Extractor, Id, RecExpr, Rewrite, Runner, Symbol};
 use egg::{define_language, merge_option, rewrite};
-use versus::workload::{Group, Run, Scale, Workload};
+use versus::workload::{Group, Run, Scale, Workload, checksum};
 
-use crate::checksum;
-use crate::text::Source;
+use super::text::Source;
 
 pub(crate) const WORKLOAD: Workload = Workload {
     name: "egg",

@@ -14,10 +14,9 @@ use std::fmt::Write;
 use jaq_core::load::{Arena, File, Loader};
 use jaq_core::{Compiler, Ctx, Vars, data, unwrap_valr};
 use jaq_json::{Val, read};
-use versus::workload::{Group, Run, Scale, Workload};
+use versus::workload::{Group, Run, Scale, Workload, checksum};
 
-use crate::checksum;
-use crate::text::Source;
+use super::text::Source;
 
 pub(crate) const WORKLOAD: Workload = Workload {
     name: "jaq",

@@ -7,6 +7,8 @@
 //!
 //! The figures on requests are from `cargo test --release -p peers-programs -- --ignored --nocapture`: all requests of
 //! one full run, without the making of the input, on x86-64. There "small" means 256 bytes or less.
+//!
+//! The workers compile this file as a module too. So the files of this folder name each other by `super`.
 
 mod text;
 
@@ -17,8 +19,6 @@ mod naga;
 mod rhai;
 mod scraper;
 mod tantivy;
-
-use std::hash::{Hash, Hasher};
 
 use versus::workload::Workload;
 
@@ -33,15 +33,9 @@ pub static ALL: [Workload; 7] = [
     tantivy::WORKLOAD,
 ];
 
-/// One number for a result, so that runs can be compared and the compiler cannot optimize results away.
-fn checksum(result: &(impl Hash + ?Sized)) -> u64 {
-    let mut hasher = rustc_hash::FxHasher::default();
-    result.hash(&mut hasher);
-    hasher.finish()
-}
-
 #[cfg(test)]
 mod tests {
+    use versus::driver::{Set, Sets};
     use versus::workload::Scale;
 
     use super::*;
@@ -49,7 +43,7 @@ mod tests {
     #[test]
     fn names_differ_from_those_of_versus() {
         for (at, program) in ALL.iter().enumerate() {
-            assert!(versus::workloads::find(program.name).is_none(), "{}", program.name);
+            assert!(Set::find(program.name).is_none(), "{}", program.name);
             assert!(ALL[..at].iter().all(|other| other.name != program.name), "{}", program.name);
         }
     }

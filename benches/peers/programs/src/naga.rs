@@ -11,9 +11,7 @@
 use naga::back::spv;
 use naga::front::wgsl;
 use naga::valid::{Capabilities, ValidationFlags, Validator};
-use versus::workload::{Group, Run, Scale, Workload};
-
-use crate::checksum;
+use versus::workload::{Group, Run, Scale, Workload, checksum};
 
 pub(crate) const WORKLOAD: Workload = Workload {
     name: "naga",

@@ -11,9 +11,7 @@
 //! arrays makes fewer large requests. Walking the tree and looking up variables takes most of the time.
 
 use rhai::{Dynamic, Engine, Scope};
-use versus::workload::{Group, Run, Scale, Workload};
-
-use crate::checksum;
+use versus::workload::{Group, Run, Scale, Workload, checksum};
 
 pub(crate) const WORKLOAD: Workload = Workload {
     name: "rhai",

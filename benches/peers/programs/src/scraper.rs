@@ -11,10 +11,9 @@
 use std::fmt::Write;
 
 use scraper::{ElementRef, Html, Selector};
-use versus::workload::{Group, Run, Scale, Workload};
+use versus::workload::{Group, Run, Scale, Workload, checksum};
 
-use crate::checksum;
-use crate::text::Source;
+use super::text::Source;
 
 pub(crate) const WORKLOAD: Workload = Workload {
     name: "scraper",

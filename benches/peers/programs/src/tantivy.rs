@@ -13,10 +13,9 @@ use tantivy::directory::RamDirectory;
 use tantivy::query::QueryParser;
 use tantivy::schema::{FAST, Field, INDEXED, STORED, STRING, Schema, TEXT, Value};
 use tantivy::{Index, IndexSettings, ReloadPolicy, SingleSegmentIndexWriter, TantivyDocument};
-use versus::workload::{Group, Run, Scale, Workload};
+use versus::workload::{Group, Run, Scale, Workload, checksum};
 
-use crate::checksum;
-use crate::text::Source;
+use super::text::Source;
 
 pub(crate) const WORKLOAD: Workload = Workload {
     name: "tantivy",

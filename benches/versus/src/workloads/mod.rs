@@ -7,7 +7,7 @@
 //! The files of this folder are compiled into the library `versus`, and again into each worker.
 
 mod block;
-mod text;
+pub mod text;
 
 mod btree;
 mod channel;

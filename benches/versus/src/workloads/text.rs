@@ -1,4 +1,5 @@
-//! Made-up text for the workloads that need some: the same on every machine.
+//! Made-up text for the workloads that need some: the same on every machine. Other packages may use it for their
+//! workloads.
 
 use rand::RngExt;
 use versus::workload::Random;
@@ -7,11 +8,11 @@ const ONSETS: [&str; 16] = ["b", "br", "d", "f", "g", "k", "l", "m", "n", "p", "
 const VOWELS: [&str; 8] = ["a", "e", "i", "o", "u", "ai", "ea", "ou"];
 
 /// A vocabulary of words of 2 to 12 letters. The first words are picked far more often than the last, as in a language.
-pub(crate) struct Vocabulary(Vec<String>);
+pub struct Vocabulary(Vec<String>);
 
 impl Vocabulary {
     /// Makes `count` words. A few may be equal.
-    pub(crate) fn new(count: usize, random: &mut Random) -> Self {
+    pub fn new(count: usize, random: &mut Random) -> Self {
         let word = |_| {
             let syllables = random.random_range(1..=3);
             (0..syllables).flat_map(|_| [pick(&ONSETS, random), pick(&VOWELS, random)]).collect()
@@ -20,14 +21,14 @@ impl Vocabulary {
     }
 
     /// Picks a word. Half of all picks come from the first quarter of the vocabulary.
-    pub(crate) fn word(&self, random: &mut Random) -> &str {
+    pub fn word(&self, random: &mut Random) -> &str {
         let count = self.0.len() as u64;
         let x = random.random_range(0..count);
         &self.0[usize::try_from(x * x / count).expect("less than the count of words")]
     }
 
     /// Adds `words` words with spaces between them.
-    pub(crate) fn add_words(&self, text: &mut String, words: usize, random: &mut Random) {
+    pub fn add_words(&self, text: &mut String, words: usize, random: &mut Random) {
         for at in 0..words {
             if at > 0 {
                 text.push(' ');
@@ -37,7 +38,7 @@ impl Vocabulary {
     }
 
     /// Adds a sentence of 4 to 16 words, with its period.
-    pub(crate) fn add_sentence(&self, text: &mut String, random: &mut Random) {
+    pub fn add_sentence(&self, text: &mut String, random: &mut Random) {
         let words = random.random_range(4..=16);
         let first = self.word(random);
         text.push_str(&first[..1].to_uppercase());
