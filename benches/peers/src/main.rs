@@ -4,8 +4,8 @@
 //! cargo run --release -- --set synthetic --html peers.html
 //! ```
 //!
-//! `allocators` has the list and the build. `sets` has the sets of workloads. `comparison` computes the figures from the samples. `table` and `page` show
-//! them, and `curves` draws the plots of the page.
+//! `allocators` has the list and the build. `sets` has the sets of workloads. `comparison` computes the figures from
+//! the samples. `table` and `page` show them, and `curves` draws the plots of the page.
 
 mod allocators;
 mod comparison;
