@@ -5,7 +5,7 @@
 //! run on one thread, so the schedule is the same in each run. The service keeps notes: it takes new ones as JSON,
 //! finds one by its number, and searches them.
 //!
-//! Requests: 2.2 M, 85 % for 256 bytes or less, 57 % for 32 or less. The others are bodies, heads of messages, and
+//! Requests: 2.2 M, 85 % for 256 bytes or less, 58 % for 32 or less. The others are bodies, heads of messages, and
 //! buffers.
 //!
 //! Caveat: the client is hyper too and makes its share of the requests. There is no kernel, no encryption and no second

@@ -3,7 +3,7 @@
 //! Stands for search engines and other stores that write sorted tables. Each pass builds an index of one segment and
 //! runs all queries, parsed from text: words, phrases, fields and combinations.
 //!
-//! Requests: 0.7 M, 80 % for 256 bytes or less, 41 % for 65 to 128. The others are buffers and blocks of the tables.
+//! Requests: 0.7 M, 79 % for 256 bytes or less, 39 % for 65 to 128. The others are buffers and blocks of the tables.
 //!
 //! Caveat: the engine keeps words and postings in arenas of its own, which are large blocks. So most small requests
 //! come from documents, tokens and queries. The program writes no file and uses no second thread.
