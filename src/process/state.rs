@@ -3,18 +3,17 @@
 //!
 //! # Huge pages
 //! A huge page makes the first touch of memory cheap. It also needs only one entry for 2 MiB in the processor's cache of
-//! addresses (TLB). But if a huge page is used in part, the rest of it is wasted. So the pages of a new arena depend on
-//! the heap that takes it. A chunk is eight arenas that fill a huge page; heaps share it.
+//! addresses (TLB). But if a huge page is used in part, the rest of it is wasted. So heaps of less than [`CHUNKS_FROM`]
+//! arenas have small pages. Larger heaps share chunks: eight arenas that fill a huge page, used one after the other.
 //!
-//! | arenas of the heap | it takes | pages |
-//! | --- | --- | --- |
-//! | fewer than [`CHUNKS_FROM`] | any arena | small |
-//! | more | the next arena of the chunk | small |
-//! | [`JOINED_FROM`] or more | the next arena of the chunk | small; joined to a huge page after the last arena |
-//! | [`HUGE_FROM`] or more | the next arena of the chunk | huge from the first touch on |
+//! A chunk begins with small pages. The pages are joined to a huge page as soon as the unused rest of the chunk is small
+//! beside the heap that takes the next arena: at most one part in [`WASTE`]. A heap of 2 MiB has the pages joined when
+//! it takes the seventh arena of its first chunk. For a heap of 8 MiB the rest may be a whole chunk, so it gets the huge
+//! page before the first touch.
 //!
-//! Joining wastes nothing, because heaps have used the chunk to its end. The system never makes huge pages in the region
-//! by itself, so memory that was released stays released. It is then used again in small pages.
+//! The region forbids the system to make huge pages there by itself, and each of the two steps above lifts this for one
+//! moment. So memory that was released stays released; later it is used again in small pages. It also means that the
+//! system's setting (`/sys/kernel/mm/transparent_hugepage/enabled`) decides only whether there are huge pages at all.
 
 use super::parked::ParkedHeaps;
 use super::view::View;
@@ -36,12 +35,8 @@ const LARGEST_STEP: usize = 256;
 /// Number of arenas from which on a heap takes its arenas from a chunk: 2 MiB.
 const CHUNKS_FROM: usize = 8;
 
-/// Number of arenas from which on a heap has the pages of full chunks joined: 4 MiB.
-const JOINED_FROM: usize = 16;
-
-/// Number of arenas from which on a heap has a huge page put under a new chunk: 32 MiB. So at most a sixteenth of its
-/// memory is wasted.
-const HUGE_FROM: usize = 128;
+/// Share of its memory that a heap may waste by a huge page: one part of this number.
+const WASTE: usize = 4;
 
 /// Number of requests for memory that are not passed on to the system after it has refused one. Otherwise each small
 /// request would cost several system calls as long as there is no memory.
@@ -227,9 +222,10 @@ impl State {
             return Some((arena, work));
         }
         if region.has_huge_chunks() && owned >= CHUNKS_FROM {
-            if self.chunk.is_empty() && self.carve_chunk(region) {
-                work = self.choose_pages(owned);
+            if self.chunk.is_empty() {
+                self.carve_chunk(region);
             }
+            work = self.choose_pages(owned);
             if let Some(number) = self.chunk.next() {
                 return Some((ArenaId(number), work));
             }
@@ -244,19 +240,19 @@ impl State {
         Some((ArenaId(self.carved as u32 - 1), work))
     }
 
-    /// Carves a chunk. Returns false if the region or the system has no room for a whole one. The arenas before it go to
-    /// the shared list.
-    fn carve_chunk(&mut self, region: &Region) -> bool {
+    /// Carves a chunk, if the region and the system have room for a whole one. The arenas before it go to the shared
+    /// list.
+    fn carve_chunk(&mut self, region: &Region) {
         let first = self.carved.next_multiple_of(ARENAS_PER_CHUNK);
         let end = first + ARENAS_PER_CHUNK;
         if end > region.max_arenas() {
-            return false;
+            return;
         }
         if end > self.open {
             self.ask(|state| state.open_more(region));
         }
         if end > self.open {
-            return false;
+            return;
         }
         let arena = |number| ArenaId(number as u32);
         (self.carved..end).for_each(|number| region.arena_record(arena(number)).set_wholly_free());
@@ -264,23 +260,24 @@ impl State {
         (self.carved..first).rev().for_each(|number| self.free_arenas.push(region, arena(number)));
         self.carved = end;
         self.chunk = first as u32..end as u32;
-        true
+        if self.small_chunks.end != self.chunk.start {
+            self.small_chunks.start = self.chunk.start;
+        }
+        self.small_chunks.end = self.chunk.end;
     }
 
-    /// Decides about the pages of the chunk that was just carved for a heap with `owned` arenas, and of those before.
+    /// Decides about the pages of the chunks that still have small ones. A heap with `owned` arenas is going to take the
+    /// next arena of the newest chunk.
     fn choose_pages(&mut self, owned: usize) -> PageWork {
-        let mut work = PageWork::default();
-        if owned >= JOINED_FROM {
-            work.joined = mem::take(&mut self.small_chunks);
+        if self.small_chunks.is_empty() || self.chunk.len() * WASTE > owned {
+            return PageWork::default();
         }
-        if owned >= HUGE_FROM {
-            work.huge = Some(ArenaId(self.chunk.start));
-        } else if self.small_chunks.is_empty() || self.small_chunks.end != self.chunk.start {
-            self.small_chunks = self.chunk.clone();
-        } else {
-            self.small_chunks.end = self.chunk.end;
+        let mut joined = mem::take(&mut self.small_chunks);
+        let is_unused = self.chunk.len() == ARENAS_PER_CHUNK;
+        if is_unused {
+            joined.end = self.chunk.start;
         }
-        work
+        PageWork { huge: is_unused.then_some(ArenaId(self.chunk.start)), joined }
     }
 
     /// Puts the rest of the chunk on the shared list, and leaves the pages of all chunks so far as they are: the caller

@@ -428,3 +428,49 @@ fn a_fork_in_the_middle_of_the_start_starts_anew() {
     assert!(shared.take_heap().is_ok());
     assert_eq!(stats_of(shared).heaps.in_use, 1);
 }
+
+/// Shared pools in a region of 8 MiB: four chunks.
+fn chunks() -> &'static SharedState {
+    let setup = || RegionSetup { region_bytes: 8 << 20, huge_pages: HugePages::Unset };
+    let shared = Box::leak(Box::new(SharedState::new(setup, nothing)));
+    heap(shared);
+    shared
+}
+
+/// Takes an arena for a heap that has `owned` arenas. Returns its number.
+fn arena(shared: &SharedState, owned: usize) -> Option<u32> {
+    shared.take_arena(owned).map(|arena| arena.0)
+}
+
+#[test]
+fn heavy_heaps_share_chunks() {
+    if crate::os::page_bytes() != 4096 {
+        // No chunks there.
+        return;
+    }
+    let shared = chunks();
+    assert_eq!([0, 7, 0].map(|owned| arena(shared, owned)), [0, 1, 2].map(Some), "light heaps");
+    // The chunk begins at a multiple of eight. The five arenas before it serve next, whoever asks.
+    assert_eq!([8, 0, 100].map(|owned| arena(shared, owned)), [8, 3, 4].map(Some));
+    assert_eq!([8, 0, 8].map(|owned| arena(shared, owned)), [5, 6, 7].map(Some));
+    assert_eq!([8, 0, 9, 0].map(|owned| arena(shared, owned)), [9, 16, 10, 17].map(Some));
+    // Five of the first chunk are left, and no one has given any back.
+    assert_eq!(stats_of(shared).arenas.open, 18);
+    assert_eq!(stats_of(shared).arenas.free, 5);
+    // A release puts the rest of the chunk on the list of free arenas, where light heaps find it too.
+    shared.release(None);
+    assert_eq!(stats_of(shared).arenas.free, 5);
+    let rest: Vec<_> = (0..5).map(|_| arena(shared, 0).unwrap()).collect();
+    assert!(rest.iter().all(|number| (11..16).contains(number)), "{rest:?}");
+    assert_eq!([8, 0].map(|owned| arena(shared, owned)), [24, 18].map(Some));
+}
+
+#[test]
+fn a_chunk_serves_light_heaps_when_nothing_else_is_left() {
+    let shared = chunks();
+    let mut all: Vec<_> = std::iter::once(arena(shared, 8).unwrap()).collect();
+    all.extend(std::iter::from_fn(|| arena(shared, 0)));
+    all.sort_unstable();
+    assert_eq!(all, (0..32).collect::<Vec<_>>(), "every arena of the region, each once");
+    assert_eq!(arena(shared, 8), None);
+}
