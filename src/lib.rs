@@ -160,9 +160,9 @@
 //! # Huge pages
 //! On Linux, on machines with pages of 4 KiB, a heap that has 2 MiB of arenas or more gets huge pages for its next
 //! arenas, if the system has any to give. The first touch of memory is then about three times as fast, and programs
-//! with much memory run faster. A heap wastes at most a quarter of its memory by this, and a sixteenth on average. Light
-//! heaps have small pages: a program below 2 MiB, and threads that hold little. The kernel makes no huge page by itself
-//! there, so memory that [`release_unused`] gave back stays with the system until blocks need it again.
+//! with much memory run faster. A heap wastes at most a quarter of its memory by this.
+//! Light heaps have small pages: a program below 2 MiB, and threads that hold little. The kernel makes no huge page by
+//! itself there, so memory that [`release_unused`] gave back stays with the system until blocks need it again.
 //!
 //! The environment variable `POOLMALLOC_HUGE_PAGES` overrides this. `never` asks for none. `always` asks for huge pages
 //! in the whole region but its first 2 MiB, and a number N in all but the first N MiB. Then the first block in each

@@ -2,14 +2,15 @@
 //! the heaps without a thread.
 //!
 //! # Huge pages
-//! A huge page makes the first touch of memory cheap. It also needs only one entry for 2 MiB in the processor's cache of
-//! addresses (TLB). But if a huge page is used in part, the rest of it is wasted. So heaps of less than [`CHUNKS_FROM`]
-//! arenas have small pages. Larger heaps share chunks: eight arenas that fill a huge page, used one after the other.
+//! A huge page makes the first touch of memory cheap. It also needs only one entry for 2 MiB in the processor's cache
+//! of addresses (TLB). But if a huge page is used in part, the rest of it is wasted. So heaps of less than
+//! [`CHUNKS_FROM`] arenas have small pages. Larger heaps share chunks: eight arenas that fill a huge page, used one
+//! after the other.
 //!
-//! A chunk begins with small pages. The pages are joined to a huge page as soon as the unused rest of the chunk is small
-//! beside the heap that takes the next arena: at most one part in [`WASTE`]. A heap of 2 MiB has the pages joined when
-//! it takes the seventh arena of its first chunk. For a heap of 8 MiB the rest may be a whole chunk, so it gets the huge
-//! page before the first touch.
+//! A chunk begins with small pages. The pages are joined to a huge page as soon as the unused rest of the chunk is
+//! small beside the heap that takes the next arena: at most one part in [`WASTE`]. A heap of 2 MiB has the pages joined
+//! when it takes the seventh arena of its first chunk. For a heap of 8 MiB the rest may be a whole chunk, so it gets
+//! the huge page before the first touch.
 //!
 //! The region forbids the system to make huge pages there by itself, and each of the two steps above lifts this for one
 //! moment. So memory that was released stays released; later it is used again in small pages. It also means that the
@@ -266,8 +267,8 @@ impl State {
         self.small_chunks.end = self.chunk.end;
     }
 
-    /// Decides about the pages of the chunks that still have small ones. A heap with `owned` arenas is going to take the
-    /// next arena of the newest chunk.
+    /// Decides about the pages of the chunks that still have small ones. A heap with `owned` arenas is going to take
+    /// the next arena of the newest chunk.
     fn choose_pages(&mut self, owned: usize) -> PageWork {
         if self.small_chunks.is_empty() || self.chunk.len() * WASTE > owned {
             return PageWork::default();
