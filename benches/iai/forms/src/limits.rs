@@ -5,13 +5,13 @@ use crate::forms::Form;
 use crate::operations::{Counts, OPERATIONS};
 
 // In the order of `OPERATIONS`: pair, batch, mix, realloc, zeroed, grow to 256, grow to 4096.
-pub(crate) const OWN: Counts = [34.68, 51.27, 78.13, 15.30, 43.86, 821.10, 2564.40];
-pub(crate) const OWN_SMALL: Counts = [53.04, 70.76, 147.48, 31.62, 179.52, 1252.56, 3463.20];
-pub(crate) const CALLS: Counts = [53.04, 64.44, 88.30, 28.56, 75.48, 783.36, 2458.80];
-pub(crate) const LIBRARY: Counts = [72.42, 89.98, 107.69, 42.84, 91.80, 945.54, 2793.60];
-pub(crate) const FAT: Counts = [32.64, 43.10, 74.05, 15.30, 40.80, 715.02, 2286.00];
-pub(crate) const PLUGIN: Counts = [34.68, 51.54, 76.18, 15.30, 43.86, 1017.96, 3025.20];
-pub(crate) const STATIC_PIE: Counts = [34.68, 51.27, 78.13, 15.30, 43.86, 821.10, 2533.20];
+pub(crate) const OWN: Counts = [36.72, 53.31, 80.17, 15.30, 45.90, 833.34, 2578.80];
+pub(crate) const OWN_SMALL: Counts = [40.80, 57.56, 149.52, 31.62, 181.56, 1264.80, 3477.60];
+pub(crate) const CALLS: Counts = [55.08, 66.48, 90.34, 28.56, 77.52, 795.60, 2473.20];
+pub(crate) const LIBRARY: Counts = [74.46, 92.02, 109.73, 42.84, 93.84, 957.78, 2809.20];
+pub(crate) const FAT: Counts = [34.68, 45.14, 76.09, 15.30, 42.84, 727.26, 2300.40];
+pub(crate) const PLUGIN: Counts = [36.72, 53.58, 78.22, 15.30, 45.90, 1030.20, 3040.80];
+pub(crate) const STATIC_PIE: Counts = [36.72, 53.31, 80.17, 15.30, 45.90, 833.34, 2547.60];
 
 /// The line of this file that follows from new counts.
 pub(crate) fn line(form: &Form, counts: Counts) -> String {
