@@ -110,7 +110,15 @@ fn gives_huge_pages() -> bool {
     given
 }
 
+/// Number of huge pages that the kernel has split since it started. `None` if it does not say.
+fn split_pages() -> Option<u64> {
+    let text = fs::read_to_string("/proc/vmstat").ok()?;
+    let line = text.lines().find(|line| line.starts_with("thp_split_page "))?;
+    line.split_whitespace().nth(1)?.parse().ok()
+}
+
 /// Blocks of 256 bytes that fill so many bytes.
+#[expect(clippy::vec_box, reason = "each block is a request")]
 fn blocks(bytes: usize) -> Vec<Box<[u8; 256]>> {
     (0..bytes / 256).map(|number| Box::new([number as u8; 256])).collect()
 }
@@ -174,7 +182,12 @@ fn released() {
         number += 1;
         number % (2 * MIB / 256) == 0
     });
+    let split = split_pages();
     let released = release_unused();
+    // Else the kernel keeps the whole of each huge page, although it is no longer in the resident size.
+    if let (Some(before), Some(after)) = (split, split_pages()) {
+        assert!(after - before >= 28, "{} of 32 huge pages are split", after - before);
+    }
     assert!(released.bytes as usize > 60 * MIB, "{released} of {full}");
     assert_eq!(held.len(), 32);
     // Where the kernel may make no huge page by itself, it cannot fill the memory again.
@@ -190,6 +203,11 @@ fn released() {
 /// The child of a fork writes into huge pages that it shares with its parent, and grows on.
 fn forked() {
     let mut held = blocks(24 * MIB);
+    // As if another thread were putting a huge page into this range.
+    let address = (&raw const *held[held.len() / 2]).addr() & !(2 * MIB - 1);
+    // SAFETY: the range lies in the library's region. The advice changes no content.
+    let status = unsafe { libc::madvise(ptr::without_provenance_mut(address), 2 * MIB, libc::MADV_HUGEPAGE) };
+    assert_eq!(status, 0);
     // SAFETY: this process has one thread.
     let child = unsafe { libc::fork() };
     held.iter_mut().step_by(97).for_each(|block| block.fill(if child == 0 { 7 } else { 9 }));
@@ -199,6 +217,7 @@ fn forked() {
     assert!(held.iter().step_by(97).all(|block| block[255] == expected));
     check_heap().expect("a valid heap");
     if child == 0 {
+        forbidden_everywhere(&held);
         // SAFETY: no preconditions.
         unsafe { libc::_exit(0) };
     }
