@@ -140,8 +140,9 @@ impl Head {
         // SAFETY: a top always points to a slot of a magazine that lives for ever.
         let block = unsafe { (*top).get() };
         if !block.is_null() {
-            // Reads the top once more, so that the compiler makes one instruction that reads, adds and writes.
-            self.top.set(self.top.get().wrapping_add(1));
+            // Not one instruction that reads, adds and writes: the next request would wait longer for its result.
+            // docs/internals/notebook.md has the figures.
+            self.top.set(top.wrapping_add(1));
         }
         block
     }
@@ -154,10 +155,10 @@ impl Head {
         if top.addr() % MAGAZINE_BYTES == 0 || is_newest(top, block) {
             return false;
         }
+        let new_top = top.wrapping_sub(1);
         // SAFETY: the top is no multiple of 1 KiB, so there is a slot of the magazine below it (Magazine invariant 2).
-        unsafe { (*top.wrapping_sub(1)).set(block) };
-        // As in `pop`.
-        self.top.set(self.top.get().wrapping_sub(1));
+        unsafe { (*new_top).set(block) };
+        self.top.set(new_top);
         self.count_free();
         true
     }

@@ -2,6 +2,7 @@
 //! code that depends on the platform.
 
 pub(crate) mod memory;
+pub(crate) mod huge_pages;
 pub(crate) mod mapped;
 pub(crate) mod text;
 pub(crate) mod output;
@@ -16,12 +17,13 @@ pub(crate) mod world;
 
 pub(crate) use environment::environment;
 pub(crate) use exit_entry::exit_entry;
+pub(crate) use huge_pages::{are_huge_pages_off, join_pages, prefer_huge_pages, put_huge_page, split_huge_pages};
 pub(crate) use mapped::MappedSlice;
 #[cfg(feature = "profile")]
 pub(crate) use maps_line::MapsLine;
 pub(crate) use memory::{
-    address_space_limit, give_back, join_pages, let_read, open, page_bytes, physical_memory, prefer_huge_pages,
-    put_huge_page, release, reserve, resident_bytes, trim_backend, unreserve, word_wiped_on_fork,
+    address_space_limit, give_back, let_read, open, page_bytes, physical_memory, release, reserve, resident_bytes,
+    trim_backend, unreserve, word_wiped_on_fork,
 };
 pub(crate) use output::{BufferedOutput, Output, write_stderr};
 pub(crate) use process::{ThreadExitKey, abort, abort_without_handler, nap, process_id};

@@ -283,7 +283,7 @@ impl PrivateCore {
     /// Gives the memory of pools without a block back to the system, and wholly free arenas to all threads.
     pub(super) fn release_unused(&self) -> ReleaseStats {
         let Some(heap) = self.heap() else { return ReleaseStats::default() };
-        ReleaseStats::of_pools(heap.release(&SHARED))
+        ReleaseStats::of_pools(SHARED.release_private(heap))
     }
 
     pub(super) fn stats(&self) -> PrivateHeapReport {

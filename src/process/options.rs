@@ -9,7 +9,7 @@ use core::str::FromStr;
 /// The part of the region for which the allocator asks for huge pages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum HugePages {
-    /// The system decides. Most systems use huge pages only where a program asks.
+    /// Chunks of heaps that are large enough: see [`state`](super::state).
     Unset,
     /// None of it.
     Never,
@@ -172,7 +172,7 @@ fn huge_pages_of(value: Option<&[u8]>) -> Option<HugePages> {
     };
     // A number that does not fit lies beyond the end of every region, so no huge pages are asked for.
     let bytes = usize::checked_mul(mib, 1 << 20).and_then(|bytes| bytes.checked_next_multiple_of(REGION_ALIGN));
-    Some(bytes.map_or(HugePages::Unset, |bytes| HugePages::Beyond(bytes.max(REGION_ALIGN))))
+    Some(bytes.map_or(HugePages::Never, |bytes| HugePages::Beyond(bytes.max(REGION_ALIGN))))
 }
 
 #[cfg(test)]
@@ -243,7 +243,7 @@ mod tests {
             (Some("0"), Some(HugePages::Beyond(2 * MIB))),
             (Some("15"), Some(HugePages::Beyond(16 * MIB))),
             (Some("16"), Some(HugePages::Beyond(16 * MIB))),
-            (Some("18446744073709551615"), Some(HugePages::Unset)),
+            (Some("18446744073709551615"), Some(HugePages::Never)),
             (Some("18446744073709551616"), None),
             (Some("-1"), None),
             (Some("+1"), None),

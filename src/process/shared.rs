@@ -7,6 +7,8 @@
 
 use super::options::HugePages;
 use super::startup::RegionSetup;
+#[cfg(test)]
+use super::state::PageWork;
 use super::state::State;
 use super::view::View;
 use crate::figures::Name;
@@ -109,7 +111,9 @@ impl SharedState {
     fn with_state<R>(&self, body: impl FnOnce(&mut State) -> R) -> R {
         let mut state = self.state.hold(|state| state.give_up_lists(self.region()));
         let generation = state.generation();
-        state.note_generation(generation);
+        if state.note_generation(generation) {
+            self.region().inspect(|region| region.forbid_huge_pages_again());
+        }
         body(&mut state)
     }
 
@@ -272,9 +276,8 @@ impl SharedState {
     /// of the stragglers' heap, and the arenas without an owner. Returns the bytes that were in memory: those of pools,
     /// and those of arenas.
     pub(crate) fn release(&self, own: Option<OwnedHeap<'_>>) -> (usize, usize) {
-        if let Some(region) = self.region() {
-            self.with_state(|state| state.end_chunk(region));
-        }
+        let Some(region) = self.region() else { return (0, 0) };
+        self.with_state(|state| state.begin_release(region));
         // All of them flush their magazines before any gives memory back, since a magazine may hold blocks of another
         // heap.
         if let Some(own) = own {
@@ -286,7 +289,17 @@ impl SharedState {
         if self.with_state(|state| state.stragglers.is_some()) {
             pool_bytes += self.with_stragglers(|heap| heap.release(self)).unwrap_or(0);
         }
-        (pool_bytes, self.release_free_arenas())
+        let arena_bytes = self.release_free_arenas(region);
+        self.with_state(|state| state.end_release(region));
+        (pool_bytes, arena_bytes)
+    }
+
+    /// Gives memory without blocks of a private heap back to the system. Returns the bytes that were in memory.
+    pub(crate) fn release_private(&self, heap: OwnedHeap<'_>) -> usize {
+        self.with_state(|state| state.begin_release(&heap.region));
+        let bytes = heap.release(self);
+        self.with_state(|state| state.end_release(&heap.region));
+        bytes
     }
 
     /// Runs `body` with each parked heap. Only one heap at a time is off its list, so that a new thread finds the
@@ -312,8 +325,7 @@ impl SharedState {
     }
 
     /// Gives the memory of arenas without an owner back to the system. Returns the bytes that were in memory.
-    fn release_free_arenas(&self) -> usize {
-        let Some(region) = self.region() else { return 0 };
+    fn release_free_arenas(&self, region: &Region) -> usize {
         let (mut bytes, mut own) = (0, Stack::new());
         // Each arena is taken off the list and kept on a list of this function, so that no lock is held for long.
         while let Some(arena) = self.with_state(|state| state.free_arenas.pop(region)) {
@@ -364,6 +376,13 @@ impl Supply for SharedState {
 /// Changes that tests make to pools of their own.
 #[cfg(test)]
 impl SharedState {
+    /// Takes an arena as [`take_arena`](Supply::take_arena) does. Returns its number and what is to be done about
+    /// pages, but does not do it.
+    pub(crate) fn arena_and_pages(&self, owned: usize) -> Option<(u32, PageWork)> {
+        let region = self.region()?;
+        self.with_state(|state| state.take_arena(region, owned)).map(|(arena, pages)| (arena.0, pages))
+    }
+
     /// Decides that there is no region, as if the system had refused one.
     pub(crate) fn refuse_region(&self) {
         self.with_state(|_| {

@@ -2,26 +2,28 @@
 //! the heaps without a thread.
 //!
 //! # Huge pages
-//! A huge page makes the first touch of memory cheap. It also needs only one entry for 2 MiB in the processor's cache of
-//! addresses (TLB). But if a huge page is used in part, the rest of it is wasted. So the pages of a new arena depend on
-//! the heap that takes it. A chunk is eight arenas that fill a huge page; heaps share it.
+//! A huge page makes the first touch of memory cheap. It also needs only one entry for 2 MiB in the processor's cache
+//! of addresses (TLB). But if a huge page is used in part, the rest of it is wasted. So heaps of less than
+//! [`CHUNKS_FROM`] arenas have small pages. Larger heaps share chunks: eight arenas that fill a huge page, used one
+//! after the other.
 //!
-//! | arenas of the heap | it takes | pages |
-//! | --- | --- | --- |
-//! | fewer than [`CHUNKS_FROM`] | any arena | small |
-//! | more | the next arena of the chunk | small |
-//! | [`JOINED_FROM`] or more | the next arena of the chunk | small; joined to a huge page after the last arena |
-//! | [`HUGE_FROM`] or more | the next arena of the chunk | huge from the first touch on |
+//! A chunk begins with small pages. The pages are joined to a huge page as soon as the unused rest of the chunk is
+//! small beside the heap that takes the next arena: at most one part in [`WASTE`]. A heap of 2 MiB has the pages joined
+//! when it takes the sixth arena of its first chunk. For a heap of 8 MiB the rest may be a whole chunk, so it gets the
+//! huge page before the first touch. In the child of a fork, a heap counts only its arenas since the fork: the others
+//! share their memory with the parent.
 //!
-//! Joining wastes nothing, because heaps have used the chunk to its end. The system never makes huge pages in the region
-//! by itself, so memory that was released stays released. It is then used again in small pages.
+//! The region forbids the system to make huge pages there by itself, and each of the two steps above lifts this for one
+//! moment. So memory that was released stays released; later it is used again in small pages. One chunk may come back:
+//! one whose pages another thread begins to join just before the release. The system's setting
+//! (`/sys/kernel/mm/transparent_hugepage/enabled`) decides only whether there are huge pages at all.
 
 use super::parked::ParkedHeaps;
 use super::view::View;
 use crate::heap::{Heap, Magazine, OwnedHeap};
+use crate::os;
 use crate::region::{ARENAS_PER_CHUNK, ArenaId, HeapKind, NONE, Region, Slot};
 use crate::sync::{Ordering, Stack, StackLinks};
-use core::mem;
 use core::ops::Range;
 use core::ptr::NonNull;
 use core::sync::atomic::compiler_fence;
@@ -36,12 +38,8 @@ const LARGEST_STEP: usize = 256;
 /// Number of arenas from which on a heap takes its arenas from a chunk: 2 MiB.
 const CHUNKS_FROM: usize = 8;
 
-/// Number of arenas from which on a heap has the pages of full chunks joined: 4 MiB.
-const JOINED_FROM: usize = 16;
-
-/// Number of arenas from which on a heap has a huge page put under a new chunk: 32 MiB. So at most a sixteenth of its
-/// memory is wasted.
-const HUGE_FROM: usize = 128;
+/// Share of its memory that a heap may waste by a huge page: one part of this number.
+const WASTE: usize = 4;
 
 /// Number of requests for memory that are not passed on to the system after it has refused one. Otherwise each small
 /// request would cost several system calls as long as there is no memory.
@@ -52,33 +50,33 @@ const MAGAZINES_AT_ONCE: usize = 4;
 
 const _: () = assert!(MAGAZINES_AT_ONCE * size_of::<Magazine>() == 4096, "they fill one page of 4 KiB");
 
-/// What is to be done about pages after an arena was taken.
-#[derive(Default)]
-pub(super) struct PageWork {
-    /// The chunk that gets a huge page. Its first arena is the one that was taken.
-    huge: Option<ArenaId>,
-    /// The arenas of the chunks whose small pages are joined.
-    joined: Range<u32>,
+/// What is to be done about pages after an arena was taken. Each is about a chunk, given by its first arena.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum PageWork {
+    Nothing,
+    /// A huge page is put into the chunk. Its first arena is the one that was taken.
+    Put(ArenaId),
+    /// The small pages of the chunk are joined.
+    Join(ArenaId),
 }
 
 impl PageWork {
     /// Does it.
     pub(super) fn run(self, region: &Region) {
-        if !self.joined.is_empty() {
-            // SAFETY: whole chunks, which were carved, so they are open.
-            unsafe { region.join_pages(self.joined) };
-        }
-        if let Some(chunk) = self.huge {
-            // SAFETY: a whole chunk, which was carved, so it is open. The caller has just got its first arena, and has
-            // used none of it.
-            unsafe { region.put_huge_page(chunk) };
+        match self {
+            Self::Nothing => {}
+            // SAFETY: the chunk was carved, so it is open. The caller has just got its first arena, and has not used
+            // it.
+            Self::Put(first) => unsafe { region.put_huge_page(first) },
+            // SAFETY: the chunk was carved, so it is open.
+            Self::Join(first) => unsafe { region.join_pages(first) },
         }
     }
 }
 
 /// The state that the lock guards.
 pub(super) struct State {
-    /// Arenas carved from the region so far; each is owned by a heap or on the shared list.
+    /// Arenas carved from the region so far; each is owned by a heap, on the shared list, or part of `chunk`.
     pub(super) carved: usize,
     /// Arenas whose memory is open.
     pub(super) open: usize,
@@ -86,10 +84,18 @@ pub(super) struct State {
     wait: u32,
     /// The shared list: wholly free arenas without an owner.
     pub(super) free_arenas: Stack<ArenaId>,
-    /// The arenas of the newest chunk that no heap has had yet. They have no owner.
+    /// The arenas of the newest chunk that no heap has had yet. They have no owner: the holder of the lock owns their
+    /// records.
     pub(super) chunk: Range<u32>,
-    /// The arenas of the newest chunks that have small pages, as far as they are a run.
-    small_chunks: Range<u32>,
+    /// Whether the newest chunk has small pages that may be joined.
+    is_chunk_small: bool,
+    /// Number of releases that run now.
+    releases: usize,
+    /// Whether the system's settings forbid huge pages; `None` until the first chunk.
+    are_huge_pages_off: Option<bool>,
+    /// Arenas carved before the fork that made this process; 0 if no fork did. Those of them that heaps use share their
+    /// memory with the parent.
+    carved_before_fork: usize,
     /// Heaps whose memory is open. The first place is reserved for the stragglers' heap, so that there is always room
     /// for that heap.
     pub(super) heaps: usize,
@@ -122,7 +128,10 @@ impl State {
             wait: 0,
             free_arenas: Stack::new(),
             chunk: 0..0,
-            small_chunks: 0..0,
+            is_chunk_small: false,
+            releases: 0,
+            are_huge_pages_off: None,
+            carved_before_fork: 0,
             heaps: 0,
             parked: ParkedHeaps::new(),
             private_places: 0,
@@ -136,12 +145,16 @@ impl State {
         }
     }
 
-    /// Notes the generation of the thread that has taken the lock. A new generation means that a fork has made this
-    /// process, and that all heaps so far were made before that fork.
-    pub(super) fn note_generation(&mut self, generation: u32) {
-        if self.generation != generation {
+    /// Notes the generation of the thread that has taken the lock. Returns whether it is new: then a fork has made this
+    /// process, and all heaps and arenas so far are those of the parent.
+    pub(super) fn note_generation(&mut self, generation: u32) -> bool {
+        let is_new = self.generation != generation;
+        if is_new {
             (self.generation, self.heaps_before_fork) = (generation, self.heaps);
+            // Joining would copy the part of the chunk that the parent has used.
+            (self.carved_before_fork, self.is_chunk_small, self.releases) = (self.carved, false, 0);
         }
+        is_new
     }
 
     /// A view for a check or a search.
@@ -170,7 +183,7 @@ impl State {
             return;
         };
         self.free_arenas = Stack::new();
-        (self.chunk, self.small_chunks) = (0..0, 0..0);
+        (self.chunk, self.is_chunk_small) = (0..0, false);
         self.parked = ParkedHeaps::new();
         self.carved = self.open;
         self.magazines = self.magazines_open;
@@ -222,41 +235,43 @@ impl State {
     /// Takes an arena from the shared list, else a new one, for a heap that has `owned` arenas. Also says what is to be
     /// done about pages, without the lock.
     pub(super) fn take_arena(&mut self, region: &Region, owned: usize) -> Option<(ArenaId, PageWork)> {
-        let mut work = PageWork::default();
         if let Some(arena) = self.free_arenas.pop(region) {
-            return Some((arena, work));
+            return Some((arena, PageWork::Nothing));
         }
+        let owned = owned.min(self.carved - self.carved_before_fork);
         if region.has_huge_chunks() && owned >= CHUNKS_FROM {
-            if self.chunk.is_empty() && self.carve_chunk(region) {
-                work = self.choose_pages(owned);
+            if self.chunk.is_empty() {
+                self.carve_chunk(region);
             }
+            let work = self.choose_pages(owned);
             if let Some(number) = self.chunk.next() {
                 return Some((ArenaId(number), work));
             }
-        } else if self.carved == self.open {
-            self.ask(|state| state.open_more(region));
         }
         if self.carved == self.open {
-            // Light heaps leave the chunk to heavy ones as long as there is anything else.
-            return self.chunk.next().map(|number| (ArenaId(number), work));
+            self.ask(|state| state.open_more(region));
         }
-        self.carved += 1;
-        Some((ArenaId(self.carved as u32 - 1), work))
+        if self.carved < self.open {
+            self.carved += 1;
+            return Some((ArenaId(self.carved as u32 - 1), PageWork::Nothing));
+        }
+        // Light heaps leave the chunk to heavy ones as long as there is anything else.
+        self.chunk.next().map(|number| (ArenaId(number), PageWork::Nothing))
     }
 
-    /// Carves a chunk. Returns false if the region or the system has no room for a whole one. The arenas before it go to
-    /// the shared list.
-    fn carve_chunk(&mut self, region: &Region) -> bool {
+    /// Carves a chunk, if the region and the system have room for a whole one. The arenas before it go to the shared
+    /// list.
+    fn carve_chunk(&mut self, region: &Region) {
         let first = self.carved.next_multiple_of(ARENAS_PER_CHUNK);
         let end = first + ARENAS_PER_CHUNK;
         if end > region.max_arenas() {
-            return false;
+            return;
         }
-        if end > self.open {
+        if end > self.open && self.wait == 0 {
             self.ask(|state| state.open_more(region));
         }
         if end > self.open {
-            return false;
+            return;
         }
         let arena = |number| ArenaId(number as u32);
         (self.carved..end).for_each(|number| region.arena_record(arena(number)).set_wholly_free());
@@ -264,32 +279,39 @@ impl State {
         (self.carved..first).rev().for_each(|number| self.free_arenas.push(region, arena(number)));
         self.carved = end;
         self.chunk = first as u32..end as u32;
-        true
+        self.is_chunk_small = !*self.are_huge_pages_off.get_or_insert_with(os::are_huge_pages_off);
     }
 
-    /// Decides about the pages of the chunk that was just carved for a heap with `owned` arenas, and of those before.
+    /// Decides about the pages of the chunk. A heap with `owned` arenas is going to take its next arena.
     fn choose_pages(&mut self, owned: usize) -> PageWork {
-        let mut work = PageWork::default();
-        if owned >= JOINED_FROM {
-            work.joined = mem::take(&mut self.small_chunks);
+        let is_wasteful = self.chunk.len() * WASTE > owned;
+        if !self.is_chunk_small || is_wasteful || self.releases > 0 {
+            return PageWork::Nothing;
         }
-        if owned >= HUGE_FROM {
-            work.huge = Some(ArenaId(self.chunk.start));
-        } else if self.small_chunks.is_empty() || self.small_chunks.end != self.chunk.start {
-            self.small_chunks = self.chunk.clone();
-        } else {
-            self.small_chunks.end = self.chunk.end;
-        }
-        work
+        self.is_chunk_small = false;
+        let first = ArenaId(self.chunk.end - ARENAS_PER_CHUNK as u32);
+        if self.chunk.len() == ARENAS_PER_CHUNK { PageWork::Put(first) } else { PageWork::Join(first) }
     }
 
-    /// Puts the rest of the chunk on the shared list, and leaves the pages of all chunks so far as they are: the caller
-    /// is going to release memory, and joining pages would bring it back.
-    pub(super) fn end_chunk(&mut self, region: &Region) {
+    /// Begins a release: until [`end_release`](Self::end_release) no pages are joined, since that would bring memory
+    /// back that the release has given away.
+    pub(super) fn begin_release(&mut self, region: &Region) {
+        self.releases += 1;
+        self.end_chunk(region);
+    }
+
+    pub(super) fn end_release(&mut self, region: &Region) {
+        // In the child of a fork the count begins anew.
+        self.releases = self.releases.saturating_sub(1);
+        self.end_chunk(region);
+    }
+
+    /// Puts the rest of the chunk on the shared list. Its pages stay as they are.
+    fn end_chunk(&mut self, region: &Region) {
         while let Some(number) = self.chunk.next_back() {
             self.free_arenas.push(region, ArenaId(number));
         }
-        self.small_chunks = 0..0;
+        self.is_chunk_small = false;
     }
 
     /// Number of arenas without an owner.

@@ -28,7 +28,6 @@ use super::tag::{MOST_HEAPS, Tag};
 use crate::geometry::{ARENA_BYTES, POOL_BYTES, POOLS_PER_ARENA, WORD_BYTES, WORDS_PER_POOL};
 use crate::os;
 use crate::sync::{AtomicU32, AtomicU64, Exclusive, Ordering, WatchedU64};
-use core::ops::Range;
 use core::ptr::NonNull;
 
 /// Memory of a magazine.
@@ -55,6 +54,8 @@ pub(crate) struct Region {
     page: usize,
     /// Whether heaps choose between small and huge pages for their chunks.
     has_huge_chunks: bool,
+    /// Whether there may be huge pages in the region.
+    may_have_huge_pages: bool,
 }
 
 // SAFETY: a plain value, which only holds the addresses of the tables. Region invariants 1 and 2 say which thread may
@@ -135,6 +136,7 @@ impl Region {
     /// may be larger than a chunk.
     pub(crate) fn let_chunks_be_huge(&mut self) {
         self.has_huge_chunks = self.page == 4096;
+        self.may_have_huge_pages = self.has_huge_chunks;
     }
 
     /// Whether heaps choose between small and huge pages for their chunks.
@@ -153,20 +155,29 @@ impl Region {
         unsafe { os::put_huge_page(start, CHUNK_BYTES) };
     }
 
-    /// Joins the small pages of a run of chunks, given by their arenas, to huge pages.
+    /// Joins the small pages of a chunk to a huge page, if the system can.
     ///
     /// # Safety
-    /// * The arenas are those of whole chunks, and are open.
-    pub(crate) unsafe fn join_pages(&self, arenas: Range<u32>) {
-        debug_assert!(arenas.start as usize % ARENAS_PER_CHUNK == 0 && arenas.len() % ARENAS_PER_CHUNK == 0);
-        debug_assert!(self.has_huge_chunks);
-        let start = self.blocks.entry(arenas.start as usize * ARENA_BYTES);
+    /// * `first` is the first arena of a chunk, whose arenas are open.
+    pub(crate) unsafe fn join_pages(&self, first: ArenaId) {
+        debug_assert!(first.0 as usize % ARENAS_PER_CHUNK == 0 && self.has_huge_chunks);
+        let start = self.blocks.entry(first.0 as usize * ARENA_BYTES);
         // SAFETY: inside the region, which is aligned to huge pages. Open, as the caller promises.
-        unsafe { os::join_pages(start, arenas.len() * ARENA_BYTES) };
+        unsafe { os::join_pages(start, CHUNK_BYTES) };
+    }
+
+    /// Forbids the system again to make huge pages by itself, in the child of a fork: another thread of the parent may
+    /// have been putting a huge page into a chunk, or joining one.
+    pub(crate) fn forbid_huge_pages_again(&self) {
+        if self.has_huge_chunks {
+            // SAFETY: the region.
+            unsafe { os::prefer_huge_pages(self.blocks.start, self.blocks.entries, false) };
+        }
     }
 
     /// Asks for huge pages in the region behind its first `small` bytes. `small` is a multiple of [`REGION_ALIGN`].
-    pub(crate) fn prefer_huge_pages(&self, small: usize) {
+    pub(crate) fn prefer_huge_pages(&mut self, small: usize) {
+        self.may_have_huge_pages = true;
         if let Some(bytes) = self.blocks.entries.checked_sub(small) {
             // SAFETY: within the region.
             let rest = unsafe { self.blocks.start.add(small) };
@@ -210,6 +221,7 @@ impl Region {
             blocks: RegionTable { start: NonNull::dangling(), entries: bytes },
             page,
             has_huge_chunks: false,
+            may_have_huge_pages: false,
         };
         (region, tables.offset)
     }
@@ -296,9 +308,14 @@ impl Region {
         if start >= end {
             return 0;
         }
+        let first = self.blocks.entry(start);
+        if self.may_have_huge_pages {
+            // SAFETY: inside the region.
+            unsafe { os::split_huge_pages(first, end - start) };
+        }
         // SAFETY: inside the region, in a carved arena, hence open. The pools have no class, so no thread has a block
         // of them.
-        unsafe { os::release(self.blocks.entry(start), end - start) }
+        unsafe { os::release(first, end - start) }
     }
 
     /// Start and bytes of the first `arenas` arenas.

@@ -1,6 +1,6 @@
 //! Tests of the data that heaps share, in a region of four arenas.
 
-use crate::figures::Stats;
+use crate::figures::{Name, Stats};
 use crate::geometry::{CLASS_STEP, POOL_BYTES, SizeClass};
 use crate::heap::class_state::ClassState;
 use crate::heap::magazine::count;
@@ -10,6 +10,8 @@ use crate::observe::verify::check_of;
 use crate::process::options::HugePages;
 use crate::process::shared::{NoHeap, SharedState};
 use crate::process::startup::RegionSetup;
+use crate::process::state::PageWork;
+use crate::region::ArenaId;
 use core::ffi::c_void;
 use core::ptr::NonNull;
 
@@ -427,4 +429,121 @@ fn a_fork_in_the_middle_of_the_start_starts_anew() {
     shared.leave_state_behind();
     assert!(shared.take_heap().is_ok());
     assert_eq!(stats_of(shared).heaps.in_use, 1);
+}
+
+/// Shared pools in a region of so many MiB. A chunk is 2 MiB.
+fn chunks(mib: usize) -> &'static SharedState {
+    let setup = match mib {
+        8 => || RegionSetup { region_bytes: 8 << 20, huge_pages: HugePages::Unset },
+        _ => || RegionSetup { region_bytes: 16 << 20, huge_pages: HugePages::Unset },
+    };
+    let shared = Box::leak(Box::new(SharedState::new(setup, nothing)));
+    heap(shared);
+    shared
+}
+
+/// Takes an arena for a heap that has `owned` arenas. Returns its number.
+fn arena(shared: &SharedState, owned: usize) -> Option<u32> {
+    shared.arena_and_pages(owned).map(|(arena, _)| arena)
+}
+
+/// Takes the first `count` arenas for light heaps.
+fn take_first(shared: &SharedState, count: u32) {
+    assert!((0..count).all(|number| arena(shared, 0) == Some(number)));
+}
+
+#[test]
+fn heavy_heaps_share_chunks() {
+    if crate::os::page_bytes() != 4096 {
+        // No chunks there.
+        return;
+    }
+    let shared = chunks(16);
+    take_first(shared, 11);
+    // The chunk begins at a multiple of eight. The five arenas before it serve next, whichever heap asks.
+    assert_eq!([8, 0, 100].map(|owned| arena(shared, owned)), [16, 11, 12].map(Some));
+    assert_eq!([8, 0, 8].map(|owned| arena(shared, owned)), [13, 14, 15].map(Some));
+    assert_eq!([8, 0, 9, 0].map(|owned| arena(shared, owned)), [17, 24, 18, 25].map(Some));
+    // Five of the chunk are left, and no heap has given any back.
+    assert_eq!(stats_of(shared).arenas.open, 26);
+    assert_eq!(stats_of(shared).arenas.free, 5);
+    // A release puts the rest of the chunk on the list of free arenas, where light heaps find it too.
+    shared.release(None);
+    assert_eq!(stats_of(shared).arenas.free, 5);
+    let rest: Vec<_> = (0..5).map(|_| arena(shared, 0).unwrap()).collect();
+    assert!(rest.iter().all(|number| (19..24).contains(number)), "{rest:?}");
+    assert_eq!([8, 0].map(|owned| arena(shared, owned)), [32, 26].map(Some));
+}
+
+/// What is to be done about pages when heaps that have so many arenas take the next one each.
+fn pages(shared: &SharedState, owned: impl IntoIterator<Item = usize>) -> Vec<PageWork> {
+    owned.into_iter().map(|owned| shared.arena_and_pages(owned).unwrap().1).collect()
+}
+
+#[test]
+fn a_heap_wastes_at_most_a_quarter_by_a_huge_page() {
+    if crate::os::page_bytes() != 4096 || crate::os::are_huge_pages_off() {
+        return;
+    }
+    const NOTHING: PageWork = PageWork::Nothing;
+    let put = |chunk| PageWork::Put(ArenaId(chunk));
+    let join = |chunk| PageWork::Join(ArenaId(chunk));
+    let shared = chunks(16);
+    take_first(shared, 8);
+    // When the sixth arena is taken, three of the chunk are unused: less than a quarter of the heap's 13.
+    let expected = [NOTHING, NOTHING, NOTHING, NOTHING, NOTHING, join(8), NOTHING, NOTHING];
+    assert_eq!(pages(shared, 8..16), expected);
+    assert_eq!(pages(shared, [15, 8, 8, 8]), [NOTHING; 4]);
+    assert_eq!(pages(shared, [16]), [join(16)], "four of the chunk are unused: a quarter of the heap's 16");
+    let shared = chunks(16);
+    take_first(shared, 32);
+    assert_eq!(pages(shared, [32, 33]), [put(32), NOTHING]);
+}
+
+#[test]
+fn nothing_is_joined_after_a_release_or_in_a_child() {
+    let prepared = || {
+        let shared = chunks(16);
+        take_first(shared, 8);
+        assert_eq!(pages(shared, 8..12), [PageWork::Nothing; 4]);
+        shared
+    };
+    let none_is_joined = |shared| {
+        let all: Vec<_> = std::iter::from_fn(|| shared_arena(shared)).take(4).collect();
+        assert_eq!(all, [PageWork::Nothing; 4]);
+    };
+    fn shared_arena(shared: &SharedState) -> Option<PageWork> {
+        shared.arena_and_pages(12).map(|(_, pages)| pages)
+    }
+    let shared = prepared();
+    shared.release(None);
+    none_is_joined(shared);
+    let shared = prepared();
+    let private = shared.take_private(Name::new("")).unwrap();
+    // SAFETY: just taken by this test.
+    shared.release_private(unsafe { Heap::owned_at(private) });
+    none_is_joined(shared);
+    // The child of a fork counts the arenas since the fork.
+    let shared = prepared();
+    shared.leave_state_behind();
+    none_is_joined(shared);
+}
+
+#[test]
+fn a_heavy_heap_gets_the_arenas_before_the_end_that_are_no_chunk() {
+    let shared = chunks(8);
+    take_first(shared, 25);
+    let rest: Vec<_> = std::iter::from_fn(|| arena(shared, 25)).collect();
+    assert_eq!(rest, (25..32).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_chunk_serves_light_heaps_when_nothing_else_is_left() {
+    let shared = chunks(8);
+    take_first(shared, 9);
+    let mut all: Vec<_> = std::iter::once(arena(shared, 9).unwrap()).collect();
+    all.extend(std::iter::from_fn(|| arena(shared, 0)));
+    all.sort_unstable();
+    assert_eq!(all, (9..32).collect::<Vec<_>>(), "every arena of the region, each once");
+    assert_eq!(arena(shared, 8), None);
 }

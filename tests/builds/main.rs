@@ -3,6 +3,7 @@
 //!
 //! `cargo test --test builds`; for one module `cargo test --test builds unload::`
 
+mod own_crate;
 mod program;
 mod unload;
 
@@ -10,6 +11,7 @@ use poolmalloc_support::Module;
 
 fn main() {
     poolmalloc_support::main(&[
+        Module::new("own_crate", own_crate::tests),
         Module::new("program", program::tests),
         Module::with_children("unload", unload::tests, unload::child),
     ]);

@@ -1,6 +1,7 @@
 //! Builds the small packages of this workspace under tests/, for the tests that need them.
 
 use std::env::consts::{DLL_PREFIX, DLL_SUFFIX};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -23,10 +24,32 @@ pub const FAT_LTO: [&str; 6] = [
 /// The build works offline, since the packages need no crate that the library does not need. It does not use the flags
 /// that are set for the tests.
 pub fn build(folder: &str, name: &str, arguments: &[&str]) -> PathBuf {
+    run(folder, name, "build", arguments)
+}
+
+/// Builds a program of the package in `tests/<name>` as [`build`] does, in the profile `assembly`: `release` with 16
+/// codegen units, which is cargo's default. Returns the assembly of each unit.
+pub fn assembly(folder: &str, name: &str, program: &str) -> Vec<String> {
+    // A unit of an earlier build may have another name, so its file would stay.
+    let profile = ["--profile=assembly", "--config=profile.assembly.inherits='release'"];
+    let package = format!("--package=poolmalloc-{name}");
+    run(folder, name, "clean", &[&profile[..], &[&package]].concat());
+    let bin = format!("--bin={program}");
+    // Without a number of units the compiler would make one unit, because of the assembly.
+    let more = ["--config=profile.assembly.codegen-units=16", "--config=profile.assembly.debug=false", &bin];
+    let to = run(folder, name, "rustc", &[&profile[..], &more, &["--", "--emit=asm"]].concat());
+    let files = fs::read_dir(to.join("assembly/deps")).expect("the folder of the build");
+    let paths = files.map(|file| file.expect("a file of the build").path());
+    let units = paths.filter(|path| path.extension().is_some_and(|extension| extension == "s"));
+    units.map(|path| fs::read_to_string(path).expect("assembly")).collect()
+}
+
+/// Runs a command of cargo for the package in `tests/<name>`, and returns the target folder.
+fn run(folder: &str, name: &str, command: &str, arguments: &[&str]) -> PathBuf {
     let to = Path::new(folder).join("built");
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name(name).join("Cargo.toml");
     let output = Command::new(env!("CARGO"))
-        .args(["build", "--quiet", "--offline", "--manifest-path"])
+        .args([command, "--quiet", "--offline", "--manifest-path"])
         .arg(manifest)
         .arg("--target-dir")
         .arg(&to)
@@ -36,7 +59,7 @@ pub fn build(folder: &str, name: &str, arguments: &[&str]) -> PathBuf {
         .env_remove("CARGO_BUILD_TARGET")
         .output()
         .expect("starting cargo");
-    assert!(output.status.success(), "building {name} {arguments:?}: {}", told(&output));
+    assert!(output.status.success(), "cargo {command} of {name} {arguments:?}: {}", told(&output));
     to
 }
 

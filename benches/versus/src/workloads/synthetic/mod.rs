@@ -8,6 +8,7 @@
 //! Caveat for all rows: no program does so little between its requests. The caches hold only the loop's own blocks, and
 //! the processor predicts every branch.
 
+mod aligned;
 mod batches;
 mod bytes;
 mod caches;
@@ -17,11 +18,13 @@ mod live;
 mod mixes;
 mod pairs;
 mod pipes;
+mod resizes;
+mod stacks;
 
 use versus::workload::Workload;
 
 /// All synthetic workloads, in the order of the table.
-pub static ALL: [Workload; 62] = [
+pub static ALL: [Workload; 66] = [
     pairs::of::<8>("pair_8"),
     pairs::of::<16>("pair_16"),
     pairs::of::<24>("pair_24"),
@@ -32,6 +35,7 @@ pub static ALL: [Workload; 62] = [
     pairs::of::<128>("pair_128"),
     pairs::of::<200>("pair_200"),
     pairs::of::<256>("pair_256"),
+    aligned::ALIGNED,
     batches::same::<10>("batch_10_same"),
     batches::same::<100>("batch_100_same"),
     batches::same::<1000>("batch_1k_same"),
@@ -47,6 +51,8 @@ pub static ALL: [Workload; 62] = [
     batches::FRESH,
     batches::AGAIN,
     batches::FREE,
+    stacks::STACK,
+    resizes::STEPS_OF_8,
     live::of::<100>("live_100"),
     live::of::<1000>("live_1k"),
     live::of::<10_000>("live_10k"),
@@ -68,6 +74,7 @@ pub static ALL: [Workload; 62] = [
     pipes::pipe::<1, 1>("pipe_1_1"),
     pipes::pipe::<1, 3>("pipe_1_3"),
     pipes::pipe::<3, 1>("pipe_3_1"),
+    pipes::pipe::<4, 4>("pipe_4_4"),
     pipes::ring::<2>("ring_t2"),
     pipes::ring::<4>("ring_t4"),
     caches::scratch::<2>("cache_scratch_t2"),

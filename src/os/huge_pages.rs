@@ -1,0 +1,126 @@
+//! Huge pages. All functions are hints to the system: none changes the content of memory, and elsewhere than on Linux
+//! and Android they do nothing.
+
+use super::memory::KeepErrno;
+use core::ffi::c_void;
+use core::ptr::NonNull;
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+use libc::{MADV_HUGEPAGE, MADV_NOHUGEPAGE};
+
+// The C libraries do not all have names for these two.
+/// `MADV_COLD`: the pages are not needed soon. Linux 5.4 or later.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const COLD: i32 = 20;
+/// `MADV_COLLAPSE`: the pages are joined to huge pages. Linux 6.1 or later.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const COLLAPSE: i32 = 25;
+
+/// Gives the system these pieces of advice about a page-aligned range, one after the other, up to the first that it
+/// refuses. Returns whether it refused none. Keeps `errno`.
+///
+/// # Safety
+/// * The range lies in what [`reserve`](super::reserve) returned. No piece of advice changes its content.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+unsafe fn advise(start: NonNull<u8>, bytes: usize, advice: &[i32]) -> bool {
+    let _errno = KeepErrno::new();
+    let range = start.as_ptr().cast::<c_void>();
+    // SAFETY: the caller's promise.
+    advice.iter().all(|&advice| unsafe { libc::madvise(range, bytes, advice) } == 0)
+}
+
+/// Asks for huge pages in a page-aligned range, or forbids them there. Sparse tables forbid them: where the system uses
+/// huge pages by default, each byte touched would take 2 MiB.
+///
+/// # Safety
+/// * The range lies in what [`reserve`](super::reserve) returned.
+pub(crate) unsafe fn prefer_huge_pages(start: NonNull<u8>, bytes: usize, are_wanted: bool) {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    {
+        // SAFETY: the caller's promise.
+        unsafe { advise(start, bytes, &[if are_wanted { MADV_HUGEPAGE } else { MADV_NOHUGEPAGE }]) };
+    }
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    let _ = (start, bytes, are_wanted);
+}
+
+/// Puts a huge page into a range of the size of one, if the system has one to give. Afterwards the system treats the
+/// range as it did before: it takes no huge page there by itself.
+///
+/// # Safety
+/// * The range lies in what [`reserve`](super::reserve) returned, is open, aligned to its size, and
+///   [`prefer_huge_pages`] has forbidden huge pages there.
+/// * No other thread uses the first byte of the range, and its content is not needed.
+pub(crate) unsafe fn put_huge_page(start: NonNull<u8>, bytes: usize) {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    {
+        // The first touch decides about the page. So the range needs the permission for this touch only.
+        // SAFETY: the caller's promise.
+        if unsafe { advise(start, bytes, &[MADV_HUGEPAGE]) } {
+            // SAFETY: the caller promises that the range is open, and that its first byte is free to use.
+            unsafe { start.as_ptr().write_volatile(0) };
+        }
+        // After a refusal too: the system may have changed a part of the range before it refused the rest.
+        // SAFETY: the caller's promise.
+        unsafe { prefer_huge_pages(start, bytes, false) };
+    }
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    let _ = (start, bytes);
+}
+
+/// Joins the small pages of a range to huge pages, if the system can. The system copies all pages of the range; while
+/// it does, page faults of other threads wait. Afterwards the system treats the range as it did before.
+///
+/// # Safety
+/// * The range lies in what [`reserve`](super::reserve) returned, is open, aligned to huge pages, and
+///   [`prefer_huge_pages`] has forbidden huge pages there.
+pub(crate) unsafe fn join_pages(start: NonNull<u8>, bytes: usize) {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    {
+        // SAFETY: the caller's promise.
+        unsafe { advise(start, bytes, &[MADV_HUGEPAGE, COLLAPSE]) };
+        // SAFETY: as above.
+        unsafe { advise(start, bytes, &[MADV_NOHUGEPAGE]) };
+    }
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    let _ = (start, bytes);
+}
+
+/// Splits the huge pages that a range covers in part. Without this, the system keeps the whole of a huge page of which
+/// a part is given back, until it runs short of memory.
+///
+/// # Safety
+/// * The range is page-aligned and lies in what [`reserve`](super::reserve) returned.
+pub(crate) unsafe fn split_huge_pages(start: NonNull<u8>, bytes: usize) {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    {
+        // The system splits a huge page if only a part of it is not needed soon.
+        // SAFETY: the caller's promise.
+        unsafe { advise(start, bytes, &[COLD]) };
+    }
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    let _ = (start, bytes);
+}
+
+/// Whether the system's settings forbid huge pages to all programs. [`join_pages`] would get some nevertheless.
+pub(crate) fn are_huge_pages_off() -> bool {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    {
+        const SETTING: &core::ffi::CStr = c"/sys/kernel/mm/transparent_hugepage/enabled";
+        let _errno = KeepErrno::new();
+        // SAFETY: the path ends in a zero byte.
+        let file = unsafe { libc::open(SETTING.as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC) };
+        if file < 0 {
+            return false;
+        }
+        let mut text = [0_u8; 64];
+        // SAFETY: `text` is that long.
+        let length = unsafe { libc::read(file, text.as_mut_ptr().cast(), text.len()) };
+        // SAFETY: opened above.
+        unsafe { libc::close(file) };
+        let text = &text[..usize::try_from(length).unwrap_or(0)];
+        text.windows(7).any(|word| word == b"[never]")
+    }
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    false
+}
