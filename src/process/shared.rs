@@ -277,29 +277,33 @@ impl SharedState {
     /// and those of arenas.
     pub(crate) fn release(&self, own: Option<OwnedHeap<'_>>) -> (usize, usize) {
         let Some(region) = self.region() else { return (0, 0) };
-        self.with_state(|state| state.begin_release(region));
-        // All of them flush their magazines before any gives memory back, since a magazine may hold blocks of another
-        // heap.
-        if let Some(own) = own {
-            own.give_up_cached();
-        }
-        self.for_parked(|heap| heap.give_up_cached());
-        let mut pool_bytes = own.map_or(0, |own| own.release(self));
-        self.for_parked(|heap| pool_bytes += heap.release(self));
-        if self.with_state(|state| state.stragglers.is_some()) {
-            pool_bytes += self.with_stragglers(|heap| heap.release(self)).unwrap_or(0);
-        }
-        let arena_bytes = self.release_free_arenas(region);
-        self.with_state(|state| state.end_release(region));
-        (pool_bytes, arena_bytes)
+        self.while_releasing(region, || {
+            // All of them flush their magazines before any gives memory back, since a magazine may hold blocks of
+            // another heap.
+            if let Some(own) = own {
+                own.give_up_cached();
+            }
+            self.for_parked(|heap| heap.give_up_cached());
+            let mut pool_bytes = own.map_or(0, |own| own.release(self));
+            self.for_parked(|heap| pool_bytes += heap.release(self));
+            if self.with_state(|state| state.stragglers.is_some()) {
+                pool_bytes += self.with_stragglers(|heap| heap.release(self)).unwrap_or(0);
+            }
+            (pool_bytes, self.release_free_arenas(region))
+        })
     }
 
     /// Gives memory without blocks of a private heap back to the system. Returns the bytes that were in memory.
     pub(crate) fn release_private(&self, heap: OwnedHeap<'_>) -> usize {
-        self.with_state(|state| state.begin_release(&heap.region));
-        let bytes = heap.release(self);
-        self.with_state(|state| state.end_release(&heap.region));
-        bytes
+        self.while_releasing(&heap.region, || heap.release(self))
+    }
+
+    /// Runs a release. Meanwhile no pages are joined, since that would bring memory back.
+    pub(crate) fn while_releasing<R>(&self, region: &Region, release: impl FnOnce() -> R) -> R {
+        self.with_state(|state| state.begin_release(region));
+        let released = release();
+        self.with_state(|state| state.end_release(region));
+        released
     }
 
     /// Runs `body` with each parked heap. Only one heap at a time is off its list, so that a new thread finds the
@@ -381,6 +385,11 @@ impl SharedState {
     pub(crate) fn arena_and_pages(&self, owned: usize) -> Option<(u32, PageWork)> {
         let region = self.region()?;
         self.with_state(|state| state.take_arena(region, owned)).map(|(arena, pages)| (arena.0, pages))
+    }
+
+    /// Closes the arenas that no heap has had yet, as if the system had refused to open them so far.
+    pub(crate) fn close_the_rest(&self) {
+        self.with_state(|state| state.open = state.carved);
     }
 
     /// Decides that there is no region, as if the system had refused one.

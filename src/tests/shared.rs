@@ -508,31 +508,34 @@ fn nothing_is_joined_after_a_release_or_in_a_child() {
         assert_eq!(pages(shared, 8..12), [PageWork::Nothing; 4]);
         shared
     };
-    let none_is_joined = |shared| {
-        let all: Vec<_> = std::iter::from_fn(|| shared_arena(shared)).take(4).collect();
-        assert_eq!(all, [PageWork::Nothing; 4]);
+    let none_is_joined = |shared, arenas| {
+        assert!(pages(shared, vec![12; arenas]).iter().all(|pages| *pages == PageWork::Nothing));
     };
-    fn shared_arena(shared: &SharedState) -> Option<PageWork> {
-        shared.arena_and_pages(12).map(|(_, pages)| pages)
-    }
     let shared = prepared();
     shared.release(None);
-    none_is_joined(shared);
+    none_is_joined(shared, 4);
     let shared = prepared();
     let private = shared.take_private(Name::new("")).unwrap();
     // SAFETY: just taken by this test.
     shared.release_private(unsafe { Heap::owned_at(private) });
-    none_is_joined(shared);
+    none_is_joined(shared, 4);
+    // Another thread's heap grows while a release runs: by the rest of the chunk, and a new one.
+    let shared = prepared();
+    // SAFETY: as above.
+    let region = unsafe { Heap::owned_at(shared.take_private(Name::new("")).unwrap()) }.region;
+    shared.while_releasing(&region, || none_is_joined(shared, 4 + 7));
+    none_is_joined(shared, 1);
     // The child of a fork counts the arenas since the fork.
     let shared = prepared();
     shared.leave_state_behind();
-    none_is_joined(shared);
+    none_is_joined(shared, 8);
 }
 
 #[test]
 fn a_heavy_heap_gets_the_arenas_before_the_end_that_are_no_chunk() {
     let shared = chunks(8);
     take_first(shared, 25);
+    shared.close_the_rest();
     let rest: Vec<_> = std::iter::from_fn(|| arena(shared, 25)).collect();
     assert_eq!(rest, (25..32).collect::<Vec<_>>());
 }

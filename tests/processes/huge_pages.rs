@@ -11,10 +11,11 @@
 //!
 //! `cargo test --test processes huge_pages::`
 
+use std::alloc::Layout;
 use std::sync::Barrier;
 use std::{fs, ptr, thread};
 
-use poolmalloc::{check_heap, release_unused};
+use poolmalloc::{PrivateHeap, check_heap, release_unused};
 use poolmalloc_support::block::{Block, layout};
 use poolmalloc_support::oracle::{CLASSES, size_of_class};
 use poolmalloc_support::process::{resident_bytes, say, succeed, told};
@@ -200,6 +201,26 @@ fn released() {
     check_heap().expect("a valid heap");
 }
 
+/// A private heap releases its part of the chunk. Then the main heap grows, and must not bring this part back.
+fn private() {
+    let heap = PrivateHeap::new();
+    let layout = Layout::new::<[u8; 256]>();
+    let held: Vec<_> = (0..3 * MIB / 256).map(|_| heap.alloc(layout).expect("memory")).collect();
+    // SAFETY: a block of this size.
+    held.iter().for_each(|block| unsafe { block.write_bytes(1, 256) });
+    assert_eq!(huge_bytes(), Some(0), "the heap has begun its first chunk, and uses less than six arenas of it");
+    // One block in each arena stays live, so the heap keeps its arenas.
+    let (kept, freed): (Vec<_>, Vec<_>) = (0..held.len()).partition(|number| number % 700 == 0);
+    // SAFETY: each block is live, of this heap and layout.
+    freed.into_iter().for_each(|number| unsafe { heap.dealloc(held[number], layout) });
+    assert!(heap.release_unused().bytes as usize > 2 * MIB);
+    let grown = blocks(7 * MIB / 2);
+    assert_eq!(huge_bytes(), Some(0));
+    assert!(is_intact(&grown));
+    // SAFETY: as above.
+    kept.into_iter().for_each(|number| unsafe { heap.dealloc(held[number], layout) });
+}
+
 /// The child of a fork writes into huge pages that it shares with its parent, and grows on.
 fn forked() {
     let mut held = blocks(24 * MIB);
@@ -248,6 +269,10 @@ fn what_was_released_stays_released() {
     by_default("released");
 }
 
+fn what_a_private_heap_released_stays_released() {
+    by_default("private");
+}
+
 fn a_fork_copies_huge_pages() {
     by_default("forked");
 }
@@ -258,6 +283,7 @@ pub(crate) fn tests() -> Vec<Test> {
         heavy_heaps_have_huge_pages,
         light_heaps_have_none,
         what_was_released_stays_released,
+        what_a_private_heap_released_stays_released,
         a_fork_copies_huge_pages
     ]
 }
@@ -267,6 +293,7 @@ pub(crate) fn child(role: &str) {
         "heavy" => heavy(),
         "light" => light(),
         "released" => released(),
+        "private" => private(),
         "forked" => forked(),
         _ => hold(),
     }
