@@ -158,11 +158,13 @@
 //! library's file is another library, with pools of its own.
 //!
 //! # Huge pages
-//! On Linux, on machines with pages of 4 KiB, a heap that has 2 MiB of arenas or more gets huge pages for its next
+//! On Linux, on machines with pages of 4 KiB, a heap that has 2 MiB of arenas or more gets huge pages for new
 //! arenas, if the system has any to give. The first touch of memory is then about three times as fast, and programs
-//! with much memory run faster. A heap wastes at most a quarter of its memory by this.
-//! Light heaps have small pages: a program below 2 MiB, and threads that hold little. The kernel makes no huge page by
-//! itself there, so memory that [`release_unused`] gave back stays with the system until blocks need it again.
+//! with much memory run faster. A heap gets a huge page only if at most a quarter of its memory is wasted by it at
+//! that moment. Light heaps have small pages: a program below 2 MiB, and threads that hold little. The kernel makes
+//! no huge page by itself there, so memory that [`release_unused`] gave back stays with the system until blocks
+//! need it again. An allocation that has a huge page made takes up to a millisecond. In the child of a fork a heap
+//! counts only the arenas that it got there.
 //!
 //! The environment variable `POOLMALLOC_HUGE_PAGES` overrides this. `never` asks for none. `always` asks for huge pages
 //! in the whole region but its first 2 MiB, and a number N in all but the first N MiB. Then the first block in each
