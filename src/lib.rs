@@ -8,6 +8,10 @@
 //! # fn main() { drop(Box::new(1)); }
 //! ```
 //!
+//! Define the static in the crate of the program. There the compiler inlines the fast paths into the program's code. If
+//! a library crate defines it, an allocation and its free take 19 instructions more, because the compiler prepares the
+//! code for a shared library.
+//!
 //! Requests of up to 256 bytes are served from pools of 4 KiB, each of one of 32 size classes, inside arenas of 256
 //! KiB. Larger requests go to the system's malloc. Freed memory stays pooled. [`stats()`] says what the allocator
 //! holds, at any time; its figures are exact while other threads are quiet.
