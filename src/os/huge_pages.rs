@@ -6,7 +6,13 @@ use core::ffi::c_void;
 use core::ptr::NonNull;
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
+use core::sync::atomic::{AtomicBool, Ordering};
+#[cfg(any(target_os = "linux", target_os = "android"))]
 use libc::{MADV_HUGEPAGE, MADV_NOHUGEPAGE};
+
+/// Whether the library has asked for a huge page. Once true, it stays so.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+static IS_ASKED: AtomicBool = AtomicBool::new(false);
 
 // The C libraries do not all have names for these two.
 /// `MADV_COLD`: the pages are not needed soon. Linux 5.4 or later.
@@ -24,6 +30,9 @@ const COLLAPSE: i32 = 25;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 unsafe fn advise(start: NonNull<u8>, bytes: usize, advice: &[i32]) -> bool {
     let _errno = KeepErrno::new();
+    if advice.contains(&MADV_HUGEPAGE) {
+        IS_ASKED.store(true, Ordering::Relaxed);
+    }
     let range = start.as_ptr().cast::<c_void>();
     // SAFETY: the caller's promise.
     advice.iter().all(|&advice| unsafe { libc::madvise(range, bytes, advice) } == 0)
@@ -86,15 +95,17 @@ pub(crate) unsafe fn join_pages(start: NonNull<u8>, bytes: usize) {
     let _ = (start, bytes);
 }
 
-/// Splits the huge pages that a range covers in part. Without this, the system keeps the whole of a huge page of which
-/// a part is given back, until it runs short of memory.
+/// Splits huge pages in a range of which a part has been given back, as far as no other process shares them. Without
+/// this, the system keeps the whole of a huge page of which a part is still used, until it runs short of memory. Does
+/// nothing if the library has never asked for a huge page.
 ///
 /// # Safety
-/// * The range is page-aligned and lies in what [`reserve`](super::reserve) returned.
+/// * The range is aligned to huge pages, and lies in what [`reserve`](super::reserve) returned.
 pub(crate) unsafe fn split_huge_pages(start: NonNull<u8>, bytes: usize) {
     #[cfg(any(target_os = "linux", target_os = "android"))]
-    {
-        // The system splits a huge page if only a part of it is not needed soon.
+    // Relaxed: a thread that gives back memory of a huge page got the memory after the page was asked for.
+    if IS_ASKED.load(Ordering::Relaxed) {
+        // The system splits a huge page if the program still uses a part of it and says that it does not need it soon.
         // SAFETY: the caller's promise.
         unsafe { advise(start, bytes, &[COLD]) };
     }
@@ -102,22 +113,25 @@ pub(crate) unsafe fn split_huge_pages(start: NonNull<u8>, bytes: usize) {
     let _ = (start, bytes);
 }
 
-/// Whether the system's settings forbid huge pages to all programs. [`join_pages`] would get some nevertheless.
+/// Whether the system's setting is that programs get no huge pages. [`join_pages`] would get some nevertheless.
 pub(crate) fn are_huge_pages_off() -> bool {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     {
         const SETTING: &core::ffi::CStr = c"/sys/kernel/mm/transparent_hugepage/enabled";
         let _errno = KeepErrno::new();
+        // Bare system calls, because the C library's functions are cancellation points.
         // SAFETY: the path ends in a zero byte.
-        let file = unsafe { libc::open(SETTING.as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC) };
+        let file = unsafe {
+            libc::syscall(libc::SYS_openat, libc::AT_FDCWD, SETTING.as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC)
+        };
         if file < 0 {
             return false;
         }
         let mut text = [0_u8; 64];
         // SAFETY: `text` is that long.
-        let length = unsafe { libc::read(file, text.as_mut_ptr().cast(), text.len()) };
+        let length = unsafe { libc::syscall(libc::SYS_read, file, text.as_mut_ptr(), text.len()) };
         // SAFETY: opened above.
-        unsafe { libc::close(file) };
+        unsafe { libc::syscall(libc::SYS_close, file) };
         let text = &text[..usize::try_from(length).unwrap_or(0)];
         text.windows(7).any(|word| word == b"[never]")
     }

@@ -338,6 +338,7 @@ impl SharedState {
             own.push(region, arena);
         }
         while let Some(arena) = own.pop(region) {
+            region.split_huge_page(arena);
             self.give_arena(region, arena);
         }
         bytes

@@ -14,14 +14,17 @@
 //! share their memory with the parent.
 //!
 //! The region forbids the system to make huge pages there by itself, and each of the two steps above lifts this for one
-//! moment. So memory that was released stays released; later it is used again in small pages. One chunk may come back:
-//! one whose pages another thread begins to join just before the release. The system's setting
-//! (`/sys/kernel/mm/transparent_hugepage/enabled`) decides only whether there are huge pages at all.
+//! moment. So memory that was released stays released; later it is used again in small pages. A chunk may come back if
+//! another thread begins to join its pages just before the release. The system's setting
+//! (`/sys/kernel/mm/transparent_hugepage/enabled`) decides only whether there are huge pages at all: it is read once,
+//! when the region is reserved.
+//!
+//! The system keeps the whole of a huge page of which a part is given back. So a release splits such pages. It cannot
+//! split a page that the child of a fork shares; a release after the child's end does.
 
 use super::parked::ParkedHeaps;
 use super::view::View;
 use crate::heap::{Heap, Magazine, OwnedHeap};
-use crate::os;
 use crate::region::{ARENAS_PER_CHUNK, ArenaId, HeapKind, NONE, Region, Slot};
 use crate::sync::{Ordering, Stack, StackLinks};
 use core::ops::Range;
@@ -91,8 +94,6 @@ pub(super) struct State {
     is_chunk_small: bool,
     /// Number of releases that run now.
     releases: usize,
-    /// Whether the system's settings forbid huge pages; `None` until the first chunk.
-    are_huge_pages_off: Option<bool>,
     /// Arenas carved before the fork that made this process; 0 if no fork did. Those of them that heaps use share their
     /// memory with the parent.
     carved_before_fork: usize,
@@ -130,7 +131,6 @@ impl State {
             chunk: 0..0,
             is_chunk_small: false,
             releases: 0,
-            are_huge_pages_off: None,
             carved_before_fork: 0,
             heaps: 0,
             parked: ParkedHeaps::new(),
@@ -279,7 +279,7 @@ impl State {
         (self.carved..first).rev().for_each(|number| self.free_arenas.push(region, arena(number)));
         self.carved = end;
         self.chunk = first as u32..end as u32;
-        self.is_chunk_small = !*self.are_huge_pages_off.get_or_insert_with(os::are_huge_pages_off);
+        self.is_chunk_small = true;
     }
 
     /// Decides about the pages of the chunk. A heap with `owned` arenas is going to take its next arena.

@@ -105,22 +105,30 @@ impl Arenas {
     /// * The caller owns the arenas.
     pub(crate) unsafe fn release(&self, region: &Region) -> usize {
         let mut bytes = 0;
-        for first in &self.first {
+        self.each_with_free_pools(region, |arena, mut free| {
+            while free != 0 {
+                let start = free.trailing_zeros();
+                let length = (free >> start).trailing_ones();
+                // SAFETY: the caller owns the arena, and a set bit is a pool without a class (Arena invariant 1).
+                bytes += unsafe { region.release(arena.pool(start), length as usize) };
+                free &= u64::MAX.checked_shl(start + length).unwrap_or(0);
+            }
+        });
+        // After all: a huge page that was released as a whole need not be split.
+        self.each_with_free_pools(region, |arena, _| region.split_huge_page(arena));
+        bytes
+    }
+
+    /// Calls `each` with each arena that has free pools, and a bit for each of these pools.
+    fn each_with_free_pools(&self, region: &Region, mut each: impl FnMut(ArenaId, u64)) {
+        for first in &self.first[1..] {
             let mut next = first.get();
             while next != NONE {
-                let arena = ArenaId(next);
-                let mut free = region.arena_record(arena).free_pools.get();
-                while free != 0 {
-                    let start = free.trailing_zeros();
-                    let length = (free >> start).trailing_ones();
-                    // SAFETY: the caller owns the arena, and a set bit is a pool without a class (Arena invariant 1).
-                    bytes += unsafe { region.release(arena.pool(start), length as usize) };
-                    free &= u64::MAX.checked_shl(start + length).unwrap_or(0);
-                }
-                next = region.arena_record(arena).next().get();
+                let record = region.arena_record(ArenaId(next));
+                each(ArenaId(next), record.free_pools.get());
+                next = record.next().get();
             }
         }
-        bytes
     }
 
     /// The first arena with `free` free pools, else [`NONE`]; and whether `nonempty` says that there is one. `nonempty`

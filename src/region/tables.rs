@@ -54,8 +54,6 @@ pub(crate) struct Region {
     page: usize,
     /// Whether heaps choose between small and huge pages for their chunks.
     has_huge_chunks: bool,
-    /// Whether there may be huge pages in the region.
-    may_have_huge_pages: bool,
 }
 
 // SAFETY: a plain value, which only holds the addresses of the tables. Region invariants 1 and 2 say which thread may
@@ -132,11 +130,10 @@ impl Region {
         Some(region)
     }
 
-    /// Lets heaps ask for huge pages for their chunks, unless the system's pages are not of 4 KiB: then its huge pages
-    /// may be larger than a chunk.
+    /// Lets heaps ask for huge pages for their chunks, unless the system's setting is that there are none. Also not if
+    /// the system's pages are not of 4 KiB: then its huge pages may be larger than a chunk.
     pub(crate) fn let_chunks_be_huge(&mut self) {
-        self.has_huge_chunks = self.page == 4096;
-        self.may_have_huge_pages = self.has_huge_chunks;
+        self.has_huge_chunks = self.page == 4096 && !os::are_huge_pages_off();
     }
 
     /// Whether heaps choose between small and huge pages for their chunks.
@@ -176,8 +173,7 @@ impl Region {
     }
 
     /// Asks for huge pages in the region behind its first `small` bytes. `small` is a multiple of [`REGION_ALIGN`].
-    pub(crate) fn prefer_huge_pages(&mut self, small: usize) {
-        self.may_have_huge_pages = true;
+    pub(crate) fn prefer_huge_pages(&self, small: usize) {
         if let Some(bytes) = self.blocks.entries.checked_sub(small) {
             // SAFETY: within the region.
             let rest = unsafe { self.blocks.start.add(small) };
@@ -221,7 +217,6 @@ impl Region {
             blocks: RegionTable { start: NonNull::dangling(), entries: bytes },
             page,
             has_huge_chunks: false,
-            may_have_huge_pages: false,
         };
         (region, tables.offset)
     }
@@ -308,14 +303,16 @@ impl Region {
         if start >= end {
             return 0;
         }
-        let first = self.blocks.entry(start);
-        if self.may_have_huge_pages {
-            // SAFETY: inside the region.
-            unsafe { os::split_huge_pages(first, end - start) };
-        }
         // SAFETY: inside the region, in a carved arena, hence open. The pools have no class, so no thread has a block
         // of them.
-        unsafe { os::release(first, end - start) }
+        unsafe { os::release(self.blocks.entry(start), end - start) }
+    }
+
+    /// Splits the huge page that an arena lies in, if a part of the page was released and the rest is in use.
+    pub(crate) fn split_huge_page(&self, arena: ArenaId) {
+        let chunk = arena.0 as usize / ARENAS_PER_CHUNK * CHUNK_BYTES;
+        // SAFETY: inside the region, which is aligned to huge pages.
+        unsafe { os::split_huge_pages(self.blocks.entry(chunk), CHUNK_BYTES.min(self.blocks.entries - chunk)) };
     }
 
     /// Start and bytes of the first `arenas` arenas.
