@@ -99,11 +99,15 @@ pub(crate) unsafe fn join_pages(start: NonNull<u8>, bytes: usize) {
 /// this, the system keeps the whole of a huge page of which a part is still used, until it runs short of memory. Does
 /// nothing if the library has never asked for a huge page.
 ///
+/// The system takes the pages of the range that are in use for ones that are not needed soon, until the program uses
+/// them again.
+///
 /// # Safety
-/// * The range is aligned to huge pages, and lies in what [`reserve`](super::reserve) returned.
+/// * The range begins at a multiple of a huge page, and lies in what [`reserve`](super::reserve) returned.
 pub(crate) unsafe fn split_huge_pages(start: NonNull<u8>, bytes: usize) {
     #[cfg(any(target_os = "linux", target_os = "android"))]
-    // Relaxed: a thread that gives back memory of a huge page got the memory after the page was asked for.
+    // Relaxed: if this thread does not see yet that another one has just asked for the first huge page, a later release
+    // splits it.
     if IS_ASKED.load(Ordering::Relaxed) {
         // The system splits a huge page if the program still uses a part of it and says that it does not need it soon.
         // SAFETY: the caller's promise.

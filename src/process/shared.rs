@@ -16,7 +16,7 @@ use crate::geometry::{ARENA_BYTES, POOLS_PER_ARENA};
 use crate::heap::{Heap, LargeCounters, OwnedHeap, Supply};
 use crate::os;
 use crate::os::ThreadExitKey;
-use crate::region::{ArenaId, HeapKind, PoolId, Region, Slot, Tag};
+use crate::region::{ArenaId, HeapKind, PoolId, Region, Slot, SplitChunks, Tag};
 use crate::sync::{Decision, LockCell, LockCellGuard, Once, Stack};
 use core::ffi::c_void;
 use core::ops::Range;
@@ -337,8 +337,9 @@ impl SharedState {
             bytes += unsafe { region.release(arena.pool(0), POOLS_PER_ARENA) };
             own.push(region, arena);
         }
+        let mut done = SplitChunks::new();
         while let Some(arena) = own.pop(region) {
-            region.split_huge_page(arena);
+            region.split_huge_page(arena, &mut done);
             self.give_arena(region, arena);
         }
         bytes

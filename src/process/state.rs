@@ -15,12 +15,13 @@
 //!
 //! The region forbids the system to make huge pages there by itself, and each of the two steps above lifts this for one
 //! moment. So memory that was released stays released; later it is used again in small pages. A chunk may come back if
-//! another thread begins to join its pages just before the release. The system's setting
+//! another thread begins to join its pages just before the release. The system's general setting
 //! (`/sys/kernel/mm/transparent_hugepage/enabled`) decides only whether there are huge pages at all: it is read once,
 //! when the region is reserved.
 //!
 //! The system keeps the whole of a huge page of which a part is given back. So a release splits such pages. It cannot
-//! split a page that the child of a fork shares; a release after the child's end does.
+//! split a page that the child of a fork shares; a release after the child's end does, if the arena still has free
+//! pools.
 
 use super::parked::ParkedHeaps;
 use super::view::View;

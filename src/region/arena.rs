@@ -6,7 +6,7 @@
 use super::ids::{ArenaId, PoolId};
 use super::list;
 use super::list::NONE;
-use super::tables::Region;
+use super::tables::{Region, SplitChunks};
 use crate::geometry::POOLS_PER_ARENA;
 use crate::sync::{WatchedU32, WatchedU64};
 
@@ -114,8 +114,9 @@ impl Arenas {
                 free &= u64::MAX.checked_shl(start + length).unwrap_or(0);
             }
         });
-        // After all: a huge page that was released as a whole need not be split.
-        self.each_with_free_pools(region, |arena, _| region.split_huge_page(arena));
+        // After all of this heap's: a huge page that is released as a whole need not be split.
+        let mut done = SplitChunks::new();
+        self.each_with_free_pools(region, |arena, _| region.split_huge_page(arena, &mut done));
         bytes
     }
 

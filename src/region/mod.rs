@@ -17,5 +17,5 @@ pub(crate) use list::NONE;
 pub(crate) use pool::PoolList;
 pub(crate) use records::PoolState;
 pub(crate) use remote::{CombinedFrees, END, PendingList, RemoteMap};
-pub(crate) use tables::Region;
+pub(crate) use tables::{Region, SplitChunks};
 pub(crate) use tag::{HEAD_BYTES, HeapKind, SAMPLING, Tag, is_owner_of, owner};

@@ -308,11 +308,16 @@ impl Region {
         unsafe { os::release(self.blocks.entry(start), end - start) }
     }
 
-    /// Splits the huge page that an arena lies in, if a part of the page was released and the rest is in use.
-    pub(crate) fn split_huge_page(&self, arena: ArenaId) {
-        let chunk = arena.0 as usize / ARENAS_PER_CHUNK * CHUNK_BYTES;
-        // SAFETY: inside the region, which is aligned to huge pages.
-        unsafe { os::split_huge_pages(self.blocks.entry(chunk), CHUNK_BYTES.min(self.blocks.entries - chunk)) };
+    /// Splits the huge page that an arena lies in, if the arena's free pools were released and the rest is in use.
+    /// `done` are chunks for which this was done.
+    pub(crate) fn split_huge_page(&self, arena: ArenaId, done: &mut SplitChunks) {
+        let chunk = arena.0 as usize / ARENAS_PER_CHUNK;
+        // Where the system's pages are larger, its huge pages are larger than a chunk.
+        if self.page == 4096 && done.is_new(chunk) {
+            let start = chunk * CHUNK_BYTES;
+            // SAFETY: inside the region, which is aligned to huge pages.
+            unsafe { os::split_huge_pages(self.blocks.entry(start), CHUNK_BYTES.min(self.blocks.entries - start)) };
+        }
     }
 
     /// Start and bytes of the first `arenas` arenas.
@@ -406,6 +411,23 @@ impl Region {
     /// index.
     pub(crate) fn magazine(&self, index: usize) -> *mut Slot {
         self.magazines.entry(index).as_ptr().cast()
+    }
+}
+
+/// Chunks that a release has seen lately: the latest for each remainder of the chunk's number.
+pub(crate) struct SplitChunks([usize; 64]);
+
+impl SplitChunks {
+    pub(crate) fn new() -> Self {
+        Self([usize::MAX; 64])
+    }
+
+    /// Adds a chunk. Returns false if it was there.
+    fn is_new(&mut self, chunk: usize) -> bool {
+        let place = &mut self.0[chunk % 64];
+        let is_new = *place != chunk;
+        *place = chunk;
+        is_new
     }
 }
 

@@ -454,7 +454,7 @@ fn take_first(shared: &SharedState, count: u32) {
 
 #[test]
 fn heavy_heaps_share_chunks() {
-    if crate::os::page_bytes() != 4096 {
+    if crate::os::page_bytes() != 4096 || crate::os::are_huge_pages_off() {
         // No chunks there.
         return;
     }
