@@ -2,6 +2,8 @@
 //! and Android they do nothing.
 
 use super::memory::KeepErrno;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+use super::proc_file::ProcFile;
 use core::ffi::c_void;
 use core::ptr::NonNull;
 
@@ -121,22 +123,10 @@ pub(crate) unsafe fn split_huge_pages(start: NonNull<u8>, bytes: usize) {
 pub(crate) fn are_huge_pages_off() -> bool {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     {
-        const SETTING: &core::ffi::CStr = c"/sys/kernel/mm/transparent_hugepage/enabled";
-        let _errno = KeepErrno::new();
-        // Bare system calls, because the C library's functions are cancellation points.
-        // SAFETY: the path ends in a zero byte.
-        let file = unsafe {
-            libc::syscall(libc::SYS_openat, libc::AT_FDCWD, SETTING.as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC)
-        };
-        if file < 0 {
-            return false;
-        }
-        let mut text = [0_u8; 64];
-        // SAFETY: `text` is that long.
-        let length = unsafe { libc::syscall(libc::SYS_read, file, text.as_mut_ptr(), text.len()) };
-        // SAFETY: opened above.
-        unsafe { libc::syscall(libc::SYS_close, file) };
-        let text = &text[..usize::try_from(length).unwrap_or(0)];
+        let Some(file) = ProcFile::open(b"/sys/kernel/mm/transparent_hugepage/enabled\0") else { return false };
+        let mut text = [0; 64];
+        let length = file.read(&mut text);
+        let text = &text[..length];
         text.windows(7).any(|word| word == b"[never]")
     }
     #[cfg(not(any(target_os = "linux", target_os = "android")))]

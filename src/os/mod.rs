@@ -2,6 +2,8 @@
 //! code that depends on the platform.
 
 pub(crate) mod memory;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(crate) mod proc_file;
 pub(crate) mod huge_pages;
 pub(crate) mod mapped;
 pub(crate) mod text;

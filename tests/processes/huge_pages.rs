@@ -92,8 +92,9 @@ fn huge_bytes() -> Option<usize> {
     Some(line.split_whitespace().nth(1)?.parse::<usize>().ok()? * 1024)
 }
 
-/// Whether the kernel gives a huge page to a program that asks for one.
-fn gives_huge_pages() -> bool {
+/// Advises the kernel about 2 MiB of new memory. Touches all of it: before the advice if `is_touched`, else after it.
+/// Returns whether the kernel took the advice, and whether there is a huge page then.
+fn advise_new_memory(advice: i32, is_touched: bool) -> (bool, bool) {
     const BYTES: usize = 4 * MIB;
     let rights = libc::PROT_READ | libc::PROT_WRITE;
     // SAFETY: new memory.
@@ -101,31 +102,30 @@ fn gives_huge_pages() -> bool {
     assert_ne!(start, libc::MAP_FAILED);
     let before = huge_bytes();
     // SAFETY: the memory above.
-    unsafe { libc::madvise(start, BYTES, libc::MADV_HUGEPAGE) };
-    // Somewhere in 4 MiB lies a range of 2 MiB that is aligned to its size.
-    // SAFETY: the memory above.
-    unsafe { start.cast::<u8>().write_bytes(1, BYTES) };
-    let given = before.zip(huge_bytes()).is_some_and(|(before, now)| now > before);
+    let touch = || unsafe { start.cast::<u8>().write_bytes(1, BYTES) };
+    if is_touched {
+        touch();
+    }
+    let aligned = start.map_addr(|address| address.next_multiple_of(2 * MIB));
+    // SAFETY: inside the memory above. The advice changes no content.
+    let is_taken = unsafe { libc::madvise(aligned, 2 * MIB, advice) } == 0;
+    if !is_touched {
+        touch();
+    }
+    let is_huge = before.zip(huge_bytes()).is_some_and(|(before, now)| now > before);
     // SAFETY: the memory above, which nothing uses any more.
     unsafe { libc::munmap(start, BYTES) };
-    given
+    (is_taken, is_huge)
+}
+
+/// Whether the kernel gives a huge page to a program that asks for one.
+fn gives_huge_pages() -> bool {
+    advise_new_memory(libc::MADV_HUGEPAGE, false).1
 }
 
 /// Whether the kernel takes this advice for huge pages.
 fn takes(advice: i32) -> bool {
-    const BYTES: usize = 4 * MIB;
-    let rights = libc::PROT_READ | libc::PROT_WRITE;
-    // SAFETY: new memory.
-    let start = unsafe { libc::mmap(ptr::null_mut(), BYTES, rights, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1, 0) };
-    assert_ne!(start, libc::MAP_FAILED);
-    // SAFETY: the memory above.
-    unsafe { start.cast::<u8>().write_bytes(1, BYTES) };
-    let aligned = start.map_addr(|address| address.next_multiple_of(2 * MIB));
-    // SAFETY: inside the memory above. The advice changes no content.
-    let is_taken = unsafe { libc::madvise(aligned, 2 * MIB, advice) } == 0;
-    // SAFETY: the memory above, which nothing uses any more.
-    unsafe { libc::munmap(start, BYTES) };
-    is_taken
+    advise_new_memory(advice, true).0
 }
 
 /// `MADV_COLD`: Linux 5.4 or later.

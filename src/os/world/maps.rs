@@ -1,8 +1,8 @@
 //! The mappings of the process, as `/proc/self/maps` lists them.
 
-use super::proc_file::ProcFile;
 use super::refusal::Refusal;
 use crate::os::maps_line::MapsLine;
+use crate::os::proc_file::ProcFile;
 
 /// A mapping of the process, with the facts that the search for leaks needs.
 #[derive(Clone, Copy)]

@@ -1,9 +1,9 @@
 //! The memory of the process, read through `/proc/self/mem`: a read of an address that is no longer mapped does not
 //! fault.
 
-use super::proc_file::ProcFile;
 use super::refusal::Refusal;
 use crate::os::memory::{KeepErrno, page_bytes};
+use crate::os::proc_file::ProcFile;
 use static_assertions::assert_eq_size;
 
 /// The process's own memory as a file, and the page tables, where the kernel shows them.

@@ -2,7 +2,6 @@
 //! and aarch64 only.
 
 pub(crate) mod refusal;
-pub(crate) mod proc_file;
 pub(crate) mod maps;
 pub(crate) mod memory;
 pub(crate) mod threads;

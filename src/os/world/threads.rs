@@ -1,8 +1,8 @@
 //! The threads of the process: their numbers, what the kernel says about them, and the C library's data about them.
 
-use super::proc_file::{ProcFile, file_of};
 use super::refusal::Refusal;
 use crate::os::memory::{KeepErrno, last_error};
+use crate::os::proc_file::ProcFile;
 use crate::os::process::process_id;
 use core::arch::asm;
 use core::ffi::c_int;
@@ -214,6 +214,24 @@ fn canary() -> Option<u64> {
 pub(crate) fn is_thread_pointer() -> Option<impl Fn(usize, &[u64]) -> bool> {
     let canary = canary()?;
     Some(move |address: usize, words: &[u64]| words[0] == address as u64 && words[5] == canary)
+}
+
+/// Opens a file of a thread. `name` is the end of the file's path: a slash, the name, and a zero byte.
+fn file_of(thread: u32, name: &[u8]) -> Option<ProcFile> {
+    let mut path = [0; 40];
+    let before = b"/proc/self/task/";
+    path[..before.len()].copy_from_slice(before);
+    let mut digits = [0; 10];
+    let (mut first, mut rest) = (digits.len(), thread);
+    while first == digits.len() || rest > 0 {
+        first -= 1;
+        digits[first] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+    }
+    let digits = &digits[first..];
+    path[before.len()..][..digits.len()].copy_from_slice(digits);
+    path[before.len() + digits.len()..][..name.len()].copy_from_slice(name);
+    ProcFile::open(&path)
 }
 
 #[cfg(test)]
