@@ -1,14 +1,14 @@
 //! Huge pages. All functions are hints to the system: none changes the content of memory, and elsewhere than on Linux
 //! and Android they do nothing.
 
-use super::memory::KeepErrno;
 #[cfg(any(target_os = "linux", target_os = "android"))]
-use super::proc_file::ProcFile;
-use core::ffi::c_void;
+use super::{memory::KeepErrno, proc_file::ProcFile};
 use core::ptr::NonNull;
-
 #[cfg(any(target_os = "linux", target_os = "android"))]
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::{
+    ffi::c_void,
+    sync::atomic::{AtomicBool, Ordering},
+};
 #[cfg(any(target_os = "linux", target_os = "android"))]
 use libc::{MADV_HUGEPAGE, MADV_NOHUGEPAGE};
 
